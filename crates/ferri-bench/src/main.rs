@@ -1,0 +1,3 @@
+//! Load generators for benchmarks.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Bencode, borrowed and canonical: slices in, spans out.

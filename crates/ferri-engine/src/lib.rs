@@ -1,0 +1,1 @@
+//! The library: sessions, torrents, sockets, trackers.

@@ -1,0 +1,1 @@
+//! What a torrent is: info hash, files, pieces, blocks; .torrent files and magnet links.

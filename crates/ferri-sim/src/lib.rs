@@ -1,0 +1,1 @@
+//! Swarms on a virtual network with a virtual clock (development only).

@@ -1,0 +1,1 @@
+//! Pieces on disk: layout to files, write, read, verify, resume.

@@ -1,0 +1,1 @@
+//! Our side of one swarm: peers, picking, choking, without I/O.

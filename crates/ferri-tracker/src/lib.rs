@@ -1,0 +1,1 @@
+//! Talking to and being a BitTorrent tracker, without I/O.

@@ -1,0 +1,1 @@
+//! Bytes between peers: handshake, messages, extensions.

@@ -1,0 +1,3 @@
+//! The program: commands and what they print.
+
+fn main() {}
