@@ -1,0 +1,1 @@
+//! Making a torrent: hashing and encoding, without reading a file itself.

@@ -1,0 +1,1 @@
+//! From the paths in a torrent to paths on this disk.
