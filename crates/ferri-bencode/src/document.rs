@@ -1,0 +1,314 @@
+//! The token tape and the views of it.
+
+use std::ops::Range;
+
+use crate::error::{Error, ErrorKind};
+use crate::parse::{Order, parse};
+
+/// One value or key: where it begins and ends in the input. Its kind is its first byte.
+///
+/// Tokens stand in the order of their starts, so what follows a container is found by its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Token {
+    /// The bytes of the string that this token is.
+    pub(crate) fn string(self, input: &[u8]) -> &[u8] {
+        let length = self.end - self.start;
+        // 1 digit up to 9 bytes, and so on: lengths have no leading zeros, so the head's size follows from the whole.
+        let mut head = 2;
+        let mut limit = 10;
+        while limit + head <= length {
+            head += 1;
+            limit = limit.saturating_mul(10);
+        }
+        &input[(self.start + head) as usize..self.end as usize]
+    }
+}
+
+/// The index of the first token behind the value at `index`.
+pub(crate) fn after(tokens: &[Token], index: usize) -> usize {
+    let end = tokens[index].end;
+    // Most values are short: gallop, then halve.
+    let mut step = 1;
+    let mut low = index + 1;
+    while low + step <= tokens.len() && tokens[low + step - 1].start < end {
+        low += step;
+        step *= 2;
+    }
+    let high = (low + step).min(tokens.len());
+    low + tokens[low..high].partition_point(|token| token.start < end)
+}
+
+/// A parsed document. Borrows the input; 8 bytes for each value and key.
+#[derive(Clone, Debug)]
+pub struct Document<'a> {
+    input: &'a [u8],
+    tokens: Vec<Token>,
+    irregularities: Vec<Error>,
+}
+
+impl<'a> Document<'a> {
+    /// The whole input is one value in its only correct form.
+    ///
+    /// # Errors
+    /// Anything BEP 3 does not allow, unsorted or duplicate keys included, and what passes the limits of this crate.
+    pub fn parse(input: &'a [u8]) -> Result<Self, Error> {
+        let (document, consumed) = Self::first(input, Order::Canonical)?;
+        document.whole(consumed)
+    }
+
+    /// Like [`Document::parse`], but keys that are not sorted are only reported, by [`Document::irregularities`].
+    ///
+    /// # Errors
+    /// As for [`Document::parse`], unsorted keys excepted.
+    pub fn parse_lenient(input: &'a [u8]) -> Result<Self, Error> {
+        let (document, consumed) = Self::first(input, Order::Lenient)?;
+        document.whole(consumed)
+    }
+
+    /// The first value of the input, leniently, and how many bytes it took: messages of BEP 9 have data behind it.
+    ///
+    /// # Errors
+    /// As for [`Document::parse_lenient`]; data behind the value is not an error.
+    pub fn parse_prefix(input: &'a [u8]) -> Result<(Self, usize), Error> {
+        Self::first(input, Order::Lenient)
+    }
+
+    fn first(input: &'a [u8], order: Order) -> Result<(Self, usize), Error> {
+        let parsed = parse(input, order)?;
+        Ok((Self { input, tokens: parsed.tokens, irregularities: parsed.irregularities }, parsed.consumed))
+    }
+
+    fn whole(self, consumed: usize) -> Result<Self, Error> {
+        if consumed < self.input.len() {
+            return Err(Error { offset: consumed, kind: ErrorKind::TrailingData });
+        }
+        Ok(self)
+    }
+
+    /// The value that the document is.
+    pub fn root(&self) -> Value<'_> {
+        Value { input: self.input, tokens: &self.tokens, index: 0 }
+    }
+
+    /// Keys out of order, the first [`IRREGULARITIES_MAX`](crate::IRREGULARITIES_MAX) of them. Empty after a strict
+    /// parse.
+    pub fn irregularities(&self) -> &[Error] {
+        &self.irregularities
+    }
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string of bytes.
+    Bytes,
+    /// An integer.
+    Int,
+    /// A list.
+    List,
+    /// A dictionary.
+    Dict,
+}
+
+/// One value of a [`Document`].
+#[derive(Clone, Copy)]
+pub struct Value<'d> {
+    input: &'d [u8],
+    tokens: &'d [Token],
+    /// Inside `tokens`.
+    index: usize,
+}
+
+impl<'d> Value<'d> {
+    fn token(self) -> Token {
+        self.tokens[self.index]
+    }
+
+    fn at(self, index: usize) -> Self {
+        Self { index, ..self }
+    }
+
+    fn after(self) -> usize {
+        after(self.tokens, self.index)
+    }
+
+    /// What this value is.
+    pub fn kind(self) -> Kind {
+        match self.input[self.offset()] {
+            b'i' => Kind::Int,
+            b'l' => Kind::List,
+            b'd' => Kind::Dict,
+            _ => Kind::Bytes,
+        }
+    }
+
+    /// Where its encoding begins, in bytes from the start of the input.
+    pub fn offset(self) -> usize {
+        self.token().start as usize
+    }
+
+    /// Where its encoding lies in the input.
+    pub fn span(self) -> Range<usize> {
+        let token = self.token();
+        token.start as usize..token.end as usize
+    }
+
+    /// Its encoding, exactly as it was received.
+    pub fn raw(self) -> &'d [u8] {
+        &self.input[self.span()]
+    }
+
+    /// The bytes of a string. `None` for other kinds.
+    pub fn as_bytes(self) -> Option<&'d [u8]> {
+        (self.kind() == Kind::Bytes).then(|| self.token().string(self.input))
+    }
+
+    /// A string that is UTF-8. `None` for other kinds and other bytes.
+    pub fn as_str(self) -> Option<&'d str> {
+        self.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
+    }
+
+    /// An integer. `None` for other kinds.
+    pub fn as_int(self) -> Option<i64> {
+        let digits = self.raw().strip_prefix(b"i")?.strip_suffix(b"e")?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    /// A list. `None` for other kinds.
+    pub fn as_list(self) -> Option<List<'d>> {
+        (self.kind() == Kind::List).then_some(List { value: self })
+    }
+
+    /// A dictionary. `None` for other kinds.
+    pub fn as_dict(self) -> Option<Dict<'d>> {
+        (self.kind() == Kind::Dict).then_some(Dict { value: self })
+    }
+}
+
+impl std::fmt::Debug for Value<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} at {:?}", self.kind(), self.span())
+    }
+}
+
+/// A list of a [`Document`].
+#[derive(Clone, Copy, Debug)]
+pub struct List<'d> {
+    value: Value<'d>,
+}
+
+impl<'d> List<'d> {
+    /// Its values in order.
+    pub fn iter(self) -> ListIter<'d> {
+        ListIter { value: self.value, next: self.value.index + 1, end: self.value.after() }
+    }
+
+    /// How many values it has. Counts them.
+    pub fn len(self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The list as a value.
+    pub fn value(self) -> Value<'d> {
+        self.value
+    }
+}
+
+impl<'d> IntoIterator for List<'d> {
+    type Item = Value<'d>;
+    type IntoIter = ListIter<'d>;
+
+    fn into_iter(self) -> ListIter<'d> {
+        self.iter()
+    }
+}
+
+/// The values of a [`List`].
+#[derive(Clone, Debug)]
+pub struct ListIter<'d> {
+    value: Value<'d>,
+    next: usize,
+    end: usize,
+}
+
+impl<'d> Iterator for ListIter<'d> {
+    type Item = Value<'d>;
+
+    fn next(&mut self) -> Option<Value<'d>> {
+        if self.next == self.end {
+            return None;
+        }
+        let value = self.value.at(self.next);
+        self.next = value.after();
+        Some(value)
+    }
+}
+
+/// A dictionary of a [`Document`].
+#[derive(Clone, Copy, Debug)]
+pub struct Dict<'d> {
+    value: Value<'d>,
+}
+
+impl<'d> Dict<'d> {
+    /// The value of a key. Looks at the keys one by one.
+    pub fn get(self, key: &[u8]) -> Option<Value<'d>> {
+        self.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
+    }
+
+    /// Keys and values in the order of the input.
+    pub fn iter(self) -> DictIter<'d> {
+        DictIter { value: self.value, next: self.value.index + 1, end: self.value.after() }
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The dictionary as a value.
+    pub fn value(self) -> Value<'d> {
+        self.value
+    }
+}
+
+impl<'d> IntoIterator for Dict<'d> {
+    type Item = (&'d [u8], Value<'d>);
+    type IntoIter = DictIter<'d>;
+
+    fn into_iter(self) -> DictIter<'d> {
+        self.iter()
+    }
+}
+
+/// The keys and values of a [`Dict`].
+#[derive(Clone, Debug)]
+pub struct DictIter<'d> {
+    value: Value<'d>,
+    next: usize,
+    end: usize,
+}
+
+impl<'d> Iterator for DictIter<'d> {
+    type Item = (&'d [u8], Value<'d>);
+
+    fn next(&mut self) -> Option<(&'d [u8], Value<'d>)> {
+        if self.next == self.end {
+            return None;
+        }
+        let key = self.value.tokens[self.next].string(self.value.input);
+        let value = self.value.at(self.next + 1);
+        self.next = value.after();
+        Some((key, value))
+    }
+}

@@ -1,0 +1,295 @@
+//! From bytes to the token tape. One loop, a fixed stack, no recursion.
+
+use crate::document::Token;
+use crate::error::{Error, ErrorKind};
+use crate::{DEPTH_MAX, INPUT_MAX, IRREGULARITIES_MAX, TOKENS_MAX};
+
+/// How strictly the order of keys is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Unsorted keys are an error.
+    Canonical,
+    /// Unsorted keys are reported, duplicates are still an error.
+    Lenient,
+}
+
+/// What a successful run leaves behind.
+pub(crate) struct Parsed {
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) irregularities: Vec<Error>,
+    /// Bytes up to the end of the first value.
+    pub(crate) consumed: usize,
+}
+
+/// Reads the first value of `input`.
+pub(crate) fn parse(input: &[u8], order: Order) -> Result<Parsed, Error> {
+    if INPUT_MAX < input.len() {
+        return Err(Error { offset: INPUT_MAX, kind: ErrorKind::InputTooLong });
+    }
+    let mut parser = Parser {
+        input,
+        order,
+        at: 0,
+        tokens: Vec::new(),
+        tokens_max: tokens_max(input.len()),
+        stack: [Open::default(); DEPTH_MAX],
+        depth: 0,
+        irregularities: Vec::new(),
+    };
+    parser.run()?;
+    Ok(Parsed { tokens: parser.tokens, irregularities: parser.irregularities, consumed: parser.at })
+}
+
+/// Tokens that a document of this many bytes may have.
+///
+/// A token takes 2 bytes at least (`0:`, `le`) and costs us 8, but what means something averages 4 and more. The
+/// bound keeps the tape below three times the input, so that parsing stays within the memory that is promised.
+fn tokens_max(input_len: usize) -> usize {
+    TOKENS_MAX.min(4096 + input_len / 3)
+}
+
+/// A list or dictionary whose end has not been seen.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    /// Its token.
+    token: u32,
+    state: State,
+    /// Where its latest key stands in the input. Empty before the first.
+    key: (u32, u32),
+    /// Some key was out of order, so duplicates must be looked for at the end.
+    unsorted: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    List,
+    /// A dictionary before its first key.
+    FirstKey,
+    /// A dictionary before a key or its end.
+    Key,
+    /// A dictionary after a key.
+    Value,
+}
+
+struct Parser<'a> {
+    input: &'a [u8],
+    order: Order,
+    at: usize,
+    tokens: Vec<Token>,
+    tokens_max: usize,
+    stack: [Open; DEPTH_MAX],
+    /// How many of `stack` are open.
+    depth: usize,
+    irregularities: Vec<Error>,
+}
+
+impl Parser<'_> {
+    fn run(&mut self) -> Result<(), Error> {
+        loop {
+            let byte = self.peek()?;
+            match (byte, self.state()) {
+                (b'e', Some(_)) => self.close()?,
+                (_, Some(State::FirstKey | State::Key)) => self.key(byte)?,
+                (b'i', _) => self.integer()?,
+                (b'0'..=b'9', _) => {
+                    self.string()?;
+                    self.value_ended();
+                }
+                (b'l', _) => self.open(State::List)?,
+                (b'd', _) => self.open(State::FirstKey)?,
+                _ => return self.fail(self.at, ErrorKind::UnexpectedByte(byte)),
+            }
+            if self.depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn state(&self) -> Option<State> {
+        self.depth.checked_sub(1).map(|top| self.stack[top].state)
+    }
+
+    fn peek(&self) -> Result<u8, Error> {
+        self.input.get(self.at).copied().ok_or(Error { offset: self.at, kind: ErrorKind::UnexpectedEnd })
+    }
+
+    fn fail<T>(&self, offset: usize, kind: ErrorKind) -> Result<T, Error> {
+        Err(Error { offset, kind })
+    }
+
+    fn push(&mut self, start: usize, end: usize) -> Result<(), Error> {
+        if self.tokens.len() == self.tokens_max {
+            return self.fail(start, ErrorKind::TooManyTokens);
+        }
+        if self.tokens.len() == self.tokens.capacity() {
+            // Doubling, but never past what this document may have.
+            let more = self.tokens.len().max(64).min(self.tokens_max - self.tokens.len());
+            self.tokens.reserve_exact(more);
+        }
+        self.tokens.push(Token { start: narrow(start), end: narrow(end) });
+        Ok(())
+    }
+
+    fn open(&mut self, state: State) -> Result<(), Error> {
+        if self.depth == DEPTH_MAX {
+            return self.fail(self.at, ErrorKind::TooDeep);
+        }
+        let token = narrow(self.tokens.len());
+        self.push(self.at, self.at)?;
+        self.stack[self.depth] = Open { token, state, key: (0, 0), unsorted: false };
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        let open = self.stack[self.depth - 1];
+        if open.state == State::Value {
+            return self.fail(self.at, ErrorKind::MissingValue);
+        }
+        self.at += 1;
+        self.tokens[open.token as usize].end = narrow(self.at);
+        if open.unsorted {
+            self.refuse_duplicates(open.token as usize)?;
+        }
+        self.depth -= 1;
+        self.value_ended();
+        Ok(())
+    }
+
+    /// A value is complete: a dictionary waits for its next key.
+    fn value_ended(&mut self) {
+        if let Some(top) = self.depth.checked_sub(1)
+            && self.stack[top].state == State::Value
+        {
+            self.stack[top].state = State::Key;
+        }
+    }
+
+    fn key(&mut self, byte: u8) -> Result<(), Error> {
+        let start = self.at;
+        if !byte.is_ascii_digit() {
+            let known = matches!(byte, b'i' | b'l' | b'd');
+            let kind = if known { ErrorKind::KeyNotString } else { ErrorKind::UnexpectedByte(byte) };
+            return self.fail(start, kind);
+        }
+        let (from, to) = self.string()?;
+        let top = self.depth - 1;
+        let Open { state, key: (last_from, last_to), .. } = self.stack[top];
+        if state == State::Key {
+            let last = &self.input[last_from as usize..last_to as usize];
+            match last.cmp(&self.input[from..to]) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return self.fail(start, ErrorKind::DuplicateKey),
+                std::cmp::Ordering::Greater => self.out_of_order(start)?,
+            }
+        }
+        self.stack[top].key = (narrow(from), narrow(to));
+        self.stack[top].state = State::Value;
+        Ok(())
+    }
+
+    fn out_of_order(&mut self, offset: usize) -> Result<(), Error> {
+        let error = Error { offset, kind: ErrorKind::UnsortedKeys };
+        if self.order == Order::Canonical {
+            return Err(error);
+        }
+        if self.irregularities.len() < IRREGULARITIES_MAX {
+            self.irregularities.push(error);
+        }
+        self.stack[self.depth - 1].unsorted = true;
+        Ok(())
+    }
+
+    /// Unsorted keys can hide duplicates that are not neighbours.
+    fn refuse_duplicates(&self, dict: usize) -> Result<(), Error> {
+        let mut keys = Vec::new();
+        let mut index = dict + 1;
+        while index < self.tokens.len() {
+            keys.push(self.tokens[index]);
+            index = crate::document::after(&self.tokens, index + 1);
+        }
+        let text = |token: &Token| token.string(self.input);
+        keys.sort_unstable_by(|a, b| text(a).cmp(text(b)).then(a.start.cmp(&b.start)));
+        let twice = keys.windows(2).find(|pair| text(&pair[0]) == text(&pair[1]));
+        twice.map_or(Ok(()), |pair| self.fail(pair[1].start as usize, ErrorKind::DuplicateKey))
+    }
+
+    fn integer(&mut self) -> Result<(), Error> {
+        let start = self.at;
+        let mut at = start + 1;
+        let negative = self.input.get(at) == Some(&b'-');
+        at += usize::from(negative);
+        let first = at;
+        // Counted downwards, for -2^63 has no positive counterpart.
+        let mut value: i64 = 0;
+        loop {
+            let Some(&byte) = self.input.get(at) else {
+                return self.fail(at, ErrorKind::UnexpectedEnd);
+            };
+            if byte == b'e' {
+                break;
+            }
+            if !byte.is_ascii_digit() {
+                return self.fail(at, ErrorKind::UnexpectedByte(byte));
+            }
+            if first < at && self.input[first] == b'0' {
+                return self.fail(first, ErrorKind::LeadingZero);
+            }
+            let next = value.checked_mul(10).and_then(|value| value.checked_sub(i64::from(byte - b'0')));
+            let Some(next) = next else { return self.fail(start, ErrorKind::Overflow) };
+            value = next;
+            at += 1;
+        }
+        if at == first {
+            return self.fail(at, ErrorKind::MissingDigits);
+        }
+        if negative && value == 0 {
+            return self.fail(start, ErrorKind::NegativeZero);
+        }
+        if !negative && value == i64::MIN {
+            return self.fail(start, ErrorKind::Overflow);
+        }
+        self.push(start, at + 1)?;
+        self.at = at + 1;
+        self.value_ended();
+        Ok(())
+    }
+
+    /// Takes a string; where its bytes are.
+    fn string(&mut self) -> Result<(usize, usize), Error> {
+        let start = self.at;
+        let mut at = start;
+        let mut length: usize = 0;
+        loop {
+            let Some(&byte) = self.input.get(at) else {
+                return self.fail(at, ErrorKind::UnexpectedEnd);
+            };
+            if byte == b':' {
+                break;
+            }
+            if !byte.is_ascii_digit() {
+                return self.fail(at, ErrorKind::UnexpectedByte(byte));
+            }
+            if start < at && self.input[start] == b'0' {
+                return self.fail(start, ErrorKind::LeadingZero);
+            }
+            let next = length.checked_mul(10).and_then(|n| n.checked_add(usize::from(byte - b'0')));
+            let Some(next) = next else { return self.fail(start, ErrorKind::Overflow) };
+            length = next;
+            at += 1;
+        }
+        let from = at + 1;
+        if self.input.len() - from < length {
+            return self.fail(self.input.len(), ErrorKind::UnexpectedEnd);
+        }
+        self.push(start, from + length)?;
+        self.at = from + length;
+        Ok((from, from + length))
+    }
+}
+
+fn narrow(n: usize) -> u32 {
+    u32::try_from(n).expect("offsets were bounded by INPUT_MAX before parsing")
+}
