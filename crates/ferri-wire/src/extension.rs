@@ -98,7 +98,7 @@ impl Handshake {
                 self.m.insert(name, id);
             }
         }
-        self.v = later.v.or(self.v.take());
+        self.v = later.v.or_else(|| self.v.take());
         self.reqq = later.reqq.or(self.reqq);
         self.yourip = later.yourip.or(self.yourip);
         // Whoever stopped downloading and starts again says so by leaving this out.

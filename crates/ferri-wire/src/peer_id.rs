@@ -38,8 +38,9 @@ impl PeerId {
     /// A program that is not in our table is given as its two letters and its version. The answer has letters, digits,
     /// spaces and punctuation only, and at most 64 bytes.
     pub fn client(&self) -> Option<String> {
-        azureus(&self.0)
-            .or_else(|| special(&self.0))
+        // Before the usual style, which two of them resemble.
+        special(&self.0)
+            .or_else(|| azureus(&self.0))
             .or_else(|| mainline(&self.0))
             .or_else(|| shadow(&self.0))
     }
