@@ -1,0 +1,483 @@
+//! Addresses we might dial: where they came from, which comes next, when one may be tried again, and which never.
+//!
+//! Everybody can tell us addresses, so the list is bounded, and what may be on it depends on who says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::bep40;
+use crate::input::Source;
+use crate::rng::Rng;
+
+/// Addresses remembered. A swarm of a million needs no more at a time, and a liar gets no more out of us.
+pub(crate) const CANDIDATES_MAX: usize = 3_000;
+/// Addresses refused for good; the oldest ban is forgotten first.
+const BANS_MAX: usize = 4_096;
+/// An address that failed this often is forgotten (unless a person gave it).
+const FAILURES_MAX: u32 = 6;
+/// Wait after the first failure; four times as long after each further one.
+const RETRY_FIRST: Duration = Duration::from_secs(15);
+/// No wait is longer.
+const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
+/// Wait before dialling a peer again whose connection had worked.
+const RECONNECT: Duration = Duration::from_secs(30);
+/// A dial nobody answered for this long counts as failed; the caller's own limit is shorter.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Services that strangers' address lists could make us knock at: shells, mail, names, files, databases.
+const FOREIGN_PORTS: [u16; 26] = [
+    7, 9, 19, 21, 22, 23, 25, 53, 110, 111, 123, 135, 139, 143, 179, 389, 445, 465, 514, 587, 636, 993, 995,
+    3306, 5432, 6379,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// May be dialled from this instant on.
+    Idle(Instant),
+    /// Being dialled since then.
+    Connecting(Instant),
+    Connected,
+}
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    source: Source,
+    state: State,
+    failures: u32,
+    /// BEP 40 priority, or chance while our own address is unknown.
+    rank: u32,
+    /// It had everything: of no use once we have too.
+    seed: bool,
+}
+
+/// The list.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    known: BTreeMap<SocketAddr, Candidate>,
+    /// How many of `known` are in state `Connecting`.
+    connecting: usize,
+    banned_ips: BTreeMap<IpAddr, u64>,
+    banned_addrs: BTreeSet<SocketAddr>,
+    bans: u64,
+    /// Addresses at which we met ourselves.
+    own: BTreeSet<SocketAddr>,
+    external: Option<IpAddr>,
+    listen_port: Option<u16>,
+    rng: Rng,
+}
+
+impl Candidates {
+    pub(crate) fn new(listen_port: Option<u16>, seed: u64) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            connecting: 0,
+            banned_ips: BTreeMap::new(),
+            banned_addrs: BTreeSet::new(),
+            bans: 0,
+            own: BTreeSet::new(),
+            external: None,
+            listen_port,
+            rng: Rng::new(seed),
+        }
+    }
+
+    /// Learns addresses. Those that cannot be a peer's are dropped, as are those for which there is no room.
+    pub(crate) fn found(&mut self, source: Source, addrs: &[SocketAddr], now: Instant) {
+        for addr in addrs {
+            let addr = canonical(*addr);
+            if !self.is_usable(source, addr) {
+                continue;
+            }
+            if let Some(known) = self.known.get_mut(&addr) {
+                if source == Source::Explicit && known.source != source {
+                    (known.source, known.failures) = (source, 0);
+                }
+                continue;
+            }
+            if CANDIDATES_MAX <= self.known.len() && !self.make_room(source) {
+                return;
+            }
+            let rank = self.rank(addr);
+            let state = State::Idle(now);
+            self.known.insert(addr, Candidate { source, state, failures: 0, rank, seed: false });
+        }
+    }
+
+    /// The addresses to dial, best first; they count as being dialled from here on. `seeds`: whether peers that
+    /// are known to have everything are of use.
+    pub(crate) fn next(&mut self, count: usize, seeds: bool, now: Instant) -> Vec<SocketAddr> {
+        if count == 0 {
+            return Vec::new();
+        }
+        let mut ready: Vec<_> = self
+            .known
+            .iter()
+            .filter(|(_, c)| matches!(c.state, State::Idle(at) if at <= now) && (seeds || !c.seed))
+            .map(|(addr, c)| (c.source != Source::Explicit, c.failures, u32::MAX - c.rank, *addr))
+            .collect();
+        ready.sort_unstable();
+        ready.truncate(count);
+        for (.., addr) in &ready {
+            if let Some(candidate) = self.known.get_mut(addr) {
+                candidate.state = State::Connecting(now);
+                self.connecting += 1;
+            }
+        }
+        ready.into_iter().map(|(.., addr)| addr).collect()
+    }
+
+    /// How many addresses `next` would give now.
+    pub(crate) fn ready(&self, seeds: bool, now: Instant) -> usize {
+        let ready = |c: &&Candidate| matches!(c.state, State::Idle(at) if at <= now) && (seeds || !c.seed);
+        self.known.values().filter(ready).count()
+    }
+
+    /// When an address may be dialled that may not be now, or a dial is given up.
+    pub(crate) fn next_change(&self, now: Instant) -> Option<Instant> {
+        let change = |c: &Candidate| match c.state {
+            State::Idle(at) if now < at => Some(at),
+            State::Connecting(since) => Some(since + CONNECT_TIMEOUT),
+            _ => None,
+        };
+        self.known.values().filter_map(change).min()
+    }
+
+    /// Gives up dials that were never answered.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        let late =
+            |c: &Candidate| matches!(c.state, State::Connecting(since) if CONNECT_TIMEOUT <= now - since);
+        let late: Vec<_> = self.known.iter().filter(|(_, c)| late(c)).map(|(addr, _)| *addr).collect();
+        for addr in late {
+            self.failed(addr, now);
+        }
+    }
+
+    /// A dial failed, or the connection never became one.
+    pub(crate) fn failed(&mut self, addr: SocketAddr, now: Instant) {
+        let addr = canonical(addr);
+        let Some(candidate) = self.known.get_mut(&addr) else { return };
+        self.connecting -= usize::from(matches!(candidate.state, State::Connecting(_)));
+        candidate.failures += 1;
+        candidate.state = State::Idle(now + retry_after(candidate.failures));
+        if FAILURES_MAX <= candidate.failures && candidate.source != Source::Explicit {
+            self.known.remove(&addr);
+        }
+    }
+
+    /// There is a connection to this address. Addresses of incoming connections are usually not on the list.
+    pub(crate) fn connected(&mut self, addr: SocketAddr) {
+        let Some(candidate) = self.known.get_mut(&canonical(addr)) else { return };
+        self.connecting -= usize::from(matches!(candidate.state, State::Connecting(_)));
+        candidate.state = State::Connected;
+    }
+
+    /// The connection to this address ended. `useful` ones may be dialled again soon.
+    pub(crate) fn disconnected(&mut self, addr: SocketAddr, useful: bool, seed: bool, now: Instant) {
+        let addr = canonical(addr);
+        let Some(candidate) = self.known.get_mut(&addr) else { return };
+        if candidate.state != State::Connected {
+            return;
+        }
+        candidate.seed = seed;
+        if useful {
+            candidate.failures = 0;
+            candidate.state = State::Idle(now + RECONNECT);
+        } else {
+            self.failed(addr, now);
+        }
+    }
+
+    /// Refuses an address from here on. Whole hosts, except that on loopback a host is not a person.
+    pub(crate) fn ban(&mut self, addr: SocketAddr) {
+        let addr = canonical(addr);
+        if addr.ip().is_loopback() {
+            self.banned_addrs.insert(addr);
+            self.forget(addr);
+        } else {
+            self.bans += 1;
+            self.banned_ips.insert(addr.ip(), self.bans);
+            let same: Vec<_> = self.known.keys().filter(|known| known.ip() == addr.ip()).copied().collect();
+            same.into_iter().for_each(|addr| self.forget(addr));
+        }
+        if BANS_MAX < self.banned_ips.len()
+            && let Some(oldest) = self.banned_ips.iter().min_by_key(|(_, at)| **at).map(|(ip, _)| *ip)
+        {
+            self.banned_ips.remove(&oldest);
+        }
+        if BANS_MAX < self.banned_addrs.len() {
+            self.banned_addrs.pop_first();
+        }
+    }
+
+    /// Whether the address is refused.
+    pub(crate) fn is_banned(&self, addr: SocketAddr) -> bool {
+        let addr = canonical(addr);
+        self.banned_ips.contains_key(&addr.ip()) || self.banned_addrs.contains(&addr)
+    }
+
+    /// This address is ourselves.
+    pub(crate) fn met_ourselves(&mut self, addr: SocketAddr) {
+        let addr = canonical(addr);
+        self.forget(addr);
+        if self.own.len() < OWN_MAX {
+            self.own.insert(addr);
+        }
+    }
+
+    /// Our address as the world sees it: ranks can be computed.
+    pub(crate) fn set_external(&mut self, ip: IpAddr) {
+        self.external = Some(ip.to_canonical());
+        self.rank_all();
+    }
+
+    /// The port we listen on.
+    pub(crate) fn set_listen_port(&mut self, port: u16) {
+        self.listen_port = Some(port);
+        self.rank_all();
+    }
+
+    pub(crate) fn connecting(&self) -> usize {
+        self.connecting
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Nothing is being dialled any more: the caller was told to stop.
+    pub(crate) fn forget_dials(&mut self, now: Instant) {
+        for candidate in self.known.values_mut() {
+            if matches!(candidate.state, State::Connecting(_)) {
+                candidate.state = State::Idle(now);
+            }
+        }
+        self.connecting = 0;
+    }
+
+    fn forget(&mut self, addr: SocketAddr) {
+        if let Some(candidate) = self.known.remove(&addr) {
+            self.connecting -= usize::from(matches!(candidate.state, State::Connecting(_)));
+        }
+    }
+
+    fn rank_all(&mut self) {
+        let addrs: Vec<_> = self.known.keys().copied().collect();
+        for addr in addrs {
+            if self.is_own(addr) {
+                self.forget(addr);
+                continue;
+            }
+            let rank = self.rank(addr);
+            if let Some(candidate) = self.known.get_mut(&addr) {
+                candidate.rank = rank;
+            }
+        }
+    }
+
+    fn rank(&mut self, addr: SocketAddr) -> u32 {
+        match self.external {
+            Some(ip) => bep40::priority(SocketAddr::new(ip, self.listen_port.unwrap_or(0)), addr),
+            None => self.rng.next() as u32,
+        }
+    }
+
+    fn is_own(&self, addr: SocketAddr) -> bool {
+        self.own.contains(&addr)
+            || (self.listen_port == Some(addr.port()) && self.external == Some(addr.ip()))
+    }
+
+    fn is_usable(&self, source: Source, addr: SocketAddr) -> bool {
+        let trusted = matches!(source, Source::Explicit | Source::Tracker | Source::Resume);
+        let ip_ok = match addr.ip() {
+            IpAddr::V4(ip) => {
+                !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && ip.octets()[0] != 0
+            }
+            IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+        };
+        let port_ok =
+            addr.port() != 0 && (source == Source::Explicit || !FOREIGN_PORTS.contains(&addr.port()));
+        ip_ok
+            && port_ok
+            && (trusted || !addr.ip().is_loopback())
+            && !self.is_own(addr)
+            && !self.is_banned(addr)
+    }
+
+    /// Forgets addresses that failed, for new ones. Only people get room made from addresses that did not.
+    fn make_room(&mut self, source: Source) -> bool {
+        let idle = |c: &Candidate| matches!(c.state, State::Idle(_)) && c.source != Source::Explicit;
+        self.known.retain(|_, c| !idle(c) || c.failures == 0);
+        if CANDIDATES_MAX <= self.known.len() && source == Source::Explicit {
+            let worst =
+                self.known.iter().filter(|(_, c)| idle(c)).min_by_key(|(_, c)| c.rank).map(|(addr, _)| *addr);
+            if let Some(worst) = worst {
+                self.known.remove(&worst);
+            }
+        }
+        self.known.len() < CANDIDATES_MAX
+    }
+}
+
+/// Addresses at which we can meet ourselves are few; more than this is somebody playing.
+const OWN_MAX: usize = 16;
+
+fn retry_after(failures: u32) -> Duration {
+    RETRY_FIRST.saturating_mul(4u32.saturating_pow(failures.saturating_sub(1))).min(RETRY_MAX)
+}
+
+/// One address, one spelling: an IPv4 address inside an IPv6 one is the IPv4 address.
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn check_usable(source: Source, text: &str, expected: bool) {
+        let mut candidates = Candidates::new(Some(6881), 1);
+        candidates.set_external([9, 9, 9, 9].into());
+        candidates.found(source, &[addr(text)], Instant::now());
+        assert_eq!(candidates.len() == 1, expected, "{source:?} {text}");
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_a_peer_are_never_kept() {
+        check_usable(Source::Dht, "1.2.3.4:6881", true);
+        check_usable(Source::Dht, "1.2.3.4:0", false);
+        check_usable(Source::Dht, "0.0.0.0:6881", false);
+        check_usable(Source::Dht, "0.1.2.3:6881", false);
+        check_usable(Source::Dht, "224.0.0.1:6881", false);
+        check_usable(Source::Dht, "255.255.255.255:6881", false);
+        check_usable(Source::Dht, "[::]:6881", false);
+        check_usable(Source::Dht, "[ff02::1]:6881", false);
+        check_usable(Source::Dht, "[::ffff:127.0.0.1]:6881", false);
+        check_usable(Source::Dht, "9.9.9.9:6881", false);
+        check_usable(Source::Dht, "9.9.9.9:6882", true);
+    }
+
+    #[test]
+    fn loopback_and_foreign_services_depend_on_who_says_so() {
+        check_usable(Source::Tracker, "127.0.0.1:6881", true);
+        check_usable(Source::Explicit, "[::1]:6881", true);
+        check_usable(Source::Pex, "127.0.0.1:6881", false);
+        check_usable(Source::Incoming, "127.1.2.3:6881", false);
+        check_usable(Source::Tracker, "1.2.3.4:25", false);
+        check_usable(Source::Explicit, "1.2.3.4:25", true);
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_failed_addresses_leave_first() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        let many: Vec<_> =
+            (0..5_000u32).map(|n| SocketAddr::new(IpAddr::V4((0x0b00_0000 + n).into()), 1)).collect();
+        candidates.found(Source::Pex, &many, now);
+        assert_eq!(candidates.len(), CANDIDATES_MAX);
+        candidates.found(Source::Pex, &[addr("1.2.3.4:1")], now);
+        assert_eq!(candidates.len(), CANDIDATES_MAX);
+        let dialled = candidates.next(2, true, now);
+        candidates.failed(dialled[0], now);
+        candidates.found(Source::Pex, &[addr("1.2.3.4:1")], now);
+        assert!(
+            candidates.known.contains_key(&addr("1.2.3.4:1")) && !candidates.known.contains_key(&dialled[0])
+        );
+        candidates.found(Source::Explicit, &[addr("1.2.3.5:1")], now);
+        assert!(candidates.known.contains_key(&addr("1.2.3.5:1")));
+        assert_eq!(candidates.len(), CANDIDATES_MAX);
+    }
+
+    #[test]
+    fn a_failing_address_is_tried_less_and_less_and_then_forgotten() {
+        let mut now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        candidates.found(Source::Tracker, &[addr("1.2.3.4:1")], now);
+        let mut waits = Vec::new();
+        while candidates.len() == 1 {
+            assert_eq!(candidates.next(5, true, now), [addr("1.2.3.4:1")]);
+            assert_eq!(candidates.connecting(), 1);
+            candidates.failed(addr("1.2.3.4:1"), now);
+            assert_eq!(candidates.connecting(), 0);
+            if let Some(at) = candidates.next_change(now) {
+                assert!(candidates.next(5, true, at - Duration::from_millis(1)).is_empty());
+                waits.push((at - now).as_secs());
+                now = at;
+            }
+        }
+        assert_eq!(waits, [15, 60, 240, 960, 1800]);
+    }
+
+    #[test]
+    fn the_better_rank_is_dialled_first_and_failures_come_last() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(Some(6881), 1);
+        candidates.set_external([123, 213, 32, 10].into());
+        let addrs = [addr("98.76.54.32:1"), addr("123.213.32.234:1"), addr("5.5.5.5:1")];
+        candidates.found(Source::Dht, &addrs, now);
+        let mut expected = addrs.to_vec();
+        expected.sort_by_key(|a| std::cmp::Reverse(bep40::priority(addr("123.213.32.10:6881"), *a)));
+        let first = candidates.next(1, true, now);
+        assert_eq!(first, expected[..1]);
+        candidates.failed(first[0], now);
+        let later = now + Duration::from_secs(20);
+        assert_eq!(candidates.next(9, true, later), [expected[1], expected[2], expected[0]]);
+    }
+
+    #[test]
+    fn a_ban_is_for_the_host_except_on_loopback() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        candidates.found(Source::Tracker, &[addr("1.2.3.4:1"), addr("1.2.3.4:2"), addr("127.0.0.1:2")], now);
+        candidates.ban(addr("1.2.3.4:9"));
+        candidates.ban(addr("127.0.0.1:1"));
+        assert_eq!(candidates.len(), 1);
+        assert!(
+            candidates.is_banned(addr("1.2.3.4:77")) && candidates.is_banned(addr("[::ffff:1.2.3.4]:77"))
+        );
+        assert!(candidates.is_banned(addr("127.0.0.1:1")) && !candidates.is_banned(addr("127.0.0.1:2")));
+        (0..6_000u32).for_each(|n| candidates.ban(SocketAddr::new(IpAddr::V4((0x0b00_0000 + n).into()), 1)));
+        assert!(candidates.banned_ips.len() <= BANS_MAX);
+        assert!(!candidates.is_banned(addr("1.2.3.4:1")) && candidates.is_banned(addr("11.0.23.111:1")));
+    }
+
+    #[test]
+    fn ourselves_are_not_dialled_twice() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(Some(5), 1);
+        candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
+        candidates.next(1, true, now);
+        candidates.met_ourselves(addr("10.0.0.1:5"));
+        candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
+        assert_eq!((candidates.len(), candidates.connecting()), (0, 0));
+    }
+
+    #[test]
+    fn a_seed_is_not_dialled_again_when_we_are_one() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
+        candidates.next(1, true, now);
+        candidates.connected(addr("10.0.0.1:5"));
+        candidates.disconnected(addr("10.0.0.1:5"), true, true, now);
+        let later = now + RECONNECT;
+        assert_eq!(candidates.ready(false, later), 0);
+        assert_eq!(candidates.next(1, true, later).len(), 1);
+    }
+
+    #[test]
+    fn a_dial_nobody_answers_is_given_up() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
+        candidates.next(1, true, now);
+        candidates.expire(now + Duration::from_secs(59));
+        assert_eq!(candidates.connecting(), 1);
+        candidates.expire(now + Duration::from_secs(60));
+        assert_eq!(candidates.connecting(), 0);
+    }
+}

@@ -1,0 +1,184 @@
+//! Everything that can happen to a swarm, as values, so that it can be logged, replayed and shrunk.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ferri_wire::{Handshake, Message};
+
+/// A connection. Given by the caller, never used for a second connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct PeerKey(pub u64);
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Direction {
+    /// The peer did.
+    Incoming,
+    /// We did.
+    Outgoing,
+}
+
+/// Where an address came from. What it may be depends on that: only people and trackers may name loopback addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Source {
+    /// A person, on the command line or in a magnet link.
+    Explicit,
+    /// A tracker's answer.
+    Tracker,
+    /// The saved state of an earlier run.
+    Resume,
+    /// The local network (BEP 14).
+    Lsd,
+    /// A peer that connected to us and said where it listens.
+    Incoming,
+    /// Another peer (BEP 11).
+    Pex,
+    /// The DHT (BEP 5).
+    Dht,
+}
+
+/// How much a piece is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Priority {
+    /// Not fetched.
+    Skip,
+    /// After everything else.
+    Low,
+    /// As usual.
+    #[default]
+    Normal,
+    /// Before everything else.
+    High,
+}
+
+/// What happened.
+///
+/// Piece numbers and offsets are bare `u32`s because many come from outside; those that lie outside the torrent are
+/// refused at the door. An input about a peer that the swarm has forgotten is ignored.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Input {
+    /// Addresses at which peers of this torrent may be.
+    PeersFound {
+        /// Who says so.
+        source: Source,
+        /// The addresses.
+        addrs: Vec<SocketAddr>,
+    },
+    /// The answer to [`Output::Connect`](crate::Output::Connect) when it failed (the handshake included).
+    ConnectFailed {
+        /// The address dialled.
+        addr: SocketAddr,
+    },
+    /// A connection on which the 68-byte handshakes were exchanged; answers `Connect` when it is outgoing.
+    PeerConnected {
+        /// The caller's name for the connection.
+        peer: PeerKey,
+        /// The other end. For an outgoing connection the address that was dialled.
+        addr: SocketAddr,
+        /// Who opened it.
+        direction: Direction,
+        /// What the peer sent.
+        handshake: Handshake,
+    },
+    /// A message arrived.
+    PeerMessage {
+        /// From whom.
+        peer: PeerKey,
+        /// The message.
+        message: Message,
+    },
+    /// The connection is gone. Not needed after [`Output::Disconnect`](crate::Output::Disconnect), and harmless then.
+    PeerDisconnected {
+        /// Which.
+        peer: PeerKey,
+    },
+    /// Blocks released by [`Output::SendBlock`](crate::Output::SendBlock) left for the network, or never will
+    /// (`blocks` counts both, `bytes` only what was sent).
+    BlocksSent {
+        /// To whom.
+        peer: PeerKey,
+        /// How many of the released blocks are done with, in the order of their release.
+        blocks: u32,
+        /// Payload bytes that were sent.
+        bytes: u64,
+    },
+    /// The answer to [`Output::VerifyPiece`](crate::Output::VerifyPiece): its hash was compared and, if it matched, every
+    /// write succeeded. The caller holds no blocks of the piece any more.
+    PieceVerified {
+        /// Which.
+        piece: u32,
+        /// Whether the hash matched.
+        ok: bool,
+    },
+    /// The answer to `VerifyPiece` when the disk failed: the piece is fetched again, and nobody is blamed.
+    /// The caller holds no blocks of the piece any more.
+    PieceFailed {
+        /// Which.
+        piece: u32,
+    },
+    /// A verified piece turned out to be damaged or gone. It is taken back from the peers that know how (BEP 54)
+    /// and fetched again.
+    PieceLost {
+        /// Which.
+        piece: u32,
+    },
+    /// The answer to [`Output::KeepSuspect`](crate::Output::KeepSuspect), once the piece has been verified: which
+    /// blocks of the kept failed copy differ from the good one.
+    SuspectBlocks {
+        /// Which.
+        piece: u32,
+        /// Offsets (`begin`) of the blocks that differ.
+        bad: Vec<u32>,
+    },
+    /// This torrent's share of what the session allows.
+    Budget {
+        /// Connections.
+        peers_max: usize,
+        /// Outgoing connections that are not established yet.
+        half_open_max: usize,
+        /// Peers that are sent payload at the same time; `None` lets the number follow the upload rate.
+        upload_slots: Option<usize>,
+        /// Bytes that unverified pieces may occupy.
+        memory_bytes: u64,
+    },
+    /// How much each piece is wanted. Pieces beyond the end of the list are `Normal`.
+    Priorities {
+        /// One entry a piece.
+        priorities: Vec<Priority>,
+    },
+    /// A piece is needed by a certain time.
+    Deadline {
+        /// Which.
+        piece: u32,
+        /// From now; `None` takes an earlier deadline back.
+        within: Option<Duration>,
+    },
+    /// Whether pieces are fetched in their order instead of the rarest first.
+    Sequential {
+        /// Whether.
+        sequential: bool,
+    },
+    /// Our address as the world sees it (BEP 24). Canonical peer priority (BEP 40) needs it.
+    ExternalAddress {
+        /// The address.
+        ip: IpAddr,
+    },
+    /// The port we listen on.
+    ListenPort {
+        /// The port.
+        port: u16,
+    },
+    /// Disconnect everybody and do nothing until [`Input::Resume`]. Pieces that are being verified stay.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Disconnect everybody, for good.
+    Stop,
+    /// The instant of `poll_timeout` has come.
+    Timeout,
+}

@@ -1,0 +1,54 @@
+//! What can be set about a swarm when it is made. Plain data with defaults; limits that change later come as `Input::Budget`.
+
+use ferri_metainfo::InfoHash;
+use ferri_wire::PeerId;
+
+/// How our side of one swarm behaves. Read once, by [`Swarm::new`](crate::Swarm::new).
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct SwarmOptions {
+    /// The swarm's name on the wire; a handshake for another torrent is refused.
+    pub info_hash: InfoHash,
+    /// Our own id: a connection on which it comes back is one to ourselves.
+    pub peer_id: PeerId,
+    /// The port we listen on, told to peers (BEP 10 `p`); `None` while we do not listen.
+    pub listen_port: Option<u16>,
+    /// Name and version of the client, told to peers (BEP 10 `v`).
+    pub client: String,
+    /// Requests a peer may have waiting with us, told to peers (BEP 10 `reqq`).
+    pub reqq: u32,
+    /// Length of the info dictionary in bytes, told to peers (BEP 9 `metadata_size`).
+    pub metadata_size: Option<u32>,
+    /// Whether payload is sent at all. `false` chokes everybody for good.
+    pub upload: bool,
+    /// Whether pieces are fetched in their order instead of the rarest first.
+    pub sequential: bool,
+    /// Connections, both directions; more come as [`Input::Budget`](crate::Input::Budget).
+    pub peers_max: usize,
+    /// Outgoing connections that are not established yet.
+    pub half_open_max: usize,
+    /// Peers that are sent payload at the same time; `None` lets the number follow the upload rate.
+    pub upload_slots: Option<usize>,
+    /// Bytes that pieces between their first request and their verification may occupy. One piece is always allowed.
+    pub memory_bytes: u64,
+}
+
+impl SwarmOptions {
+    /// The defaults, for the torrent and the peer id that have none.
+    pub fn new(info_hash: InfoHash, peer_id: PeerId) -> Self {
+        Self {
+            info_hash,
+            peer_id,
+            listen_port: None,
+            client: concat!("Ferriswarm ", env!("CARGO_PKG_VERSION")).to_owned(),
+            reqq: crate::upload::INCOMING_REQUESTS_MAX as u32,
+            metadata_size: None,
+            upload: true,
+            sequential: false,
+            peers_max: 100,
+            half_open_max: 16,
+            upload_slots: None,
+            memory_bytes: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! stub
+pub(crate) const INCOMING_REQUESTS_MAX: usize = 500;
