@@ -1,0 +1,128 @@
+//! Why a torrent cannot be used, and where in it.
+
+use std::fmt;
+
+use crate::layout::LayoutError;
+use crate::limits::{
+    FILES_MAX, NAMES_BYTES_MAX, PATH_COMPONENT_BYTES_MAX, PATH_COMPONENTS_MAX, TORRENT_BYTES_MAX,
+};
+
+/// A torrent that cannot be used: what is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetainfoError {
+    /// The place in the torrent, as in `info.files[3].length`. Empty for the whole of it. Harmless to print.
+    pub path: String,
+    /// The place in the file, in bytes from its start, if there is one. For a bare info dictionary, from its start.
+    pub offset: Option<usize>,
+    /// What is wrong there.
+    pub kind: MetainfoErrorKind,
+}
+
+impl fmt::Display for MetainfoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}", self.kind)?;
+        match self.offset {
+            Some(offset) => write!(f, " (at byte {offset})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for MetainfoError {}
+
+/// What a torrent is refused for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetainfoErrorKind {
+    /// Longer than [`TORRENT_BYTES_MAX`].
+    #[error("{0} bytes are more than a torrent may have ({TORRENT_BYTES_MAX})")]
+    TooLarge(usize),
+    /// No bytes at all.
+    #[error("the file is empty")]
+    NoBytes,
+    /// Not bencode.
+    #[error("not a torrent: {0}")]
+    Bencode(ferri_bencode::ErrorKind),
+    /// A key that must be there is not.
+    #[error("is missing")]
+    Missing,
+    /// Another kind of value than the one due.
+    #[error("should be {0}")]
+    NotA(&'static str),
+    /// A number below the least that makes sense.
+    #[error("{0} is out of range")]
+    OutOfRange(i64),
+    /// Lengths that make no torrent.
+    #[error(transparent)]
+    Layout(LayoutError),
+    /// Neither `length` nor `files`.
+    #[error("there is neither `length` nor `files`")]
+    NoFiles,
+    /// Both `length` and `files`: clients would disagree about the content.
+    #[error("there are both `length` and `files`")]
+    LengthAndFiles,
+    /// A list of files, or a file tree, without a file.
+    #[error("no file is listed")]
+    EmptyFileList,
+    /// A path without components.
+    #[error("the path has no components")]
+    EmptyPath,
+    /// More than [`PATH_COMPONENTS_MAX`] components.
+    #[error("the path has more than {PATH_COMPONENTS_MAX} components")]
+    PathTooDeep,
+    /// A component above [`PATH_COMPONENT_BYTES_MAX`].
+    #[error("a name of {0} bytes is longer than {PATH_COMPONENT_BYTES_MAX}")]
+    NameTooLong(usize),
+    /// All names together pass [`NAMES_BYTES_MAX`].
+    #[error("the names of all files are longer than {NAMES_BYTES_MAX} bytes")]
+    TooMuchText,
+    /// More than [`FILES_MAX`] files.
+    #[error("more than {FILES_MAX} files")]
+    TooManyFiles,
+    /// A symlink with bytes of its own (BEP 47: the length of a symlink is zero).
+    #[error("a symbolic link with a length of {0}")]
+    SymlinkWithLength(u64),
+    /// The list of SHA-1 hashes is not made of 20-byte hashes.
+    #[error("{0} bytes are not a row of 20-byte hashes")]
+    OddPieces(usize),
+    /// Too many or too few hashes.
+    #[error("{hashes} hashes for {pieces} pieces")]
+    PieceCount {
+        /// What is there.
+        hashes: usize,
+        /// What the lengths ask for.
+        pieces: u32,
+    },
+    /// A `meta version` that is not known.
+    #[error("version {0} of the format is not known to this program")]
+    MetaVersion(i64),
+    /// A file tree without `meta version`, and nothing of v1.
+    #[error("there is a `file tree` but no `meta version`")]
+    NoMetaVersion,
+    /// A file tree node that is a file and a folder at once, or the root as a file.
+    #[error("is a file and a folder at once")]
+    FileAndFolder,
+    /// A root that is not 32 bytes, or zero.
+    #[error("is no hash of 32 bytes")]
+    NotARoot,
+    /// No layer for a file longer than a piece.
+    #[error("the hashes of the pieces of `{0}` are missing")]
+    MissingLayer(String),
+    /// A layer of the wrong length.
+    #[error("{got} bytes of hashes where {expected} are due")]
+    LayerLength {
+        /// Bytes due.
+        expected: u64,
+        /// Bytes there.
+        got: usize,
+    },
+    /// A layer that does not lead to its root.
+    #[error("the hashes do not lead to the file's root")]
+    LayerMismatch,
+    /// The two sides of a hybrid describe different content.
+    #[error("version 1 and version 2 disagree: {0}")]
+    HybridMismatch(String),
+}

@@ -1,0 +1,445 @@
+//! Where bytes are: files, pieces and blocks of one torrent, for v1, v2 and hybrid alike.
+//!
+//! [`Layout`] is the only maker of [`PieceIndex`] and [`Block`], so one that you hold lies inside its torrent.
+//! It knows lengths and order, not names or hashes.
+//!
+//! In v1 (BEP 3) and hybrid torrents the files follow each other without gaps, padding files (BEP 47) included. In v2
+//! (BEP 52) each file that is not empty begins with a new piece and its last piece is as short as the file makes it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::bitfield::Bitfield;
+use crate::limits::{
+    BLOCK_LENGTH, FILES_MAX, MAX_BLOCK_LENGTH, PIECE_LENGTH_MAX, PIECE_LENGTH_MIN, PIECES_MAX,
+    TOTAL_LENGTH_MAX,
+};
+
+/// Which rules a torrent follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
+pub enum Version {
+    /// BEP 3.
+    V1,
+    /// BEP 52 alone.
+    V2,
+    /// Both at once, over the same bytes.
+    Hybrid,
+}
+
+impl Version {
+    /// Whether there is a v1 side: SHA-1 hashes of pieces.
+    pub fn has_v1(self) -> bool {
+        matches!(self, Self::V1 | Self::Hybrid)
+    }
+
+    /// Whether there is a v2 side: a Merkle tree for each file.
+    pub fn has_v2(self) -> bool {
+        matches!(self, Self::V2 | Self::Hybrid)
+    }
+}
+
+/// A piece of the torrent whose [`Layout`] made it. Counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PieceIndex(u32);
+
+impl PieceIndex {
+    /// The number on the wire.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The same, for slices.
+    pub fn as_usize(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl std::fmt::Display for PieceIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<PieceIndex> for u32 {
+    fn from(piece: PieceIndex) -> Self {
+        piece.0
+    }
+}
+
+/// A run of bytes inside one piece: what is requested and sent. Never empty, 128 KiB at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Block {
+    piece: PieceIndex,
+    begin: u32,
+    length: u32,
+}
+
+impl Block {
+    /// The piece it lies in.
+    pub fn piece(self) -> PieceIndex {
+        self.piece
+    }
+
+    /// Its first byte, counted from the start of the piece.
+    pub fn begin(self) -> u32 {
+        self.begin
+    }
+
+    /// Its bytes.
+    pub fn length(self) -> u32 {
+        self.length
+    }
+
+    /// The byte behind its last, counted from the start of the piece.
+    pub fn end(self) -> u32 {
+        self.begin + self.length
+    }
+}
+
+/// A file of a torrent, padding included. Counted from 0 in the order of the torrent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileIndex(pub u32);
+
+impl FileIndex {
+    /// The same, for slices.
+    pub fn as_usize(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A part of a piece that lies in one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSpan {
+    /// The file.
+    pub file: FileIndex,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+    /// Bytes, never 0.
+    pub length: u64,
+    /// The bytes are zeros by definition and are not kept (BEP 47).
+    pub is_pad: bool,
+}
+
+/// Why lengths make no torrent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// Outside of what we take, see [`limits`](crate::limits).
+    #[error("a piece length of {0}, but it must be from {PIECE_LENGTH_MIN} to {PIECE_LENGTH_MAX} bytes")]
+    PieceLength(u64),
+    /// BEP 52 wants a power of two.
+    #[error("a piece length of {0}, but version 2 wants a power of two")]
+    NotPowerOfTwo(u32),
+    /// More than [`FILES_MAX`].
+    #[error("more than {FILES_MAX} files")]
+    TooManyFiles,
+    /// More than [`PIECES_MAX`].
+    #[error("{0} pieces, but at most {PIECES_MAX} are taken")]
+    TooManyPieces(u64),
+    /// The sum of the lengths passes 2^63 - 1.
+    #[error("the lengths of the files add up to more than 2^63 bytes")]
+    TooLong,
+    /// Not one byte in all files.
+    #[error("there is nothing in it: no file has a byte")]
+    Empty,
+}
+
+/// The geometry of a torrent. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Layout(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    version: Version,
+    piece_length: u32,
+    piece_count: u32,
+    /// Payload: the sum of all files, and of all pieces.
+    total_length: u64,
+    /// Where each file ends in piece space. Ascending. A file that ends where its predecessor does is empty.
+    ends: Vec<u64>,
+    /// Which files are padding. Of length 0 when none is.
+    pads: Bitfield,
+}
+
+impl Layout {
+    /// From the files in order: their lengths, and whether they are padding.
+    ///
+    /// # Errors
+    /// Lengths that pass the [`limits`](crate::limits) or make no torrent. Nothing is allocated for more than
+    /// [`FILES_MAX`] files.
+    pub fn new(
+        version: Version,
+        piece_length: u32,
+        files: impl IntoIterator<Item = (u64, bool)>,
+    ) -> Result<Self, LayoutError> {
+        if !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&piece_length) {
+            return Err(LayoutError::PieceLength(u64::from(piece_length)));
+        }
+        if version.has_v2() && !piece_length.is_power_of_two() {
+            return Err(LayoutError::NotPowerOfTwo(piece_length));
+        }
+        let files = files.into_iter();
+        let mut ends = Vec::with_capacity(files.size_hint().0.min(FILES_MAX));
+        let mut padding = Vec::new();
+        let (mut end, mut total_length) = (0_u64, 0_u64);
+        for (length, is_pad) in files {
+            if ends.len() == FILES_MAX {
+                return Err(LayoutError::TooManyFiles);
+            }
+            let start = match version {
+                Version::V2 if length != 0 => end.next_multiple_of(u64::from(piece_length)),
+                _ => end,
+            };
+            end = start
+                .checked_add(length)
+                .filter(|end| *end <= TOTAL_LENGTH_MAX)
+                .ok_or(LayoutError::TooLong)?;
+            total_length += length;
+            if is_pad {
+                padding.push(u32::try_from(ends.len()).expect("below FILES_MAX"));
+            }
+            ends.push(end);
+        }
+        if end == 0 {
+            return Err(LayoutError::Empty);
+        }
+        let pieces = end.div_ceil(u64::from(piece_length));
+        let piece_count = u32::try_from(pieces)
+            .ok()
+            .filter(|count| *count <= PIECES_MAX)
+            .ok_or(LayoutError::TooManyPieces(pieces))?;
+        let mut pads =
+            Bitfield::new(if padding.is_empty() { 0 } else { u32::try_from(ends.len()).unwrap_or(0) });
+        for file in padding {
+            pads.set(file);
+        }
+        Ok(Self(Arc::new(Inner { version, piece_length, piece_count, total_length, ends, pads })))
+    }
+
+    /// One file of `total` bytes, by the rules of v1.
+    ///
+    /// # Errors
+    /// As for [`Layout::new`].
+    pub fn single(piece_length: u32, total: u64) -> Result<Self, LayoutError> {
+        Self::new(Version::V1, piece_length, [(total, false)])
+    }
+
+    /// The rules it follows.
+    pub fn version(&self) -> Version {
+        self.0.version
+    }
+
+    /// How many pieces there are; at least 1.
+    pub fn piece_count(&self) -> u32 {
+        self.0.piece_count
+    }
+
+    /// Bytes of a full piece. Some pieces are shorter, see [`Layout::piece_len`].
+    pub fn piece_length(&self) -> u32 {
+        self.0.piece_length
+    }
+
+    /// Bytes of all files together, padding included: the sum of all pieces.
+    pub fn total_length(&self) -> u64 {
+        self.0.total_length
+    }
+
+    /// `None` unless the torrent has that piece.
+    pub fn piece(&self, index: u32) -> Option<PieceIndex> {
+        (index < self.0.piece_count).then_some(PieceIndex(index))
+    }
+
+    /// Every piece, ascending.
+    pub fn pieces(&self) -> impl DoubleEndedIterator<Item = PieceIndex> + ExactSizeIterator + use<> {
+        (0..self.0.piece_count as usize).map(|index| PieceIndex(index as u32))
+    }
+
+    /// Bytes of this piece, from 1 to [`Layout::piece_length`].
+    pub fn piece_len(&self, piece: PieceIndex) -> u32 {
+        let start = self.piece_start(piece);
+        let limit = match self.0.version {
+            // The piece ends with the one file it belongs to.
+            Version::V2 => self.0.ends[self.file_at(start)],
+            Version::V1 | Version::Hybrid => self.0.ends.last().copied().unwrap_or(0),
+        };
+        let left = limit.saturating_sub(start).min(u64::from(self.0.piece_length));
+        u32::try_from(left).expect("a piece length is a u32")
+    }
+
+    /// `None` unless the block lies inside one piece of this torrent, has a byte and is not above
+    /// [`MAX_BLOCK_LENGTH`].
+    pub fn block(&self, piece: u32, begin: u32, length: u32) -> Option<Block> {
+        let piece = self.piece(piece)?;
+        let end = begin.checked_add(length)?;
+        (0 < length && length <= MAX_BLOCK_LENGTH && end <= self.piece_len(piece)).then_some(Block {
+            piece,
+            begin,
+            length,
+        })
+    }
+
+    /// How many blocks of 16 KiB this piece has; the last may be shorter.
+    pub fn block_count(&self, piece: PieceIndex) -> u32 {
+        self.piece_len(piece).div_ceil(BLOCK_LENGTH)
+    }
+
+    /// A block of this piece by its place on the 16 KiB grid.
+    pub fn nth_block(&self, piece: PieceIndex, n: u32) -> Option<Block> {
+        let begin = n.checked_mul(BLOCK_LENGTH)?;
+        let left = self.piece_len(piece).checked_sub(begin).filter(|left| *left != 0)?;
+        Some(Block { piece, begin, length: left.min(BLOCK_LENGTH) })
+    }
+
+    /// The blocks of this piece on the 16 KiB grid, ascending.
+    pub fn blocks(&self, piece: PieceIndex) -> impl Iterator<Item = Block> + use<> {
+        let length = self.piece_len(piece);
+        (0..length.div_ceil(BLOCK_LENGTH)).map(move |n| {
+            let begin = n * BLOCK_LENGTH;
+            Block { piece, begin, length: (length - begin).min(BLOCK_LENGTH) }
+        })
+    }
+
+    /// How many files there are, padding included; at least 1.
+    pub fn file_count(&self) -> usize {
+        self.0.ends.len()
+    }
+
+    /// Every file, padding included, in order.
+    pub fn files(&self) -> impl DoubleEndedIterator<Item = FileIndex> + ExactSizeIterator + use<> {
+        (0..self.0.ends.len()).map(|index| FileIndex(index as u32))
+    }
+
+    /// Bytes of this file. 0 for an index that the torrent does not have.
+    pub fn file_len(&self, file: FileIndex) -> u64 {
+        let range = self.file_range(file);
+        range.end - range.start
+    }
+
+    /// Whether this file is padding (BEP 47).
+    pub fn is_pad(&self, file: FileIndex) -> bool {
+        self.0.pads.get(file.0)
+    }
+
+    /// Where this file lies in piece space: piece `n` begins at `n` times [`Layout::piece_length`]. Empty for an index
+    /// that the torrent does not have.
+    pub fn file_range(&self, file: FileIndex) -> Range<u64> {
+        let Some(&end) = self.0.ends.get(file.as_usize()) else { return 0..0 };
+        let before = file.as_usize().checked_sub(1).map_or(0, |index| self.0.ends[index]);
+        let start = match self.0.version {
+            Version::V2 if before != end => before.next_multiple_of(u64::from(self.0.piece_length)),
+            _ => before,
+        };
+        start..end
+    }
+
+    /// The pieces that hold a byte of this file. Empty for an empty file.
+    pub fn file_pieces(&self, file: FileIndex) -> Range<u32> {
+        let range = self.file_range(file);
+        let length = u64::from(self.0.piece_length);
+        let narrow = |piece: u64| u32::try_from(piece).expect("no more pieces than PIECES_MAX");
+        let first = narrow(range.start / length);
+        if range.is_empty() { first..first } else { first..narrow(range.end.div_ceil(length)) }
+    }
+
+    /// Where `length` bytes of a piece lie, from `begin` on, in order. What reaches beyond the piece is left out.
+    pub fn file_spans(&self, piece: PieceIndex, begin: u32, length: u32) -> FileSpans<'_> {
+        let piece_len = self.piece_len(piece);
+        let begin = begin.min(piece_len);
+        let at = self.piece_start(piece) + u64::from(begin);
+        let end = at + u64::from(length.min(piece_len - begin));
+        let file = if at < end { self.file_at(at) } else { 0 };
+        FileSpans { layout: self, file, at, end }
+    }
+
+    /// The spans of a block.
+    pub fn block_spans(&self, block: Block) -> FileSpans<'_> {
+        self.file_spans(block.piece, block.begin, block.length)
+    }
+
+    fn piece_start(&self, piece: PieceIndex) -> u64 {
+        assert!(
+            piece.0 < self.0.piece_count,
+            "piece {piece} of a torrent with {} pieces",
+            self.0.piece_count
+        );
+        u64::from(piece.0) * u64::from(self.0.piece_length)
+    }
+
+    /// The file that holds the byte at `at`, which is inside of one.
+    fn file_at(&self, at: u64) -> usize {
+        self.0.ends.partition_point(|end| *end <= at)
+    }
+}
+
+impl PartialEq for Layout {
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (&*self.0, &*other.0);
+        a.version == b.version && a.piece_length == b.piece_length && a.ends == b.ends && a.pads == b.pads
+    }
+}
+
+impl Eq for Layout {}
+
+/// The parts of a run of bytes, file by file. Made by [`Layout::file_spans`].
+#[derive(Clone, Debug)]
+pub struct FileSpans<'a> {
+    layout: &'a Layout,
+    /// The file that holds the byte at `at`, if any is left.
+    file: usize,
+    at: u64,
+    end: u64,
+}
+
+impl Iterator for FileSpans<'_> {
+    type Item = FileSpan;
+
+    fn next(&mut self) -> Option<FileSpan> {
+        if self.at == self.end {
+            return None;
+        }
+        let ends = &self.layout.0.ends;
+        if ends[self.file] <= self.at {
+            // Usually the next file; a crowd of empty ones is jumped over.
+            self.file += 1;
+            if ends[self.file] <= self.at {
+                self.file += ends[self.file..].partition_point(|end| *end <= self.at);
+            }
+        }
+        let file = FileIndex(u32::try_from(self.file).expect("below FILES_MAX"));
+        let range = self.layout.file_range(file);
+        let length = range.end.min(self.end) - self.at;
+        let span = FileSpan { file, offset: self.at - range.start, length, is_pad: self.layout.is_pad(file) };
+        self.at += length;
+        Some(span)
+    }
+}
+
+/// As what [`Layout::new`] takes, through which it comes back.
+#[cfg(feature = "serde")]
+mod serde_impls {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+    use super::{Layout, Version};
+
+    #[derive(Serialize, Deserialize)]
+    struct Written {
+        version: Version,
+        piece_length: u32,
+        files: Vec<(u64, bool)>,
+    }
+
+    impl Serialize for Layout {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let files = self.files().map(|file| (self.file_len(file), self.is_pad(file))).collect();
+            Written { version: self.version(), piece_length: self.piece_length(), files }
+                .serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Layout {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let written = Written::deserialize(deserializer)?;
+            Self::new(written.version, written.piece_length, written.files).map_err(de::Error::custom)
+        }
+    }
+}

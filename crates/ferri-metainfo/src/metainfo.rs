@@ -1,0 +1,109 @@
+//! A .torrent file ([BEP 3]): the info dictionary, and around it who tracks it and who made it.
+//!
+//! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::MetainfoError;
+use crate::info::Info;
+use crate::parse;
+
+/// A parsed and validated .torrent file.
+#[derive(Clone, Debug)]
+pub struct Metainfo {
+    pub(crate) info: Arc<Info>,
+    pub(crate) trackers: Vec<Vec<String>>,
+    pub(crate) web_seeds: Vec<String>,
+    pub(crate) nodes: Vec<(String, u16)>,
+    pub(crate) comment: Option<String>,
+    pub(crate) created_by: Option<String>,
+    pub(crate) creation_date: Option<i64>,
+    pub(crate) encoding: Option<String>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl Metainfo {
+    /// Parses a .torrent file.
+    ///
+    /// What cannot be meant is refused; what is odd but clear is taken and leaves a [`Warning`]. See
+    /// [`MetainfoErrorKind`](crate::MetainfoErrorKind) for all that is refused. Peak memory is below four times the
+    /// input and 16 MiB.
+    ///
+    /// # Errors
+    /// Says what is wrong, with the place in the torrent and in the file.
+    pub fn parse(bytes: &[u8]) -> Result<Self, MetainfoError> {
+        parse::metainfo(bytes)
+    }
+
+    /// What is shared.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// The same, to be kept elsewhere.
+    pub fn shared_info(&self) -> Arc<Info> {
+        Arc::clone(&self.info)
+    }
+
+    /// The info dictionary exactly as it stands in the file.
+    pub fn info_bytes(&self) -> &[u8] {
+        self.info.bytes()
+    }
+
+    /// The trackers' URLs in tiers (BEP 12): `announce-list` if it names one, else `announce`. No tier is empty, no URL
+    /// comes twice. What a URL may be is up to whoever uses it.
+    pub fn trackers(&self) -> &[Vec<String>] {
+        &self.trackers
+    }
+
+    /// Servers that have the files (BEP 19, `url-list`).
+    pub fn web_seeds(&self) -> &[String] {
+        &self.web_seeds
+    }
+
+    /// Hosts and ports of DHT nodes (BEP 5).
+    pub fn nodes(&self) -> &[(String, u16)] {
+        &self.nodes
+    }
+
+    /// What its maker says about it.
+    pub fn comment(&self) -> Option<&str> {
+        self.comment.as_deref()
+    }
+
+    /// The program that made it.
+    pub fn created_by(&self) -> Option<&str> {
+        self.created_by.as_deref()
+    }
+
+    /// When it was made, in seconds since 1970, as given.
+    pub fn creation_date(&self) -> Option<i64> {
+        self.creation_date
+    }
+
+    /// The encoding that old torrents declare for their names, as given.
+    pub fn encoding(&self) -> Option<&str> {
+        self.encoding.as_deref()
+    }
+
+    /// What was odd but could be understood.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+}
+
+/// Something odd in a torrent that could be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Where, as in `info.files[3].length`. Empty for the whole file.
+    pub path: String,
+    /// What, and what was made of it.
+    pub text: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() { f.write_str(&self.text) } else { write!(f, "{}: {}", self.path, self.text) }
+    }
+}
