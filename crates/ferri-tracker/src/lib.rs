@@ -1,1 +1,13 @@
 //! Talking to and being a BitTorrent tracker, without I/O.
+
+pub mod announce;
+pub mod exchange;
+pub mod limits;
+mod peers;
+mod random;
+mod siphash;
+pub mod udp;
+pub mod url;
+
+pub use announce::{Announce, AnnounceResponse, Event, RetryIn, Scrape, TrackerError};
+pub use peers::is_peer_address;
