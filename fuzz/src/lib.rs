@@ -1,0 +1,35 @@
+//! What the fuzzers run. Each target takes arbitrary bytes, feeds them to one decoder or machine, and asserts what must
+//! hold whatever they were. The programs in `fuzz_targets/` call these functions with a fuzzer's bytes, the test in
+//! `tests/replay.rs` with those kept in `corpus/`.
+
+#![forbid(unsafe_code)]
+
+mod bencode;
+mod script;
+pub mod seeds;
+mod wire;
+
+pub use bencode::bencode;
+pub use wire::{extension, handshake, wire};
+
+/// One function to be fed.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name: that of the function, the program, and the folder in `corpus/`.
+    pub name: &'static str,
+    /// The function. Panics when something does not hold.
+    pub run: fn(&[u8]),
+    /// How much memory a byte of input may cost at the worst moment, in bytes, beyond [`MEMORY_BASE`].
+    pub memory_factor: usize,
+}
+
+/// Memory that every target may use whatever its input, in bytes.
+pub const MEMORY_BASE: usize = 1 << 20;
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target { name: "bencode", run: bencode, memory_factor: 64 },
+    Target { name: "extension", run: extension, memory_factor: 64 },
+    Target { name: "handshake", run: handshake, memory_factor: 64 },
+    Target { name: "wire", run: wire, memory_factor: 64 },
+];
