@@ -152,10 +152,11 @@ pub fn frame_len(buf: &[u8]) -> Result<Option<usize>, DecodeError> {
         return Err(DecodeError::TooLong { length, limit: MESSAGE_LEN_MAX });
     }
     let Some((&id, body)) = rest.split_first() else { return Ok(None) };
+    // Which limit an extended message has depends on its second byte. Without one its length is wrong anyway.
     let extended = match body.first() {
-        // Which limit an extended message has depends on its second byte. Without one its length is wrong anyway.
-        None if id == id::EXTENDED && 2 <= length => return Ok(None),
-        first => first.copied().unwrap_or(0),
+        Some(&byte) if 2 <= length => byte,
+        None if 2 <= length && id == id::EXTENDED => return Ok(None),
+        _ => 0,
     };
     check_length(length, id, extended)?;
     Ok(Some(LENGTH_FIELD + length as usize))
@@ -430,10 +431,10 @@ mod tests {
         check(b"\0\0\0\x02\x09", wrong("port", 2, 3));
         check(b"\0\0\0\x05\x0e", wrong("have all", 5, 1));
         check(b"\0\0\0\x08\x07", Err(DecodeError::MessageTooShort { message: "piece", length: 8, least: 9 }));
-        check(
-            b"\0\0\0\x01\x14",
-            Err(DecodeError::MessageTooShort { message: "extension handshake", length: 1, least: 2 }),
-        );
+        let short = DecodeError::MessageTooShort { message: "extension handshake", length: 1, least: 2 };
+        check(b"\0\0\0\x01\x14", Err(short.clone()));
+        // What comes behind the message does not change what is said about it.
+        check(b"\0\0\0\x01\x14\x03", Err(short));
     }
 
     #[test]
