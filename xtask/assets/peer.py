@@ -1,0 +1,87 @@
+"""libtorrent as a peer of the interop tests and measurements.
+
+    peer.py create PATH OUT PIECE_LENGTH        a v1 torrent without trackers
+    peer.py leech TORRENT DIR IP PORT [RATE]    download into DIR, then seed until killed
+    peer.py seed TORRENT DIR IP PORT [RATE]     seed what is in DIR until killed
+    peer.py once TORRENT DIR IP PORT            download into DIR, then end
+
+RATE is bytes a second sent. One JSON object a line on standard output:
+{"done": bool, "uploaded": payload bytes, "downloaded": payload bytes, "peers": n, "state": text}
+"""
+
+import json
+import os
+import sys
+import time
+
+import libtorrent as lt
+
+
+def create(path, out, piece_length):
+    path = os.path.abspath(path)
+    files = lt.file_storage()
+    lt.add_files(files, path)
+    torrent = lt.create_torrent(files, piece_length, lt.create_torrent.v1_only)
+    lt.set_piece_hashes(torrent, os.path.dirname(path))
+    with open(out, "wb") as file:
+        file.write(lt.bencode(torrent.generate()))
+
+
+def run(mode, torrent, folder, ip, port, rate):
+    session = lt.session({
+        "listen_interfaces": f"{ip}:{port}",
+        "enable_dht": False,
+        "enable_lsd": False,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "enable_outgoing_utp": False,
+        "enable_incoming_utp": False,
+        "allow_multiple_connections_per_ip": True,
+        "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.tracker_notification
+                      | lt.alert.category_t.status_notification,
+        "upload_rate_limit": rate,
+        "active_tracker_limit": -1,
+        "min_reconnect_time": 1,
+        "max_failcount": 50,
+    })
+    options = lt.add_torrent_params()
+    options.ti = lt.torrent_info(torrent)
+    options.save_path = folder
+    options.flags &= ~(lt.torrent_flags.paused | lt.torrent_flags.auto_managed)
+    if mode == "seed":
+        options.flags &= ~lt.torrent_flags.apply_ip_filter
+    handle = session.add_torrent(options)
+    last = None
+    while True:
+        for alert in session.pop_alerts():
+            print(f"# {alert.message()}", file=sys.stderr, flush=True)
+        status = handle.status()
+        line = json.dumps({
+            "done": status.is_seeding,
+            "uploaded": status.total_payload_upload,
+            "downloaded": status.total_payload_download,
+            "peers": status.num_peers,
+            "state": str(status.state),
+        })
+        if line != last:
+            print(line, flush=True)
+            last = line
+        if mode == "once" and status.is_seeding:
+            # Ending while disk jobs wait would lose them; the alert says that they are done.
+            handle.flush_cache()
+            while not any(isinstance(a, lt.cache_flushed_alert) for a in session.pop_alerts()):
+                session.wait_for_alert(100)
+            return
+        session.wait_for_alert(20)
+        time.sleep(0.005)
+
+
+def main():
+    if sys.argv[1] == "create":
+        create(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    else:
+        mode, torrent, folder, ip, port = sys.argv[1:6]
+        run(mode, torrent, folder, ip, int(port), int(sys.argv[6]) if len(sys.argv) > 6 else 0)
+
+
+main()

@@ -1,0 +1,229 @@
+//! Programs that speak BitTorrent, driven alike: start to download, start to seed, are you done, stop.
+//!
+//! Each driver configures its program for a closed network (no DHT, no local discovery, no port mapping) and asks it
+//! through its own remote control. Nothing here waits by sleeping for a while and hoping.
+
+mod aria2;
+mod ferriswarm;
+mod libtorrent;
+mod qbittorrent;
+mod rqbit;
+mod rtorrent;
+mod transmission;
+
+use std::fmt;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::lab::{self, Host, Process};
+
+/// The port on which every client listens for peers; each has an address of its own.
+pub(crate) const PEER_PORT: u16 = 6881;
+
+/// The port of every client's remote control.
+const CONTROL_PORT: u16 = 8080;
+
+/// A client that a test or a measurement can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// This project's program.
+    Ferriswarm,
+    /// libtorrent through its Python binding.
+    Libtorrent,
+    /// transmission-daemon.
+    Transmission,
+    /// aria2c.
+    Aria2,
+    /// qbittorrent-nox.
+    Qbittorrent,
+    /// rtorrent.
+    Rtorrent,
+    /// rqbit; for measurements.
+    Rqbit,
+}
+
+impl Kind {
+    /// The clients that other people wrote and that every release must get along with.
+    pub(crate) const FOREIGN: [Self; 5] =
+        [Self::Transmission, Self::Aria2, Self::Qbittorrent, Self::Rtorrent, Self::Libtorrent];
+
+    /// The name on the command line and in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ferriswarm => "ferriswarm",
+            Self::Libtorrent => "libtorrent",
+            Self::Transmission => "transmission",
+            Self::Aria2 => "aria2",
+            Self::Qbittorrent => "qbittorrent",
+            Self::Rtorrent => "rtorrent",
+            Self::Rqbit => "rqbit",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let all = Self::FOREIGN.into_iter().chain([Self::Ferriswarm, Self::Rqbit]);
+        if text == "ours" {
+            return Ok(Self::Ferriswarm);
+        }
+        all.into_iter()
+            .find(|kind| kind.name() == text)
+            .with_context(|| format!("there is no client {text:?} to drive"))
+    }
+}
+
+/// What the drivers need from the machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools {
+    /// Our program, built.
+    pub(crate) ferriswarm: PathBuf,
+    /// A Python that can import libtorrent.
+    pub(crate) python: PathBuf,
+    /// `assets/peer.py`.
+    pub(crate) peer_script: PathBuf,
+    /// rqbit, where a measurement wants it.
+    pub(crate) rqbit: PathBuf,
+}
+
+impl Tools {
+    /// Where they are in the tree at `root`, with cargo's output in `target`.
+    pub(crate) fn new(root: &Path, target: &Path) -> Self {
+        Self {
+            ferriswarm: target.join("release/ferriswarm"),
+            python: root.join(".cache/venv/bin/python"),
+            peer_script: root.join("xtask/assets/peer.py"),
+            rqbit: root.join(".cache/rqbit/bin/rqbit"),
+        }
+    }
+}
+
+/// One running (or not yet started) client.
+pub(crate) trait Client: Send {
+    /// Begins to download what `torrent` describes into the folder `dir`, and to serve it meanwhile.
+    ///
+    /// # Errors
+    /// When the program does not start or does not take the torrent.
+    fn start_leech(&mut self, torrent: &Path, dir: &Path) -> Result<()>;
+
+    /// Begins to serve what lies in `dir`.
+    ///
+    /// # Errors
+    /// As `start_leech`.
+    fn start_seed(&mut self, torrent: &Path, dir: &Path) -> Result<()>;
+
+    /// Whether everything is there and verified, in the program's own words.
+    ///
+    /// # Errors
+    /// When it cannot say, or has ended without being done.
+    fn is_done(&mut self) -> Result<bool>;
+
+    /// Ends it cleanly.
+    fn stop(&mut self);
+
+    /// The process, once started.
+    fn process(&mut self) -> Option<&mut Process>;
+
+    /// Waits for `is_done`.
+    ///
+    /// # Errors
+    /// When it fails or does not come true within `limit`; with the end of the program's log.
+    fn wait_done(&mut self, limit: Duration) -> Result<()> {
+        let outcome = lab::wait_until(limit, "the client to be done", || self.is_done());
+        match (outcome, self.process()) {
+            (Err(error), Some(process)) => bail!("{error:#}\n{}", process.log_tail()),
+            (outcome, _) => outcome,
+        }
+    }
+}
+
+/// Where one client of one test lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Its own host on the network.
+    pub(crate) host: Arc<Host>,
+    /// A folder for its settings, state and log.
+    pub(crate) home: PathBuf,
+    /// The programs.
+    pub(crate) tools: Tools,
+}
+
+impl Place {
+    /// Where other peers reach the client.
+    pub(crate) fn peer_address(&self) -> SocketAddr {
+        (self.host.address(), PEER_PORT).into()
+    }
+
+    fn control_address(&self) -> SocketAddr {
+        (self.host.address(), CONTROL_PORT).into()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.home.join("log")
+    }
+
+    /// A command on the client's host whose home folder and temporary files are its own.
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
+        let mut command = self.host.command(program);
+        command
+            .current_dir(&self.home)
+            .env("HOME", &self.home)
+            .env("XDG_CONFIG_HOME", self.home.join("config"))
+            .env("XDG_DATA_HOME", self.home.join("data"))
+            .env("XDG_CACHE_HOME", self.home.join("cache"))
+            .env("XDG_STATE_HOME", self.home.join("state"));
+        command
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.home.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+/// A client of this kind, not started.
+///
+/// # Errors
+/// When its folder cannot be made.
+pub(crate) fn make(kind: Kind, place: Place) -> Result<Box<dyn Client>> {
+    fs::create_dir_all(&place.home).with_context(|| format!("creating {}", place.home.display()))?;
+    Ok(match kind {
+        Kind::Ferriswarm => Box::new(ferriswarm::Ferriswarm::new(place)),
+        Kind::Libtorrent => Box::new(libtorrent::Libtorrent::new(place)),
+        Kind::Transmission => Box::new(transmission::Transmission::new(place)),
+        Kind::Aria2 => Box::new(aria2::Aria2::new(place)),
+        Kind::Qbittorrent => Box::new(qbittorrent::Qbittorrent::new(place)),
+        Kind::Rtorrent => Box::new(rtorrent::Rtorrent::new(place)),
+        Kind::Rqbit => Box::new(rqbit::Rqbit::new(place)),
+    })
+}
+
+pub(crate) use ferriswarm::Ferriswarm;
+pub(crate) use libtorrent::Libtorrent;
+
+/// Waits until a program that was just started listens on `address`.
+fn wait_for_listener(process: &mut Process, address: SocketAddr) -> Result<()> {
+    const LISTEN_LIMIT: Duration = Duration::from_secs(30);
+    lab::wait_until(LISTEN_LIMIT, &format!("somebody to listen on {address}"), || {
+        process.ensure_running()?;
+        Ok(std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok())
+    })
+}

@@ -1,0 +1,376 @@
+//! A network in a box: a private set of namespaces joined by a bridge, which vanishes with its process.
+//!
+//! `enter` runs this program again inside new network, mount and process namespaces (and, for someone who is not
+//! root, a user namespace). Everything a test starts lives in there: when the inner process ends, for whatever
+//! reason, the kernel ends every process and removes every interface, so there is nothing to clean up and nothing
+//! stale to find. The inner process watches its standard input, which only the outer one holds open, so Ctrl-C on
+//! the outer one ends it too.
+//!
+//! It does not shape traffic: no loss, no delay.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Set for the inner process, to who the outer one was.
+const INSIDE: &str = "XTASK_LAB";
+
+/// `INSIDE` when the outer process belonged to the superuser.
+const ROOT: &str = "root";
+
+/// Hosts of one bridge; the last number of 10.77.0.n.
+const HOSTS: std::ops::RangeInclusive<u8> = 2..=250;
+
+/// Between two looks at a condition that a foreign program has to fulfil.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a program gets to end by itself before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// True in the process that `enter` started.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+/// True in that process when root is the real one, not one of a user namespace.
+pub(crate) fn is_inside_as_root() -> bool {
+    std::env::var_os(INSIDE).is_some_and(|who| who == ROOT)
+}
+
+/// Runs this program with `args` inside fresh namespaces and returns how it ended.
+///
+/// # Errors
+/// When the namespaces cannot be made; the message names what the kernel refused.
+pub(crate) fn enter<I, S>(args: I) -> Result<ExitStatus>
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<OsStr>,
+{
+    let program = std::env::current_exe().context("finding this program's own path")?;
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]);
+    let who = if rustix::process::geteuid().is_root() { ROOT } else { "somebody" };
+    if who != ROOT {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    unshare.arg("--").arg(program).args(args).env(INSIDE, who).stdin(Stdio::piped());
+    let mut child = unshare.spawn().context("starting unshare (package util-linux)")?;
+    let alive = child.stdin.take();
+    let status = child.wait()?;
+    drop(alive);
+    Ok(status)
+}
+
+/// A bridge in the inner process's own network namespace, at 10.77.0.1, and the hosts on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Lab {
+    free: Arc<Mutex<BTreeSet<u8>>>,
+}
+
+impl Lab {
+    /// The address of the bridge: the test program itself, as the hosts see it.
+    pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+    /// Prepares the namespaces that `enter` made. Call once.
+    ///
+    /// # Errors
+    /// When `ip` or `mount` fails.
+    pub(crate) fn new() -> Result<Self> {
+        prepare()?;
+        ip(&[
+            "link set lo up".into(),
+            "link add lab type bridge".into(),
+            format!("addr add {}/24 dev lab", Self::ADDRESS),
+            "link set lab up".into(),
+        ])?;
+        Ok(Self { free: Arc::new(Mutex::new(HOSTS.collect())) })
+    }
+
+    /// A new host on the bridge with an address nobody else has.
+    ///
+    /// # Errors
+    /// When all addresses are taken or `ip` fails.
+    pub(crate) fn host(&self) -> Result<Host> {
+        let number = self
+            .free
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_first()
+            .context("the lab has no free address")?;
+        let host = Host { number, free: Arc::clone(&self.free) };
+        let name = host.namespace();
+        ip(&[
+            format!("netns add {name}"),
+            format!("link add v{number} master lab type veth peer name eth0 netns {name}"),
+            format!("link set v{number} up"),
+        ])?;
+        host.bring_up("eth0")?;
+        Ok(host)
+    }
+
+    /// A host joined to the test program by one virtual cable, without a bridge, for measurements. The program's end
+    /// has 10.77.0.1 and the `extra` addresses after 10.77.0.10.
+    ///
+    /// # Errors
+    /// When the addresses are taken or `ip` fails.
+    pub(crate) fn cable(extra: u8) -> Result<Host> {
+        prepare()?;
+        let host = Host { number: 2, free: Arc::default() };
+        let name = host.namespace();
+        let mut lines = vec![
+            "link set lo up".into(),
+            format!("netns add {name}"),
+            format!("link add cable type veth peer name eth0 netns {name}"),
+            format!("addr add {}/24 dev cable", Self::ADDRESS),
+        ];
+        lines.extend((0..extra).map(|n| format!("addr add 10.77.0.{}/24 dev cable", 11 + n)));
+        lines.push("link set cable up".into());
+        ip(&lines)?;
+        host.bring_up("eth0")?;
+        Ok(host)
+    }
+}
+
+/// One network namespace with one address. Dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Host {
+    number: u8,
+    free: Arc<Mutex<BTreeSet<u8>>>,
+}
+
+impl Host {
+    /// Where the other hosts find it.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, 0, self.number)
+    }
+
+    /// A command that will run on this host; the process it becomes is the program itself, not a wrapper.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.namespace())).arg("--").arg(program);
+        command
+    }
+
+    fn namespace(&self) -> String {
+        format!("host{}", self.number)
+    }
+
+    fn bring_up(&self, device: &str) -> Result<()> {
+        let name = self.namespace();
+        let script = format!(
+            "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set lo up && \
+             ip addr add {}/24 dev {device} && ip link set {device} up",
+            self.address()
+        );
+        run("nsenter", &[&format!("--net=/run/netns/{name}"), "sh", "-c", &script])
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The namespace lives on while a program in it does; its name and its address are free at once, so the
+        // cable goes first.
+        let _ = ip(&[format!("link del v{}", self.number), format!("netns del {}", self.namespace())]);
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number);
+    }
+}
+
+/// A program of a test: its output goes to a log, and it ends with this value.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command`; standard output and error both go to `log`.
+    ///
+    /// # Errors
+    /// When the log cannot be made or the program cannot be started.
+    pub(crate) fn start(command: &mut Command, log: &Path) -> Result<Self> {
+        let file = File::create(log).with_context(|| format!("creating {}", log.display()))?;
+        command.stdout(file.try_clone()?).stderr(file);
+        Self::start_with_its_own_output(command, log)
+    }
+
+    /// Starts `command` whose output the caller has arranged; `log` is what a failure report shows.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub(crate) fn start_with_its_own_output(command: &mut Command, log: &Path) -> Result<Self> {
+        command.stdin(Stdio::null());
+        let child = command.spawn().with_context(|| format!("starting {:?}", command.get_program()))?;
+        Ok(Self { child, log: log.to_owned(), ended: None })
+    }
+
+    /// Process id, as /proc of this namespace has it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the kernel does not know the process.
+    pub(crate) fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait()?;
+        }
+        Ok(self.ended)
+    }
+
+    /// Fails, with the end of the log, when the program is no longer running.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn ensure_running(&mut self) -> Result<()> {
+        if let Some(status) = self.exit_status()? {
+            bail!("it ended early: {status}\n{}", self.log_tail());
+        }
+        Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When it has not ended after `limit`.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let mut ended = None;
+        wait_until(limit, "the program to end", || {
+            ended = self.exit_status()?;
+            Ok(ended.is_some())
+        })?;
+        ended.context("the program ended")
+    }
+
+    /// Sends a signal; a program that is gone already is no error.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if !matches!(self.exit_status(), Ok(None)) {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Asks it to end with `signal`, waits, and kills it when it does not.
+    pub(crate) fn stop(&mut self, signal: Signal) {
+        self.signal(signal);
+        if self.wait(STOP_LIMIT).is_err() {
+            self.kill();
+        }
+    }
+
+    /// `kill -9`, and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.ended = self.child.wait().ok().or(self.ended);
+    }
+
+    /// The last lines it wrote.
+    pub(crate) fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.exit_status(), Ok(None)) {
+            self.kill();
+        }
+    }
+}
+
+/// The last lines of a file, for a report; empty when it cannot be read.
+pub(crate) fn tail(path: &Path) -> String {
+    const TAIL_BYTES: usize = 3000;
+    const TAIL_LINES: usize = 25;
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(TAIL_BYTES)..]).into_owned();
+    let lines: Vec<&str> = text.split(['\n', '\r']).filter(|line| !line.trim().is_empty()).collect();
+    let mut report = format!("  --- end of {} ---\n", path.display());
+    for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+        report.push_str("  | ");
+        report.push_str(line);
+        report.push('\n');
+    }
+    report
+}
+
+/// Looks at a condition until it holds.
+///
+/// # Errors
+/// When it fails, or does not hold after `limit`; `what` completes "waited 30 s for ...".
+pub(crate) fn wait_until(limit: Duration, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !holds()? {
+        ensure!(start.elapsed() < limit, "waited {} s in vain for {what}", limit.as_secs());
+        thread::sleep(POLL_INTERVAL);
+    }
+    Ok(())
+}
+
+/// What every lab needs first.
+fn prepare() -> Result<()> {
+    ensure!(is_inside(), "a lab lives in namespaces of its own");
+    end_with_the_outer_process();
+    // The registry of named namespaces must be ours alone, and writable for someone who is not root.
+    run("mount", &["-t", "tmpfs", "-o", "mode=0755", "ferriswarm-lab", "/run"])?;
+    fs::create_dir_all("/run/netns").context("creating /run/netns")
+}
+
+/// The outer process holds our standard input open and writes nothing, so its end is ours.
+fn end_with_the_outer_process() {
+    thread::spawn(|| {
+        let mut byte = [0];
+        while std::io::stdin().read(&mut byte).is_ok_and(|count| count > 0) {}
+        std::process::exit(130);
+    });
+}
+
+/// Runs `ip` once with a batch of commands.
+fn ip(lines: &[String]) -> Result<()> {
+    let mut child = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting ip (package iproute2)")?;
+    let mut text = lines.join("\n");
+    text.push('\n');
+    child.stdin.take().context("the pipe was asked for")?.write_all(text.as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(
+        output.status.success(),
+        "ip failed: {}\nbatch: {text}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+fn run(program: &str, args: &[&str]) -> Result<()> {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {program}"))?;
+    ensure!(
+        output.status.success(),
+        "{program} {}: {}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
