@@ -251,7 +251,9 @@ impl Exchange {
                 TrackerError::TimedOut
             } else {
                 let seconds = REQUEST_TIME_MAX.as_secs();
-                TrackerError::Unreachable { why: format!("no answer to a connect request in {seconds} seconds") }
+                TrackerError::Unreachable {
+                    why: format!("no answer to a connect request in {seconds} seconds"),
+                }
             };
             self.finish(Err(error));
         } else if self.repeat_at <= now {
@@ -463,7 +465,11 @@ mod tests {
             let hashes = vec![InfoHash::from([1; 20]), InfoHash::from([2; 20])];
             let mut exchange = Exchange::new(Query::Scrape(hashes), Vec::new(), Family::V4, fresh, 1, now);
             let Request::Scrape { transaction, .. } = sent(&mut exchange) else { panic!() };
-            hear(&mut exchange, &Response::Scrape { transaction, swarms: vec![Scrape::default(); count] }, now);
+            hear(
+                &mut exchange,
+                &Response::Scrape { transaction, swarms: vec![Scrape::default(); count] },
+                now,
+            );
             let Some(Output::Done(result)) = exchange.poll_output() else { panic!() };
             assert_eq!(result.is_ok(), good, "{count}");
         }

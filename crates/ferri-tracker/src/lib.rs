@@ -2,6 +2,7 @@
 
 pub mod announce;
 pub mod exchange;
+pub mod http;
 pub mod limits;
 mod peers;
 mod random;

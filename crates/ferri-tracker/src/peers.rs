@@ -122,9 +122,8 @@ mod tests {
 
     #[test]
     fn no_more_than_two_thousand_are_kept() {
-        let compact: Vec<u8> = (0..10_000u32)
-            .flat_map(|number| [1, (number >> 8) as u8, number as u8, 1, 0x1a, 0xe1])
-            .collect();
+        let compact: Vec<u8> =
+            (0..10_000u32).flat_map(|number| [1, (number >> 8) as u8, number as u8, 1, 0x1a, 0xe1]).collect();
         let mut list = PeerList::default();
         list.extend_v4(&compact);
         assert_eq!(list.into_addrs().len(), PEERS_MAX);

@@ -426,7 +426,8 @@ mod tests {
     fn an_announce_that_leaves_things_open_says_so() {
         let open = Announce { left: u64::MAX, event: Some(Event::Paused), numwant: None, ..announce() };
         let packet =
-            Request::Announce { connection: 9, transaction: 7, announce: open, url_data: Vec::new() }.encode();
+            Request::Announce { connection: 9, transaction: 7, announce: open, url_data: Vec::new() }
+                .encode();
         assert_eq!(packet.len(), ANNOUNCE_LENGTH);
         assert_eq!(packet[64..72], i64::MAX.to_be_bytes());
         assert_eq!(packet[80..84], [0; 4]);
@@ -434,15 +435,13 @@ mod tests {
     }
 
     fn check_url_data(options: &[u8], expected: &[u8]) {
-        let request = Request::Announce {
-            connection: 9,
-            transaction: 7,
-            announce: announce(),
-            url_data: Vec::new(),
-        };
+        let request =
+            Request::Announce { connection: 9, transaction: 7, announce: announce(), url_data: Vec::new() };
         let mut packet = request.encode();
         packet.extend_from_slice(options);
-        let Ok(Request::Announce { url_data, .. }) = Request::decode(&packet) else { panic!("not an announce") };
+        let Ok(Request::Announce { url_data, .. }) = Request::decode(&packet) else {
+            panic!("not an announce")
+        };
         assert_eq!(url_data, expected, "{options:?}");
     }
 

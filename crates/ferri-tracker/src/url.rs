@@ -53,7 +53,8 @@ impl UdpTarget {
         }
         .ok_or_else(|| bad("a UDP tracker needs a port"))?;
         // Only digits: `parse` would take a sign.
-        let port = port.parse().ok().filter(|&number| number != 0 && port.bytes().all(|byte| byte.is_ascii_digit()));
+        let port =
+            port.parse().ok().filter(|&number| number != 0 && port.bytes().all(|byte| byte.is_ascii_digit()));
         let port = port.ok_or_else(|| bad("the port must be between 1 and 65535"))?;
         if host.is_empty() {
             return Err(bad("it names no host"));
@@ -148,7 +149,9 @@ mod tests {
         assert_eq!(Transport::of("http://a/announce"), Ok(Transport::Http));
         assert_eq!(Transport::of("HTTPS://a/announce"), Ok(Transport::Http));
         assert_eq!(Transport::of("udp://a:1"), Ok(Transport::Udp));
-        for url in ["wss://a/announce", "file:///etc/passwd", "dht://", "announce", "http:///x", "http://a\n/x"] {
+        for url in
+            ["wss://a/announce", "file:///etc/passwd", "dht://", "announce", "http:///x", "http://a\n/x"]
+        {
             assert!(Transport::of(url).is_err(), "{url}");
         }
     }
