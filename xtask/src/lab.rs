@@ -1,6 +1,6 @@
 //! A network in a box: a private set of namespaces joined by a bridge, which vanishes with its process.
 //!
-//! `enter` runs this program again inside new network, mount and process namespaces (and, for someone who is not
+//! `command` runs this program again inside new network, mount and process namespaces (and, for someone who is not
 //! root, a user namespace). Everything a test starts lives in there: when the inner process ends, for whatever
 //! reason, the kernel ends every process and removes every interface, so there is nothing to clean up and nothing
 //! stale to find. The inner process watches its standard input, which only the outer one holds open, so Ctrl-C on
@@ -37,7 +37,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// What a program gets to end by itself before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// True in the process that `enter` started.
+/// True in the process that `command` describes.
 pub(crate) fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
@@ -47,28 +47,25 @@ pub(crate) fn is_inside_as_root() -> bool {
     std::env::var_os(INSIDE).is_some_and(|who| who == ROOT)
 }
 
-/// Runs this program with `args` inside fresh namespaces and returns how it ended.
+/// A command that runs this program with `args` inside fresh namespaces. Its standard input must be a pipe that stays
+/// open as long as the lab is wanted.
 ///
 /// # Errors
-/// When the namespaces cannot be made; the message names what the kernel refused.
-pub(crate) fn enter<I, S>(args: I) -> Result<ExitStatus>
+/// When this program does not know its own path.
+pub(crate) fn command<I, S>(args: I) -> Result<Command>
 where
     I: IntoIterator<Item = S>,
     S: AsRef<OsStr>,
 {
     let program = std::env::current_exe().context("finding this program's own path")?;
+    let who = if rustix::process::geteuid().is_root() { ROOT } else { "somebody" };
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]);
-    let who = if rustix::process::geteuid().is_root() { ROOT } else { "somebody" };
     if who != ROOT {
         unshare.args(["--user", "--map-root-user"]);
     }
     unshare.arg("--").arg(program).args(args).env(INSIDE, who).stdin(Stdio::piped());
-    let mut child = unshare.spawn().context("starting unshare (package util-linux)")?;
-    let alive = child.stdin.take();
-    let status = child.wait()?;
-    drop(alive);
-    Ok(status)
+    Ok(unshare)
 }
 
 /// A bridge in the inner process's own network namespace, at 10.77.0.1, and the hosts on it.
@@ -81,7 +78,7 @@ impl Lab {
     /// The address of the bridge: the test program itself, as the hosts see it.
     pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
-    /// Prepares the namespaces that `enter` made. Call once.
+    /// Prepares the namespaces that `command` made. Call once.
     ///
     /// # Errors
     /// When `ip` or `mount` fails.

@@ -1,7 +1,9 @@
 //! Development tasks: `cargo xtask test` is the gate, `cargo xtask bench` measures.
 
 mod clients;
+mod gate;
 mod http;
+mod install;
 mod interop;
 mod lab;
 mod report;
@@ -12,45 +14,76 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use clients::{Kind, Tools};
+use report::{Tally, say};
+
+const USAGE: &str = "\
+cargo xtask test [--only fmt,clippy,unit,fuzz,build,interop,kill] [--filter NAME] [--hub CLIENT]
+    The gate. Installs what is missing, runs the steps, ends with `N passed, N failed`.
+    --filter NAME   interop: only cases whose name contains NAME
+    --hub CLIENT    interop: another client (libtorrent, transmission, ...) in ferriswarm's place
+
+cargo xtask bench leech|seed|check|all [--clients ours,rqbit,libtorrent,...] [--size 1GiB] [--piece 1MiB]
+                  [--peers 4] [--runs 3] [--write]
+    Measures whole processes side by side. --write puts the table into BENCHMARKS.md.
+";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match run(&args) {
         Ok(code) => code,
         Err(error) => {
-            report::say(&format!("xtask: {error:#}"));
+            say(&format!("xtask: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(args: &[String]) -> Result<ExitCode> {
-    match args.first().map(String::as_str) {
-        Some("interop") => {
-            if !lab::is_inside() {
-                return Ok(if lab::enter(args)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-            }
-            let root = root()?;
-            let target =
-                std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-            let hub = match args.iter().position(|a| a == "--hub") {
-                Some(i) => args[i + 1].parse()?,
-                None => Kind::Ferriswarm,
-            };
-            let filter = args.iter().position(|a| a == "--filter").map(|i| args[i + 1].clone());
-            let tally = interop::run(interop::Options {
-                work: target.join("interop"),
-                tools: Tools::new(&root, &target),
-                hub,
-                filter,
-            })?;
-            report::say(&format!("{} passed, {} failed", tally.passed, tally.failed));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["test", rest @ ..] => gate::run(root, &test_options(rest)?),
+        ["lab", test, rest @ ..] => inside(root, test, rest),
+        ["help" | "--help" | "-h"] => {
+            say(USAGE);
             Ok(ExitCode::SUCCESS)
         }
-        _ => bail!("usage"),
+        _ => bail!("what to do?\n\n{USAGE}"),
     }
 }
 
-fn root() -> Result<PathBuf> {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).context("xtask lies in the workspace")
+fn test_options(words: &[&str]) -> Result<gate::Options> {
+    let mut options = gate::Options::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("{word} needs a value"));
+        match *word {
+            "--only" => options.only = value()?.split(',').map(str::parse).collect::<Result<_>>()?,
+            "--filter" => options.filter = Some((*value()?).to_owned()),
+            "--hub" => options.hub = Some((*value()?).to_owned()),
+            _ => bail!("there is no option {word}\n\n{USAGE}"),
+        }
+    }
+    Ok(options)
+}
+
+/// What `gate` runs inside a lab; it ends with the line that `cargo test` would print.
+fn inside(root: &Path, test: &str, words: &[&str]) -> Result<ExitCode> {
+    let gate::Options { filter, hub, .. } = test_options(words)?;
+    let target: PathBuf = gate::target(root);
+    let options = interop::Options {
+        work: target.join(test),
+        tools: Tools::new(root, &target),
+        hub: hub.map_or(Ok(Kind::Ferriswarm), |name| name.parse())?,
+        filter,
+    };
+    let tally = match test {
+        "interop" => interop::run(options)?,
+        "kill" => interop::kill::run(&options)?,
+        _ => bail!("there is no test {test:?} to run in a lab"),
+    };
+    let Tally { passed, failed } = tally;
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    say(&format!("test result: {word}. {passed} passed; {failed} failed"));
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -467,8 +467,9 @@ fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + word.len()..].chars().next();
-        !(before.is_some_and(is_word) && word.starts_with(is_word))
-            && !(after.is_some_and(is_word) && word.ends_with(is_word))
+        let joins_before = before.is_some_and(is_word) && word.starts_with(is_word);
+        let joins_after = after.is_some_and(is_word) && word.ends_with(is_word);
+        !joins_before && !joins_after
     })
 }
 

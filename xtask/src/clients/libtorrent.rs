@@ -1,6 +1,7 @@
 //! libtorrent, through a small Python script that prints its state as JSON lines.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -52,6 +53,11 @@ impl Libtorrent {
             done: line["done"] == true,
             uploaded: line["uploaded"].as_u64().context("no count of uploaded bytes")?,
         })
+    }
+
+    /// Where others reach it.
+    pub(crate) fn peer_address(&self) -> SocketAddr {
+        self.place.peer_address()
     }
 
     fn output(&self) -> PathBuf {

@@ -23,6 +23,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::lab::{self, Host, Process};
 
+pub(crate) use ferriswarm::Ferriswarm;
+pub(crate) use libtorrent::Libtorrent;
+
 /// The port on which every client listens for peers; each has an address of its own.
 pub(crate) const PEER_PORT: u16 = 6881;
 
@@ -206,8 +209,8 @@ impl Place {
 pub(crate) fn make(kind: Kind, place: Place) -> Result<Box<dyn Client>> {
     fs::create_dir_all(&place.home).with_context(|| format!("creating {}", place.home.display()))?;
     Ok(match kind {
-        Kind::Ferriswarm => Box::new(ferriswarm::Ferriswarm::new(place)),
-        Kind::Libtorrent => Box::new(libtorrent::Libtorrent::new(place)),
+        Kind::Ferriswarm => Box::new(Ferriswarm::new(place)),
+        Kind::Libtorrent => Box::new(Libtorrent::new(place)),
         Kind::Transmission => Box::new(transmission::Transmission::new(place)),
         Kind::Aria2 => Box::new(aria2::Aria2::new(place)),
         Kind::Qbittorrent => Box::new(qbittorrent::Qbittorrent::new(place)),
@@ -215,9 +218,6 @@ pub(crate) fn make(kind: Kind, place: Place) -> Result<Box<dyn Client>> {
         Kind::Rqbit => Box::new(rqbit::Rqbit::new(place)),
     })
 }
-
-pub(crate) use ferriswarm::Ferriswarm;
-pub(crate) use libtorrent::Libtorrent;
 
 /// Waits until a program that was just started listens on `address`.
 fn wait_for_listener(process: &mut Process, address: SocketAddr) -> Result<()> {

@@ -4,6 +4,7 @@
 //! that they are done and every file they wrote has the right SHA-256. `--hub NAME` puts another client in our place,
 //! which proves the drivers without our program.
 
+pub(crate) mod kill;
 pub(crate) mod payload;
 pub(crate) mod tracker;
 

@@ -1,0 +1,131 @@
+//! Makes sure that the programs the tests run against are there.
+//!
+//! As root on Debian what is missing is installed; elsewhere the command to run is said and nothing is skipped in
+//! silence.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::report::say;
+
+/// A program, and the Debian package that has it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("transmission-daemon", "transmission-daemon"),
+    ("aria2c", "aria2"),
+    ("qbittorrent-nox", "qbittorrent-nox"),
+    ("rtorrent", "rtorrent"),
+    ("opentracker", "opentracker"),
+    ("ip", "iproute2"),
+    ("mount", "mount"),
+    ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("python3", "python3-venv"),
+];
+
+/// The version that the tests were written against; newer ones change what they print.
+const LIBTORRENT: &str = "libtorrent==2.1.1";
+
+/// The version that we are measured against.
+const RQBIT: &str = "9.1.0";
+
+/// Installs the missing foreign clients.
+///
+/// # Errors
+/// When something is missing that cannot be installed from here; with the command that does.
+pub(crate) fn foreign_clients(root: &Path) -> Result<()> {
+    debian_packages()?;
+    libtorrent(root)
+}
+
+/// Installs rqbit, which Debian does not have, into `.cache/rqbit`.
+///
+/// # Errors
+/// When cargo cannot.
+pub(crate) fn rqbit(root: &Path) -> Result<()> {
+    let place = root.join(".cache/rqbit");
+    if place.join("bin/rqbit").exists() {
+        return Ok(());
+    }
+    say(&format!("installing rqbit {RQBIT} (some minutes)"));
+    let mut command = Command::new("cargo");
+    command.args(["install", "rqbit", "--version", RQBIT, "--locked", "--root"]).arg(place);
+    run(command.env("CARGO_TARGET_DIR", root.join(".cache/rqbit-build")))
+}
+
+fn debian_packages() -> Result<()> {
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+    if !has_venv() {
+        missing.push("python3-venv");
+    }
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let install = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    ensure!(
+        is_installed("apt-get"),
+        "these programs are missing, and this is not Debian; install what provides them: {}",
+        missing.join(" ")
+    );
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "some programs are missing; run this, then try again:\n\n  sudo {install}\n"
+    );
+    say(&format!("installing {}", missing.join(" ")));
+    // The list of packages may be old or empty; a failure shows when the packages are asked for.
+    let _ = Command::new("apt-get").args(["update", "-qq"]).status();
+    let words: Vec<&str> = install.split(' ').collect();
+    run(Command::new(words[0]).args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive"))
+        .with_context(|| format!("this failed: {install}"))
+}
+
+fn libtorrent(root: &Path) -> Result<()> {
+    let venv = root.join(".cache/venv");
+    let python = venv.join("bin/python");
+    let import = |python: &Path| {
+        let output = Command::new(python).args(["-c", "import libtorrent"]).output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    if import(&python) {
+        return Ok(());
+    }
+    say(&format!("installing {LIBTORRENT} into {}", venv.display()));
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    run(Command::new(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        LIBTORRENT,
+    ]))?;
+    if !import(&python) {
+        bail!(
+            "{LIBTORRENT} is installed but does not import; try {} -c 'import libtorrent'",
+            python.display()
+        );
+    }
+    Ok(())
+}
+
+/// Debian's python3 may come without what makes a virtual environment.
+fn has_venv() -> bool {
+    let output = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Where Debian keeps what administrators run; not everybody's PATH has it.
+    let more = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(Into::into);
+    std::env::split_paths(&path).chain(more).any(|dir| dir.join(program).is_file())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {:?}", command.get_program()))?;
+    ensure!(status.success(), "{:?} ended with {status}", command.get_program());
+    Ok(())
+}
