@@ -1,0 +1,425 @@
+//! What was typed: the command line, flag for flag. What it means is decided by each command.
+
+use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+
+use crate::help;
+use crate::select::Ranges;
+use crate::units::{Rate, parse_duration, parse_rate, parse_size};
+
+/// Download, share, make and check torrents.
+///
+/// `ferriswarm SOURCE...` is short for `ferriswarm get SOURCE...`.
+#[derive(Debug, Parser)]
+#[command(name = "ferriswarm", version, after_help = help::program())]
+#[command(propagate_version = false, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Print failures only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Log what happens to standard error; twice for every detail (RUST_LOG chooses finer)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Download torrents, and end when they are verified
+    #[command(after_help = help::get())]
+    Get(Box<GetArgs>),
+    /// Verify what is on disk, then serve it until stopped
+    #[command(after_help = help::seed())]
+    Seed(Box<SeedArgs>),
+    /// Make a torrent of a file or folder
+    #[command(after_help = help::create())]
+    Create(Box<CreateArgs>),
+    /// Print what a torrent is: name, hashes, files, trackers, magnet link
+    #[command(after_help = help::show())]
+    Show(ShowArgs),
+    /// Compare data on disk with a torrent, and list what differs
+    #[command(after_help = help::verify())]
+    Verify(VerifyArgs),
+    /// Be a tracker: HTTP and UDP, from memory
+    #[command(after_help = help::tracker())]
+    Tracker(TrackerArgs),
+    /// Watch a download happen inside this machine, without network or files
+    #[command(after_help = help::demo())]
+    Demo(DemoArgs),
+    /// Feed a recorded trace back into the swarm machine
+    #[command(after_help = help::replay())]
+    Replay(ReplayArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = help::completions())]
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    #[command(after_help = help::man())]
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// A .torrent file, the http(s) address of one, or - for standard input
+    #[arg(value_name = "SOURCE", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) sources: Vec<OsString>,
+
+    /// Folder that receives the files
+    #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+
+    /// Keep serving when done, until stopped
+    #[arg(long)]
+    pub(crate) seed: bool,
+
+    /// Only these files, by their numbers in `show`: 1-3,7
+    #[arg(long, value_name = "LIST", conflicts_with = "only")]
+    pub(crate) select: Option<Ranges>,
+
+    /// Only files whose path or name matches; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) only: Vec<String>,
+
+    /// Pieces in order instead of rarest first
+    #[arg(long)]
+    pub(crate) sequential: bool,
+
+    /// Reserve the disk space of each file first
+    #[arg(long)]
+    pub(crate) preallocate: bool,
+
+    #[command(flatten)]
+    pub(crate) until: SeedUntil,
+
+    #[command(flatten)]
+    pub(crate) network: Network,
+
+    #[command(flatten)]
+    pub(crate) report: Report,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SeedArgs {
+    /// A .torrent file, the http(s) address of one, or - for standard input
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub(crate) source: OsString,
+
+    /// The payload, or the folder that holds it
+    #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) until: SeedUntil,
+
+    #[command(flatten)]
+    pub(crate) network: Network,
+
+    #[command(flatten)]
+    pub(crate) report: Report,
+}
+
+/// When serving ends; whichever comes first.
+#[derive(Debug, Args, Clone, Copy, Default)]
+pub(crate) struct SeedUntil {
+    /// Serve until this many times the size was sent
+    #[arg(long, value_name = "R", value_parser = parse_ratio)]
+    pub(crate) seed_ratio: Option<f64>,
+
+    /// Serve for this long: 90s, 10m, 2h, 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) seed_time: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network and limits")]
+pub(crate) struct Network {
+    /// Listen on this TCP port (0: any) [default: the first free one of 6881-6889]
+    #[arg(long, value_name = "N")]
+    pub(crate) port: Option<u16>,
+
+    /// Use only this local address
+    #[arg(long, value_name = "IP")]
+    pub(crate) bind: Option<IpAddr>,
+
+    /// One more tracker; repeatable
+    #[arg(long, value_name = "URL", value_parser = parse_tracker, value_hint = ValueHint::Url)]
+    pub(crate) tracker: Vec<String>,
+
+    /// Ask no tracker
+    #[arg(long, conflicts_with = "tracker")]
+    pub(crate) no_trackers: bool,
+
+    /// Connect to this peer; repeatable
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) peer: Vec<SocketAddr>,
+
+    /// Download at most this much a second: 500k, 2M (0: unlimited)
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) down: Option<Rate>,
+
+    /// Upload at most this much a second: 500k, 2M (0: unlimited)
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(crate) up: Option<Rate>,
+
+    /// Connect to at most this many peers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_peers: Option<u16>,
+
+    /// Memory for pieces on their way to the disk
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, default_value = "64MiB")]
+    pub(crate) memory: u64,
+
+    /// Folder for what must survive a restart [default: ~/.local/state/ferriswarm]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Report {
+    /// One JSON object a line on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Without a terminal: a line every so often instead of every 10 %, as in every:30s
+    #[arg(long, value_name = "HOW", value_parser = parse_progress)]
+    pub(crate) progress: Option<Duration>,
+
+    /// Record the swarm machine's inputs and outputs as JSON lines
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// The file or folder to share
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+
+    /// The .torrent file to write, - for standard output [default: PATH's name with .torrent]
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Overwrite OUT
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// A tracker, or a tier of them separated by commas; repeatable, one tier each
+    #[arg(short, long, value_name = "URL[,URL...]", value_hint = ValueHint::Url)]
+    pub(crate) tracker: Vec<String>,
+
+    /// A web server that has the payload too; repeatable
+    #[arg(short, long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) web_seed: Vec<String>,
+
+    /// A power of two from 16k to 512M [default: by size]
+    #[arg(short = 'l', long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) piece_length: Option<u64>,
+
+    /// A version 1 torrent (the default)
+    #[arg(long, group = "format")]
+    pub(crate) v1: bool,
+
+    /// A version 2 torrent
+    #[arg(long, group = "format")]
+    pub(crate) v2: bool,
+
+    /// Version 1 and version 2 in one
+    #[arg(long, group = "format")]
+    pub(crate) hybrid: bool,
+
+    /// Peers come from the trackers only
+    #[arg(short, long)]
+    pub(crate) private: bool,
+
+    /// A tag inside the info hash, as some trackers want
+    #[arg(short, long, value_name = "S")]
+    pub(crate) source: Option<String>,
+
+    /// Free text
+    #[arg(short, long, value_name = "S")]
+    pub(crate) comment: Option<String>,
+
+    /// Record the time of creation; without it the same input gives the same bytes
+    #[arg(short, long)]
+    pub(crate) date: bool,
+
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A .torrent file, the http(s) address of one, - for standard input, or a magnet link
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) source: OsString,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A .torrent file, the http(s) address of one, or - for standard input
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) source: OsString,
+
+    /// The payload, or the folder that holds it
+    #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrackerArgs {
+    /// Serve HTTP and UDP on this address
+    #[arg(short, long, value_name = "IP:PORT", default_value = "127.0.0.1:6969")]
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// How much is downloaded
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, default_value = "256MiB")]
+    pub(crate) size: u64,
+
+    /// The payload is made from this number
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) number: u64,
+
+    /// Tell the conversation between the peers as it happens
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Record the downloader's inputs and outputs as JSON lines
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) trace: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// A file written by --trace
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// bash, elvish, fish, powershell or zsh
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// The default verb: `get` goes before the first word unless that is a command or asks for help.
+pub(crate) fn with_verb(args: &[OsString], is_command: impl Fn(&OsStr) -> bool) -> Vec<OsString> {
+    let mut words = args.to_vec();
+    let is_for_all =
+        |word: &OsStr| matches!(word.to_str(), Some("-q" | "-v" | "-vv" | "-vvv" | "--quiet" | "--verbose"));
+    let Some(at) = (1..words.len()).find(|at| !is_for_all(&words[*at])) else { return words };
+    let is_about_us = matches!(words[at].to_str(), Some("-h" | "--help" | "-V" | "--version" | "help"));
+    if !is_about_us && !is_command(&words[at]) {
+        words.insert(at, OsString::from("get"));
+    }
+    words
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "write a number such as 1 or 1.5".to_owned())?;
+    if !ratio.is_finite() || ratio < 0.0 {
+        return Err("write a number of 0 or more".to_owned());
+    }
+    Ok(ratio)
+}
+
+fn parse_tracker(text: &str) -> Result<String, String> {
+    let is_known = ["http://", "https://", "udp://"].iter().any(|scheme| text.starts_with(scheme));
+    if !is_known || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("a tracker's address begins with http://, https:// or udp://".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_memory(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if bytes < MEMORY_MIN {
+        return Err("at least 1MiB is needed".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// Below this not even the requests of a few peers fit.
+const MEMORY_MIN: u64 = 1 << 20;
+
+fn parse_progress(text: &str) -> Result<Duration, String> {
+    let every = text.strip_prefix("every:").ok_or("write every: and a duration, as in every:30s")?;
+    let every = parse_duration(every)?;
+    if every.is_zero() {
+        return Err("the time between two lines cannot be 0".to_owned());
+    }
+    Ok(every)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn verb(words: &[&str]) -> String {
+        let args: Vec<OsString> = std::iter::once(&"ferriswarm").chain(words).map(Into::into).collect();
+        let command = Cli::command();
+        let with = with_verb(&args, |word| command.find_subcommand(word).is_some());
+        with.join(OsStr::new(" ")).into_string().unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn get_is_the_default_verb() {
+        assert_eq!(verb(&["a.torrent"]), "ferriswarm get a.torrent");
+        assert_eq!(verb(&["-o", "show", "a.torrent"]), "ferriswarm get -o show a.torrent");
+        assert_eq!(verb(&["-"]), "ferriswarm get -");
+        assert_eq!(verb(&["-q", "a.torrent"]), "ferriswarm -q get a.torrent");
+        assert_eq!(verb(&["--json", "a.torrent", "b.torrent"]), "ferriswarm get --json a.torrent b.torrent");
+    }
+
+    #[test]
+    fn commands_and_questions_about_the_program_are_left_alone() {
+        for words in [&["show", "x"][..], &["-v", "show", "x"], &["--help"], &["-V"], &["help", "get"], &[]] {
+            assert_eq!(
+                verb(words),
+                ["ferriswarm"].iter().chain(words).copied().collect::<Vec<_>>().join(" ")
+            );
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_its_exit_codes() {
+        for command in Cli::command().get_subcommands() {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains("Examples:"), "{}", command.get_name());
+            assert!(after.contains("Exit codes:"), "{}", command.get_name());
+        }
+    }
+}

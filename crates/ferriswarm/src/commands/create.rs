@@ -1,0 +1,195 @@
+//! `create`: a torrent of a file or folder, hashed by all cores.
+
+mod hashing;
+mod walk;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ferri_metainfo::create::Builder;
+use ferri_metainfo::{Metainfo, Version};
+use serde::Serialize;
+
+use crate::args::CreateArgs;
+use crate::console::Console;
+use crate::env::{Env, Interrupts};
+use crate::exit::{Exit, Failure};
+use crate::facts::{Facts, local_text};
+use crate::work::{Progress, follow};
+use crate::{text, units};
+
+pub(crate) async fn run(
+    env: &mut Env,
+    console: &Console,
+    args: &CreateArgs,
+    interrupts: Interrupts,
+) -> Result<Exit, Failure> {
+    let root = env.path(&args.path);
+    let root = root.canonicalize().map_err(|error| Failure::file("read", &args.path, &error))?;
+    let out = Out::new(env, args, &root)?;
+    let payload = walk::payload(&root, out.path())?;
+    for skipped in &payload.skipped {
+        console.warn(&format!("left out {}: {}", skipped.path.display(), skipped.why));
+    }
+    let plan = builder(args, &root, &payload)?
+        .plan()
+        .map_err(|error| Failure::usage(format!("{}: {error}", args.path.display())))?;
+    let started = Instant::now();
+    let total = plan.total_length();
+    let progress = Arc::new(Progress::new(total));
+    let hashing = {
+        let progress = progress.clone();
+        move || hashing::hash(plan, &payload.paths, &progress)
+    };
+    let bytes = match follow("hashing", hashing, &progress, console, &interrupts).await? {
+        Some(bytes) => bytes,
+        None => return Err(Failure::new(Exit::Interrupted, "stopped; nothing was written")),
+    };
+    out.write(&bytes, console)?;
+    if out.path().is_some() || console.is_json() {
+        tell(&bytes, &out, started, console)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What the flags mean, for this payload.
+fn builder(args: &CreateArgs, root: &Path, payload: &walk::Payload) -> Result<Builder, Failure> {
+    let version = match args {
+        CreateArgs { v2: true, .. } => Version::V2,
+        CreateArgs { hybrid: true, .. } => Version::Hybrid,
+        _ => Version::V1,
+    };
+    let name = root
+        .file_name()
+        .and_then(OsStr::to_str)
+        .ok_or_else(|| Failure::usage(format!("{}: its name is no UTF-8 text", args.path.display())))?;
+    let mut builder = Builder::new(version, name, payload.content.clone());
+    builder.piece_length = match args.piece_length {
+        Some(bytes) => {
+            let too_long = |_| Failure::usage("--piece-length: at most 512M");
+            Some(u32::try_from(bytes).map_err(too_long)?)
+        }
+        None => None,
+    };
+    builder.trackers = args.tracker.iter().map(|tier| words(tier)).collect();
+    builder.web_seeds.clone_from(&args.web_seed);
+    builder.private = args.private;
+    builder.source.clone_from(&args.source);
+    builder.comment.clone_from(&args.comment);
+    builder.created_by = Some(concat!("ferriswarm ", env!("CARGO_PKG_VERSION")).to_owned());
+    builder.creation_date = args.date.then(|| jiff::Timestamp::now().as_second());
+    Ok(builder)
+}
+
+/// `a,b` is one tier of two.
+fn words(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// Where the torrent goes.
+#[derive(Debug)]
+enum Out {
+    Stdout,
+    File { path: PathBuf, typed: PathBuf },
+}
+
+impl Out {
+    /// Fails before anything is hashed when a file is in the way.
+    fn new(env: &Env, args: &CreateArgs, root: &Path) -> Result<Self, Failure> {
+        let typed = match &args.output {
+            Some(path) if path.as_os_str() == "-" => return Ok(Self::Stdout),
+            Some(path) => path.clone(),
+            None => {
+                let mut name = root.file_name().map_or_else(|| OsString::from("root"), OsStr::to_owned);
+                name.push(".torrent");
+                PathBuf::from(name)
+            }
+        };
+        let path = env.path(&typed);
+        if path.is_dir() {
+            return Err(Failure::new(Exit::WouldOverwrite, format!("{} is a folder", typed.display()))
+                .hint("name the file: -o FOLDER/NAME.torrent"));
+        }
+        if !args.force && path.symlink_metadata().is_ok() {
+            return Err(Failure::new(Exit::WouldOverwrite, format!("{} is there already", typed.display()))
+                .hint("choose another name with -o, or overwrite it with --force"));
+        }
+        Ok(Self::File { path, typed })
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Stdout => None,
+            Self::File { path, .. } => Some(path),
+        }
+    }
+
+    fn write(&self, bytes: &[u8], console: &Console) -> Result<(), Failure> {
+        match self {
+            Self::Stdout if console.is_json() => {
+                Err(Failure::usage("--json and -o - both want standard output"))
+            }
+            Self::Stdout => console.answer_bytes(bytes),
+            Self::File { path, typed } => {
+                replace(path, bytes).map_err(|error| Failure::file("write", typed, &error))
+            }
+        }
+    }
+}
+
+/// The whole file or none of it appears under `path`, whatever happens meanwhile.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = File::create_new(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    });
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+        return written;
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn tell(bytes: &[u8], out: &Out, started: Instant, console: &Console) -> Result<(), Failure> {
+    #[derive(Serialize)]
+    struct Created<'a> {
+        output: Option<String>,
+        #[serde(flatten)]
+        facts: &'a Facts,
+    }
+    let metainfo = Metainfo::parse(bytes)
+        .map_err(|error| Failure::new(Exit::Internal, format!("our own torrent does not parse: {error}")))?;
+    let facts = Facts::new(&metainfo);
+    if console.is_json() {
+        return console.json(&Created { output: out.path().map(local_text), facts: &facts });
+    }
+    console.line(&facts.headline(console))?;
+    for (what, hash) in [("info hash v1", &facts.info_hash_v1), ("info hash v2", &facts.info_hash_v2)] {
+        if let Some(hash) = hash {
+            console.line(&format!("  {what}  {hash}"))?;
+        }
+    }
+    let piece_length = units::size(facts.piece_length.into());
+    let (took, rate) = (started.elapsed(), units::mean_rate(facts.total_size, started.elapsed()));
+    console.line(&format!(
+        "  {} of {piece_length}, hashed in {} ({})",
+        units::count(facts.piece_count.into(), "piece", "pieces"),
+        units::took(took),
+        units::rate(rate)
+    ))?;
+    if let Out::File { typed, .. } = out {
+        console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! `tracker`: a tracker from memory, until stopped.
+
+use std::time::Duration;
+
+use ferri_engine::TrackerServer;
+use tokio::time::interval;
+
+use crate::args::TrackerArgs;
+use crate::console::Console;
+use crate::env::Interrupts;
+use crate::exit::{Exit, Failure};
+use crate::{session, units};
+
+pub(crate) async fn run(
+    console: &Console,
+    args: &TrackerArgs,
+    interrupts: Interrupts,
+) -> Result<Exit, Failure> {
+    let server =
+        TrackerServer::start(args.listen, rand::random()).await.map_err(|error| session::failure(&error))?;
+    console.line(&format!("tracker  {}", server.http_url()))?;
+    console.line(&format!("         {}", server.udp_url()))?;
+    console.line(&format!("stats    http://{}/stats", server.addr()))?;
+    let live = console.live_line();
+    let mut ticks = interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupts.pressed(1) => break,
+            _ = ticks.tick() => live.set(counts(&server)),
+        }
+    }
+    drop(live);
+    console.line(&format!("stopped; knew {}", counts(&server)))?;
+    server.shutdown().await;
+    Ok(Exit::Done)
+}
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+fn counts(server: &TrackerServer) -> String {
+    let (swarms, peers) = server.counts();
+    format!(
+        "{}, {}",
+        units::count(swarms as u64, "swarm", "swarms"),
+        units::count(peers as u64, "peer", "peers")
+    )
+}

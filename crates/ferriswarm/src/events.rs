@@ -1,0 +1,127 @@
+//! The JSON lines of `--json`: one object each, bytes and seconds as numbers.
+
+use ferri_engine::{State, TorrentStatus};
+use serde::Serialize;
+
+use crate::facts::Facts;
+
+/// What happened, under the key `event`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event<'a> {
+    /// A torrent was read and starts.
+    Added {
+        info_hash: &'a str,
+        #[serde(flatten)]
+        facts: &'a Facts,
+        /// Bytes of the wanted files.
+        wanted_size: u64,
+        /// Where its file or folder is.
+        path: &'a str,
+    },
+    /// What lies on disk is hashed.
+    Checking { info_hash: &'a str, done: u64, total: u64 },
+    /// Once a second, and when the state changes.
+    Progress {
+        info_hash: &'a str,
+        #[serde(flatten)]
+        progress: Progress<'a>,
+    },
+    /// A piece was verified and written, or failed its hash.
+    Piece { info_hash: &'a str, piece: u32, ok: bool },
+    /// Every piece of a file is verified.
+    File { info_hash: &'a str, number: Option<usize>, path: &'a str },
+    /// A tracker answered or failed.
+    Tracker {
+        info_hash: &'a str,
+        url: &'a str,
+        seeders: Option<u32>,
+        leechers: Option<u32>,
+        peers: usize,
+        error: Option<&'a str>,
+    },
+    /// Everything wanted is verified and on disk.
+    Done {
+        info_hash: &'a str,
+        name: &'a str,
+        path: &'a str,
+        size: u64,
+        downloaded: u64,
+        uploaded: u64,
+        wasted: u64,
+        seconds: f64,
+        /// Mean download rate, bytes a second.
+        rate: u64,
+        ratio: f64,
+    },
+    /// It is being served.
+    Seeding { info_hash: &'a str, name: &'a str, size: u64, port: u16 },
+    /// Worth telling a person once.
+    Note { info_hash: &'a str, message: &'a str },
+    /// A disk or the network is in the way; the torrent waits if `recoverable`.
+    Error {
+        info_hash: &'a str,
+        message: &'a str,
+        recoverable: bool,
+        /// Bytes missing on the device, when it is full.
+        missing: Option<u64>,
+    },
+    /// Ended before the goal; `command` continues.
+    Stopped { command: &'a str },
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Progress<'a> {
+    name: &'a str,
+    state: &'static str,
+    /// Verified bytes of the wanted pieces.
+    done: u64,
+    /// Bytes of the wanted pieces.
+    size: u64,
+    downloaded: u64,
+    uploaded: u64,
+    wasted: u64,
+    down_rate: u64,
+    up_rate: u64,
+    peers: usize,
+    seeds: usize,
+    pieces: u32,
+    piece_count: u32,
+    ratio: f64,
+    /// Seconds, or null when it cannot be said.
+    eta: Option<u64>,
+}
+
+impl<'a> Progress<'a> {
+    pub(crate) fn new(status: &'a TorrentStatus) -> Self {
+        Self {
+            name: &status.name,
+            state: state_word(&status.state),
+            done: status.wanted_done,
+            size: status.wanted,
+            downloaded: status.downloaded,
+            uploaded: status.uploaded,
+            wasted: status.wasted,
+            down_rate: status.down_rate,
+            up_rate: status.up_rate,
+            peers: status.peers,
+            seeds: status.seeds,
+            pieces: status.pieces_done,
+            piece_count: status.pieces_total,
+            ratio: status.ratio,
+            eta: status.eta.map(|eta| eta.as_secs()),
+        }
+    }
+}
+
+/// One word a state, for scripts and for noticing a change.
+pub(crate) fn state_word(state: &State) -> &'static str {
+    match state {
+        State::Checking { .. } => "checking",
+        State::Downloading => "downloading",
+        State::Seeding => "seeding",
+        State::Paused => "paused",
+        State::Error { .. } => "error",
+        State::Stopped => "stopped",
+    }
+}

@@ -1,0 +1,199 @@
+//! Exit codes, and the failure that carries one to `main`.
+//!
+//! The numbers keep aria2's meaning where it has one, so that scripts can be ported.
+
+use std::{fmt, io, path::Path};
+
+/// How the program ended, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything asked for was done.
+    Done,
+    /// A fault of ours.
+    Internal,
+    /// The command line cannot be understood.
+    Usage,
+    /// A file or address is not there.
+    NotFound,
+    /// The network, a tracker or a web server is in the way.
+    Network,
+    /// Stopped on request before the end; the same command continues.
+    Interrupted,
+    /// No space left on the device.
+    DiskFull,
+    /// Another process works on this torrent with the same state folder.
+    AlreadyRunning,
+    /// A file that is in the way would be overwritten.
+    WouldOverwrite,
+    /// Reading or writing a file failed.
+    Io,
+    /// A host name cannot be resolved.
+    Dns,
+    /// Not a torrent, or one that cannot be used.
+    BadTorrent,
+    /// Not a magnet link, or one that cannot be used.
+    BadMagnet,
+    /// The data is not what the torrent says.
+    VerifyFailed,
+    /// Ended at once by a second Ctrl-C.
+    Killed,
+}
+
+impl Exit {
+    /// The number given to the operating system.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Internal => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Network => 6,
+            Self::Interrupted => 7,
+            Self::DiskFull => 9,
+            Self::AlreadyRunning => 11,
+            Self::WouldOverwrite => 13,
+            Self::Io => 17,
+            Self::Dns => 19,
+            Self::BadTorrent => 26,
+            Self::BadMagnet => 27,
+            Self::VerifyFailed => 32,
+            Self::Killed => 130,
+        }
+    }
+
+    const ALL: [Self; 15] = [
+        Self::Done,
+        Self::Internal,
+        Self::Usage,
+        Self::NotFound,
+        Self::Network,
+        Self::Interrupted,
+        Self::DiskFull,
+        Self::AlreadyRunning,
+        Self::WouldOverwrite,
+        Self::Io,
+        Self::Dns,
+        Self::BadTorrent,
+        Self::BadMagnet,
+        Self::VerifyFailed,
+        Self::Killed,
+    ];
+
+    const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Internal => "internal error",
+            Self::Usage => "the command line is wrong",
+            Self::NotFound => "a file or address was not found",
+            Self::Network => "the network, a tracker or a server failed",
+            Self::Interrupted => "interrupted; the same command continues",
+            Self::DiskFull => "disk full",
+            Self::AlreadyRunning => "already running with this state folder",
+            Self::WouldOverwrite => "a file would be overwritten",
+            Self::Io => "reading or writing a file failed",
+            Self::Dns => "a host name cannot be resolved",
+            Self::BadTorrent => "not a usable torrent",
+            Self::BadMagnet => "not a usable magnet link",
+            Self::VerifyFailed => "the data does not match the torrent",
+            Self::Killed => "ended at once by a second Ctrl-C",
+        }
+    }
+
+    /// The table for `--help` and the manual: only the codes that the command can give.
+    pub(crate) fn table(codes: &[Self]) -> String {
+        let mut text = String::from("Exit codes:\n");
+        for exit in Self::ALL.iter().filter(|exit| codes.contains(exit)) {
+            text.push_str(&format!("  {:<4}{}\n", exit.code(), exit.meaning()));
+        }
+        text
+    }
+
+    pub(crate) fn whole_table() -> String {
+        Self::table(&Self::ALL)
+    }
+}
+
+/// Why a command ends early: the exit code, what happened, and what can be done.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// One sentence: the object and the cause. May hold text from outside; sanitised when printed.
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    /// Standard output was closed by its reader; nobody wants to read about it.
+    pub(crate) is_broken_pipe: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None, is_broken_pipe: false }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A file operation: `doing` is a verb such as `read`.
+    pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
+        let path = path.display();
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                Self::new(Exit::NotFound, format!("cannot {doing} {path}: there is no such file or folder"))
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::new(Exit::DiskFull, format!("cannot {doing} {path}: no space left"))
+                    .hint("make room, or choose another folder with -o")
+            }
+            io::ErrorKind::PermissionDenied => {
+                Self::new(Exit::Io, format!("cannot {doing} {path}: permission denied"))
+            }
+            _ => Self::new(Exit::Io, format!("cannot {doing} {path}: {error}")),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Only printing uses `?` on a bare I/O error; files go through [`Failure::file`], which names them.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let is_broken_pipe = error.kind() == io::ErrorKind::BrokenPipe;
+        Self { is_broken_pipe, ..Self::new(Exit::Io, format!("cannot write the output: {error}")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_in_order() {
+        let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
+        assert_eq!(codes, [0, 1, 2, 3, 6, 7, 9, 11, 13, 17, 19, 26, 27, 32, 130]);
+    }
+
+    #[test]
+    fn a_table_lists_only_what_the_command_can_give() {
+        let table = Exit::table(&[Exit::VerifyFailed, Exit::Done]);
+        assert_eq!(table, "Exit codes:\n  0   done\n  32  the data does not match the torrent\n");
+    }
+
+    #[test]
+    fn a_missing_file_and_a_full_disk_have_their_own_codes() {
+        let missing = Failure::file("read", Path::new("x"), &io::ErrorKind::NotFound.into());
+        assert_eq!(missing.exit, Exit::NotFound);
+        assert_eq!(missing.message, "cannot read x: there is no such file or folder");
+        let full = Failure::file("write", Path::new("x"), &io::ErrorKind::StorageFull.into());
+        assert_eq!(full.exit, Exit::DiskFull);
+    }
+}

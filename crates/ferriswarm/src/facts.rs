@@ -1,0 +1,127 @@
+//! What a torrent is, gathered once for `show`, `get`, `seed` and `verify`.
+
+use std::path::Path;
+
+use ferri_metainfo::magnet::Magnet;
+use ferri_metainfo::{File, FileIndex, Metainfo};
+use serde::Serialize;
+
+use crate::console::Console;
+use crate::text::harmless;
+use crate::units;
+
+/// The answer of `show --json`, key for key.
+#[derive(Debug, Serialize)]
+pub(crate) struct Facts {
+    pub(crate) name: String,
+    /// Lower-case hex.
+    pub(crate) info_hash_v1: Option<String>,
+    pub(crate) info_hash_v2: Option<String>,
+    pub(crate) piece_length: u32,
+    pub(crate) piece_count: u32,
+    /// Bytes of the files a person sees: without padding.
+    pub(crate) total_size: u64,
+    pub(crate) private: bool,
+    pub(crate) files: Vec<FileFacts>,
+    /// Tiers, first asked first.
+    pub(crate) trackers: Vec<Vec<String>>,
+    pub(crate) web_seeds: Vec<String>,
+    pub(crate) comment: Option<String>,
+    pub(crate) created_by: Option<String>,
+    /// Seconds since 1970.
+    pub(crate) creation_date: Option<i64>,
+    pub(crate) source: Option<String>,
+    pub(crate) magnet: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct FileFacts {
+    /// What `--select` takes, from 1; padding has none.
+    pub(crate) number: Option<usize>,
+    /// Inside the torrent, without the torrent's own name; `/` between components.
+    pub(crate) path: String,
+    pub(crate) size: u64,
+    /// BEP 47 letters: `p` padding, `h` hidden, `x` executable, `l` symbolic link.
+    pub(crate) attr: String,
+}
+
+impl Facts {
+    pub(crate) fn new(metainfo: &Metainfo) -> Self {
+        let info = metainfo.info();
+        let hashes = info.info_hashes();
+        let mut number = 0;
+        let files: Vec<FileFacts> = info
+            .files()
+            .iter()
+            .map(|file| {
+                let is_pad = file.is_pad();
+                number += usize::from(!is_pad);
+                FileFacts {
+                    number: (!is_pad).then_some(number),
+                    path: path(&file),
+                    size: file.length,
+                    attr: file.attributes.to_string(),
+                }
+            })
+            .collect();
+        Self {
+            name: info.name().to_owned(),
+            info_hash_v1: hashes.v1.map(|hash| hash.to_string()),
+            info_hash_v2: hashes.v2.map(|hash| hash.to_string()),
+            piece_length: info.piece_length(),
+            piece_count: info.layout().piece_count(),
+            total_size: files.iter().filter(|file| file.number.is_some()).map(|file| file.size).sum(),
+            private: info.is_private(),
+            files,
+            trackers: metainfo.trackers().to_vec(),
+            web_seeds: metainfo.web_seeds().to_vec(),
+            comment: metainfo.comment().map(ToOwned::to_owned),
+            created_by: metainfo.created_by().map(ToOwned::to_owned),
+            creation_date: metainfo.creation_date(),
+            source: info.source().map(ToOwned::to_owned),
+            magnet: Magnet::from_metainfo(metainfo).to_string(),
+        }
+    }
+
+    /// How many files a person sees.
+    pub(crate) fn file_count(&self) -> u64 {
+        self.files.iter().filter(|file| file.number.is_some()).count() as u64
+    }
+
+    /// `debian-13.iso  3.75 GiB  1 file  v1  2 trackers`, and the info hash below it.
+    pub(crate) fn headline(&self, console: &Console) -> String {
+        let tracker_count = self.trackers.iter().map(Vec::len).sum::<usize>() as u64;
+        format!(
+            "{}  {}  {}  {}  {}",
+            console.strong(&harmless(&self.name)),
+            units::size(self.total_size),
+            units::count(self.file_count(), "file", "files"),
+            self.version(),
+            units::count(tracker_count, "tracker", "trackers"),
+        )
+    }
+
+    pub(crate) fn version(&self) -> &'static str {
+        match (&self.info_hash_v1, &self.info_hash_v2) {
+            (Some(_), Some(_)) => "v1 and v2",
+            (None, Some(_)) => "v2",
+            (_, None) => "v1",
+        }
+    }
+}
+
+/// The path of a file inside its torrent, without the torrent's name.
+pub(crate) fn path(file: &File<'_>) -> String {
+    file.path().join("/")
+}
+
+/// Files that a person sees, in the torrent's order; `--select` counts them from 1.
+pub(crate) fn visible_files(metainfo: &Metainfo) -> Vec<(FileIndex, String)> {
+    let files = metainfo.info().files().iter().filter(|file| !file.is_pad());
+    files.map(|file| (file.index, path(&file))).collect()
+}
+
+/// JSON has no bytes: a path that is no UTF-8 is shown as well as it can be.
+pub(crate) fn local_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

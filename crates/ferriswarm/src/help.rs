@@ -1,0 +1,188 @@
+//! What `--help` says after the flags: examples, exit codes, and how sizes are written.
+
+use crate::exit::Exit;
+
+const UNITS: &str = "\
+Sizes and rates: k, M, G and T are powers of 1024 (2M = 2 MiB); kB, MB, GB and TB are powers of 1000.
+A rate of 0 is unlimited. Durations: 90s, 10m, 2h, 1d, 1h30m.
+";
+
+fn with(examples: &str, codes: &[Exit]) -> String {
+    format!("Examples:\n{examples}\n{}", Exit::table(codes))
+}
+
+pub(crate) fn program() -> String {
+    format!(
+        "Examples:
+  ferriswarm debian.iso.torrent              download to this folder
+  ferriswarm get -o ~/iso --seed-ratio 1 debian.iso.torrent
+  ferriswarm demo                            watch a download inside this machine
+  ferriswarm create photos -o photos.torrent --tracker http://tracker.example/announce
+  ferriswarm COMMAND --help                  flags and examples of a command
+
+{}",
+        Exit::whole_table()
+    )
+}
+
+/// What every command that transfers can end with.
+const TRANSFER: [Exit; 13] = [
+    Exit::Done,
+    Exit::Internal,
+    Exit::Usage,
+    Exit::NotFound,
+    Exit::Network,
+    Exit::Interrupted,
+    Exit::DiskFull,
+    Exit::AlreadyRunning,
+    Exit::Io,
+    Exit::Dns,
+    Exit::BadTorrent,
+    Exit::BadMagnet,
+    Exit::Killed,
+];
+
+pub(crate) fn get() -> String {
+    let examples = "
+  ferriswarm get debian.iso.torrent
+  ferriswarm get https://example.org/debian.iso.torrent -o ~/iso
+  curl -s https://example.org/a.torrent | ferriswarm get -
+  ferriswarm get --select 1-3,7 album.torrent       files by number, as `show` lists them
+  ferriswarm get --only '*.flac' album.torrent      files by name
+  ferriswarm get --seed-ratio 1.5 --up 500k a.torrent
+  ferriswarm get --json a.torrent | jq -r 'select(.event==\"done\").path'
+
+The first Ctrl-C stops cleanly: the same command continues where it was. A second one ends at once.
+With --seed-ratio and --seed-time, serving ends with whichever comes first.
+";
+    format!("{}\n{UNITS}", with(examples.trim_start_matches('\n'), &TRANSFER))
+}
+
+pub(crate) fn seed() -> String {
+    let examples = "
+  ferriswarm seed debian.iso.torrent ~/iso
+  ferriswarm seed debian.iso.torrent ~/iso/debian.iso --seed-time 2h
+  ferriswarm seed photos.torrent ~/photos --up 2M
+
+PATH is verified first. It may be the payload itself or the folder that holds it.
+";
+    let mut codes = TRANSFER.to_vec();
+    codes.push(Exit::VerifyFailed);
+    format!("{}\n{UNITS}", with(examples.trim_start_matches('\n'), &codes))
+}
+
+pub(crate) fn create() -> String {
+    let examples = "
+  ferriswarm create photos -o photos.torrent --tracker http://tracker.example/announce
+  ferriswarm create photos -o photos.torrent -t http://a.example/announce,http://b.example/announce
+  ferriswarm create disk.iso --hybrid --piece-length 1M --web-seed https://example.org/disk.iso
+
+The same input gives the same bytes: files are sorted by path and no date is recorded unless --date asks for it.
+";
+    let codes = [
+        Exit::Done,
+        Exit::Usage,
+        Exit::NotFound,
+        Exit::Interrupted,
+        Exit::DiskFull,
+        Exit::WouldOverwrite,
+        Exit::Io,
+        Exit::Killed,
+    ];
+    format!("{}\n{UNITS}", with(examples.trim_start_matches('\n'), &codes))
+}
+
+pub(crate) fn show() -> String {
+    with(
+        "  ferriswarm show debian.iso.torrent
+  ferriswarm show https://example.org/debian.iso.torrent
+  ferriswarm show --json debian.iso.torrent | jq -r .magnet
+",
+        &[
+            Exit::Done,
+            Exit::Usage,
+            Exit::NotFound,
+            Exit::Network,
+            Exit::Io,
+            Exit::Dns,
+            Exit::BadTorrent,
+            Exit::BadMagnet,
+        ],
+    )
+}
+
+pub(crate) fn verify() -> String {
+    with(
+        "  ferriswarm verify debian.iso.torrent ~/iso
+  ferriswarm verify debian.iso.torrent ~/iso/debian.iso
+  ferriswarm verify --json photos.torrent ~/photos
+",
+        &[
+            Exit::Done,
+            Exit::Usage,
+            Exit::NotFound,
+            Exit::Network,
+            Exit::Interrupted,
+            Exit::Io,
+            Exit::Dns,
+            Exit::BadTorrent,
+            Exit::BadMagnet,
+            Exit::VerifyFailed,
+            Exit::Killed,
+        ],
+    )
+}
+
+pub(crate) fn tracker() -> String {
+    with(
+        "  ferriswarm tracker
+  ferriswarm tracker --listen 0.0.0.0:6969
+  ferriswarm create photos --tracker http://192.0.2.7:6969/announce
+
+Announce addresses: http://IP:PORT/announce and udp://IP:PORT. The page http://IP:PORT/stats tells what it knows.
+",
+        &[Exit::Done, Exit::Usage, Exit::Network, Exit::Killed],
+    )
+}
+
+pub(crate) fn demo() -> String {
+    with(
+        "  ferriswarm demo
+  ferriswarm demo --size 64M --explain
+  ferriswarm demo --size 16M --trace demo.jsonl
+",
+        &[
+            Exit::Done,
+            Exit::Usage,
+            Exit::Network,
+            Exit::Interrupted,
+            Exit::DiskFull,
+            Exit::Io,
+            Exit::VerifyFailed,
+            Exit::Killed,
+        ],
+    )
+}
+
+pub(crate) fn replay() -> String {
+    with(
+        "  ferriswarm demo --size 16M --trace demo.jsonl
+  ferriswarm replay demo.jsonl
+",
+        &[Exit::Done, Exit::Internal, Exit::Usage, Exit::NotFound, Exit::Io],
+    )
+}
+
+pub(crate) fn completions() -> String {
+    with(
+        "  ferriswarm completions bash > ~/.local/share/bash-completion/completions/ferriswarm
+  ferriswarm completions zsh > \"${fpath[1]}/_ferriswarm\"
+  ferriswarm completions fish > ~/.config/fish/completions/ferriswarm.fish
+",
+        &[Exit::Done, Exit::Usage],
+    )
+}
+
+pub(crate) fn man() -> String {
+    with("  ferriswarm man | man -l -\n", &[Exit::Done, Exit::Usage])
+}

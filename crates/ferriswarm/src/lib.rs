@@ -1,0 +1,148 @@
+//! The program: commands and what they print.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`env`](Env) | what a command may touch; handed in, so that tests run commands in their own process |
+//! | `args`, `help` | what was typed |
+//! | `exit` | how commands end |
+//! | `commands` | one module a command: what was typed becomes what it means, then is done |
+//! | `source` | a file, an address or standard input becomes a torrent |
+//! | `session` | the only module that starts the engine |
+//! | `watch`, `progress` | torrents at work become live lines, plain lines or JSON |
+//! | `console`, `json`, `text`, `units`, `select` | printing and parsing |
+
+mod args;
+mod commands;
+mod console;
+mod env;
+mod events;
+mod exit;
+mod facts;
+mod help;
+mod json;
+mod place;
+mod progress;
+mod select;
+mod session;
+mod source;
+#[cfg(test)]
+mod testing;
+mod text;
+mod units;
+mod watch;
+mod work;
+
+use std::ffi::OsStr;
+use std::io;
+
+use clap::{CommandFactory, FromArgMatches};
+use tokio::runtime::Runtime;
+
+use crate::args::{Cli, Command};
+use crate::console::{Console, Wanted};
+use crate::env::Interrupts;
+use crate::exit::Failure;
+
+pub use crate::env::{Env, Input, InterruptSource, Sink, Width};
+pub use crate::exit::Exit;
+
+/// Runs one command line to its end and says how it went. Prints only through `env`.
+#[must_use]
+pub fn run(mut env: Env) -> Exit {
+    let cli = match parse(&env) {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
+    (env.start_logging)(cli.common.verbose);
+    let console = Console::new(&env, wanted(&cli));
+    match dispatch(&mut env, &console, cli) {
+        Ok(exit) => exit,
+        // Whoever read our output has seen enough, as `| head` does.
+        Err(failure) if failure.is_broken_pipe => Exit::Done,
+        Err(failure) => {
+            console.failure(&failure);
+            failure.exit
+        }
+    }
+}
+
+/// The command line, or how the program ends because it asked for help or makes no sense.
+fn parse(env: &Env) -> Result<Cli, Exit> {
+    let command = Cli::command().term_width(usize::from(env.width.columns()).clamp(40, HELP_WIDTH_MAX));
+    let is_command = |word: &OsStr| command.find_subcommand(word).is_some();
+    let words = args::with_verb(&env.args, is_command);
+    let parsed = command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        let text = error.render();
+        let no_colour = env.var("NO_COLOR").is_some();
+        let (sink, is_tty) =
+            if error.use_stderr() { (&env.stderr, env.is_err_tty) } else { (&env.stdout, env.is_tty) };
+        let text = if is_tty && !no_colour { text.ansi().to_string() } else { text.to_string() };
+        // A closed stream leaves the exit code, which is all there is to give.
+        let _ = sink.write(text.as_bytes());
+        if error.use_stderr() { Exit::Usage } else { Exit::Done }
+    })
+}
+
+/// Wider lines of prose are hard to read.
+const HELP_WIDTH_MAX: usize = 110;
+
+fn wanted(cli: &Cli) -> Wanted {
+    let json = match &cli.command {
+        Command::Get(args) => args.report.json,
+        Command::Seed(args) => args.report.json,
+        Command::Create(args) => args.json,
+        Command::Show(args) => args.json,
+        Command::Verify(args) => args.json,
+        Command::Tracker(_) | Command::Demo(_) | Command::Replay(_) => false,
+        Command::Completions(_) | Command::Man => false,
+    };
+    Wanted { json, quiet: cli.common.quiet, verbose: cli.common.verbose }
+}
+
+fn dispatch(env: &mut Env, console: &Console, cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Completions(args) => commands::completions(console, args.shell),
+        Command::Man => commands::man(console),
+        Command::Show(args) => runtime()?.block_on(commands::show::run(env, console, &args)),
+        Command::Create(args) => interruptible(env, async |env, interrupts| {
+            commands::create::run(env, console, &args, interrupts).await
+        }),
+        Command::Get(args) => interruptible(env, async |env, interrupts| {
+            commands::get::get(env, console, &args, interrupts).await
+        }),
+        Command::Seed(args) => interruptible(env, async |env, interrupts| {
+            commands::get::seed(env, console, &args, interrupts).await
+        }),
+        Command::Tracker(args) => {
+            interruptible(env, async |_, interrupts| commands::tracker::run(console, &args, interrupts).await)
+        }
+        _ => Err(Failure::new(Exit::Internal, "not yet")),
+    }
+}
+
+/// Runs a command that listens to the first Ctrl-C itself; the second one ends it wherever it is.
+fn interruptible(
+    env: &mut Env,
+    command: impl AsyncFnOnce(&mut Env, Interrupts) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        let interrupts = env.interrupts.listen();
+        tokio::select! {
+            biased;
+            () = interrupts.pressed(2) => Ok(Exit::Killed),
+            result = command(env, interrupts.clone()) => result,
+        }
+    });
+    // What still runs there has been told to stop; waiting for it would keep a person waiting.
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error: io::Error| Failure::new(Exit::Internal, format!("cannot start threads: {error}")))
+}

@@ -1,0 +1,405 @@
+//! Torrents at work become live lines, plain lines or JSON lines, until each has reached its goal.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ferri_engine::{State, Torrent, TorrentStatus};
+use ferri_metainfo::display::redact_url;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::console::{Console, LiveLine};
+use crate::env::Interrupts;
+use crate::events::{Event, Progress, state_word};
+use crate::exit::{Exit, Failure};
+use crate::facts::{Facts, local_text};
+use crate::text::harmless;
+use crate::{progress, units};
+
+/// When a torrent has done what it was started for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Goal {
+    /// Everything wanted is verified.
+    Verified,
+    /// Then served for good.
+    SeedForGood,
+    /// Then served until one of these is reached.
+    SeedUntil { ratio: Option<f64>, time: Option<Duration> },
+}
+
+impl Goal {
+    fn is_reached(self, status: &TorrentStatus) -> bool {
+        status.is_done()
+            && match self {
+                Self::Verified => true,
+                Self::SeedForGood => false,
+                Self::SeedUntil { ratio, time } => {
+                    ratio.is_some_and(|ratio| ratio <= status.ratio)
+                        || time.is_some_and(|time| time <= status.seeding_for)
+                }
+            }
+    }
+}
+
+/// Why watching ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Every torrent has reached its goal.
+    Reached,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// One torrent and what was already said about it.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    torrent: Torrent,
+    facts: Facts,
+    info_hash: String,
+    /// Where its file or folder is.
+    path: PathBuf,
+    port: u16,
+    started: Instant,
+    state: &'static str,
+    /// The last tenth that was told, on a plain output.
+    tenth: u64,
+    told_at: Instant,
+    is_done_told: bool,
+    /// Pieces that were verified when downloading began; the rest was fetched now.
+    found: Option<u64>,
+    trackers: BTreeMap<String, String>,
+    /// A state that cannot get better by waiting.
+    failure: Option<Failure>,
+    /// The disk is in the way now; with Ctrl-C this is how the program ends.
+    trouble: Option<Exit>,
+}
+
+impl Watched {
+    pub(crate) fn new(torrent: Torrent, facts: Facts, path: PathBuf, port: u16) -> Self {
+        let info_hash = torrent.info_hashes().wire().to_string();
+        let now = Instant::now();
+        Self {
+            torrent,
+            facts,
+            info_hash,
+            path,
+            port,
+            started: now,
+            state: "",
+            tenth: 0,
+            told_at: now,
+            is_done_told: false,
+            found: None,
+            trackers: BTreeMap::new(),
+            failure: None,
+            trouble: None,
+        }
+    }
+
+    pub(crate) fn status(&self) -> TorrentStatus {
+        self.torrent.status()
+    }
+
+    /// How the program ends when it is interrupted while this torrent waits for a disk.
+    pub(crate) fn trouble(&self) -> Option<Exit> {
+        self.trouble
+    }
+
+    /// What it is, before anything moves.
+    pub(crate) fn introduce(&self, console: &Console) -> Result<(), Failure> {
+        let (info_hash, facts) = (self.info_hash.as_str(), &self.facts);
+        let path = local_text(&self.path);
+        let wanted_size = self.status().wanted;
+        console.event(&Event::Added { info_hash, facts, wanted_size, path: &path })?;
+        console.line(&facts.headline(console))?;
+        let hashes = [("info hash", &facts.info_hash_v1), ("info hash v2", &facts.info_hash_v2)];
+        for (what, hash) in hashes {
+            if let Some(hash) = hash {
+                console.line(&format!("  {what} {hash}"))?;
+            }
+        }
+        for (tier, urls) in facts.trackers.iter().enumerate() {
+            let urls: Vec<String> = urls.iter().map(|url| redact_url(url)).collect();
+            console.line(&format!("  tracker {}  {}", tier + 1, urls.join("  ")))?;
+        }
+        console.line(&format!("  into {}", harmless(&path)))
+    }
+
+    fn on_event(&mut self, event: &ferri_engine::Event, console: &Console) -> Result<(), Failure> {
+        use ferri_engine::Event as Engine;
+        let info_hash = self.info_hash.clone();
+        let info_hash = info_hash.as_str();
+        match event {
+            Engine::TrackerAnswered { url, seeders, leechers, peers, warning } => {
+                let (seeders, leechers, peers) = (*seeders, *leechers, *peers);
+                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error: None })?;
+                let count = |n: Option<u32>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+                let warning =
+                    warning.as_deref().map_or_else(String::new, |text| format!("; it says: {text}"));
+                let peers = units::count(peers as u64, "peer", "peers");
+                let answer =
+                    format!("{} seeds, {} leechers, {peers}{warning}", count(seeders), count(leechers));
+                // Its numbers change with every answer; a person is told when it begins to work.
+                let is_news = self.trackers.insert(url.clone(), String::new()).is_none_or(|e| !e.is_empty());
+                if is_news {
+                    self.say(console, &format!("tracker {}: {answer}", redact_url(url)))
+                } else {
+                    Ok(())
+                }
+            }
+            Engine::TrackerFailed { url, text } => {
+                let error = Some(text.as_str());
+                let (seeders, leechers, peers) = (None, None, 0);
+                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error })?;
+                let is_news = self.trackers.insert(url.clone(), text.clone()).as_ref() != Some(text);
+                if is_news {
+                    self.say(console, &format!("tracker {}: {text}", redact_url(url)))
+                } else {
+                    Ok(())
+                }
+            }
+            Engine::PieceVerified { piece } => {
+                console.event(&Event::Piece { info_hash, piece: *piece, ok: true })
+            }
+            Engine::PieceFailed { piece } => {
+                console.event(&Event::Piece { info_hash, piece: *piece, ok: false })
+            }
+            Engine::FileCompleted { file } => match self.facts.files.get(file.as_usize()) {
+                Some(file) => {
+                    console.event(&Event::File { info_hash, number: file.number, path: &file.path })
+                }
+                None => Ok(()),
+            },
+            Engine::Note(text) => {
+                console.event(&Event::Note { info_hash, message: text })?;
+                self.say(console, text)
+            }
+            Engine::StateChanged(_) | Engine::Completed => self.look(console),
+            Engine::Announcing { .. }
+            | Engine::PeerConnected { .. }
+            | Engine::PeerDisconnected { .. }
+            | Engine::Said { .. } => Ok(()),
+        }
+    }
+
+    fn say(&self, console: &Console, text: &str) -> Result<(), Failure> {
+        console.line(&harmless(&format!("{}  {text}", self.facts.name)))
+    }
+
+    /// Tells what changed since the last look.
+    fn look(&mut self, console: &Console) -> Result<(), Failure> {
+        let status = self.status();
+        let state = state_word(&status.state);
+        let is_new_state = state != self.state;
+        self.state = state;
+        if !matches!(status.state, State::Checking { .. }) && self.found.is_none() {
+            self.found = Some(status.wanted_done);
+        }
+        if is_new_state {
+            self.tell_state(&status, console)?;
+        }
+        if status.is_done() && !self.is_done_told && matches!(status.state, State::Seeding) {
+            self.is_done_told = true;
+            self.tell_done(&status, console)?;
+        }
+        Ok(())
+    }
+
+    fn tell_state(&mut self, status: &TorrentStatus, console: &Console) -> Result<(), Failure> {
+        let info_hash = self.info_hash.as_str();
+        match &status.state {
+            State::Checking { done, total } => {
+                console.event(&Event::Checking { info_hash, done: *done, total: *total })
+            }
+            State::Downloading if 0 < status.wanted_done => {
+                self.trouble = None;
+                let have = units::size_of(status.wanted_done, status.wanted);
+                self.say(console, &format!("continues: {have} are verified"))
+            }
+            State::Error { text, recoverable, missing } => {
+                let (recoverable, missing) = (*recoverable, *missing);
+                let exit = if missing.is_some() { Exit::DiskFull } else { Exit::Io };
+                self.trouble = Some(exit);
+                console.event(&Event::Error { info_hash, message: text, recoverable, missing })?;
+                if !recoverable {
+                    self.failure = Some(Failure::new(exit, format!("{}: {text}", status.name)));
+                    return Ok(());
+                }
+                let missing =
+                    missing.map_or_else(String::new, |n| format!("; {} are missing", units::size(n)));
+                if !console.is_json() {
+                    console
+                        .warn(&format!("{}: {text}{missing}; it goes on when that is mended", status.name));
+                }
+                Ok(())
+            }
+            State::Downloading | State::Seeding | State::Paused | State::Stopped => {
+                self.trouble = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn tell_done(&self, status: &TorrentStatus, console: &Console) -> Result<(), Failure> {
+        let time = self.started.elapsed();
+        let path = local_text(&self.path);
+        let fetched = status.wanted_done.saturating_sub(self.found.unwrap_or(0));
+        let rate = units::mean_rate(fetched, time);
+        console.event(&Event::Done {
+            info_hash: &self.info_hash,
+            name: &self.facts.name,
+            path: &path,
+            size: status.wanted,
+            downloaded: status.downloaded,
+            uploaded: status.uploaded,
+            wasted: status.wasted,
+            seconds: time.as_secs_f64(),
+            rate,
+            ratio: status.ratio,
+        })?;
+        console.event(&Event::Seeding {
+            info_hash: &self.info_hash,
+            name: &self.facts.name,
+            size: status.wanted,
+            port: self.port,
+        })?;
+        let size = units::size(status.wanted);
+        let what = if fetched == 0 {
+            format!("complete: {size} verified")
+        } else {
+            let (fetched, took, rate) = (units::size(fetched), units::took(time), units::rate(rate));
+            let sent = units::size(status.uploaded);
+            format!("done: {fetched} in {took} ({rate}), sent {sent}, ratio {:.2}", status.ratio)
+        };
+        self.say(console, &format!("{what}, in {path}"))
+    }
+
+    /// On an output that cannot be rewritten: a line each tenth, or each `every`.
+    fn tell_progress(&mut self, console: &Console, every: Option<Duration>) -> Result<(), Failure> {
+        let status = self.status();
+        if console.is_json() {
+            if self.told_at.elapsed() < every.unwrap_or(JSON_EVERY) {
+                return Ok(());
+            }
+            self.told_at = Instant::now();
+            let progress = Progress::new(&status);
+            return console.event(&Event::Progress { info_hash: &self.info_hash, progress });
+        }
+        let tenth = match status.state {
+            State::Checking { done, total } => 10 * done / total.max(1),
+            _ => 10 * status.wanted_done / status.wanted.max(1),
+        };
+        let is_due = match every {
+            Some(every) => every <= self.told_at.elapsed(),
+            None => tenth != self.tenth && !self.is_done_told,
+        };
+        self.tenth = tenth;
+        if !is_due {
+            return Ok(());
+        }
+        self.told_at = Instant::now();
+        console.line(&progress::line(&status, PLAIN_COLUMNS))
+    }
+}
+
+/// Between two JSON progress lines of a torrent.
+const JSON_EVERY: Duration = Duration::from_secs(1);
+
+/// A plain line has no terminal to fit; this only keeps a hostile name from filling a screen.
+const PLAIN_COLUMNS: usize = 240;
+
+/// Looks at all torrents until they have reached `goal`, one cannot, or Ctrl-C is pressed.
+pub(crate) async fn watch(
+    torrents: &mut [Watched],
+    goal: Goal,
+    every: Option<Duration>,
+    console: &Console,
+    interrupts: &Interrupts,
+) -> Result<Ended, Failure> {
+    let mut streams = JoinSet::new();
+    let (sender, mut events) = mpsc::channel(EVENTS_MAX);
+    for (index, watched) in torrents.iter().enumerate() {
+        streams.spawn(forward(index, watched.torrent.events(), sender.clone()));
+    }
+    drop(sender);
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut board = Board::default();
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupts.pressed(1) => return Ok(Ended::Interrupted),
+            Some((index, event)) = events.recv() => torrents[index].on_event(&event, console)?,
+            _ = ticks.tick() => {
+                for watched in torrents.iter_mut() {
+                    watched.look(console)?;
+                    watched.tell_progress(console, every)?;
+                }
+                board.show(torrents, console);
+            }
+        }
+        if let Some(failure) = torrents.iter_mut().find_map(|watched| watched.failure.take()) {
+            return Err(failure);
+        }
+        if torrents.iter().all(|watched| watched.is_done_told && goal.is_reached(&watched.status())) {
+            return Ok(Ended::Reached);
+        }
+    }
+}
+
+/// Snapshots are a quarter of a second apart, and so are live lines.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Events of all torrents that wait to be told.
+const EVENTS_MAX: usize = 256;
+
+async fn forward(
+    index: usize,
+    mut events: broadcast::Receiver<ferri_engine::Event>,
+    to: mpsc::Sender<(usize, ferri_engine::Event)>,
+) {
+    loop {
+        match events.recv().await {
+            Ok(event) => {
+                if to.send((index, event)).await.is_err() {
+                    return;
+                }
+            }
+            // What was missed shows in the next snapshot.
+            Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// The live lines: one a torrent, the busy ones first, at most five and a count of the others.
+#[derive(Debug, Default)]
+struct Board {
+    lines: Vec<LiveLine>,
+}
+
+const LIVE_LINES_MAX: usize = 5;
+
+impl Board {
+    fn show(&mut self, torrents: &[Watched], console: &Console) {
+        if !console.is_live() {
+            return;
+        }
+        let columns = console.columns();
+        let mut statuses: Vec<TorrentStatus> = torrents.iter().map(Watched::status).collect();
+        statuses.sort_by_key(TorrentStatus::is_done);
+        let mut texts: Vec<String> =
+            statuses.iter().take(LIVE_LINES_MAX).map(|status| progress::line(status, columns)).collect();
+        if let Some(others @ 1..) = statuses.len().checked_sub(LIVE_LINES_MAX) {
+            texts.push(format!("(+{others})"));
+        }
+        while self.lines.len() < texts.len() {
+            self.lines.push(console.live_line());
+        }
+        for (line, text) in self.lines.iter().zip(texts) {
+            line.set(text);
+        }
+    }
+}
