@@ -106,7 +106,11 @@ mod tests {
     fn the_root_is_what_the_definition_says() {
         for count in 0..=33 {
             for width in [1, 2, 4, 8, 16, 32, 64].into_iter().filter(|width| count <= *width) {
-                assert_eq!(root(&leaves(count), width), plain(&leaves(count), [0; 32], width), "{count} of {width}");
+                assert_eq!(
+                    root(&leaves(count), width),
+                    plain(&leaves(count), [0; 32], width),
+                    "{count} of {width}"
+                );
             }
         }
     }
@@ -118,7 +122,11 @@ mod tests {
                 let width = 1 << level;
                 let layer: Vec<_> = leaves(count).chunks(width).map(|part| root(part, width)).collect();
                 let whole = count.next_power_of_two().max(width);
-                assert_eq!(root_of_layer(&layer, level), root(&leaves(count), whole), "{count} leaves, level {level}");
+                assert_eq!(
+                    root_of_layer(&layer, level),
+                    root(&leaves(count), whole),
+                    "{count} leaves, level {level}"
+                );
             }
         }
     }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::layout::LayoutError;
 use crate::limits::{
-    FILES_MAX, NAMES_BYTES_MAX, PATH_COMPONENT_BYTES_MAX, PATH_COMPONENTS_MAX, TORRENT_BYTES_MAX,
+    FILES_MAX, NAMES_BYTES_MAX, PATH_COMPONENT_BYTES_MAX, PATH_COMPONENTS_MAX, SYMLINKS_MAX,
+    TORRENT_BYTES_MAX,
 };
 
 /// A torrent that cannot be used: what is wrong, and where.
@@ -82,6 +83,9 @@ pub enum MetainfoErrorKind {
     /// More than [`FILES_MAX`] files.
     #[error("more than {FILES_MAX} files")]
     TooManyFiles,
+    /// More than [`SYMLINKS_MAX`] links.
+    #[error("more than {SYMLINKS_MAX} symbolic links")]
+    TooManySymlinks,
     /// A symlink with bytes of its own (BEP 47: the length of a symlink is zero).
     #[error("a symbolic link with a length of {0}")]
     SymlinkWithLength(u64),

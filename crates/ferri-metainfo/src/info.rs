@@ -11,7 +11,6 @@ use crate::info_hash::InfoHashes;
 use crate::layers::PieceLayers;
 use crate::layout::{FileIndex, Layout, PieceIndex, Version};
 use crate::limits::BLOCK_LENGTH;
-use crate::metainfo::Warning;
 use crate::parse;
 use crate::paths::Paths;
 
@@ -43,8 +42,8 @@ pub(crate) struct FileTable {
     /// One a file; empty when no file has any.
     pub(crate) attributes: Vec<Attributes>,
     pub(crate) symlinks: BTreeMap<u32, Vec<String>>,
-    /// One a file, zeros for files that have none; empty without a v2 side.
-    pub(crate) roots: Vec<[u8; 32]>,
+    /// One a file: where its root lies in the info dictionary, 0 for files that have none. Empty without a v2 side.
+    pub(crate) roots: Vec<u32>,
 }
 
 impl Info {
@@ -56,8 +55,7 @@ impl Info {
     /// # Errors
     /// What [`Metainfo::parse`](crate::Metainfo::parse) refuses in its `info`.
     pub fn parse(bytes: &[u8]) -> Result<Self, MetainfoError> {
-        let mut warnings: Vec<Warning> = Vec::new();
-        parse::info(bytes, &mut warnings)
+        parse::info(bytes, &mut parse::Warnings::default())
     }
 
     /// The torrent's name: the file's, or the folder's for all files. Can be empty.
@@ -230,7 +228,8 @@ impl<'a> File<'a> {
         let attributes = files.attributes.get(index as usize).copied().unwrap_or_default();
         let symlink_target =
             attributes.symlink.then(|| files.symlinks.get(&index).map(Vec::as_slice)).flatten();
-        let pieces_root = files.roots.get(index as usize).copied().filter(|root| *root != [0; 32]);
+        let pieces_root = files.roots.get(index as usize).filter(|at| **at != 0);
+        let pieces_root = pieces_root.and_then(|at| info.bytes.get(*at as usize..)?.first_chunk().copied());
         let index = FileIndex(index);
         let length = info.layout.file_len(index);
         Self { index, length, attributes, symlink_target, pieces_root, paths: &files.paths }

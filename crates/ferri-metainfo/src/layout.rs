@@ -172,48 +172,12 @@ impl Layout {
         piece_length: u32,
         files: impl IntoIterator<Item = (u64, bool)>,
     ) -> Result<Self, LayoutError> {
-        if !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&piece_length) {
-            return Err(LayoutError::PieceLength(u64::from(piece_length)));
-        }
-        if version.has_v2() && !piece_length.is_power_of_two() {
-            return Err(LayoutError::NotPowerOfTwo(piece_length));
-        }
         let files = files.into_iter();
-        let mut ends = Vec::with_capacity(files.size_hint().0.min(FILES_MAX));
-        let mut padding = Vec::new();
-        let (mut end, mut total_length) = (0_u64, 0_u64);
+        let mut builder = LayoutBuilder::new(version, piece_length, files.size_hint().0)?;
         for (length, is_pad) in files {
-            if ends.len() == FILES_MAX {
-                return Err(LayoutError::TooManyFiles);
-            }
-            let start = match version {
-                Version::V2 if length != 0 => end.next_multiple_of(u64::from(piece_length)),
-                _ => end,
-            };
-            end = start
-                .checked_add(length)
-                .filter(|end| *end <= TOTAL_LENGTH_MAX)
-                .ok_or(LayoutError::TooLong)?;
-            total_length += length;
-            if is_pad {
-                padding.push(u32::try_from(ends.len()).expect("below FILES_MAX"));
-            }
-            ends.push(end);
+            builder.push(length, is_pad)?;
         }
-        if end == 0 {
-            return Err(LayoutError::Empty);
-        }
-        let pieces = end.div_ceil(u64::from(piece_length));
-        let piece_count = u32::try_from(pieces)
-            .ok()
-            .filter(|count| *count <= PIECES_MAX)
-            .ok_or(LayoutError::TooManyPieces(pieces))?;
-        let mut pads =
-            Bitfield::new(if padding.is_empty() { 0 } else { u32::try_from(ends.len()).unwrap_or(0) });
-        for file in padding {
-            pads.set(file);
-        }
-        Ok(Self(Arc::new(Inner { version, piece_length, piece_count, total_length, ends, pads })))
+        builder.finish()
     }
 
     /// One file of `total` bytes, by the rules of v1.
@@ -371,6 +335,73 @@ impl Layout {
     }
 }
 
+/// A [`Layout`] to which files are added one by one.
+#[derive(Debug)]
+pub(crate) struct LayoutBuilder {
+    version: Version,
+    piece_length: u32,
+    total_length: u64,
+    ends: Vec<u64>,
+    /// Which files are padding, ascending.
+    padding: Vec<u32>,
+}
+
+impl LayoutBuilder {
+    /// Checks the piece length and makes room for as many files.
+    pub(crate) fn new(version: Version, piece_length: u32, files: usize) -> Result<Self, LayoutError> {
+        if !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&piece_length) {
+            return Err(LayoutError::PieceLength(u64::from(piece_length)));
+        }
+        if version.has_v2() && !piece_length.is_power_of_two() {
+            return Err(LayoutError::NotPowerOfTwo(piece_length));
+        }
+        let ends = Vec::with_capacity(files.min(FILES_MAX));
+        Ok(Self { version, piece_length, total_length: 0, ends, padding: Vec::new() })
+    }
+
+    /// The next file.
+    pub(crate) fn push(&mut self, length: u64, is_pad: bool) -> Result<(), LayoutError> {
+        if self.ends.len() == FILES_MAX {
+            return Err(LayoutError::TooManyFiles);
+        }
+        let end = self.ends.last().copied().unwrap_or(0);
+        let start = match self.version {
+            Version::V2 if length != 0 => end.next_multiple_of(u64::from(self.piece_length)),
+            _ => end,
+        };
+        let end =
+            start.checked_add(length).filter(|end| *end <= TOTAL_LENGTH_MAX).ok_or(LayoutError::TooLong)?;
+        self.total_length += length;
+        if is_pad {
+            self.padding.push(narrow(self.ends.len()));
+        }
+        self.ends.push(end);
+        Ok(())
+    }
+
+    /// Checks the whole.
+    pub(crate) fn finish(self) -> Result<Layout, LayoutError> {
+        let Self { version, piece_length, total_length, ends, padding } = self;
+        let end = ends.last().copied().unwrap_or(0);
+        if end == 0 {
+            return Err(LayoutError::Empty);
+        }
+        let pieces = end.div_ceil(u64::from(piece_length));
+        let piece_count = u32::try_from(pieces).ok().filter(|count| *count <= PIECES_MAX);
+        let piece_count = piece_count.ok_or(LayoutError::TooManyPieces(pieces))?;
+        let mut pads = Bitfield::new(if padding.is_empty() { 0 } else { narrow(ends.len()) });
+        for file in padding {
+            pads.set(file);
+        }
+        Ok(Layout(Arc::new(Inner { version, piece_length, piece_count, total_length, ends, pads })))
+    }
+}
+
+/// A file's number.
+fn narrow(file: usize) -> u32 {
+    u32::try_from(file).expect("no more files than FILES_MAX")
+}
+
 impl PartialEq for Layout {
     fn eq(&self, other: &Self) -> bool {
         let (a, b) = (&*self.0, &*other.0);
@@ -405,7 +436,7 @@ impl Iterator for FileSpans<'_> {
                 self.file += ends[self.file..].partition_point(|end| *end <= self.at);
             }
         }
-        let file = FileIndex(u32::try_from(self.file).expect("below FILES_MAX"));
+        let file = FileIndex(narrow(self.file));
         let range = self.layout.file_range(file);
         let length = range.end.min(self.end) - self.at;
         let span = FileSpan { file, offset: self.at - range.start, length, is_pad: self.layout.is_pad(file) };

@@ -22,6 +22,9 @@ pub const PATH_COMPONENT_BYTES_MAX: usize = 4096;
 /// Bytes of all file names together after decoding, directories counted once.
 pub const NAMES_BYTES_MAX: usize = TORRENT_BYTES_MAX;
 
+/// Symbolic links of a torrent, at most.
+pub const SYMLINKS_MAX: usize = 1 << 16;
+
 /// Bytes in a piece, at least: one block. BEP 52 asks for it, and in v1 nobody makes less.
 pub const PIECE_LENGTH_MIN: u32 = 16 << 10;
 

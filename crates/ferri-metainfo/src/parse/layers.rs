@@ -1,0 +1,138 @@
+//! `piece layers` ([BEP 52]): a layer for each file that is longer than a piece, each leading to its file's root.
+//!
+//! [BEP 52]: https://www.bittorrent.org/beps/bep_0052.html
+
+use std::cmp::Ordering;
+
+use ferri_bencode::{Dict, Value};
+use ferri_hash::merkle;
+
+use super::place::Table;
+use super::{Draft, Warnings};
+use crate::error::{MetainfoError, MetainfoErrorKind};
+use crate::layers::PieceLayers;
+use crate::limits::PIECE_LENGTH_MIN;
+
+/// A root that needs a layer.
+struct Need {
+    root: [u8; 32],
+    hashes: u32,
+    /// The file that it belongs to.
+    file: usize,
+}
+
+/// Checks the layers of a torrent whose info dictionary is `info`.
+pub(super) fn layers(
+    metainfo: &Table<'_, '_>,
+    draft: &Draft,
+    info: &[u8],
+    warnings: &mut Warnings,
+) -> Result<PieceLayers, MetainfoError> {
+    let needs = needs(draft, info);
+    let Some(value) = metainfo.get("piece layers") else {
+        return match needs.first() {
+            None => Ok(PieceLayers::default()),
+            Some(_) => Err(metainfo.error("piece layers", MetainfoErrorKind::Missing)),
+        };
+    };
+    let Some(dict) = value.as_dict() else {
+        return Err(metainfo.error("piece layers", MetainfoErrorKind::NotA("a dictionary")));
+    };
+    let given = sorted(dict);
+    let mut layers =
+        PieceLayers::with_capacity(needs.len(), needs.iter().map(|need| need.hashes as usize).sum());
+    let mut rest = given.iter().peekable();
+    let mut surplus = 0_usize;
+    let mut last: Option<&Need> = None;
+    for need in &needs {
+        // Equal files share a layer. Of two lengths with one root, one is a lie.
+        if let Some(last) = last.filter(|last| last.root == need.root) {
+            if last.hashes != need.hashes {
+                return Err(of_file(metainfo, draft, need, None, MetainfoErrorKind::LayerMismatch));
+            }
+            continue;
+        }
+        let value = loop {
+            match rest.peek().map(|(root, value)| ((*root).cmp(&need.root[..]), *value)) {
+                Some((Ordering::Less, _)) => surplus += 1,
+                Some((Ordering::Equal, value)) => break value,
+                Some((Ordering::Greater, _)) | None => {
+                    let kind = MetainfoErrorKind::MissingLayer(path(draft, need.file));
+                    return Err(metainfo.error("piece layers", kind));
+                }
+            }
+            rest.next();
+        };
+        rest.next();
+        layers.push(need.root, checked(metainfo, draft, need, value)?);
+        last = Some(need);
+    }
+    surplus += rest.count();
+    if surplus != 0 {
+        warnings.push(
+            metainfo.warning("piece layers", format!("{surplus} layers belong to no file and are ignored")),
+        );
+    }
+    Ok(layers)
+}
+
+/// The files that are longer than a piece, by root.
+fn needs(draft: &Draft, info: &[u8]) -> Vec<Need> {
+    let piece_length = u64::from(draft.layout.piece_length());
+    let long = |file: &crate::FileIndex| piece_length < draft.layout.file_len(*file);
+    let long = draft.layout.files().filter(|file| !draft.layout.is_pad(*file)).filter(long);
+    let mut needs: Vec<Need> = long
+        .map(|file| {
+            let at = draft.files.roots[file.as_usize()] as usize;
+            let root = *info[at..].first_chunk().expect("the tree was parsed from these bytes");
+            let pieces = draft.layout.file_pieces(file);
+            Need { root, hashes: pieces.end - pieces.start, file: file.as_usize() }
+        })
+        .collect();
+    needs.sort_by(|a, b| a.root.cmp(&b.root));
+    needs
+}
+
+fn sorted(dict: Dict<'_>) -> Vec<(&[u8], Value<'_>)> {
+    let mut given: Vec<_> = dict.iter().collect();
+    if !given.is_sorted_by(|a, b| a.0 < b.0) {
+        given.sort_by(|a, b| a.0.cmp(b.0));
+    }
+    given
+}
+
+fn checked<'d>(
+    metainfo: &Table<'_, '_>,
+    draft: &Draft,
+    need: &Need,
+    value: Value<'d>,
+) -> Result<&'d [[u8; 32]], MetainfoError> {
+    let fail = |kind| of_file(metainfo, draft, need, Some(value.offset()), kind);
+    let bytes = value.as_bytes().ok_or_else(|| fail(MetainfoErrorKind::NotA("a string")))?;
+    let expected = u64::from(need.hashes) * 32;
+    if bytes.len() as u64 != expected {
+        return Err(fail(MetainfoErrorKind::LayerLength { expected, got: bytes.len() }));
+    }
+    let (hashes, _) = bytes.as_chunks::<32>();
+    let level = (draft.layout.piece_length() / PIECE_LENGTH_MIN).trailing_zeros();
+    if merkle::root_of_layer(hashes, level) != need.root {
+        return Err(fail(MetainfoErrorKind::LayerMismatch));
+    }
+    Ok(hashes)
+}
+
+fn of_file(
+    metainfo: &Table<'_, '_>,
+    draft: &Draft,
+    need: &Need,
+    offset: Option<usize>,
+    kind: MetainfoErrorKind,
+) -> MetainfoError {
+    let name = path(draft, need.file);
+    let place = metainfo.place.key(b"piece layers");
+    place.key(name.as_bytes()).error(offset, kind)
+}
+
+fn path(draft: &Draft, file: usize) -> String {
+    crate::display::sanitize(&draft.files.paths.path(file).join("/")).into_owned()
+}
