@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use ferri_metainfo::InfoHash;
 
 use crate::announce::{Announce, Event, Scrape, bounded_text};
-use crate::limits::{SCRAPE_MAX, TEXT_BYTES_MAX, URL_BYTES_MAX};
+use crate::limits::{SCRAPE_MAX, URL_BYTES_MAX};
 use crate::peers::{PeerList, encode_compact};
 
 /// What a client sends.
@@ -373,15 +373,6 @@ impl<'a> Fields<'a> {
     fn u64(&mut self) -> Result<u64, PacketError> {
         self.take().map(u64::from_be_bytes)
     }
-}
-
-/// The longest message worth sending in an error packet.
-pub(crate) fn error_message(message: &str, room: usize) -> String {
-    let mut end = message.len().min(room).min(TEXT_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].to_owned()
 }
 
 #[cfg(test)]

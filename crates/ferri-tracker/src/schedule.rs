@@ -1,0 +1,608 @@
+//! When one torrent announces, to whom, and what it says ([BEP 3], [7], [12], [21], [31]).
+//!
+//! A machine without I/O or clock: it says which announces to send, and is told how they went.
+//!
+//! The tiers of a torrent are a chain, as BEP 12 has it: a round asks the first tracker, then the next one, until one
+//! answers, which then comes first in its tier; the next round begins when the interval of the one that answered has
+//! passed, again with the first. So one tracker is in use at a time, and those of later tiers only while the ones
+//! before fail. In the first round nobody waits long: a tracker silent for [`PATIENCE`] gets company.
+//! A tracker that the user adds is a chain of its own: it is asked in any case. [`Order::EveryTier`] makes every tier
+//! such a chain.
+//!
+//! A session lasts from [`Input::Start`] to [`Input::Stop`]. Each tracker that is asked in it hears `started` until it
+//! has answered to that, `completed` if the torrent was not complete by then, and `stopped` once if it may have heard
+//! `started`. Numbers count from the beginning of the session and are taken at the moment of each announce.
+//!
+//! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
+//! [7]: https://www.bittorrent.org/beps/bep_0007.html
+//! [12]: https://www.bittorrent.org/beps/bep_0012.html
+//! [21]: https://www.bittorrent.org/beps/bep_0021.html
+//! [31]: https://www.bittorrent.org/beps/bep_0031.html
+
+mod messages;
+mod status;
+mod tier;
+mod tracker;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::announce::{Announce, AnnounceResponse, Event, Scrape, TrackerError};
+use crate::http::scrape_url;
+use crate::limits::{INTERVAL_MIN, PEERS_MAX, REQUEST_TIME_MAX, TRACKERS_MAX};
+use crate::random::Random;
+use crate::url::Transport;
+pub use messages::{Input, Notice, Order, Output, Role, ScheduleOptions, TrackerId};
+pub use status::{TrackerState, TrackerStatus};
+use tier::{Chain, Round};
+use tracker::{Completed, Flight, Known, Purpose, Tracker};
+
+/// How long the first round of a session waits for a tracker before it asks the next one as well. A dead tracker then
+/// costs a download these seconds, not the whole [`REQUEST_TIME_MAX`].
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long `stopped` (or `started` after it) waits for an announce that is under way to the same tracker. Sent at once,
+/// the two could overtake each other; waited for, they would hold up the user.
+pub const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// An announce that nobody reports on is given up after this: the time it may take, and some for the report.
+const FLIGHT_TIME_MAX: Duration = REQUEST_TIME_MAX.saturating_add(Duration::from_secs(10));
+
+/// The announces of one torrent.
+#[derive(Debug)]
+pub struct Schedule {
+    options: ScheduleOptions,
+    /// The same in every announce of this run (BEP 7).
+    key: u32,
+    /// In the order of the torrent; those added later behind. None is ever removed: indexes stay.
+    trackers: Vec<Tracker>,
+    /// Each tracker is in one of them.
+    chains: Vec<Chain>,
+    phase: Phase,
+    totals: Totals,
+    /// The totals when the session began.
+    base: Totals,
+    role: Role,
+    /// Peers ran short since the last answer that named some.
+    needs_peers: bool,
+    /// The number of the latest request.
+    request: u32,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Running,
+    Stopping,
+    /// Stopping, and then a session begins again.
+    Restarting,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Totals {
+    uploaded: u64,
+    downloaded: u64,
+    left: u64,
+}
+
+impl Schedule {
+    /// A schedule at rest for the tiers of a torrent; `seed` decides the order inside of tiers, and the key.
+    /// `_now` is not needed yet and keeps the shape that all machines have.
+    pub fn new(tiers: Vec<Vec<String>>, seed: u64, options: ScheduleOptions, _now: Instant) -> Self {
+        let mut random = Random::new(seed);
+        let mut schedule = Self {
+            options,
+            key: random.next_u32(),
+            trackers: Vec::new(),
+            chains: Vec::new(),
+            phase: Phase::Idle,
+            totals: Totals { uploaded: 0, downloaded: 0, left: u64::MAX },
+            base: Totals { uploaded: 0, downloaded: 0, left: u64::MAX },
+            role: Role::Downloading,
+            needs_peers: false,
+            request: 0,
+            outputs: VecDeque::new(),
+        };
+        schedule.list(tiers, &mut random);
+        schedule
+    }
+
+    /// Takes note of what happened.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Start => self.start(now),
+            Input::Stats { uploaded, downloaded, left } => {
+                self.totals = Totals { uploaded, downloaded, left }
+            }
+            Input::Role(role) => self.role = role,
+            Input::Completed => self.totals.left = 0,
+            Input::NeedPeers => self.need_peers(now),
+            Input::Answer { tracker, result } => self.answer(tracker, result, now),
+            Input::ScrapeAnswer { tracker, result } => self.scrape_answer(tracker, result),
+            Input::AddTracker { url } => self.add_tracker(&url, now),
+            Input::Reannounce => self.reannounce(now),
+            Input::Scrape => self.scrape(now),
+            Input::ListenPort(port) => self.listen_port(port, now),
+            Input::Stop => self.stop(now),
+            Input::Timeout => {}
+        }
+        self.advance(now);
+    }
+
+    /// What to do; ask until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to hand in [`Input::Timeout`]. `None` when only other inputs can change anything.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let flights = self.trackers.iter().filter_map(|tracker| tracker.flight.as_ref());
+        let flights = flights.map(|flight| flight.ends_at);
+        let chains = self.chains.iter().filter_map(|chain| match &chain.round {
+            Some(round) => round.impatient_at,
+            None if self.has_flight(chain) => None,
+            None => chain.next_round,
+        });
+        flights.chain(chains.filter(|_| self.phase == Phase::Running)).min()
+    }
+
+    /// How every tracker stands, in the order of the torrent; those added later behind.
+    pub fn trackers(&self) -> Vec<TrackerStatus> {
+        (0..self.trackers.len()).map(|index| self.status(index)).collect()
+    }
+
+    fn list(&mut self, tiers: Vec<Vec<String>>, random: &mut Random) {
+        let mut seen = BTreeSet::new();
+        let mut left_out = 0;
+        let mut listed: Vec<Vec<usize>> = Vec::new();
+        for tier in tiers {
+            let mut indexes = Vec::new();
+            for url in tier {
+                let url = url.trim();
+                if url.is_empty() || !seen.insert(url.to_owned()) {
+                    continue;
+                }
+                if TRACKERS_MAX <= self.trackers.len() {
+                    left_out += 1;
+                    continue;
+                }
+                indexes.push(self.trackers.len());
+                self.push_tracker(url.to_owned(), listed.len());
+            }
+            if !indexes.is_empty() {
+                random.shuffle(&mut indexes);
+                listed.push(indexes);
+            }
+        }
+        self.chains = match self.options.order {
+            Order::Sequential if listed.is_empty() => Vec::new(),
+            Order::Sequential => vec![Chain::new(listed)],
+            Order::EveryTier => listed.into_iter().map(|tier| Chain::new(vec![tier])).collect(),
+        };
+        if 0 < left_out {
+            self.outputs.push_back(Output::Event(Notice::LeftOut { trackers: left_out }));
+        }
+    }
+
+    fn push_tracker(&mut self, url: String, tier: usize) {
+        let tracker = Tracker::new(url, tier);
+        if let Err(error) = &tracker.transport {
+            let notice = Notice::Unusable { url: tracker.url.clone(), error: error.clone() };
+            self.outputs.push_back(Output::Event(notice));
+        }
+        self.trackers.push(tracker);
+    }
+
+    fn start(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Running | Phase::Restarting => {}
+            Phase::Idle => self.begin_session(now),
+            Phase::Stopping => {
+                self.phase = Phase::Restarting;
+                self.hurry_flights(now);
+            }
+        }
+    }
+
+    fn begin_session(&mut self, now: Instant) {
+        self.phase = Phase::Running;
+        self.base = self.totals;
+        self.needs_peers = false;
+        for tracker in &mut self.trackers {
+            tracker.begin_session();
+        }
+        for chain in &mut self.chains {
+            chain.next_round = Some(now);
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Idle => self.outputs.push_back(Output::Stopped),
+            Phase::Stopping => {}
+            Phase::Restarting => self.phase = Phase::Stopping,
+            Phase::Running => {
+                self.phase = Phase::Stopping;
+                for chain in &mut self.chains {
+                    chain.rest();
+                }
+                self.hurry_flights(now);
+            }
+        }
+    }
+
+    fn hurry_flights(&mut self, now: Instant) {
+        for flight in self.trackers.iter_mut().filter_map(|tracker| tracker.flight.as_mut()) {
+            flight.ends_at = flight.ends_at.min(now + HAND_OVER);
+        }
+    }
+
+    fn need_peers(&mut self, now: Instant) {
+        self.needs_peers = true;
+        self.hasten_rounds(now);
+    }
+
+    fn reannounce(&mut self, now: Instant) {
+        for tracker in &mut self.trackers {
+            tracker.forgive();
+        }
+        self.hasten_rounds(now);
+    }
+
+    fn listen_port(&mut self, port: u16, now: Instant) {
+        if port != self.options.port {
+            self.options.port = port;
+            self.hasten_rounds(now);
+        }
+    }
+
+    /// Moves every round to the earliest instant that its trackers allow.
+    fn hasten_rounds(&mut self, now: Instant) {
+        for index in 0..self.chains.len() {
+            let soonest = match self.chains[index].current {
+                Some(current) if self.trackers[current].is_usable() => {
+                    self.trackers[current].allowed_at(self.totals.left).unwrap_or(now)
+                }
+                _ => self.next_try(index, now).unwrap_or(now),
+            };
+            self.chains[index].hasten(soonest.max(now));
+        }
+    }
+
+    fn add_tracker(&mut self, url: &str, now: Instant) {
+        let url = url.trim();
+        if url.is_empty() || self.trackers.iter().any(|tracker| tracker.url == url) {
+            return;
+        }
+        if TRACKERS_MAX <= self.trackers.len() {
+            self.outputs.push_back(Output::Event(Notice::LeftOut { trackers: 1 }));
+            return;
+        }
+        let tier = self.trackers.iter().map(|tracker| tracker.tier + 1).max().unwrap_or(0);
+        let mut chain = Chain::new(vec![vec![self.trackers.len()]]);
+        chain.next_round = (self.phase == Phase::Running).then_some(now);
+        self.chains.push(chain);
+        self.push_tracker(url.to_owned(), tier);
+    }
+
+    fn scrape(&mut self, now: Instant) {
+        for index in 0..self.trackers.len() {
+            let tracker = &self.trackers[index];
+            let in_use = self.chains.iter().any(|chain| chain.current == Some(index));
+            let rested = tracker.scraped_at.is_none_or(|at| at + INTERVAL_MIN <= now);
+            if !in_use || !rested || !tracker.is_usable() {
+                continue;
+            }
+            let info_hash = self.options.info_hash;
+            let url = match tracker.transport {
+                Ok(Transport::Udp) => Some(tracker.url.clone()),
+                _ => scrape_url(&tracker.url, &[info_hash]),
+            };
+            if let Some(url) = url {
+                let id = self.next_request(index);
+                self.trackers[index].scrape = Some(id.request());
+                self.trackers[index].scraped_at = Some(now);
+                self.outputs.push_back(Output::Scrape { tracker: id, url, info_hash });
+            }
+        }
+    }
+
+    fn scrape_answer(&mut self, id: TrackerId, result: Result<Scrape, TrackerError>) {
+        let Some(tracker) = self.trackers.get_mut(id.index()) else { return };
+        if tracker.scrape != Some(id.request()) {
+            return;
+        }
+        tracker.scrape = None;
+        if let Ok(scrape) = result {
+            tracker.heard.seeders = Some(scrape.seeders);
+            tracker.heard.leechers = Some(scrape.leechers);
+            tracker.heard.downloaded = Some(scrape.downloaded);
+            let url = tracker.url.clone();
+            self.outputs.push_back(Output::Event(Notice::Scraped { url, scrape }));
+        }
+    }
+
+    fn answer(&mut self, id: TrackerId, result: Result<AnnounceResponse, TrackerError>, now: Instant) {
+        let index = id.index();
+        let flight = self.trackers.get(index).and_then(|tracker| tracker.flight.as_ref());
+        if flight.is_some_and(|flight| flight.request == id.request()) {
+            self.conclude(index, result, now);
+        }
+    }
+
+    /// Ends the flight to a tracker.
+    fn conclude(&mut self, index: usize, result: Result<AnnounceResponse, TrackerError>, now: Instant) {
+        let tracker = &mut self.trackers[index];
+        let Some(flight) = tracker.flight.take() else { return };
+        let (url, event) = (tracker.url.clone(), flight.event);
+        match result {
+            Ok(mut response) => {
+                response.peers.truncate(PEERS_MAX);
+                tracker.answered(&flight, &response, now);
+                let peers = std::mem::take(&mut response.peers);
+                let count = peers.len();
+                self.outputs.push_back(Output::Event(Notice::Answered {
+                    url,
+                    event,
+                    response,
+                    peers: count,
+                }));
+                if self.phase == Phase::Running {
+                    if !peers.is_empty() {
+                        self.needs_peers = false;
+                        self.outputs.push_back(Output::Peers(peers));
+                    }
+                    self.succeeded(index, flight.purpose);
+                }
+            }
+            Err(error) => {
+                tracker.failed(&flight, error.clone(), now);
+                let retry_at = tracker.is_usable().then(|| tracker.pace.blocked_until()).flatten();
+                self.outputs.push_back(Output::Event(Notice::Failed { url, event, error, retry_at }));
+                if self.phase == Phase::Running {
+                    self.news_failed(index, flight.purpose, retry_at);
+                }
+            }
+        }
+    }
+
+    /// A tracker answered: its chain's round is over, and the next one is due when it says.
+    fn succeeded(&mut self, index: usize, purpose: Purpose) {
+        let tracker = &self.trackers[index];
+        let due = tracker.pace.due_at();
+        let due = if self.needs_peers { due.min(tracker.allowed_at(self.totals.left)) } else { due };
+        for chain in self.chains.iter_mut().filter(|chain| chain.contains(index)) {
+            // Of two that were asked side by side the earlier one in the list is used, whoever was faster.
+            let takes_over =
+                purpose == Purpose::Round && (chain.round.is_some() || chain.is_before_current(index));
+            if purpose == Purpose::Round {
+                chain.promote(index);
+            }
+            if takes_over {
+                chain.round = None;
+                chain.current = Some(index);
+            }
+            if chain.current == Some(index) && chain.round.is_none() {
+                chain.next_round = due;
+            }
+        }
+    }
+
+    /// When the tracker in use cannot be told its news, a round is due earlier than it said.
+    fn news_failed(&mut self, index: usize, purpose: Purpose, retry_at: Option<Instant>) {
+        for chain in &mut self.chains {
+            if purpose == Purpose::News && chain.current == Some(index) {
+                retry_at.into_iter().for_each(|at| chain.hasten(at));
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn advance(&mut self, now: Instant) {
+        for index in 0..self.trackers.len() {
+            let flight = self.trackers[index].flight.as_ref();
+            if let Some(flight) = flight.filter(|flight| flight.ends_at <= now) {
+                let tracker = TrackerId::new(index, flight.request);
+                self.outputs.push_back(Output::Cancel { tracker });
+                self.conclude(index, Err(TrackerError::TimedOut), now);
+            }
+        }
+        if matches!(self.phase, Phase::Stopping | Phase::Restarting) {
+            self.say_stopped(now);
+        }
+        if self.phase == Phase::Running {
+            self.say_completed(now);
+            for chain in 0..self.chains.len() {
+                self.walk(chain, now);
+            }
+        }
+    }
+
+    /// Tells everyone who must know that we leave, and comes to rest when that is done.
+    fn say_stopped(&mut self, now: Instant) {
+        for index in 0..self.trackers.len() {
+            let tracker = &mut self.trackers[index];
+            if !tracker.is_usable() {
+                tracker.session.known = Known::No;
+            }
+            if tracker.flight.is_none() && tracker.session.known != Known::No {
+                self.send(index, Some(Event::Stopped), Purpose::News, now);
+            }
+        }
+        if self.trackers.iter().all(|tracker| tracker.flight.is_none()) {
+            if self.phase == Phase::Restarting {
+                self.begin_session(now);
+            } else {
+                self.phase = Phase::Idle;
+                self.outputs.push_back(Output::Stopped);
+            }
+        }
+    }
+
+    /// Tells everyone who waits for it that we have it all, whether in use or not. What fails goes with a later round.
+    fn say_completed(&mut self, now: Instant) {
+        for index in 0..self.trackers.len() {
+            let tracker = &mut self.trackers[index];
+            let session = &mut tracker.session;
+            if session.completed != Completed::Unsent || !session.owes_completed(self.totals.left) {
+                continue;
+            }
+            if tracker.flight.is_some() {
+                continue;
+            }
+            session.completed = Completed::Unanswered;
+            if tracker.is_usable() && tracker.pace.blocked_until().is_none_or(|at| at <= now) {
+                self.send(index, Some(Event::Completed), Purpose::News, now);
+            }
+        }
+    }
+
+    /// Begins a chain's round when it is due, and asks the next tracker when it is somebody's turn.
+    fn walk(&mut self, chain_index: usize, now: Instant) {
+        let chain = &self.chains[chain_index];
+        if chain.round.is_none() {
+            if self.has_flight(chain) || chain.next_round.is_none_or(|at| now < at) {
+                return;
+            }
+            self.chains[chain_index].next_round = None;
+            self.chains[chain_index].round = Some(Round::default());
+        }
+        let chain = &self.chains[chain_index];
+        let Some(round) = &chain.round else { return };
+        let waiting = round.tried.iter().any(|&index| self.trackers[index].flight.is_some());
+        if waiting && round.impatient_at.is_none_or(|at| now < at) {
+            return;
+        }
+        let next = chain.trackers().find(|&index| self.may_be_asked(index, round, now));
+        let first_round = chain.current.is_none();
+        let next_try = self.next_try(chain_index, now);
+        let chain = &mut self.chains[chain_index];
+        let Some(round) = &mut chain.round else { return };
+        round.impatient_at = None;
+        match next {
+            Some(index) => {
+                round.tried.insert(index);
+                round.impatient_at = first_round.then(|| now + PATIENCE);
+                let event = self.due_event(index);
+                self.send(index, event, Purpose::Round, now);
+            }
+            None if waiting => {}
+            None => {
+                chain.round = None;
+                chain.next_round = next_try.map(|at| at.max(now + Duration::from_secs(1)));
+            }
+        }
+    }
+
+    fn may_be_asked(&self, index: usize, round: &Round, now: Instant) -> bool {
+        let tracker = &self.trackers[index];
+        tracker.is_usable()
+            && tracker.flight.is_none()
+            && !round.tried.contains(&index)
+            && tracker.allowed_at(self.totals.left).is_none_or(|at| at <= now)
+    }
+
+    /// When the first tracker of a chain may be asked again. `None` when none ever may.
+    fn next_try(&self, chain: usize, now: Instant) -> Option<Instant> {
+        let trackers = self.chains[chain].trackers().map(|index| &self.trackers[index]);
+        let usable = trackers.filter(|tracker| tracker.is_usable());
+        usable.map(|tracker| tracker.allowed_at(self.totals.left).unwrap_or(now)).min()
+    }
+
+    fn has_flight(&self, chain: &Chain) -> bool {
+        chain.trackers().any(|index| self.trackers[index].flight.is_some())
+    }
+
+    /// What the next announce to a tracker must say.
+    fn due_event(&self, index: usize) -> Option<Event> {
+        let session = &self.trackers[index].session;
+        if !matches!(session.known, Known::Yes { .. }) {
+            // BEP 21 wants `paused` at every announce, but a tracker that does not know us must hear `started` first.
+            Some(Event::Started)
+        } else if session.owes_completed(self.totals.left) {
+            Some(Event::Completed)
+        } else {
+            (self.role == Role::PartialSeed && 0 < self.totals.left).then_some(Event::Paused)
+        }
+    }
+
+    fn send(&mut self, index: usize, event: Option<Event>, purpose: Purpose, now: Instant) {
+        let tracker_id = self.trackers[index].heard.id.clone();
+        let announce = Announce {
+            uploaded: self.totals.uploaded.saturating_sub(self.base.uploaded),
+            downloaded: self.totals.downloaded.saturating_sub(self.base.downloaded),
+            left: self.totals.left,
+            event,
+            numwant: Some(self.numwant(event)),
+            key: self.key,
+            tracker_id,
+            ip: self.options.ip,
+            ..Announce::new(self.options.info_hash, self.options.peer_id, self.options.port)
+        };
+        // Who leaves, or waits to join again, is in more of a hurry.
+        let time_max = if self.phase == Phase::Restarting { HAND_OVER } else { FLIGHT_TIME_MAX };
+        let id = self.next_request(index);
+        let tracker = &mut self.trackers[index];
+        let (request, left) = (id.request(), self.totals.left);
+        tracker.flight = Some(Flight { request, event, left, ends_at: now + time_max, purpose });
+        let url = tracker.url.clone();
+        self.outputs.push_back(Output::Announce { tracker: id, url, announce });
+    }
+
+    fn numwant(&self, event: Option<Event>) -> u32 {
+        match event {
+            Some(Event::Stopped) => 0,
+            _ if self.totals.left == 0 || self.role == Role::PartialSeed => self.options.numwant_seeding,
+            _ => self.options.numwant_leeching,
+        }
+    }
+
+    fn next_request(&mut self, index: usize) -> TrackerId {
+        self.request = self.request.wrapping_add(1);
+        TrackerId::new(index, self.request)
+    }
+
+    fn status(&self, index: usize) -> TrackerStatus {
+        let Tracker { url, tier, heard, .. } = &self.trackers[index];
+        let state = self.state(index);
+        let chain = self.chains.iter().find(|chain| chain.contains(index));
+        let next_round = chain.and_then(|chain| chain.next_round);
+        let next_announce = match state {
+            TrackerState::Working if chain.is_some_and(|chain| chain.current == Some(index)) => next_round,
+            TrackerState::Failing => next_round.max(self.trackers[index].pace.blocked_until()),
+            _ => None,
+        };
+        TrackerStatus {
+            url: url.clone(),
+            tier: *tier,
+            state,
+            seeders: heard.seeders,
+            leechers: heard.leechers,
+            downloaded: heard.downloaded,
+            peers: heard.peers,
+            next_announce,
+            last_error: heard.error.as_ref().map(ToString::to_string),
+            warning: heard.warning.clone(),
+        }
+    }
+
+    fn state(&self, index: usize) -> TrackerState {
+        let tracker = &self.trackers[index];
+        if tracker.transport.is_err() {
+            TrackerState::Unusable
+        } else if tracker.flight.is_some() {
+            TrackerState::Announcing
+        } else if tracker.pace.is_refused() {
+            TrackerState::Refused
+        } else if self.phase != Phase::Running {
+            TrackerState::Stopped
+        } else if tracker.pace.is_failing() {
+            TrackerState::Failing
+        } else if tracker.pace.has_answered() {
+            TrackerState::Working
+        } else {
+            TrackerState::Unused
+        }
+    }
+}
