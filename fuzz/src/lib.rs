@@ -7,9 +7,11 @@
 mod bencode;
 mod script;
 pub mod seeds;
+mod tracker;
 mod wire;
 
 pub use bencode::bencode;
+pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp, tracker_url};
 pub use wire::{extension, handshake, wire};
 
 /// One function to be fed.
@@ -31,5 +33,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bencode", run: bencode, memory_factor: 64 },
     Target { name: "extension", run: extension, memory_factor: 64 },
     Target { name: "handshake", run: handshake, memory_factor: 64 },
+    Target { name: "tracker_announce", run: tracker_announce, memory_factor: 64 },
+    Target { name: "tracker_packet", run: tracker_packet, memory_factor: 64 },
+    Target { name: "tracker_scrape", run: tracker_scrape, memory_factor: 64 },
+    Target { name: "tracker_udp", run: tracker_udp, memory_factor: 64 },
+    Target { name: "tracker_url", run: tracker_url, memory_factor: 64 },
     Target { name: "wire", run: wire, memory_factor: 64 },
 ];

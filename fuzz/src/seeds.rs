@@ -4,6 +4,8 @@
 //! them under names of their own.
 
 use bytes::BytesMut;
+use ferri_tracker::udp::{Request, Response};
+use ferri_tracker::{Announce, Scrape};
 use ferri_wire::{Message, encode};
 
 /// One file of a corpus.
@@ -22,6 +24,7 @@ pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
     bencode(&mut seeds);
     wire(&mut seeds);
+    tracker(&mut seeds);
     seeds
 }
 
@@ -105,4 +108,111 @@ fn wire(seeds: &mut Vec<Seed>) {
     );
     seed("several", b"\x18d1:md6:ut_pexi1ee1:v1:xe\x12d1:md6:ut_pexi0eee\x04\0\0\0\x01\x01\x01");
     seed("negative-numbers", b"d1:pi-1e4:reqqi-1e13:metadata_sizei-1ee");
+}
+
+fn tracker(seeds: &mut Vec<Seed>) {
+    let mut seed = |name, bytes: &[u8]| add(seeds, "tracker_announce", name, bytes);
+    seed(
+        "compact",
+        b"d8:completei3e10:incompletei2e8:intervali1800e5:peers12:\x7f\0\0\x01\x1a\xe1\x0a\0\0\x02\0\x50e",
+    );
+    seed("compact-v6", b"d8:intervali1800e6:peers618:\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x1a\xe1e");
+    seed("wordy", b"d8:intervali1800e5:peersld2:ip9:127.0.0.17:peer id20:aaaaaaaaaaaaaaaaaaaa4:porti6881eed2:ip3:::14:porti1eeee");
+    seed("failure", b"d14:failure reason9:not today8:retry in1:5e");
+    seed("failure-never", b"d14:failure reason4:gone8:retry in5:nevere");
+    seed(
+        "everything",
+        b"d8:completei1e10:downloadedi9e11:external ip4:\x01\x02\x03\x0410:incompletei0e8:intervali-5e\
+          12:min intervali999999999e5:peers0:10:tracker id3:abc15:warning message4:slowe",
+    );
+    seed("web-page", b"<!DOCTYPE html><html><head><title>404 \x1b[31m</title></head></html>");
+    seed("unsorted-with-space", b"\n d5:peers0:8:intervali60ee\n");
+
+    let mut scrape = b"d5:filesd20:".to_vec();
+    scrape.extend([0xaa; 20]);
+    scrape.extend(b"d8:completei5e10:downloadedi50e11:downloadersi1e10:incompletei10eee5:flagsd20:min_request_intervali900eee");
+    add(seeds, "tracker_scrape", "one-swarm", scrape);
+    add(seeds, "tracker_scrape", "failure", b"d14:failure reason2:noe");
+    add(seeds, "tracker_scrape", "no-files", b"de");
+
+    for (name, url) in [
+        ("http", "http://tracker.example/announce?passkey=abc"),
+        ("https-v6", "https://[2001:db8::1]:8443/x/announce.php#part"),
+        ("udp", "udp://tracker.example:6969/announce?a=b"),
+        ("udp-without-port", "udp://tracker.example/announce"),
+        ("udp-v6", "udp://[::1]:80"),
+        ("other-scheme", "wss://tracker.example"),
+        ("with-a-space", "http://tracker.example/a b"),
+        ("without-a-host", "http:///announce"),
+    ] {
+        add(seeds, "tracker_url", name, url);
+    }
+    packets(seeds);
+}
+
+fn packets(seeds: &mut Vec<Seed>) {
+    let announce =
+        Announce { numwant: Some(50), left: 1 << 30, ..Announce::new([0xaa; 20].into(), [0x62; 20], 6881) };
+    let (connection, transaction) = (0x0102_0304_0506_0708, 0x1122_3344);
+    let url_data = b"/announce?passkey=abc".to_vec();
+    let requests = [
+        ("connect", Request::Connect { transaction }),
+        ("announce", Request::Announce { connection, transaction, announce, url_data }),
+        (
+            "scrape",
+            Request::Scrape {
+                connection,
+                transaction,
+                info_hashes: vec![[0xaa; 20].into(), [0xbb; 20].into()],
+            },
+        ),
+    ];
+    for (name, request) in requests {
+        add(seeds, "tracker_packet", name, request.encode());
+    }
+    let peers = vec![([10, 0, 0, 1], 6881).into(), ([10, 0, 0, 2], 6882).into()];
+    let swarms = vec![Scrape { seeders: 1, leechers: 2, downloaded: 3, downloaders: None }];
+    let answers = [
+        ("connect-answer", Response::Connect { transaction, connection }),
+        (
+            "announce-answer",
+            Response::Announce { transaction, interval: 1800, leechers: 2, seeders: 1, peers },
+        ),
+        ("scrape-answer", Response::Scrape { transaction, swarms }),
+        ("error-answer", Response::Error { transaction, message: "no such swarm".to_owned() }),
+    ];
+    for (name, answer) in &answers {
+        add(seeds, "tracker_packet", name, answer.encode());
+    }
+    for (name, kinds) in [
+        ("connect-and-announce", &[0, 1][..]),
+        ("connect-and-error", &[0, 3]),
+        ("error-at-once", &[3]),
+        ("announce-before-connect", &[1]),
+        ("answer-to-another-question", &[0, 2]),
+    ] {
+        add(seeds, "tracker_udp", name, exchange(0, kinds.iter().map(|&kind| answers[kind].1.encode())));
+    }
+    add(seeds, "tracker_udp", "connect-and-scrape", exchange(1, [0, 2].map(|kind| answers[kind].1.encode())));
+    add(seeds, "tracker_udp", "silence", exchange(0, []));
+}
+
+/// The script of an exchange: an announce (0) or a scrape of that many swarms, then these packets one after another.
+fn exchange(swarms: u8, packets: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut script = vec![0, swarms];
+    let query = if swarms == 0 { 20 + 4 + 4 + 8 + 1 + 4 + 1 + 20 + 2 } else { 20 * usize::from(swarms) };
+    script.extend(vec![0x61; query]);
+    if swarms == 0 {
+        // The length of the tracker id.
+        script[2 + 41] = 0;
+    }
+    // No URL data, the seed.
+    script.extend([0, 0, 0, 0, 7]);
+    for packet in packets {
+        // A packet of the right transaction after a second: the action, then what comes behind the transaction.
+        script.extend([2, 0x03, 0xe8, packet.len() as u8 - 4]);
+        script.extend(&packet[..4]);
+        script.extend(&packet[8..]);
+    }
+    script
 }
