@@ -1,3 +1,139 @@
-//! Load generators for benchmarks.
+//! Load for measurements, and the floor: peers that do the least work a transfer can take.
+//!
+//! `seeders`, `leechers` and `tracker` are the other side of a client under test; they are cheaper than any client,
+//! so that they are not what limits it. `floor-leech` and `floor-seed` are in the client's own place: what they need
+//! is what the protocol, the kernel and the hash need, and every client is a multiple of that. All of them trust
+//! their torrent and their peer; none of them is a client anybody should use. Torrents of one file only.
 
-fn main() {}
+mod leech;
+mod protocol;
+mod seed;
+mod torrent;
+mod tracker;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use torrent::Torrent;
+
+/// Load generators and the floor.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Serve a file to whoever asks, at COUNT consecutive addresses, until killed
+    Seeders {
+        #[arg(long)]
+        torrent: PathBuf,
+        /// The torrent's file
+        #[arg(long)]
+        file: PathBuf,
+        #[arg(long, default_value_t = 4)]
+        count: u8,
+        /// The first address; the next ones have the next IP addresses and the same port
+        #[arg(long)]
+        listen_base: SocketAddr,
+    },
+    /// Fetch a torrent from one peer over COUNT connections, throw it away and say how long it took
+    Leechers {
+        #[arg(long)]
+        torrent: PathBuf,
+        #[arg(long)]
+        connect: SocketAddr,
+        #[arg(long, default_value_t = 4)]
+        count: u8,
+        /// The first local address; the next ones have the next IP addresses
+        #[arg(long)]
+        bind_base: IpAddr,
+    },
+    /// Answer every announce with the same peers, until killed
+    Tracker {
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Separated by commas
+        #[arg(long, value_delimiter = ',')]
+        peers: Vec<SocketAddr>,
+    },
+    /// Download a file from the given peers with the least work
+    FloorLeech {
+        #[arg(long)]
+        torrent: PathBuf,
+        /// Where to write
+        #[arg(long)]
+        file: PathBuf,
+        /// Separated by commas
+        #[arg(long, value_delimiter = ',')]
+        peers: Vec<SocketAddr>,
+    },
+    /// Check a file, then serve it with the least work, until killed
+    FloorSeed {
+        #[arg(long)]
+        torrent: PathBuf,
+        #[arg(long)]
+        file: PathBuf,
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Check a file with the least work
+    FloorCheck {
+        #[arg(long)]
+        torrent: PathBuf,
+        #[arg(long)]
+        file: PathBuf,
+    },
+}
+
+fn main() -> Result<()> {
+    match Args::parse().task {
+        Task::Seeders { torrent, file, count, listen_base } => {
+            seed::serve(&Torrent::load(&torrent)?, &file, count, listen_base)
+        }
+        Task::Leechers { torrent, connect, count, bind_base } => {
+            leech::discard(&Torrent::load(&torrent)?, connect, count, bind_base)
+        }
+        Task::Tracker { listen, peers } => tracker::serve(listen, &peers),
+        Task::FloorLeech { torrent, file, peers } => {
+            leech::download(&Torrent::load(&torrent)?, &file, &peers)
+        }
+        Task::FloorSeed { torrent, file, listen } => {
+            let torrent = Torrent::load(&torrent)?;
+            torrent.check(&file)?;
+            seed::serve(&torrent, &file, 1, listen)
+        }
+        Task::FloorCheck { torrent, file } => Torrent::load(&torrent)?.check(&file),
+    }
+}
+
+/// The IP address `n` after this one.
+fn nth_address(base: IpAddr, n: u8) -> IpAddr {
+    match base {
+        IpAddr::V4(ip) => IpAddr::V4((u32::from(ip) + u32::from(n)).into()),
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) + u128::from(n)).into()),
+    }
+}
+
+/// One line for the program that started us, at once.
+fn say(line: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nth_address;
+
+    #[test]
+    fn addresses_follow_each_other() {
+        assert_eq!(nth_address([10, 77, 0, 11].into(), 3), std::net::IpAddr::from([10, 77, 0, 14]));
+    }
+}

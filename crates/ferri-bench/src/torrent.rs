@@ -1,0 +1,96 @@
+//! The torrent as the load needs it: one file, its pieces and their hashes.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use ferri_metainfo::{Info, Metainfo};
+use sha1::{Digest, Sha1};
+
+/// One torrent of one file.
+#[derive(Debug)]
+pub(crate) struct Torrent {
+    metainfo: Metainfo,
+    /// What handshakes carry.
+    pub(crate) info_hash: [u8; 20],
+}
+
+impl Torrent {
+    /// Reads a .torrent file.
+    ///
+    /// # Errors
+    /// When it is not one, or has more than one file.
+    pub(crate) fn load(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let metainfo = Metainfo::parse(&bytes).with_context(|| format!("parsing {}", path.display()))?;
+        ensure!(!metainfo.info().is_multi_file(), "{}: a torrent of one file, please", path.display());
+        let info_hash = *metainfo.info().info_hashes().wire().as_bytes();
+        Ok(Self { metainfo, info_hash })
+    }
+
+    /// How many pieces.
+    pub(crate) fn piece_count(&self) -> u32 {
+        self.info().layout().piece_count()
+    }
+
+    /// Bytes of a piece; zero when there is no such piece.
+    pub(crate) fn piece_len(&self, piece: u32) -> u32 {
+        let layout = self.info().layout();
+        layout.piece(piece).map_or(0, |piece| layout.piece_len(piece))
+    }
+
+    /// Where a piece begins in the file.
+    pub(crate) fn piece_offset(&self, piece: u32) -> u64 {
+        u64::from(piece) * u64::from(self.info().piece_length())
+    }
+
+    /// Whether these are a piece's bytes.
+    pub(crate) fn matches(&self, piece: u32, bytes: &[u8]) -> bool {
+        let layout = self.info().layout();
+        let wanted = layout.piece(piece).and_then(|piece| self.info().piece_hash_v1(piece));
+        wanted == Some(Sha1::digest(bytes).into())
+    }
+
+    /// The bitfield of a seed, as the wire has it.
+    pub(crate) fn full_bitfield(&self) -> Vec<u8> {
+        let count = self.piece_count();
+        let mut bits = vec![0xff; count.div_ceil(8) as usize];
+        if let (Some(last), spare @ 1..) = (bits.last_mut(), count.next_multiple_of(8) - count) {
+            *last <<= spare;
+        }
+        bits
+    }
+
+    /// Hashes the whole file on all cores.
+    ///
+    /// # Errors
+    /// When it cannot be read or a piece is wrong.
+    pub(crate) fn check(&self, path: &Path) -> Result<()> {
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let next = AtomicU32::new(0);
+        let worker = || -> Result<()> {
+            let mut buffer = vec![0; self.info().piece_length() as usize];
+            loop {
+                let piece = next.fetch_add(1, Ordering::Relaxed);
+                if piece >= self.piece_count() {
+                    return Ok(());
+                }
+                let bytes = &mut buffer[..self.piece_len(piece) as usize];
+                file.read_exact_at(bytes, self.piece_offset(piece))?;
+                ensure!(self.matches(piece, bytes), "piece {piece} of {} is wrong", path.display());
+            }
+        };
+        thread::scope(|scope| {
+            let cores = thread::available_parallelism().map_or(1, usize::from);
+            let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+        })
+    }
+
+    fn info(&self) -> &Info {
+        self.metainfo.info()
+    }
+}
