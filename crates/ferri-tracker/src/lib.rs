@@ -7,6 +7,7 @@ pub mod limits;
 mod peers;
 mod random;
 pub mod schedule;
+pub mod server;
 mod siphash;
 pub mod udp;
 pub mod url;
