@@ -3,17 +3,19 @@
 //! The steps, so that reading and hashing can be spread over threads as the caller likes:
 //!
 //! 1. [`Builder`] says what is wanted; [`Builder::plan`] checks it and fixes the order of the files and the pieces.
-//! 2. The caller reads. Either everything in order, into [`Hasher::feed`]; or piece by piece in any order and on any thread:
-//!    [`Plan::spans`] says what to read, [`Plan::hash_pieces`] (pure, `&self`) hashes it, [`Hasher::set`] takes the result.
+//! 2. The caller reads. Either everything in order, into [`Hasher::feed`]; or piece by piece in any order and on any
+//!    thread: [`Plan::spans`] says what to read, [`Plan::hash_pieces`] (pure, `&self`) hashes it, [`Hasher::set`]
+//!    takes the result.
 //! 3. [`Hasher::finish`] gives the bytes of the .torrent file.
 //!
-//! The same input gives the same bytes: files are sorted by their path, component by component as bytes (the order of a v2 file
-//! tree, used for v1 too), keys are canonical, and there is no date unless asked for.
+//! The same input gives the same bytes: files are sorted by their path, component by component as bytes (the order
+//! of a v2 file tree, used for v1 too), keys are canonical, and there is no date unless asked for.
 //!
-//! A hybrid torrent gets padding files (`.pad/N`, attribute `p`) so that each file begins with a piece in v1 as it does in v2.
+//! A hybrid torrent gets padding files (`.pad/N`, attribute `p`) so that each file begins with a piece in v1 as it
+//! does in v2.
 //!
-//! The piece length, unless given, is the smallest power of two that makes at most 2,048 pieces, from 16 KiB to 16 MiB, and beyond
-//! 16 MiB only where there would be more pieces than anyone takes:
+//! The piece length, unless given, is the smallest power of two that makes at most 2,048 pieces, from 16 KiB to 16
+//! MiB, and beyond 16 MiB only where there would be more pieces than anyone takes:
 //!
 //! | payload up to | piece length | | payload up to | piece length |
 //! |---:|---:|---|---:|---:|
@@ -129,8 +131,8 @@ impl Builder {
     /// Checks everything that can be wrong before a byte is read, and settles the geometry.
     ///
     /// # Errors
-    /// Names that cannot be stored, two files of one name, nothing to share, a piece length out of range, too many files or pieces,
-    /// URLs that are none.
+    /// Names that cannot be stored, two files of one name, nothing to share, a piece length out of range, too many
+    /// files or pieces, URLs that are none.
     pub fn plan(self) -> Result<Plan, CreateError> {
         check::builder(&self)?;
         Plan::new(self)
@@ -153,7 +155,8 @@ pub fn piece_length_for(total_length: u64) -> u32 {
 /// Pieces that an automatic piece length aims to stay below.
 const AUTOMATIC_PIECES: u64 = 2048;
 
-/// Longer pieces are chosen only where there would be too many: each is verified as a whole, and peers share only whole ones.
+/// Longer pieces are chosen only where there would be too many: each is verified as a whole, and peers share only
+/// whole ones.
 const AUTOMATIC_MAX: u32 = 16 << 20;
 
 /// Why there is no torrent.

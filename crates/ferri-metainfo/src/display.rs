@@ -1,19 +1,19 @@
 //! Text from outside, made harmless before a person sees it.
 //!
-//! Names, client strings, tracker messages and URLs come from strangers. A terminal obeys control characters, and bidirectional
-//! controls make `gpj.exe` look like `exe.jpg`; so whatever prints such text passes it through here first. What is replaced becomes
-//! U+FFFD, one for one, so that a reader sees that something was there.
+//! Names, client strings, tracker messages and URLs come from strangers. A terminal obeys control characters, and
+//! bidirectional controls make `gpj.exe` look like `exe.jpg`; so whatever prints such text passes it through here
+//! first. What is replaced becomes U+FFFD, one for one, so that a reader sees that something was there.
 //!
-//! This is for showing only. Names on disk have rules of their own ([`crate::names`]), and escaping for HTML or JSON is the business
-//! of whoever writes those.
+//! This is for showing only. Names on disk have rules of their own ([`crate::names`]), and escaping for HTML or
+//! JSON is the business of whoever writes those.
 
 use std::borrow::Cow;
 
 /// `text` with every character that could steer a terminal, reorder a line or hide itself replaced by U+FFFD.
 ///
-/// Replaced are the C0 and C1 controls (tab and newline too: names are shown inside lines), DEL, line and paragraph separators,
-/// bidirectional controls, and characters that are not seen at all (zero-width spaces and joiners, byte order marks, tags).
-/// Combining marks stay: stacking them is ugly but changes nothing outside their own cell.
+/// Replaced are the C0 and C1 controls (tab and newline too: names are shown inside lines), DEL, line and paragraph
+/// separators, bidirectional controls, and characters that are not seen at all (zero-width spaces and joiners, byte
+/// order marks, tags). Combining marks stay: stacking them is ugly but changes nothing outside their own cell.
 #[must_use]
 pub fn sanitize(text: &str) -> Cow<'_, str> {
     let Some(first) = text.find(is_harmful) else { return Cow::Borrowed(text) };
@@ -24,7 +24,8 @@ pub fn sanitize(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// [`sanitize`] for byte strings that should be UTF-8 but need not be (a peer's client name, a tracker's failure reason).
+/// [`sanitize`] for byte strings that should be UTF-8 but need not be (a peer's client name, a tracker's failure
+/// reason).
 #[must_use]
 pub fn sanitize_bytes(bytes: &[u8]) -> Cow<'_, str> {
     match String::from_utf8_lossy(bytes) {
@@ -38,9 +39,9 @@ pub fn sanitize_bytes(bytes: &[u8]) -> Cow<'_, str> {
 
 /// A tracker's or web seed's URL for logs: who is asked, without what only we may know.
 ///
-/// Private trackers put a passkey into the path, the query or the user name, and whoever reads it there can act as that user. Kept
-/// are the scheme, the host, the port, and path segments out of a short list of words that every tracker uses; all else is `***`.
-/// Text that is no URL becomes `***` as a whole. The result is [`sanitize`]d.
+/// Private trackers put a passkey into the path, the query or the user name, and whoever reads it there can act as
+/// that user. Kept are the scheme, the host, the port, and path segments out of a short list of words that every
+/// tracker uses; all else is `***`. Text that is no URL becomes `***` as a whole. The result is [`sanitize`]d.
 #[must_use]
 pub fn redact_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_owned() };

@@ -1,7 +1,8 @@
-//! Magnet links: the info hash of a torrent and hints where to find it ([BEP 9]; `so=` is [BEP 53], `urn:btmh` [BEP 52]).
+//! Magnet links: the info hash of a torrent and hints where to find it ([BEP 9]; `so=` is [BEP 53], `urn:btmh` [BEP
+//! 52]).
 //!
-//! Parsing and printing only. Fetching the info that the hash stands for belongs to the swarm. Parameters that are about other
-//! networks (`urn:sha1`, `xs`, `as`, `kt`) are passed over.
+//! Parsing and printing only. Fetching the info that the hash stands for belongs to the swarm. Parameters that are
+//! about other networks (`urn:sha1`, `xs`, `as`, `kt`) are passed over.
 //!
 //! | parameter | meaning | more than once |
 //! |---|---|---|
@@ -13,8 +14,8 @@
 //! | `so` | indices of the wanted files: `0,2,4,6-8` | added up |
 //! | `xl` | payload in bytes | the first counts |
 //!
-//! Names of parameters are compared without regard to case, and may carry a number (`tr.1`). The `&amp;` of links that were copied
-//! from a page's source is understood.
+//! Names of parameters are compared without regard to case, and may carry a number (`tr.1`). The `&amp;` of links
+//! that were copied from a page's source is understood.
 //!
 //! [BEP 9]: https://www.bittorrent.org/beps/bep_0009.html
 //! [BEP 52]: https://www.bittorrent.org/beps/bep_0052.html
@@ -71,8 +72,8 @@ impl Magnet {
     /// Reads a link. Surrounding white space is passed over.
     ///
     /// # Errors
-    /// When it is no magnet link, is longer than [`MAGNET_BYTES_MAX`], names no BitTorrent info hash or two different ones, or a
-    /// parameter we understand does not say what it should.
+    /// When it is no magnet link, is longer than [`MAGNET_BYTES_MAX`], names no BitTorrent info hash or two
+    /// different ones, or a parameter we understand does not say what it should.
     pub fn parse(link: &str) -> Result<Self, MagnetError> {
         let link = link.trim();
         if MAGNET_BYTES_MAX < link.len() {
@@ -94,7 +95,8 @@ impl Magnet {
         Ok(magnet)
     }
 
-    /// Reads what people paste instead of a link: 40 hex or 32 base32 digits (v1), 64 hex digits or `1220` and 64 hex digits (v2).
+    /// Reads what people paste instead of a link: 40 hex or 32 base32 digits (v1), 64 hex digits or `1220` and 64
+    /// hex digits (v2).
     ///
     /// # Errors
     /// When it is none of these.
@@ -108,7 +110,11 @@ impl Magnet {
             _ => {}
         }
         if hashes.v1.is_none() && hashes.v2.is_none() {
-            return Err(MagnetError::bad("info hash", text, "is neither 40 hex, 32 base32 nor 64 hex digits"));
+            return Err(MagnetError::bad(
+                "info hash",
+                text,
+                "is neither 40 hex, 32 base32 nor 64 hex digits",
+            ));
         }
         Ok(Self::new(hashes))
     }
@@ -150,16 +156,15 @@ impl Magnet {
 
     fn set_topic(&mut self, topic: &str) -> Result<(), MagnetError> {
         if let Some(digits) = strip_prefix_ignore_case(topic, "urn:btih:") {
-            let hash: InfoHash = digits
-                .parse()
-                .map_err(|_| MagnetError::bad("xt", topic, "needs 40 hex or 32 base32 digits after urn:btih:"))?;
+            let hash: InfoHash = digits.parse().map_err(|_| {
+                MagnetError::bad("xt", topic, "needs 40 hex or 32 base32 digits after urn:btih:")
+            })?;
             return set_once(&mut self.info_hashes.v1, hash, topic);
         }
         if let Some(digits) = strip_prefix_ignore_case(topic, "urn:btmh:") {
-            let hash = digits
-                .strip_prefix(MULTIHASH_SHA256)
-                .and_then(info_hash_v2)
-                .ok_or_else(|| MagnetError::bad("xt", topic, "needs 1220 and 64 hex digits after urn:btmh:"))?;
+            let hash = digits.strip_prefix(MULTIHASH_SHA256).and_then(info_hash_v2).ok_or_else(|| {
+                MagnetError::bad("xt", topic, "needs 1220 and 64 hex digits after urn:btmh:")
+            })?;
             return set_once(&mut self.info_hashes.v2, hash, topic);
         }
         Ok(())
@@ -175,9 +180,9 @@ impl Magnet {
     }
 
     fn add_peer(&mut self, value: &str) -> Result<(), MagnetError> {
-        let peer = value
-            .parse()
-            .map_err(|_| MagnetError::bad("x.pe", value, "is not an address and a port, such as 192.0.2.1:6881"))?;
+        let peer = value.parse().map_err(|_| {
+            MagnetError::bad("x.pe", value, "is not an address and a port, such as 192.0.2.1:6881")
+        })?;
         if PEERS_MAX <= self.peers.len() {
             return Err(MagnetError::TooMany { name: "x.pe", max: PEERS_MAX });
         }
@@ -238,7 +243,8 @@ impl fmt::Display for Magnet {
     }
 }
 
-/// Why a text is not a magnet link that can be used. The parameter at fault is named; its text is shortened and harmless to print.
+/// Why a text is not a magnet link that can be used. The parameter at fault is named; its text is shortened and
+/// harmless to print.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MagnetError {

@@ -1,11 +1,11 @@
 //! From the paths in a torrent to paths on this disk.
 //!
-//! A torrent's paths come from a stranger. [`LocalPaths`] maps each file to a relative path that lies inside the folder a download goes
-//! to, is no other file's, and is the same every time. It does no I/O: not to follow links that somebody planted in the target is the
-//! storage's part.
+//! A torrent's paths come from a stranger. [`LocalPaths`] maps each file to a relative path that lies inside the
+//! folder a download goes to, is no other file's, and is the same every time. It does no I/O: not to follow links
+//! that somebody planted in the target is the storage's part.
 //!
-//! The rule of thumb: a name stays as it is wherever Linux can store it and nobody is harmed; what would be harmful anywhere is
-//! replaced by `_`; a path of which nothing sensible is left is refused.
+//! The rule of thumb: a name stays as it is wherever Linux can store it and nobody is harmed; what would be harmful
+//! anywhere is replaced by `_`; a path of which nothing sensible is left is refused.
 //!
 //! | # | in the torrent | on this disk |
 //! |--:|---|---|
@@ -27,13 +27,14 @@
 //! | 16 | a symbolic link to a file or folder of the torrent | a relative target, which cannot leave the torrent's folder |
 //! | 17 | any other symbolic link (`..`, absolute, to nothing, to itself or a folder around it) | not made; [`LocalPaths::ignored_links`] says why |
 //!
-//! A file whose path needs no change keeps it, whatever a changed one would like to be called. Files of several torrents are kept apart
-//! by their folders, which is the business of whoever chooses those.
+//! A file whose path needs no change keeps it, whatever a changed one would like to be called. Files of several
+//! torrents are kept apart by their folders, which is the business of whoever chooses those.
 
 mod component;
 mod links;
 mod tree;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,8 +47,8 @@ use crate::{FileIndex, Info};
 
 /// Where each file of a torrent goes, relative to the folder of the download. Cheap to clone.
 ///
-/// Injective: no two files have one path, and no file lies where another needs a folder. Idempotent: the paths of a torrent that was
-/// made from the result stay as they are.
+/// Injective: no two files have one path, and no file lies where another needs a folder. Idempotent: the paths of a
+/// torrent that was made from the result stay as they are.
 #[derive(Clone)]
 pub struct LocalPaths(Arc<Inner>);
 
@@ -87,8 +88,8 @@ impl LocalPaths {
         }
     }
 
-    /// Where the file goes. Relative, without `.` and `..`; below [`LocalPaths::top`] if the torrent has a folder. `None` for padding
-    /// and for an index that the torrent does not have.
+    /// Where the file goes. Relative, without `.` and `..`; below [`LocalPaths::top`] if the torrent has a folder.
+    /// `None` for padding and for an index that the torrent does not have.
     #[must_use]
     pub fn path(&self, file: FileIndex) -> Option<&Path> {
         self.0.path(file.as_usize()).map(Path::new)
@@ -105,8 +106,8 @@ impl LocalPaths {
         (0..self.0.ends.len()).filter_map(|at| Some((index(at), Path::new(self.0.path(at)?))))
     }
 
-    /// What a symbolic link must contain: relative to the folder it is in, and never out of the torrent's own. `None` for a file that
-    /// is no link, and for one that is not to be made.
+    /// What a symbolic link must contain: relative to the folder it is in, and never out of the torrent's own.
+    /// `None` for a file that is no link, and for one that is not to be made.
     #[must_use]
     pub fn symlink_target(&self, file: FileIndex) -> Option<&Path> {
         let links = &self.0.links;
@@ -120,8 +121,9 @@ impl LocalPaths {
         &self.0.ignored_links
     }
 
-    /// Files that have another path than the torrent says: which, what it says (components joined with `/`, unchecked text), and where
-    /// they go. A change of the torrent's own name is [`LocalPaths::changed_top`], not repeated here for each file.
+    /// Files that have another path than the torrent says: which, what it says (components joined with `/`,
+    /// unchecked text), and where they go. A change of the torrent's own name is [`LocalPaths::changed_top`], not
+    /// repeated here for each file.
     pub fn changed(&self) -> impl Iterator<Item = (FileIndex, &str, &Path)> + '_ {
         self.0.changed.iter().map(|(file, original)| {
             let local = self.path(*file).expect("only files that are stored are noted");
@@ -141,7 +143,11 @@ impl LocalPaths {
         // The file carries the torrent's name, so rule 14 applies and not rule 13.
         let local = if local.is_empty() { fallback.to_owned() } else { local.join("/") };
         if PATH_BYTES_MAX < local.len() {
-            return Err(NameError { file: FileIndex(0), path: original, reason: NameProblem::TooLong(local.len()) });
+            return Err(NameError {
+                file: FileIndex(0),
+                path: original,
+                reason: NameProblem::TooLong(local.len()),
+            });
         }
         let end = u32::try_from(local.len()).expect("checked above");
         let changed = original != local;
@@ -162,7 +168,8 @@ impl LocalPaths {
         count: u32,
         source: impl Fn(FileIndex) -> Source<'a>,
     ) -> Result<Self, NameError> {
-        let top = local_component(name).unwrap_or(fallback.into());
+        check_amount(count, &source)?;
+        let top = local_component(name).unwrap_or(Cow::Borrowed(fallback));
         let tree = Tree::build(count, &source);
         let mut inner = Inner {
             top: (&*top).into(),
@@ -190,7 +197,10 @@ impl LocalPaths {
 
 impl fmt::Debug for LocalPaths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalPaths").field("top", &self.0.top).field("files", &self.0.ends.len()).finish_non_exhaustive()
+        f.debug_struct("LocalPaths")
+            .field("top", &self.0.top)
+            .field("files", &self.0.ends.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -267,6 +277,21 @@ pub enum NameProblem {
     TooMuch,
 }
 
+/// Before the real work, which would take long for as much text as there can be.
+fn check_amount<'a>(count: u32, source: &impl Fn(FileIndex) -> Source<'a>) -> Result<(), NameError> {
+    let mut bytes = 0;
+    for file in (0..count).map(FileIndex) {
+        let source = source(file);
+        if !source.is_pad {
+            bytes += source.path.iter().map(|part| 1 + part.len()).sum::<usize>();
+        }
+        if PATHS_BYTES_MAX < bytes {
+            return Err(NameError { file, path: source.path.join("/"), reason: NameProblem::TooMuch });
+        }
+    }
+    Ok(())
+}
+
 fn index(at: usize) -> FileIndex {
     FileIndex(u32::try_from(at).expect("FILES_MAX is far below"))
 }
@@ -274,7 +299,8 @@ fn index(at: usize) -> FileIndex {
 /// Linux takes 4,096 bytes with the closing NUL; 256 are left for the folder that the download goes to.
 pub const PATH_BYTES_MAX: usize = 4096 - 256;
 
-/// A torrent can name a deep folder once and put a million files into it. With this many bytes, 2^20 files may have paths of 256.
+/// A torrent can name a deep folder once and put a million files into it. With this many bytes, 2^20 files may have
+/// paths of 256.
 const PATHS_BYTES_MAX: usize = 256 << 20;
 
 /// So much of a path is repeated in an error.

@@ -94,6 +94,6 @@ fn url(what: &'static str, text: &str, schemes: &[&str]) -> Result<(), CreateErr
     if fine { Ok(()) } else { Err(CreateError::Url { what, url: sanitize(text).into_owned() }) }
 }
 
-/// In a v2 file tree each component is a dictionary inside the last; the torrent, the info and the tree are around them, the file's
-/// own dictionary is inside.
+/// In a v2 file tree each component is a dictionary inside the last; the torrent, the info and the tree are around
+/// them, the file's own dictionary is inside.
 const PATH_COMPONENTS_MAX: usize = DEPTH_MAX - 4;

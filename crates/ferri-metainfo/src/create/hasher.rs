@@ -14,14 +14,15 @@ use crate::limits::BLOCK_LENGTH;
 pub struct PieceHash {
     /// SHA-1 of the piece, padding included; for v1 and hybrid.
     pub v1: Option<Sha1Digest>,
-    /// Merkle root over the piece's blocks; over all blocks of its file where that is no longer than a piece. For v2 and hybrid.
+    /// Merkle root over the piece's blocks; over all blocks of its file where that is no longer than a piece. For
+    /// v2 and hybrid.
     pub v2: Option<Sha256Digest>,
 }
 
 /// Collects hashes and then makes the torrent.
 ///
-/// Use [`Hasher::feed`] or [`Hasher::set`]; a piece that was set is not needed from the feed and the other way round, but feeding always
-/// begins with the first byte.
+/// Use [`Hasher::feed`] or [`Hasher::set`]; a piece that was set is not needed from the feed and the other way
+/// round, but feeding always begins with the first byte.
 #[derive(Debug)]
 pub struct Hasher {
     plan: Arc<Plan>,
@@ -104,7 +105,8 @@ impl Hasher {
         Ok(())
     }
 
-    /// Takes the hash of a piece that [`Plan::hash_pieces`] made, in any order. A later one replaces an earlier one.
+    /// Takes the hash of a piece that [`Plan::hash_pieces`] made, in any order. A later one replaces an earlier
+    /// one.
     ///
     /// # Errors
     /// When there is no such piece or the hash is for another version.
@@ -190,8 +192,8 @@ impl Feed {
     }
 }
 
-/// BEP 52: the tree over a file is as wide as the next power of two of its blocks; where the file has a piece layer, that layer's
-/// nodes are each as wide as a piece, the last one too.
+/// BEP 52: the tree over a file is as wide as the next power of two of its blocks; where the file has a piece
+/// layer, that layer's nodes are each as wide as a piece, the last one too.
 pub(super) fn file_or_piece_root(plan: &Plan, piece: u32, leaves: &[Sha256Digest]) -> Sha256Digest {
     let width = if plan.file_of(piece).file.length <= u64::from(plan.piece_length()) {
         leaves.len().next_power_of_two()

@@ -89,7 +89,8 @@ impl Plan {
         self.builder.version
     }
 
-    /// The files in the order in which they are in the torrent, and in which [`super::Hasher::feed`] wants their bytes.
+    /// The files in the order in which they are in the torrent, and in which [`super::Hasher::feed`] wants their
+    /// bytes.
     #[must_use]
     pub fn files(&self) -> &[PlannedFile] {
         &self.files
@@ -113,7 +114,8 @@ impl Plan {
         self.total_length
     }
 
-    /// What to read for a piece, in this order; nothing for a piece that is not there. In v2 and hybrid it is always one span.
+    /// What to read for a piece, in this order; nothing for a piece that is not there. In v2 and hybrid it is
+    /// always one span.
     pub fn spans(&self, piece: u32) -> impl Iterator<Item = Span> + '_ {
         let begin = u64::from(piece) * u64::from(self.piece_length);
         let end = begin + u64::from(self.piece_length);
@@ -190,7 +192,8 @@ impl Plan {
         }
     }
 
-    /// Zeros that a hybrid's padding file adds to this piece: all that is missing, save for the torrent's last piece.
+    /// Zeros that a hybrid's padding file adds to this piece: all that is missing, save for the torrent's last
+    /// piece.
     pub(super) fn padding_after(&self, piece: u32) -> u32 {
         if self.version() != Version::Hybrid || self.piece_count <= piece + 1 {
             return 0;

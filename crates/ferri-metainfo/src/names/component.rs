@@ -15,10 +15,12 @@ const EXTENSION_BYTES_MAX: usize = 24;
 /// Stands where a character cannot.
 const SUBSTITUTE: char = '_';
 
-/// What a component of a torrent's path is called on this disk; `None` when it names nothing (empty, or `.`) and is left out.
+/// What a component of a torrent's path is called on this disk; `None` when it names nothing (empty, or `.`) and is
+/// left out.
 ///
-/// Idempotent, never longer than [`COMPONENT_BYTES_MAX`], never `.` or `..`, never with a separator in it. Two components may have the
-/// same result: telling them apart takes the whole torrent, which is [`crate::names::LocalPaths`].
+/// Idempotent, never longer than [`COMPONENT_BYTES_MAX`], never `.` or `..`, never with a separator in it. Two
+/// components may have the same result: telling them apart takes the whole torrent, which is
+/// [`crate::names::LocalPaths`].
 #[must_use]
 pub fn local_component(component: &str) -> Option<Cow<'_, str>> {
     match component {
@@ -36,7 +38,8 @@ pub fn local_component(component: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(with_tag(&local, &tag)))
 }
 
-/// `name.ext` and `.1` make `name.1.ext`: the tag goes before the extension, and the name is shortened until all of it fits.
+/// `name.ext` and `.1` make `name.1.ext`: the tag goes before the extension, and the name is shortened until all of
+/// it fits.
 pub(super) fn with_tag(name: &str, tag: &str) -> String {
     let (stem, extension) = split_extension(name);
     let room = COMPONENT_BYTES_MAX - tag.len() - extension.len();

@@ -1,8 +1,8 @@
 //! Symbolic links in a torrent (BEP 47): rules 16 and 17 of the table in [`crate::names`].
 //!
-//! The target of a link is not copied from the torrent but made anew from what it names, as `../` up to the common folder and names
-//! down from there. Folders on disk are folders (rule 11 keeps files, links among them, out of their places), so the `..` of one link
-//! cannot be misled by another, and no combination of links leads out.
+//! The target of a link is not copied from the torrent but made anew from what it names, as `../` up to the common
+//! folder and names down from there. Folders on disk are folders (rule 11 keeps files, links among them, out of
+//! their places), so the `..` of one link cannot be misled by another, and no combination of links leads out.
 
 use super::component::local_component;
 use super::tree::{Entry, Folder, Source, Tree};

@@ -35,8 +35,8 @@ pub(super) enum Entry {
 pub(super) struct Tree<'a> {
     entries: HashMap<(Folder, Cow<'a, str>), Entry>,
     folders: u32,
-    /// Names of files that could not have the one they would have had.
-    numbered: BTreeMap<FileIndex, String>,
+    /// Files that could not have the name they would have had, and the number that was added to it.
+    numbered: BTreeMap<FileIndex, u32>,
 }
 
 /// A file whose folders are in the tree but whose own name may not be.
@@ -49,8 +49,8 @@ struct Unplaced {
 }
 
 impl<'a> Tree<'a> {
-    /// Folders first, for they keep their names; then files whose path is unchanged; then the others, each group in the order of the
-    /// torrent. Files without any name get none.
+    /// Folders first, for they keep their names; then files whose path is unchanged; then the others, each group in
+    /// the order of the torrent. Files without any name get none.
     pub(super) fn build(count: u32, source: &impl Fn(FileIndex) -> Source<'a>) -> Self {
         let entries = HashMap::with_capacity(count as usize);
         let mut tree = Self { entries, folders: 1, numbered: BTreeMap::new() };
@@ -58,7 +58,8 @@ impl<'a> Tree<'a> {
         unplaced.retain(|file| {
             !(file.is_unchanged && tree.place(file.folder, name(source, file.file), file.file))
         });
-        // By folder and name: the number to try next. Without it a million files of one name would be a quadratic search.
+        // By folder and name: the number to try next. Without it a million files of one name would be a quadratic
+        // search.
         let mut numbers: HashMap<(Folder, Cow<'a, str>), u32> = HashMap::new();
         for Unplaced { file, folder, .. } in unplaced {
             let name = name(source, file);
@@ -66,23 +67,20 @@ impl<'a> Tree<'a> {
                 continue;
             }
             let number = numbers.entry((folder, name.clone())).or_insert(1);
-            loop {
-                let numbered = with_tag(&name, &format!(".{number}"));
+            while !tree.place(folder, numbered(&name, *number), file) {
                 *number += 1;
-                if tree.place(folder, Cow::Owned(numbered.clone()), file) {
-                    tree.numbered.insert(file, numbered);
-                    break;
-                }
             }
+            tree.numbered.insert(file, *number);
+            *number += 1;
         }
         tree
     }
 
     /// The local components of a file's path; empty if there is no name in it.
-    pub(super) fn local_path<'s>(&'s self, file: FileIndex, source: &Source<'s>) -> Vec<Cow<'s, str>> {
+    pub(super) fn local_path<'s>(&self, file: FileIndex, source: &Source<'s>) -> Vec<Cow<'s, str>> {
         let mut path = local_components(&source.path);
-        if let (Some(name), Some(numbered)) = (path.last_mut(), self.numbered.get(&file)) {
-            *name = Cow::Borrowed(numbered);
+        if let (Some(name), Some(number)) = (path.last_mut(), self.numbered.get(&file)) {
+            *name = numbered(name, *number);
         }
         path
     }
@@ -131,6 +129,10 @@ impl<'a> Tree<'a> {
         let entry = Entry::File(file);
         *self.entries.entry((folder, name)).or_insert(entry) == entry
     }
+}
+
+fn numbered(name: &str, number: u32) -> Cow<'static, str> {
+    Cow::Owned(with_tag(name, &format!(".{number}")))
 }
 
 fn local_components<'a>(path: &[&'a str]) -> Vec<Cow<'a, str>> {
