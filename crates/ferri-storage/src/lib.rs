@@ -1,1 +1,36 @@
 //! Pieces on disk: layout to files, write, read, verify, resume.
+//!
+//! [`Storage`] is one torrent's files. A piece comes as blocks in memory, is hashed there once
+//! ([`Storage::hash_blocks`]) and, only if it is right, written with one call a file ([`Storage::write_piece`]). A
+//! [`Journal`](resume) remembers what is safely on disk, so that the next start believes it without looking
+//! ([`Storage::resume`]); [`check::run`] looks at what it cannot believe. [`Pool`] has the threads that do all this,
+//! so that no network thread waits for a disk, and [`BlockPool`] the memory.
+//!
+//! `std::fs`, threads and system calls; no runtime, no sockets, no idea of peers. For Linux.
+
+mod atomic;
+mod beneath;
+mod buffers;
+pub mod check;
+mod disk;
+mod error;
+mod faults;
+mod journal;
+mod ledger;
+mod pool;
+mod prepare;
+pub mod resume;
+mod slices;
+mod storage;
+mod sync;
+mod verify;
+
+pub use atomic::atomic_write;
+pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockPool};
+pub use check::Progress;
+pub use disk::{FileCache, OpenFile};
+pub use error::StorageError;
+pub use faults::{Fault, FaultPlan, Op};
+pub use pool::{Done, Job, Pool, Rejected, Reply};
+pub use resume::Resumed;
+pub use storage::{OpenSpan, Place, Storage, StorageOptions};

@@ -1,0 +1,239 @@
+//! Opening files beneath a folder and nowhere else.
+//!
+//! The folder itself is opened as the user named it (it may be a link they chose). Everything under it is resolved
+//! by the kernel with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)`, or, where that call
+//! is missing, one component at a time with `O_NOFOLLOW` from a folder that is already held open. Either way a link
+//! that somebody plants, before or during the download, is refused with `ELOOP`; there is no moment between a look
+//! and a use. Names come from `LocalPaths`, so `..` and absolute paths never get here.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// An open folder under which files are opened.
+#[derive(Debug)]
+pub(crate) struct Root {
+    path: PathBuf,
+    folder: OwnedFd,
+}
+
+/// What to open a file for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Reading; the file must exist.
+    Read,
+    /// Reading and writing; the file must exist.
+    Write,
+    /// Reading and writing; folders and file are created. Mode 0666, less the user's umask.
+    Create,
+}
+
+impl Root {
+    /// Opens the folder, following links in `path` itself.
+    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { path: path.to_path_buf(), folder: rustix::fs::open(path, flags, Mode::empty())? })
+    }
+
+    /// The path of something beneath, for messages.
+    pub(crate) fn full(&self, relative: &Path) -> PathBuf {
+        self.path.join(relative)
+    }
+
+    /// Opens a regular file. `ISDIR` or `NXIO` when it is something else, `LOOP` when a link is in the way.
+    pub(crate) fn open_file(&self, relative: &Path, access: Access) -> Result<OwnedFd, Errno> {
+        // NONBLOCK: opening a pipe that somebody put there must not hang; it means nothing for regular files.
+        let base = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = match access {
+            Access::Read => base | OFlags::RDONLY,
+            Access::Write => base | OFlags::RDWR,
+            Access::Create => base | OFlags::RDWR | OFlags::CREATE,
+        };
+        let mode = Mode::from_raw_mode(0o666);
+        let opened = match self.resolve(relative, flags, mode) {
+            Err(Errno::NOENT) if access == Access::Create => {
+                let folder = self.create_folders(relative.parent().unwrap_or_else(|| Path::new("")))?;
+                let name = relative.file_name().ok_or(Errno::INVAL)?;
+                rustix::fs::openat(&folder, name, flags, mode)?
+            }
+            opened => opened?,
+        };
+        match FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode) {
+            FileType::RegularFile => Ok(opened),
+            FileType::Directory => Err(Errno::ISDIR),
+            _ => Err(Errno::NXIO),
+        }
+    }
+
+    /// What lies at `relative`, links not followed; `None` when nothing does.
+    pub(crate) fn stat(&self, relative: &Path) -> Result<Option<Stat>, Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match self.resolve(relative, flags, Mode::empty()) {
+            Ok(found) => rustix::fs::fstat(&found).map(Some),
+            Err(Errno::NOENT) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Makes a symbolic link at `relative` that says `target`; folders are created. `EXIST` when something is there.
+    pub(crate) fn create_symlink(&self, relative: &Path, target: &Path) -> Result<(), Errno> {
+        let folder = self.create_folders(relative.parent().unwrap_or_else(|| Path::new("")))?;
+        rustix::fs::symlinkat(target, &folder, relative.file_name().ok_or(Errno::INVAL)?)
+    }
+
+    /// Opens a folder beneath the root for `fsync`.
+    pub(crate) fn open_folder(&self, relative: &Path) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if relative.as_os_str().is_empty() {
+            return rustix::fs::openat(&self.folder, ".", flags, Mode::empty());
+        }
+        self.resolve(relative, flags | OFlags::NOFOLLOW, Mode::empty())
+    }
+
+    /// Every folder of `relative`, created where missing (mode 0777, less the umask); the last one, held open.
+    fn create_folders(&self, relative: &Path) -> Result<OwnedFd, Errno> {
+        let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0)?;
+        for component in relative.components() {
+            let Component::Normal(name) = component else { return Err(Errno::INVAL) };
+            match rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(other) => return Err(other),
+            }
+            folder = enter(folder.as_fd(), name)?;
+        }
+        Ok(folder)
+    }
+
+    fn resolve(&self, relative: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        static KERNEL_CANNOT: AtomicBool = AtomicBool::new(false);
+        if KERNEL_CANNOT.load(Ordering::Relaxed) {
+            return self.walk(relative, flags, mode);
+        }
+        let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            // openat2 refuses a mode without CREATE.
+            let mode = if flags.contains(OFlags::CREATE) { mode } else { Mode::empty() };
+            match rustix::fs::openat2(&self.folder, relative, flags, mode, how) {
+                Err(Errno::NOSYS) => {
+                    KERNEL_CANNOT.store(true, Ordering::Relaxed);
+                    return self.walk(relative, flags, mode);
+                }
+                // A sandbox says PERM where it means NOSYS; if it meant PERM, the walk says so too.
+                Err(Errno::PERM) => return self.walk(relative, flags, mode),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The same promise without `openat2`: each folder is opened from the one before, never through a link.
+    fn walk(&self, relative: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let mut components = relative.components().peekable();
+        let mut folder: Option<OwnedFd> = None;
+        while let Some(component) = components.next() {
+            let Component::Normal(name) = component else { return Err(Errno::INVAL) };
+            let from = folder.as_ref().map_or_else(|| self.folder.as_fd(), AsFd::as_fd);
+            if components.peek().is_none() {
+                return rustix::fs::openat(from, name, flags | OFlags::NOFOLLOW, mode);
+            }
+            folder = Some(enter(from, name)?);
+        }
+        Err(Errno::INVAL)
+    }
+}
+
+/// Opens a sub-folder, refusing a link.
+fn enter(folder: BorrowedFd<'_>, name: &std::ffi::OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        // The kernel says NOTDIR for a link too; the message to the user should not.
+        Err(Errno::NOTDIR) => {
+            let found = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let is_link = FileType::from_raw_mode(found.st_mode) == FileType::Symlink;
+            Err(if is_link { Errno::LOOP } else { Errno::NOTDIR })
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const READ: OFlags = OFlags::RDONLY;
+
+    fn setup() -> (tempfile::TempDir, Root) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("in/a/b")).unwrap();
+        fs::create_dir(folder.path().join("out")).unwrap();
+        fs::write(folder.path().join("in/a/b/file"), b"x").unwrap();
+        fs::write(folder.path().join("out/secret"), b"secret").unwrap();
+        let root = Root::open(&folder.path().join("in")).unwrap();
+        (folder, root)
+    }
+
+    #[test]
+    fn both_ways_of_opening_refuse_the_same_things() {
+        let (folder, root) = setup();
+        let inside = folder.path().join("in");
+        symlink("../out", inside.join("dirlink")).unwrap();
+        symlink("../out/secret", inside.join("link")).unwrap();
+        symlink("a", inside.join("harmless")).unwrap();
+        for (path, expected) in [
+            ("a/b/file", None),
+            ("a/b/none", Some(Errno::NOENT)),
+            ("none/file", Some(Errno::NOENT)),
+            ("a/b/file/x", Some(Errno::NOTDIR)),
+            ("link", Some(Errno::LOOP)),
+            ("dirlink/secret", Some(Errno::LOOP)),
+            ("harmless/b/file", Some(Errno::LOOP)),
+        ] {
+            let path = Path::new(path);
+            assert_eq!(root.resolve(path, READ, Mode::empty()).err(), expected, "openat2 {path:?}");
+            assert_eq!(root.walk(path, READ, Mode::empty()).err(), expected, "walk {path:?}");
+        }
+        for path in ["../out/secret", "/etc/passwd", "a/../../out/secret"] {
+            assert!(root.resolve(Path::new(path), READ, Mode::empty()).is_err(), "{path}");
+            assert!(root.walk(Path::new(path), READ, Mode::empty()).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn creating_never_goes_through_a_link() {
+        let (folder, root) = setup();
+        symlink("../out", folder.path().join("in/sub")).unwrap();
+        symlink("../out/new", folder.path().join("in/dangling")).unwrap();
+        for path in ["sub/new", "sub/deeper/new", "dangling"] {
+            assert_eq!(root.open_file(Path::new(path), Access::Create).unwrap_err(), Errno::LOOP, "{path}");
+        }
+        assert_eq!(fs::read_dir(folder.path().join("out")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn folders_are_made_on_the_way_and_what_is_no_file_is_refused_without_hanging() {
+        let (folder, root) = setup();
+        root.open_file(Path::new("new/x/y"), Access::Create).unwrap();
+        assert!(folder.path().join("in/new/x/y").is_file());
+        assert_eq!(root.open_file(Path::new("a/b"), Access::Create).unwrap_err(), Errno::ISDIR);
+        assert_eq!(root.open_file(Path::new("a"), Access::Read).unwrap_err(), Errno::ISDIR);
+        assert_eq!(root.open_file(Path::new("a/b/file/z"), Access::Create).unwrap_err(), Errno::NOTDIR);
+        let pipe = folder.path().join("in/pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert_eq!(root.open_file(Path::new("pipe"), Access::Write).unwrap_err(), Errno::NXIO);
+        assert_eq!(root.open_file(Path::new("pipe"), Access::Read).unwrap_err(), Errno::NXIO);
+    }
+
+    #[test]
+    fn the_root_itself_may_be_a_link_the_user_chose() {
+        let (folder, _root) = setup();
+        symlink("in", folder.path().join("chosen")).unwrap();
+        let root = Root::open(&folder.path().join("chosen")).unwrap();
+        assert!(root.open_file(Path::new("a/b/file"), Access::Read).is_ok());
+    }
+}

@@ -1,0 +1,165 @@
+//! Recycled 16 KiB buffers for blocks, so that steady downloading allocates nothing.
+//!
+//! A buffer is taken, filled by the socket, frozen into [`Bytes`] without a copy, and comes back to the pool when
+//! the last clone is dropped. The pool counts what is out, which is what a memory budget wants to know; it never
+//! refuses, because only the owner of the budget knows whom to make wait.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use ferri_metainfo::limits::BLOCK_LENGTH;
+
+/// Bytes in one buffer: one block.
+pub const BUFFER_LENGTH: usize = BLOCK_LENGTH as usize;
+
+/// A shared store of block buffers. Clones share the store.
+#[derive(Clone)]
+pub struct BlockPool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    free: Mutex<Vec<Box<[u8]>>>,
+    /// More free buffers than this are given back to the allocator.
+    free_max: usize,
+    in_use: AtomicUsize,
+}
+
+impl BlockPool {
+    /// A pool that keeps at most `free_max` unused buffers (16 KiB each).
+    #[must_use]
+    pub fn new(free_max: usize) -> Self {
+        Self { shared: Arc::new(Shared { free: Mutex::default(), free_max, in_use: AtomicUsize::new(0) }) }
+    }
+
+    /// A buffer of [`BUFFER_LENGTH`] bytes. What it holds is left over from its last use.
+    #[must_use]
+    pub fn take(&self) -> BlockBuffer {
+        let recycled = self.shared.lock().pop();
+        let data = recycled.unwrap_or_else(|| vec![0; BUFFER_LENGTH].into_boxed_slice());
+        self.shared.in_use.fetch_add(BUFFER_LENGTH, Ordering::Relaxed);
+        BlockBuffer { data, pool: Arc::clone(&self.shared) }
+    }
+
+    /// Bytes in buffers that were taken and not yet dropped.
+    #[must_use]
+    pub fn bytes_in_use(&self) -> usize {
+        self.shared.in_use.load(Ordering::Relaxed)
+    }
+
+    /// Unused buffers kept for later.
+    #[must_use]
+    pub fn free_count(&self) -> usize {
+        self.shared.lock().len()
+    }
+}
+
+impl fmt::Debug for BlockPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockPool").field("in_use", &self.bytes_in_use()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
+        // A list of buffers is whole after every operation, so a panic elsewhere cannot have spoilt it.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One buffer of [`BUFFER_LENGTH`] bytes; dropped, it goes back to its pool.
+pub struct BlockBuffer {
+    /// Empty only while dropping.
+    data: Box<[u8]>,
+    pool: Arc<Shared>,
+}
+
+impl BlockBuffer {
+    /// The first `length` bytes as shared, immutable bytes, without a copy.
+    ///
+    /// A `length` beyond the buffer means all of it.
+    #[must_use]
+    pub fn freeze(self, length: usize) -> Bytes {
+        let length = length.min(self.data.len());
+        Bytes::from_owner(Frozen { buffer: self, length })
+    }
+}
+
+impl Deref for BlockBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl DerefMut for BlockBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.data
+    }
+}
+
+impl fmt::Debug for BlockBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockBuffer").field("length", &self.data.len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for BlockBuffer {
+    fn drop(&mut self) {
+        self.pool.in_use.fetch_sub(BUFFER_LENGTH, Ordering::Relaxed);
+        let mut free = self.pool.lock();
+        if free.len() < self.pool.free_max {
+            free.push(std::mem::take(&mut self.data));
+        }
+    }
+}
+
+struct Frozen {
+    buffer: BlockBuffer,
+    length: usize,
+}
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer.data[..self.length]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_when_the_last_clone_of_its_bytes_is_dropped() {
+        let pool = BlockPool::new(4);
+        let mut buffer = pool.take();
+        buffer[..3].copy_from_slice(b"abc");
+        let bytes = buffer.freeze(3);
+        let tail = bytes.slice(1..);
+        drop(bytes);
+        assert_eq!(&tail[..], b"bc");
+        assert_eq!((pool.bytes_in_use(), pool.free_count()), (BUFFER_LENGTH, 0));
+        drop(tail);
+        assert_eq!((pool.bytes_in_use(), pool.free_count()), (0, 1));
+        assert_eq!(&pool.take()[..3], b"abc", "recycled, not allocated again");
+    }
+
+    #[test]
+    fn the_free_list_is_bounded() {
+        let pool = BlockPool::new(2);
+        let out: Vec<_> = (0..5).map(|_| pool.take()).collect();
+        assert_eq!(pool.bytes_in_use(), 5 * BUFFER_LENGTH);
+        drop(out);
+        assert_eq!((pool.bytes_in_use(), pool.free_count()), (0, 2));
+    }
+
+    #[test]
+    fn freezing_more_than_there_is_gives_all() {
+        assert_eq!(BlockPool::new(0).take().freeze(usize::MAX).len(), BUFFER_LENGTH);
+    }
+}

@@ -1,0 +1,222 @@
+//! What can go wrong with a disk, said so that a person can act on it.
+//!
+//! Every variant is a decision for the caller: wait and try again ([`StorageError::is_recoverable`]), look at the
+//! data again, or stop and tell the user. A path is always the one that failed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+/// Why a piece could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The device or the quota is full. `needed` bytes of the torrent are still to be written, `available` are free.
+    #[error("{}: no space left: {needed} bytes are still to be written, {available} are free; it goes on by itself when there is room", .path.display())]
+    NoSpace {
+        /// The file that could not grow.
+        path: PathBuf,
+        /// Bytes that are not on disk yet.
+        needed: u64,
+        /// Bytes the file system would give us.
+        available: u64,
+    },
+    /// The file system is mounted read-only.
+    #[error("{}: the file system is read-only; remount it for writing or choose another folder", .path.display())]
+    ReadOnly {
+        /// What could not be written.
+        path: PathBuf,
+    },
+    /// Permission was denied.
+    #[error("{}: permission denied; change its owner or mode, or choose another folder", .path.display())]
+    Denied {
+        /// What could not be opened.
+        path: PathBuf,
+    },
+    /// Reading failed.
+    #[error("{}: cannot read: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Writing, creating or syncing failed.
+    #[error("{}: cannot write: {source}", .path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that should hold data is not there.
+    #[error("{}: the file is missing; check the torrent again to fetch it anew", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file ends before the data that was asked for.
+    #[error("{}: the file was cut short, {expected} bytes were expected; check the torrent again", .path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// The length that was needed.
+        expected: u64,
+    },
+    /// A symbolic link lies where a file or folder of the torrent belongs. It is never followed.
+    #[error("{}: a symbolic link is in the way; it is not followed: remove it or choose another folder", .path.display())]
+    Symlink {
+        /// The path that runs through the link.
+        path: PathBuf,
+    },
+    /// Something that is no regular file (a folder, a pipe, a device) lies where a file belongs.
+    #[error("{}: this is not a regular file; move it away or choose another folder", .path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file lies where a folder belongs.
+    #[error("{}: a part of this path is not a folder; move it away or choose another folder", .path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file system cannot hold a file of this length (FAT32 ends at 4 GiB).
+    #[error("{}: the file system cannot hold a file this large; choose another one", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process works on the same torrent with the same state folder.
+    #[error("{}: another process is using this torrent; stop it or give another --state-dir", .path.display())]
+    Busy {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// There is no state folder and this needs one.
+    #[error("{}: this needs a state folder and none was given", .path.display())]
+    NoState {
+        /// The download folder.
+        path: PathBuf,
+    },
+    /// The caller handed in something that does not fit the torrent; a fault of this program.
+    #[error("internal error: {0}")]
+    Invalid(&'static str),
+}
+
+impl StorageError {
+    /// Whether the cause may go away without the torrent being changed: pause, call
+    /// [`Storage::probe`](crate::Storage::probe) now and then, and go on when it succeeds.
+    #[must_use]
+    pub const fn is_recoverable(&self) -> bool {
+        match self {
+            Self::NoSpace { .. }
+            | Self::ReadOnly { .. }
+            | Self::Denied { .. }
+            | Self::Read { .. }
+            | Self::Write { .. } => true,
+            Self::Missing { .. }
+            | Self::Truncated { .. }
+            | Self::Symlink { .. }
+            | Self::NotAFile { .. }
+            | Self::NotAFolder { .. }
+            | Self::TooLarge { .. }
+            | Self::Busy { .. }
+            | Self::NoState { .. }
+            | Self::Invalid(_) => false,
+        }
+    }
+
+    /// The path that failed; `None` for an internal error.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::NoSpace { path, .. }
+            | Self::ReadOnly { path }
+            | Self::Denied { path }
+            | Self::Read { path, .. }
+            | Self::Write { path, .. }
+            | Self::Missing { path }
+            | Self::Truncated { path, .. }
+            | Self::Symlink { path }
+            | Self::NotAFile { path }
+            | Self::NotAFolder { path }
+            | Self::TooLarge { path }
+            | Self::Busy { path }
+            | Self::NoState { path } => Some(path),
+            Self::Invalid(_) => None,
+        }
+    }
+
+    /// How many bytes must be freed before this torrent fits; `None` unless space is what is missing.
+    #[must_use]
+    pub const fn bytes_missing(&self) -> Option<u64> {
+        match self {
+            Self::NoSpace { needed, available, .. } => Some(needed.saturating_sub(*available)),
+            _ => None,
+        }
+    }
+
+    /// Classifies an error of reading (or of opening for reading).
+    pub(crate) fn reading(path: &Path, errno: Errno) -> Self {
+        let path = path.to_path_buf();
+        match errno {
+            Errno::NOENT => Self::Missing { path },
+            Errno::ACCESS | Errno::PERM => Self::Denied { path },
+            Errno::LOOP => Self::Symlink { path },
+            Errno::NOTDIR => Self::NotAFolder { path },
+            Errno::ISDIR | Errno::NXIO => Self::NotAFile { path },
+            other => Self::Read { path, source: other.into() },
+        }
+    }
+
+    /// Classifies an error of writing; the figures of [`Self::NoSpace`] are filled in by whoever knows them.
+    pub(crate) fn writing(path: &Path, errno: Errno) -> Self {
+        let path = path.to_path_buf();
+        match errno {
+            Errno::NOSPC | Errno::DQUOT => Self::NoSpace { path, needed: 0, available: 0 },
+            Errno::NOENT => Self::Missing { path },
+            Errno::ROFS => Self::ReadOnly { path },
+            Errno::ACCESS | Errno::PERM => Self::Denied { path },
+            Errno::LOOP => Self::Symlink { path },
+            Errno::NOTDIR => Self::NotAFolder { path },
+            Errno::ISDIR | Errno::NXIO => Self::NotAFile { path },
+            Errno::FBIG => Self::TooLarge { path },
+            other => Self::Write { path, source: other.into() },
+        }
+    }
+
+    /// The same for an error of the standard library.
+    pub(crate) fn writing_io(path: &Path, error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(code) => Self::writing(path, Errno::from_raw_os_error(code)),
+            None => Self::Write { path: path.to_path_buf(), source: error },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_path_cause_and_next_step() {
+        let full = StorageError::NoSpace { path: "/d/a.iso".into(), needed: 700, available: 100 };
+        assert_eq!(
+            full.to_string(),
+            "/d/a.iso: no space left: 700 bytes are still to be written, 100 are free; it goes on by itself when there is room"
+        );
+        assert_eq!(full.bytes_missing(), Some(600));
+        assert!(full.is_recoverable());
+        assert_eq!(full.path(), Some(Path::new("/d/a.iso")));
+    }
+
+    #[test]
+    fn what_only_a_person_can_mend_is_not_recoverable() {
+        assert!(!StorageError::writing(Path::new("x"), Errno::LOOP).is_recoverable());
+        assert!(!StorageError::writing(Path::new("x"), Errno::FBIG).is_recoverable());
+        assert!(StorageError::writing(Path::new("x"), Errno::IO).is_recoverable());
+        assert!(StorageError::writing(Path::new("x"), Errno::DQUOT).is_recoverable());
+    }
+}

@@ -1,0 +1,669 @@
+//! The resume journal as bytes: records in, records out. No files here.
+//!
+//! ```text
+//! "ferrijnl"  version u16          the head
+//! kind u8  length u16  payload  checksum u32      a record, again and again
+//! ```
+//! All numbers are little-endian. A checksum is the CRC-32C of the record and, through its seed, of everything before
+//! it, so a record counts only in its place. Reading ends at the first record that is cut off, damaged or makes no
+//! sense; what came before stands. The first record says whose journal it is.
+//!
+//! A piece is nothing, *unsure* (bytes of ours may be on disk; look before claiming it) or *durable* (its hash
+//! matched and its bytes were synced). [`State`] is what the records add up to; the running program applies the same
+//! records to the same `State` as the next start will, so there is one meaning only.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use ferri_metainfo::Bitfield;
+use ferri_metainfo::limits::{FILES_MAX, PIECES_MAX};
+
+const MAGIC: &[u8; 8] = b"ferrijnl";
+const VERSION: u16 = 1;
+
+/// Pieces in one record of bits: 1 KiB.
+const BITS_PER_RECORD: u32 = 8 << 10;
+
+/// Whose journal it is. One that differs in anything says nothing about this torrent in this place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The v1 info hash, or the first 20 bytes of the v2 one.
+    pub info_hash: [u8; 20],
+    /// The v2 info hash, zeros for a v1 torrent.
+    pub info_hash_v2: [u8; 32],
+    /// Pieces of the torrent, at most `PIECES_MAX`.
+    pub piece_count: u32,
+    /// Files of the torrent, at most `FILES_MAX`.
+    pub file_count: u32,
+    /// A digest of the local paths, which depend on the mapping of names.
+    pub paths: [u8; 8],
+    /// The download folder, absolute.
+    pub root: PathBuf,
+}
+
+/// What is remembered of a file to notice that somebody changed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub mtime: i64,
+    /// Inode number.
+    pub inode: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Record {
+    Identity(Identity),
+    /// We start to write: until `Closed`, files may differ from their stamps through us.
+    Session {
+        boot: [u8; 16],
+        time: i64,
+    },
+    /// Bytes of this piece are about to be written.
+    Intent {
+        piece: u32,
+        time: i64,
+    },
+    /// They are written (not synced). The stamps of the files came just before.
+    Written {
+        piece: u32,
+    },
+    /// What this file looks like after our last write; `None`: it is not there.
+    Stamp {
+        file: u32,
+        stamp: Option<Stamp>,
+    },
+    Durable {
+        first: u32,
+        count: u32,
+    },
+    Unsure {
+        first: u32,
+        count: u32,
+    },
+    Gone {
+        first: u32,
+        count: u32,
+    },
+    DurableBits {
+        first: u32,
+        bits: Vec<u8>,
+    },
+    UnsureBits {
+        first: u32,
+        bits: Vec<u8>,
+    },
+    /// Everything is synced and stamped.
+    Closed,
+}
+
+/// What a journal says.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(crate) durable: Bitfield,
+    pub(crate) unsure: Bitfield,
+    /// By file; the parts file has the number after the last file.
+    pub(crate) stamps: BTreeMap<u32, Stamp>,
+    /// Writes that began and did not end, with their time (ns since 1970).
+    pub(crate) intents: BTreeMap<u32, i64>,
+    /// The boot of the machine in which the last session ran.
+    pub(crate) boot: [u8; 16],
+    pub(crate) session_time: i64,
+    /// The latest time in any record.
+    pub(crate) last_time: i64,
+    pub(crate) closed: bool,
+    file_count: u32,
+}
+
+impl State {
+    pub(crate) fn new(piece_count: u32, file_count: u32) -> Self {
+        Self {
+            durable: Bitfield::new(piece_count),
+            unsure: Bitfield::new(piece_count),
+            stamps: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            boot: [0; 16],
+            session_time: 0,
+            last_time: 0,
+            closed: false,
+            file_count,
+        }
+    }
+
+    /// Pieces whose hash matched and whose bytes were synced.
+    #[must_use]
+    pub fn durable(&self) -> &Bitfield {
+        &self.durable
+    }
+
+    /// Pieces that may be on disk and have to be looked at.
+    #[must_use]
+    pub fn unsure(&self) -> &Bitfield {
+        &self.unsure
+    }
+
+    /// Whether the last session ended in order.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// `false`: the record makes no sense for this torrent, nothing was changed.
+    pub(crate) fn apply(&mut self, record: &Record) -> bool {
+        let pieces = self.durable.len();
+        let fits = |first: u32, count: u32| first.checked_add(count).is_some_and(|end| end <= pieces);
+        match *record {
+            Record::Identity(_) => return false,
+            Record::Session { boot, time } => {
+                (self.boot, self.session_time) = (boot, time);
+                self.last_time = self.last_time.max(time);
+            }
+            Record::Intent { piece, time } if fits(piece, 1) => {
+                self.intents.insert(piece, time);
+                self.mark_unsure(piece);
+                self.last_time = self.last_time.max(time);
+            }
+            Record::Written { piece } if fits(piece, 1) => {
+                self.intents.remove(&piece);
+                self.mark_unsure(piece);
+            }
+            Record::Stamp { file, stamp } if file <= self.file_count => {
+                match stamp {
+                    Some(stamp) => self.stamps.insert(file, stamp),
+                    None => self.stamps.remove(&file),
+                };
+            }
+            Record::Durable { first, count } if fits(first, count) => {
+                (first..first + count).for_each(|piece| self.mark_durable(piece));
+            }
+            Record::Unsure { first, count } if fits(first, count) => {
+                (first..first + count).for_each(|piece| self.mark_unsure(piece));
+            }
+            Record::Gone { first, count } if fits(first, count) => {
+                (first..first + count).for_each(|piece| self.mark_gone(piece));
+            }
+            Record::DurableBits { first, ref bits } if bits_fit(first, bits, pieces) => {
+                ones(first, bits).for_each(|piece| self.mark_durable(piece));
+            }
+            Record::UnsureBits { first, ref bits } if bits_fit(first, bits, pieces) => {
+                ones(first, bits).for_each(|piece| self.mark_unsure(piece));
+            }
+            Record::Closed => {}
+            _ => return false,
+        }
+        self.closed = matches!(record, Record::Closed);
+        true
+    }
+
+    fn mark_durable(&mut self, piece: u32) {
+        self.durable.set(piece);
+        self.unsure.clear(piece);
+    }
+
+    fn mark_unsure(&mut self, piece: u32) {
+        self.unsure.set(piece);
+        self.durable.clear(piece);
+    }
+
+    fn mark_gone(&mut self, piece: u32) {
+        self.unsure.clear(piece);
+        self.durable.clear(piece);
+        self.intents.remove(&piece);
+    }
+
+    /// The fewest records that add up to this state.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let mut records = vec![Record::Session { boot: self.boot, time: self.session_time }];
+        records.extend(self.stamps.iter().map(|(&file, &stamp)| Record::Stamp { file, stamp: Some(stamp) }));
+        records.extend(packed(&self.durable).map(|(first, bits)| Record::DurableBits { first, bits }));
+        records.extend(packed(&self.unsure).map(|(first, bits)| Record::UnsureBits { first, bits }));
+        records.extend(self.intents.iter().map(|(&piece, &time)| Record::Intent { piece, time }));
+        if self.closed {
+            records.push(Record::Closed);
+        }
+        records
+    }
+}
+
+/// A bitfield in pieces of at most [`BITS_PER_RECORD`]; parts without a set bit are left out.
+fn packed(bitfield: &Bitfield) -> impl Iterator<Item = (u32, Vec<u8>)> + '_ {
+    let mut parts: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    for piece in bitfield.iter_ones() {
+        let first = piece / BITS_PER_RECORD * BITS_PER_RECORD;
+        let part = parts.entry(first).or_default();
+        let byte = ((piece - first) / 8) as usize;
+        if part.len() <= byte {
+            part.resize(byte + 1, 0);
+        }
+        part[byte] |= 1 << (piece % 8);
+    }
+    parts.into_iter()
+}
+
+fn ones(first: u32, bits: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    let positions = (0u32..)
+        .zip(bits)
+        .flat_map(|(at, &byte)| (0..8).filter(move |bit| byte >> bit & 1 == 1).map(move |bit| at * 8 + bit));
+    positions.map(move |position| first + position)
+}
+
+fn bits_fit(first: u32, bits: &[u8], pieces: u32) -> bool {
+    first <= pieces && first.is_multiple_of(8) && ones(0, bits).all(|position| position < pieces - first)
+}
+
+/// A journal that could be read.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// Whose it is.
+    pub identity: Identity,
+    /// What it adds up to.
+    pub state: State,
+    /// Bytes that count; less than the file when its tail is torn or damaged.
+    pub valid_length: usize,
+    /// Whether something after `valid_length` had to be ignored.
+    pub is_torn: bool,
+    /// The checksum that the next record is chained to.
+    pub(crate) chain: u32,
+}
+
+/// Why bytes are no journal at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// Nothing is there, or not even the head.
+    #[error("it is empty or cut off before its first record")]
+    Empty,
+    /// It begins with something else.
+    #[error("it is not a resume journal")]
+    NotAJournal,
+    /// Written by a newer (or broken) program.
+    #[error("its version {0} is not known here")]
+    Version(u16),
+    /// The first record does not hold.
+    #[error("its first record is damaged")]
+    Damaged,
+}
+
+/// Reads a journal. Never panics, allocates no more than a small multiple of what the bytes and the limits of a
+/// torrent allow, and claims only what an intact run of records from the start says.
+///
+/// # Errors
+/// When not even the identity can be read.
+pub fn parse(bytes: &[u8]) -> Result<Parsed, JournalError> {
+    let Some((head, mut rest)) = bytes.split_at_checked(MAGIC.len() + 2) else {
+        return Err(if MAGIC.starts_with(&bytes[..bytes.len().min(MAGIC.len())]) {
+            JournalError::Empty
+        } else {
+            JournalError::NotAJournal
+        });
+    };
+    if !head.starts_with(MAGIC) {
+        return Err(JournalError::NotAJournal);
+    }
+    let version = u16::from_le_bytes([head[8], head[9]]);
+    if version != VERSION {
+        return Err(JournalError::Version(version));
+    }
+    let mut chain = crc32c(0, head);
+    let first = take_record(&mut rest, &mut chain);
+    let Some(Record::Identity(identity)) = first else {
+        return Err(if rest.is_empty() { JournalError::Empty } else { JournalError::Damaged });
+    };
+    let mut state = State::new(identity.piece_count, identity.file_count);
+    let mut valid_length = bytes.len() - rest.len();
+    let mut valid_chain = chain;
+    while let Some(record) = take_record(&mut rest, &mut chain) {
+        if !state.apply(&record) {
+            break;
+        }
+        (valid_length, valid_chain) = (bytes.len() - rest.len(), chain);
+    }
+    let is_torn = valid_length < bytes.len();
+    Ok(Parsed { identity, state, valid_length, is_torn, chain: valid_chain })
+}
+
+fn take_record(bytes: &mut &[u8], chain: &mut u32) -> Option<Record> {
+    let (&[kind, low, high], _) = bytes.split_first_chunk::<3>()?;
+    let length = usize::from(u16::from_le_bytes([low, high]));
+    let (framed, rest) = bytes.split_at_checked(3 + length)?;
+    let (checksum, rest) = rest.split_first_chunk::<4>()?;
+    let expected = crc32c(*chain, framed);
+    if u32::from_le_bytes(*checksum) != expected {
+        return None;
+    }
+    let record = decode(kind, &framed[3..])?;
+    *bytes = rest;
+    *chain = expected;
+    Some(record)
+}
+
+/// Turns records into bytes, chained to what came before.
+#[derive(Debug)]
+pub(crate) struct Encoder {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) chain: u32,
+}
+
+impl Encoder {
+    /// The beginning of a new journal.
+    pub(crate) fn begin(identity: &Identity) -> Self {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(VERSION.to_le_bytes());
+        let mut encoder = Self { chain: crc32c(0, &bytes), bytes };
+        encoder.push(&Record::Identity(identity.clone()));
+        encoder
+    }
+
+    /// The continuation of a journal.
+    pub(crate) fn resume(chain: u32) -> Self {
+        Self { bytes: Vec::new(), chain }
+    }
+
+    pub(crate) fn push(&mut self, record: &Record) {
+        let start = self.bytes.len();
+        self.bytes.extend([kind(record), 0, 0]);
+        encode_payload(record, &mut self.bytes);
+        let length = u16::try_from(self.bytes.len() - start - 3).expect("every payload is below 64 KiB");
+        self.bytes[start + 1..start + 3].copy_from_slice(&length.to_le_bytes());
+        self.chain = crc32c(self.chain, &self.bytes[start..]);
+        self.bytes.extend(self.chain.to_le_bytes());
+    }
+}
+
+const fn kind(record: &Record) -> u8 {
+    match record {
+        Record::Identity(_) => 1,
+        Record::Session { .. } => 2,
+        Record::Intent { .. } => 3,
+        Record::Written { .. } => 4,
+        Record::Stamp { .. } => 5,
+        Record::Durable { .. } => 6,
+        Record::Unsure { .. } => 7,
+        Record::Gone { .. } => 8,
+        Record::DurableBits { .. } => 9,
+        Record::UnsureBits { .. } => 10,
+        Record::Closed => 11,
+    }
+}
+
+fn encode_payload(record: &Record, out: &mut Vec<u8>) {
+    match record {
+        Record::Identity(identity) => {
+            out.extend(identity.info_hash);
+            out.extend(identity.info_hash_v2);
+            out.extend(identity.piece_count.to_le_bytes());
+            out.extend(identity.file_count.to_le_bytes());
+            out.extend(identity.paths);
+            // Linux ends paths at 4096 bytes; what is longer could not have been opened.
+            let root = identity.root.as_os_str().as_bytes();
+            out.extend(&root[..root.len().min(usize::from(u16::MAX) - 100)]);
+        }
+        Record::Session { boot, time } => {
+            out.extend(boot);
+            out.extend(time.to_le_bytes());
+        }
+        Record::Intent { piece, time } => {
+            out.extend(piece.to_le_bytes());
+            out.extend(time.to_le_bytes());
+        }
+        Record::Written { piece } => out.extend(piece.to_le_bytes()),
+        Record::Stamp { file, stamp } => {
+            out.extend(file.to_le_bytes());
+            if let Some(stamp) = stamp {
+                out.extend(stamp.size.to_le_bytes());
+                out.extend(stamp.mtime.to_le_bytes());
+                out.extend(stamp.inode.to_le_bytes());
+            }
+        }
+        Record::Durable { first, count }
+        | Record::Unsure { first, count }
+        | Record::Gone { first, count } => {
+            out.extend(first.to_le_bytes());
+            out.extend(count.to_le_bytes());
+        }
+        Record::DurableBits { first, bits } | Record::UnsureBits { first, bits } => {
+            out.extend(first.to_le_bytes());
+            out.extend(bits);
+        }
+        Record::Closed => {}
+    }
+}
+
+fn decode(kind: u8, mut payload: &[u8]) -> Option<Record> {
+    let p = &mut payload;
+    let record = match kind {
+        1 => {
+            let identity = Identity {
+                info_hash: take(p)?,
+                info_hash_v2: take(p)?,
+                piece_count: u32::from_le_bytes(take(p)?),
+                file_count: u32::from_le_bytes(take(p)?),
+                paths: take(p)?,
+                root: PathBuf::from(std::ffi::OsString::from_vec(std::mem::take(p).to_vec())),
+            };
+            // Checked before anything is allocated for them.
+            if PIECES_MAX < identity.piece_count || FILES_MAX < identity.file_count as usize {
+                return None;
+            }
+            Record::Identity(identity)
+        }
+        2 => Record::Session { boot: take(p)?, time: i64::from_le_bytes(take(p)?) },
+        3 => Record::Intent { piece: u32::from_le_bytes(take(p)?), time: i64::from_le_bytes(take(p)?) },
+        4 => Record::Written { piece: u32::from_le_bytes(take(p)?) },
+        5 => Record::Stamp { file: u32::from_le_bytes(take(p)?), stamp: take_stamp(p)? },
+        6..=8 => {
+            let (first, count) = (u32::from_le_bytes(take(p)?), u32::from_le_bytes(take(p)?));
+            match kind {
+                6 => Record::Durable { first, count },
+                7 => Record::Unsure { first, count },
+                _ => Record::Gone { first, count },
+            }
+        }
+        9 | 10 => {
+            let (first, bits) = (u32::from_le_bytes(take(p)?), std::mem::take(p).to_vec());
+            if kind == 9 { Record::DurableBits { first, bits } } else { Record::UnsureBits { first, bits } }
+        }
+        11 => Record::Closed,
+        _ => return None,
+    };
+    p.is_empty().then_some(record)
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (array, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*array)
+}
+
+fn take_stamp(bytes: &mut &[u8]) -> Option<Option<Stamp>> {
+    if bytes.is_empty() {
+        return Some(None);
+    }
+    let size = u64::from_le_bytes(take(bytes)?);
+    let mtime = i64::from_le_bytes(take(bytes)?);
+    Some(Some(Stamp { size, mtime, inode: u64::from_le_bytes(take(bytes)?) }))
+}
+
+/// CRC-32C (Castagnoli) of `bytes`, going on from `seed` (0 at the start).
+fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0u32; 256];
+        let mut i = 0;
+        while i < 256 {
+            let mut crc = i as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+                bit += 1;
+            }
+            table[i] = crc;
+            i += 1;
+        }
+        table
+    };
+    let step = |crc: u32, byte: &u8| crc >> 8 ^ TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)];
+    !bytes.iter().fold(!seed, step)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn identity() -> Identity {
+        Identity {
+            info_hash: [1; 20],
+            info_hash_v2: [0; 32],
+            piece_count: 20_000,
+            file_count: 3,
+            paths: [9; 8],
+            root: "/home/someone/Downloads".into(),
+        }
+    }
+
+    const STAMP: Stamp = Stamp { size: 5, mtime: -7, inode: 99 };
+
+    fn every_kind() -> Vec<Record> {
+        vec![
+            Record::Session { boot: [3; 16], time: 1_000 },
+            Record::Intent { piece: 5, time: 2_000 },
+            Record::Stamp { file: 3, stamp: Some(STAMP) },
+            Record::Stamp { file: 1, stamp: Some(STAMP) },
+            Record::Stamp { file: 1, stamp: None },
+            Record::Written { piece: 5 },
+            Record::Durable { first: 5, count: 1 },
+            Record::Durable { first: 100, count: 50 },
+            Record::Unsure { first: 110, count: 2 },
+            Record::Gone { first: 120, count: 3 },
+            Record::DurableBits { first: 8192, bits: vec![0b101, 0, 255] },
+            Record::UnsureBits { first: 16, bits: vec![1] },
+            Record::Intent { piece: 19_999, time: 3_000 },
+        ]
+    }
+
+    fn encoded(records: &[Record]) -> Vec<u8> {
+        let mut encoder = Encoder::begin(&identity());
+        records.iter().for_each(|record| encoder.push(record));
+        encoder.bytes
+    }
+
+    #[test]
+    fn the_checksum_is_crc32c() {
+        assert_eq!(crc32c(0, b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(crc32c(0, b"1234"), b"56789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_compacts_to_the_same() {
+        let parsed = parse(&encoded(&every_kind())).unwrap();
+        assert_eq!(parsed.identity, identity());
+        assert!(!parsed.is_torn && !parsed.state.is_closed());
+        let durable: Vec<_> = parsed.state.durable().iter_ones().collect();
+        assert_eq!(durable.len(), 1 + 50 - 2 - 3 + 10);
+        assert_eq!(parsed.state.unsure().iter_ones().collect::<Vec<_>>(), [16, 110, 111, 19_999]);
+        assert_eq!(parsed.state.stamps, BTreeMap::from([(3, STAMP)]));
+        assert_eq!(parsed.state.intents, BTreeMap::from([(19_999, 3_000)]));
+        assert_eq!((parsed.state.last_time, parsed.state.session_time), (3_000, 1_000));
+
+        let again = parse(&encoded(&parsed.state.records())).unwrap();
+        assert_eq!(format!("{:?}", again.state), format!("{:?}", parsed.state));
+    }
+
+    #[test]
+    fn closed_counts_only_as_the_last_word() {
+        let mut records = every_kind();
+        records.push(Record::Closed);
+        assert!(parse(&encoded(&records)).unwrap().state.is_closed());
+        records.push(Record::Intent { piece: 1, time: 0 });
+        assert!(!parse(&encoded(&records)).unwrap().state.is_closed());
+    }
+
+    #[test]
+    fn cut_anywhere_it_says_what_the_whole_records_before_the_cut_say() {
+        let records = every_kind();
+        let bytes = encoded(&records);
+        let ends: Vec<usize> = (0..=records.len()).map(|n| encoded(&records[..n]).len()).collect();
+        for cut in 0..bytes.len() {
+            let whole = ends.iter().rposition(|&end| end <= cut);
+            match (parse(&bytes[..cut]), whole) {
+                (Ok(parsed), Some(whole)) => {
+                    assert_eq!(parsed.valid_length, ends[whole]);
+                    assert_eq!(parsed.is_torn, ends[whole] < cut);
+                }
+                (Err(_), None) => {}
+                (other, whole) => panic!("cut at {cut}: {other:?}, expected {whole:?} records"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_ends_the_reading_at_its_record() {
+        let records = every_kind();
+        let bytes = encoded(&records);
+        let ends: Vec<usize> = (0..=records.len()).map(|n| encoded(&records[..n]).len()).collect();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                let Ok(parsed) = parse(&damaged) else { continue };
+                let before = ends.iter().rposition(|&end| end <= at).unwrap();
+                assert_eq!(parsed.valid_length, ends[before], "byte {at}, bit {bit}");
+                assert!(parsed.is_torn);
+            }
+        }
+    }
+
+    #[test]
+    fn records_that_are_intact_but_out_of_place_are_not_taken() {
+        let one = encoded(&[Record::Durable { first: 1, count: 1 }]);
+        let head = encoded(&[]).len();
+        let mut twice = one.clone();
+        twice.extend(&one[head..]);
+        let parsed = parse(&twice).unwrap();
+        assert_eq!((parsed.valid_length, parsed.is_torn), (one.len(), true));
+    }
+
+    #[test]
+    fn nonsense_with_a_good_checksum_is_damage() {
+        for record in [
+            Record::Durable { first: u32::MAX, count: 2 },
+            Record::Durable { first: 19_999, count: 2 },
+            Record::Intent { piece: 20_000, time: 0 },
+            Record::Stamp { file: 4, stamp: None },
+            Record::DurableBits { first: 19_992, bits: vec![0, 1] },
+            Record::DurableBits { first: 24_000, bits: vec![] },
+            Record::Identity(identity()),
+        ] {
+            let parsed = parse(&encoded(std::slice::from_ref(&record))).unwrap();
+            assert!(parsed.is_torn, "{record:?}");
+            assert!(parsed.state.durable().none());
+        }
+    }
+
+    #[test]
+    fn what_is_no_journal_is_told_apart() {
+        assert_eq!(parse(b"").unwrap_err(), JournalError::Empty);
+        assert_eq!(parse(b"ferri").unwrap_err(), JournalError::Empty);
+        assert_eq!(parse(b"d8:announce").unwrap_err(), JournalError::NotAJournal);
+        assert_eq!(parse(&[0; 100]).unwrap_err(), JournalError::NotAJournal);
+        assert_eq!(parse(b"ferrijnl\x02\x00rest").unwrap_err(), JournalError::Version(2));
+        let huge = Identity { piece_count: u32::MAX, ..identity() };
+        assert_eq!(parse(&Encoder::begin(&huge).bytes).unwrap_err(), JournalError::Damaged);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(mut bytes: Vec<u8>, with_head: bool) {
+            if with_head {
+                let mut whole = encoded(&[]);
+                whole.append(&mut bytes);
+                bytes = whole;
+            }
+            if let Ok(parsed) = parse(&bytes) {
+                prop_assert!(parsed.state.durable().none());
+            }
+        }
+    }
+}

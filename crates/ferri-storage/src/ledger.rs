@@ -1,0 +1,566 @@
+//! What we know of our pieces on disk, and the journal file that remembers it.
+//!
+//! **Own writes and a stranger's changes.** Every own write is announced (`Intent`) before its first byte and ended
+//! (`Written`) with the size, time and inode its files then have, taken under the same lock that orders the journal.
+//! So, as long as no write is under way, the last stamp in the journal is exactly what a file looks like if nobody
+//! else touched it: before the next own write and at the next start a difference is a stranger's change, and the
+//! file's pieces become unsure. After a crash in the middle of a write the file's time may only lie between the last
+//! stamp and shortly after the `Intent`; see `resume`. What this cannot see is a change that keeps size, inode and
+//! time, and one made during our own write of the same file.
+//!
+//! **Cost.** Two small appends and two `fstat` a piece; nothing is synced here but by [`Ledger::commit`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
+use rustix::fs::Stat;
+
+use crate::atomic::atomic_write;
+use crate::disk::OpenFile;
+use crate::error::StorageError;
+use crate::faults::{FaultPlan, Op};
+use crate::journal::{Encoder, Identity, Record, Stamp, State};
+
+/// A journal below this length is not worth rewriting.
+const COMPACT_LENGTH_MIN: u64 = 1 << 20;
+
+/// It is rewritten when it is this many times what the rewritten one would be.
+const COMPACT_FACTOR: u64 = 4;
+
+/// A file to be written, by its number in the journal.
+pub(crate) type Numbered<'a> = (u32, &'a OpenFile);
+
+/// Shared by all threads that work on a torrent.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    layout: Layout,
+    faults: Option<FaultPlan>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    journal: Option<Journal>,
+    /// Writes under way, by file. Never 0.
+    flights: BTreeMap<u32, u32>,
+    /// Pieces that are verified and on their way to the disk, with the number of their last write. All are unsure.
+    pending: BTreeMap<u32, u64>,
+    writes: u64,
+    /// Files with bytes that were not synced.
+    dirty: BTreeSet<u32>,
+    /// Files that were written since the last close: their times may not be synced.
+    touched: BTreeSet<u32>,
+    /// Folders (beneath the root) with entries that were not synced.
+    dirty_folders: BTreeSet<PathBuf>,
+}
+
+/// What a sync has to do, as of its beginning.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    pub(crate) files: BTreeSet<u32>,
+    pub(crate) folders: BTreeSet<PathBuf>,
+    pending: BTreeMap<u32, u64>,
+}
+
+impl Ledger {
+    /// Knows nothing and remembers nothing, until [`Self::start`].
+    pub(crate) fn new(layout: Layout, faults: Option<FaultPlan>) -> Self {
+        let inner = Inner {
+            state: State::new(layout.piece_count(), parts_number(&layout)),
+            journal: None,
+            flights: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            writes: 0,
+            dirty: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            dirty_folders: BTreeSet::new(),
+        };
+        Self { layout, faults, inner: Mutex::new(inner) }
+    }
+
+    /// Takes over what a journal said, and goes on writing to it.
+    pub(crate) fn start(&self, state: State, journal: Option<Journal>) {
+        let mut inner = self.lock();
+        inner.state = state;
+        inner.journal = journal;
+        inner.pending.clear();
+    }
+
+    /// Pieces that are on disk as far as we know, synced or not.
+    pub(crate) fn on_disk(&self) -> Bitfield {
+        let inner = self.lock();
+        let mut have = inner.state.durable.clone();
+        inner.pending.keys().for_each(|&piece| {
+            have.set(piece);
+        });
+        have
+    }
+
+    /// A write is about to begin. With `piece`, it is the first of the writes that make up this piece.
+    ///
+    /// # Errors
+    /// [`StorageError::Missing`] when a file was removed or replaced while we hold it open; an error of the journal,
+    /// and then nothing must be written, for it could not be told from a stranger's change.
+    pub(crate) fn begin(&self, piece: Option<u32>, files: &[Numbered<'_>]) -> Result<(), StorageError> {
+        let mut inner = self.lock();
+        inner.flush(self.faults.as_ref())?;
+        let mut records = Vec::new();
+        for &(number, file) in files {
+            let now = Stamp::of_open(file)?;
+            let known = inner.state.stamps.get(&number).copied();
+            if !inner.flights.contains_key(&number) && known.is_some_and(|known| Some(known) != now) {
+                tracing::warn!(path = %file.path().display(), "changed by somebody else; it will be checked at the next start");
+                records.extend(self.doubt(&inner.state, number));
+                records.push(Record::Stamp { file: number, stamp: now });
+            }
+            if now.is_none() {
+                inner.append(&records, self.faults.as_ref())?;
+                return Err(StorageError::Missing { path: file.path().into() });
+            }
+        }
+        if let Some(piece) = piece {
+            records.push(Record::Intent { piece, time: now() });
+            inner.pending.remove(&piece);
+        }
+        inner.append(&records, self.faults.as_ref())?;
+        for &(number, _) in files {
+            *inner.flights.entry(number).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// The write has ended; `record` is what is to be said of the piece when it was the last one.
+    pub(crate) fn end(&self, record: Option<Ended>, files: &[Numbered<'_>]) {
+        let mut inner = self.lock();
+        let mut records = Vec::with_capacity(files.len() + 1);
+        for &(number, file) in files {
+            inner.land(number);
+            inner.mark_dirty(number);
+            if let Ok(stamp) = Stamp::of_open(file) {
+                records.push(Record::Stamp { file: number, stamp });
+            }
+        }
+        match record {
+            Some(Ended::Written(piece)) => {
+                records.push(Record::Written { piece });
+                inner.writes += 1;
+                let write = inner.writes;
+                inner.pending.insert(piece, write);
+            }
+            Some(Ended::Failed(piece)) => records.push(Record::Gone { first: piece, count: 1 }),
+            Some(Ended::Unknown(piece)) => records.push(Record::Written { piece }),
+            None => {}
+        }
+        // The data is written whether or not the journal took it: what it did not take waits, and the next
+        // `begin`, `commit` or `probe` reports the error.
+        let _ = inner.append(&records, self.faults.as_ref());
+    }
+
+    /// We made, cut or grew a file: its look before (`None`: it was not there) and after.
+    pub(crate) fn own_change(
+        &self,
+        number: u32,
+        before: Option<Stamp>,
+        file: &OpenFile,
+    ) -> Result<(), StorageError> {
+        let after = Stamp::of_open(file)?;
+        let mut inner = self.lock();
+        let mut records = Vec::new();
+        let known = inner.state.stamps.get(&number).copied();
+        if known.is_some() && known != before {
+            records.extend(self.doubt(&inner.state, number));
+        }
+        records.push(Record::Stamp { file: number, stamp: after });
+        inner.mark_dirty(number);
+        inner.append(&records, self.faults.as_ref())
+    }
+
+    /// Before a check reads a file that has no stamp yet: what is found holds for the file as it is now.
+    pub(crate) fn stamp_before_check(&self, number: u32, file: &OpenFile) {
+        let mut inner = self.lock();
+        if !inner.state.stamps.contains_key(&number)
+            && let Ok(Some(stamp)) = Stamp::of_open(file)
+        {
+            let _ = inner.append(&[Record::Stamp { file: number, stamp: Some(stamp) }], self.faults.as_ref());
+        }
+    }
+
+    pub(crate) fn has_stamp(&self, number: u32) -> bool {
+        self.lock().state.stamps.contains_key(&number)
+    }
+
+    /// A check read these pieces from the disk, and their hashes matched or did not. `files` hold their bytes.
+    pub(crate) fn checked(&self, results: &[(PieceIndex, bool)], files: impl Iterator<Item = u32>) {
+        let mut inner = self.lock();
+        let mut records = Vec::new();
+        for &(piece, matched) in results {
+            let piece = piece.get();
+            let (durable, unsure) = (inner.state.durable.get(piece), inner.state.unsure.get(piece));
+            if matched && !durable {
+                if !unsure {
+                    records.push(Record::Unsure { first: piece, count: 1 });
+                }
+                inner.writes += 1;
+                let write = inner.writes;
+                inner.pending.insert(piece, write);
+            } else if !matched && (durable || unsure) && !inner.state.intents.contains_key(&piece) {
+                inner.pending.remove(&piece);
+                records.push(Record::Gone { first: piece, count: 1 });
+            }
+        }
+        if results.iter().any(|(piece, _)| inner.pending.contains_key(&piece.get())) {
+            // Verified bytes may still be on their way to the disk.
+            inner.dirty.extend(files);
+        }
+        // What the journal cannot take waits, and is told by the next sync.
+        if !records.is_empty() {
+            let _ = inner.append(&records, self.faults.as_ref());
+        }
+    }
+
+    pub(crate) fn add_dirty_folders<'a>(&self, folders: impl Iterator<Item = &'a Path>) {
+        let mut inner = self.lock();
+        for folder in folders {
+            if !inner.dirty_folders.contains(folder) {
+                inner.dirty_folders.insert(folder.to_path_buf());
+            }
+        }
+    }
+
+    /// The beginning of a sync: what has to be synced before [`Self::commit`].
+    pub(crate) fn take_dirty(&self) -> Dirty {
+        let mut inner = self.lock();
+        Dirty {
+            files: std::mem::take(&mut inner.dirty),
+            folders: std::mem::take(&mut inner.dirty_folders),
+            pending: inner.pending.clone(),
+        }
+    }
+
+    /// The same for the last sync: with all files whose times may not be synced.
+    pub(crate) fn take_touched(&self) -> Dirty {
+        let mut dirty = self.take_dirty();
+        dirty.files.append(&mut self.lock().touched);
+        dirty
+    }
+
+    /// A sync did not succeed: the files are dirty still. The pieces in `failed` files can no longer be trusted to
+    /// reach the disk (the kernel may have thrown the bytes away), so they stay unsure until they are checked.
+    pub(crate) fn put_back(&self, dirty: Dirty, failed: &BTreeSet<u32>) {
+        let mut inner = self.lock();
+        inner.dirty.extend(dirty.files);
+        inner.dirty_folders.extend(dirty.folders);
+        let doubtful: Vec<u32> =
+            inner.pending.keys().copied().filter(|&piece| self.lies_in(piece, failed)).collect();
+        doubtful.iter().for_each(|piece| {
+            inner.pending.remove(piece);
+        });
+    }
+
+    /// The end of a sync: the data is safe, so the pieces that were pending at its beginning are durable, and the
+    /// journal is synced to say so.
+    pub(crate) fn commit(&self, dirty: &Dirty) -> Result<(), StorageError> {
+        let (journal, length) = {
+            let mut inner = self.lock();
+            let inner = &mut *inner;
+            let mut durable = Vec::new();
+            for (&piece, write) in &dirty.pending {
+                // Written again meanwhile? Then the bytes that were synced are not the bytes that will be there.
+                if inner.pending.get(&piece) == Some(write) {
+                    inner.pending.remove(&piece);
+                    durable.push(piece);
+                }
+            }
+            let records: Vec<_> =
+                runs(&durable).map(|(first, count)| Record::Durable { first, count }).collect();
+            inner.append(&records, self.faults.as_ref())?;
+            inner.compact_when_large();
+            let Some(journal) = &mut inner.journal else { return Ok(()) };
+            if journal.length == journal.synced_length {
+                return Ok(());
+            }
+            (
+                journal.handle()?.try_clone().map_err(|e| StorageError::writing_io(&journal.path, e))?,
+                journal.length,
+            )
+        };
+        // Not under the lock: a slow disk must not hold up the writers.
+        let path = self.journal_path();
+        FaultPlan::check(self.faults.as_ref(), Op::JournalSync, &path, 0)
+            .map_err(|errno| StorageError::writing(&path, errno))?;
+        journal.sync_data().map_err(|error| StorageError::writing_io(&path, error))?;
+        if let Some(journal) = &mut self.lock().journal {
+            journal.synced_length = journal.synced_length.max(length);
+        }
+        Ok(())
+    }
+
+    /// Says that everything is in order; the next start will need no check. Call after a full sync.
+    pub(crate) fn close(&self) -> Result<(), StorageError> {
+        let mut inner = self.lock();
+        if inner.journal.as_ref().is_some_and(|journal| journal.in_session) && inner.flights.is_empty() {
+            inner.append(&[Record::Closed], self.faults.as_ref())?;
+            if let Some(journal) = &mut inner.journal {
+                journal.in_session = false;
+            }
+        }
+        drop(inner);
+        self.commit(&Dirty::default())?;
+        if let Some(journal) = &mut self.lock().journal {
+            journal.file = None;
+            journal.lock = None;
+        }
+        Ok(())
+    }
+
+    /// Writes what the journal could not take earlier.
+    pub(crate) fn flush(&self) -> Result<(), StorageError> {
+        self.lock().flush(self.faults.as_ref())
+    }
+
+    /// Durable pieces of a file become unsure.
+    fn doubt(&self, state: &State, number: u32) -> Vec<Record> {
+        let in_file: Vec<u32> = if number == parts_number(&self.layout) {
+            state.durable.iter_ones().collect()
+        } else {
+            let pieces = self.layout.file_pieces(FileIndex(number));
+            pieces.filter(|&piece| state.durable.get(piece)).collect()
+        };
+        runs(&in_file).map(|(first, count)| Record::Unsure { first, count }).collect()
+    }
+
+    fn lies_in(&self, piece: u32, files: &BTreeSet<u32>) -> bool {
+        // What lies in the parts file is not looked up: any piece might.
+        if files.contains(&parts_number(&self.layout)) {
+            return true;
+        }
+        let Some(piece) = self.layout.piece(piece) else { return false };
+        self.layout.file_spans(piece, 0, u32::MAX).any(|span| files.contains(&span.file.0))
+    }
+
+    fn journal_path(&self) -> PathBuf {
+        self.lock().journal.as_ref().map(|journal| journal.path.clone()).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A thread that panicked with the lock held may have left a record half told, but never a false claim:
+        // claims are made by the last statement that touches the state.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the writes of a piece ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ended {
+    /// All of it is written.
+    Written(u32),
+    /// It is not there.
+    Failed(u32),
+    /// It may be there; look before the next start claims it.
+    Unknown(u32),
+}
+
+impl Inner {
+    fn mark_dirty(&mut self, number: u32) {
+        self.dirty.insert(number);
+        self.touched.insert(number);
+    }
+
+    fn land(&mut self, number: u32) {
+        if let Some(flights) = self.flights.get_mut(&number) {
+            *flights -= 1;
+            if *flights == 0 {
+                self.flights.remove(&number);
+            }
+        }
+    }
+
+    /// Applies the records and appends them to the journal; on an error they wait in memory.
+    fn append(&mut self, records: &[Record], faults: Option<&FaultPlan>) -> Result<(), StorageError> {
+        if records.is_empty() {
+            return self.flush(faults);
+        }
+        if let Some(journal) = &mut self.journal {
+            let mut encoder = Encoder::resume(journal.chain);
+            if !journal.in_session {
+                journal.in_session = true;
+                let session = Record::Session { boot: boot_id(), time: now() };
+                self.state.apply(&session);
+                encoder.push(&session);
+            }
+            records.iter().for_each(|record| encoder.push(record));
+            journal.chain = encoder.chain;
+            journal.backlog.append(&mut encoder.bytes);
+        }
+        for record in records {
+            let applied = self.state.apply(record);
+            debug_assert!(applied, "our own record makes sense: {record:?}");
+        }
+        self.flush(faults)
+    }
+
+    fn flush(&mut self, faults: Option<&FaultPlan>) -> Result<(), StorageError> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.flush(faults))
+    }
+
+    /// Rewrites a journal that has grown. That it fails is no harm: the long one is as good.
+    fn compact_when_large(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        if journal.length < journal.compact_at || !journal.backlog.is_empty() {
+            return;
+        }
+        let written = journal.rewrite(&self.state);
+        journal.compact_at = (journal.length * COMPACT_FACTOR).max(COMPACT_LENGTH_MIN);
+        if let Err(error) = written {
+            tracing::debug!(%error, "the journal could not be compacted");
+        }
+    }
+}
+
+/// The journal file, open for appending.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    identity: Identity,
+    /// Opened again when needed.
+    file: Option<File>,
+    /// Held while there may be something to write; keeps a second process away.
+    pub(crate) lock: Option<File>,
+    chain: u32,
+    /// Bytes of the file.
+    length: u64,
+    /// Bytes of it that survive a power cut.
+    synced_length: u64,
+    compact_at: u64,
+    /// Records that the file did not take yet.
+    backlog: Vec<u8>,
+    /// Whether this process has said that it writes.
+    in_session: bool,
+}
+
+impl Journal {
+    /// Goes on with a journal of `length` intact bytes.
+    pub(crate) fn resume(path: PathBuf, identity: Identity, chain: u32, length: u64) -> Self {
+        Self {
+            path,
+            identity,
+            file: None,
+            lock: None,
+            chain,
+            length,
+            synced_length: length,
+            compact_at: COMPACT_LENGTH_MIN.max(length.saturating_mul(2)),
+            backlog: Vec::new(),
+            in_session: false,
+        }
+    }
+
+    /// Replaces the file by the shortest one that says `state`.
+    pub(crate) fn rewrite(&mut self, state: &State) -> Result<(), StorageError> {
+        let mut encoder = Encoder::begin(&self.identity);
+        state.records().iter().for_each(|record| encoder.push(record));
+        atomic_write(&self.path, &encoder.bytes)?;
+        self.file = None;
+        self.chain = encoder.chain;
+        self.length = encoder.bytes.len() as u64;
+        self.synced_length = self.length;
+        Ok(())
+    }
+
+    fn handle(&mut self) -> Result<&mut File, StorageError> {
+        if self.file.is_none() {
+            if self.lock.is_none() {
+                self.lock = Some(lock_torrent(self.path.parent().unwrap_or_else(|| Path::new(".")))?);
+            }
+            let opened = OpenOptions::new().append(true).create(true).open(&self.path);
+            self.file = Some(opened.map_err(|error| StorageError::writing_io(&self.path, error))?);
+        }
+        Ok(self.file.as_mut().expect("opened above"))
+    }
+
+    fn flush(&mut self, faults: Option<&FaultPlan>) -> Result<(), StorageError> {
+        while !self.backlog.is_empty() {
+            let allowed = FaultPlan::check(faults, Op::JournalWrite, &self.path, self.backlog.len())
+                .map_err(|errno| StorageError::writing(&self.path, errno))?;
+            self.handle()?;
+            let Some(file) = &mut self.file else { return Ok(()) };
+            match file.write(&self.backlog[..allowed]) {
+                Ok(0) => return Err(StorageError::writing(&self.path, rustix::io::Errno::IO)),
+                Ok(written) => {
+                    // The checksums are chained, so the file may end inside a record as long as the rest follows.
+                    self.backlog.drain(..written);
+                    self.length += written as u64;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(StorageError::writing_io(&self.path, error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes the lock of a torrent's state folder, or says that somebody else has it.
+pub(crate) fn lock_torrent(folder: &Path) -> Result<File, StorageError> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| StorageError::writing_io(&path, error))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StorageError::Busy { path }),
+        // Some network file systems have no locks; then the user must see to it.
+        Err(_) => Ok(file),
+    }
+}
+
+impl Stamp {
+    /// `None` when the file has been removed or replaced since it was opened.
+    pub(crate) fn of_open(file: &OpenFile) -> Result<Option<Self>, StorageError> {
+        let stat = rustix::fs::fstat(file).map_err(|errno| StorageError::reading(file.path(), errno))?;
+        Ok((stat.st_nlink != 0).then(|| Self::of(&stat)))
+    }
+
+    // The fields have other types on other platforms.
+    #[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
+    pub(crate) fn of(stat: &Stat) -> Self {
+        let seconds = i64::from(stat.st_mtime as i64).saturating_mul(1_000_000_000);
+        Self {
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: seconds.saturating_add(stat.st_mtime_nsec as i64),
+            inode: stat.st_ino as u64,
+        }
+    }
+}
+
+/// The number of the parts file: the one after the last file.
+pub(crate) fn parts_number(layout: &Layout) -> u32 {
+    u32::try_from(layout.file_count()).expect("at most FILES_MAX")
+}
+
+/// Nanoseconds since 1970 by the wall clock, which is what file times are in.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Differs from boot to boot; zeros where the system does not tell.
+pub(crate) fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: Vec<u8> =
+        text.chars().filter_map(|c| c.to_digit(16)).filter_map(|digit| u8::try_from(digit).ok()).collect();
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
+    id
+}
+
+/// Ascending numbers as runs: first and count.
+pub(crate) fn runs(numbers: &[u32]) -> impl Iterator<Item = (u32, u32)> + '_ {
+    numbers.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run.len() as u32))
+}

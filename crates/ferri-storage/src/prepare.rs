@@ -1,0 +1,375 @@
+//! Files come into being: created, sized, finished; and bytes that wait in the parts file.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
+use rustix::fs::{FallocateFlags, FileType, Mode};
+use rustix::io::Errno;
+
+use crate::atomic::sync_folder;
+use crate::beneath::Access;
+use crate::disk::{self, OpenFile};
+use crate::error::StorageError;
+use crate::faults::{FaultPlan, Op};
+use crate::journal::Stamp;
+use crate::ledger::{Ended, parts_number};
+use crate::slices::Slices;
+use crate::storage::{Home, Homes, Storage, Target};
+use crate::verify::Verifier;
+
+/// Copied at once between the parts file and a real one.
+const COPY_LENGTH: usize = 1 << 20;
+
+impl Storage {
+    /// Changes which files are downloaded; `wanted` as for [`Storage::new`].
+    ///
+    /// Bytes of a file that becomes wanted and lie in the parts file (from pieces it shares with others) are moved
+    /// into it. A file that is no longer wanted stays as it is.
+    ///
+    /// # Errors
+    /// When bytes could not be moved; then nothing has changed and the bytes are where they were.
+    pub fn set_wanted(&self, wanted: &[bool]) -> Result<(), StorageError> {
+        let new = self.homes_for(wanted)?;
+        // Exclusive: nobody may write to a file's old home while its bytes move.
+        let mut homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
+        let moving: Vec<FileIndex> = new
+            .real
+            .iter_and_not(&homes.real)
+            .map(FileIndex)
+            .filter(|file| self.layout().file_len(*file) != 0)
+            .collect();
+        let on_disk = self.ledger.on_disk();
+        for &file in &moving {
+            for piece in self.layout().file_pieces(file).filter(|&piece| on_disk.get(piece)) {
+                let Some(piece) = self.layout().piece(piece) else { continue };
+                self.move_out_of_parts(piece, file, &homes)?;
+            }
+        }
+        // What was real stays real as long as it is there.
+        *homes = new;
+        Ok(())
+    }
+
+    /// Which files are wanted, in the order of the torrent.
+    #[must_use]
+    pub fn wanted(&self) -> Bitfield {
+        self.homes().wanted.clone()
+    }
+
+    /// The homes for a selection, as the disk is.
+    pub(crate) fn homes_for(&self, wanted: &[bool]) -> Result<Homes, StorageError> {
+        let count = parts_number(self.layout());
+        let mut homes = Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) };
+        for file in self.layout().files() {
+            if wanted.get(file.as_usize()).copied().unwrap_or(true) {
+                homes.wanted.set(file.0);
+                homes.real.set(file.0);
+            } else if !self.layout().is_pad(file) && self.exists(file)? {
+                homes.real.set(file.0);
+            }
+        }
+        Ok(homes)
+    }
+
+    fn exists(&self, file: FileIndex) -> Result<bool, StorageError> {
+        let Some(path) = self.local_path(file) else { return Ok(false) };
+        let root = match self.root(false) {
+            Ok(root) => root,
+            Err(StorageError::Missing { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match root.stat(&path) {
+            Ok(stat) => Ok(stat.is_some_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile)),
+            // Whatever is in the way will be told when somebody wants the file.
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::ACCESS) => Ok(false),
+            Err(errno) => Err(StorageError::reading(&root.full(&path), errno)),
+        }
+    }
+
+    /// The last step of a download: files without bytes, executable files, and then, when the whole tree stands, the
+    /// symbolic links of the torrent (which point inside it and are not followed by anything here).
+    ///
+    /// Not for payload that is only shared: it may shorten a file that is too long.
+    ///
+    /// # Errors
+    /// When one of these could not be made.
+    pub fn finish(&self) -> Result<(), StorageError> {
+        let wanted = self.wanted();
+        let info = Arc::clone(self.info());
+        let files = info.files();
+        for file in files.iter().filter(|file| wanted.get(file.index.0)) {
+            if file.attributes.pad || file.attributes.symlink {
+                continue;
+            }
+            if file.length == 0 {
+                drop(self.prepare(file.index)?);
+            } else if self.length_on_disk(file.index)?.is_some_and(|length| length != file.length) {
+                drop(self.open(Home::File(file.index), Access::Create)?);
+            }
+            if file.attributes.executable {
+                self.make_executable(file.index)?;
+            }
+        }
+        for file in files.iter().filter(|file| wanted.get(file.index.0)) {
+            self.make_link(file.index)?;
+        }
+        Ok(())
+    }
+
+    fn length_on_disk(&self, file: FileIndex) -> Result<Option<u64>, StorageError> {
+        let Some(path) = self.local_path(file) else { return Ok(None) };
+        let root = self.root(true)?;
+        let stat = root.stat(&path).map_err(|errno| StorageError::reading(&root.full(&path), errno))?;
+        Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
+    }
+
+    /// Whoever may read it may run it.
+    fn make_executable(&self, file: FileIndex) -> Result<(), StorageError> {
+        let opened = self.open_beneath(file, Access::Read)?;
+        let failed = |errno| StorageError::writing(opened.path(), errno);
+        let mode = rustix::fs::fstat(&opened).map_err(failed)?.st_mode & 0o7777;
+        let new = mode | (mode & 0o444) >> 2;
+        if new == mode {
+            Ok(())
+        } else {
+            rustix::fs::fchmod(&opened, Mode::from_raw_mode(new)).map_err(failed)
+        }
+    }
+
+    fn make_link(&self, file: FileIndex) -> Result<(), StorageError> {
+        let (Some(path), Some(target)) = (self.local_path(file), self.paths().symlink_target(file)) else {
+            return Ok(());
+        };
+        let root = self.root(true)?;
+        match root.create_symlink(&path, target) {
+            // What is there already stays: our link from an earlier run, or something of the user's.
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(self.explain(StorageError::writing(&root.full(&path), errno))),
+        }
+    }
+
+    /// Opens a file for writing, created and with its full length.
+    pub(crate) fn prepare(&self, file: FileIndex) -> Result<Arc<OpenFile>, StorageError> {
+        // Held to the end, so that two threads do not size a file while a third already writes.
+        let mut prepared = self.lock_prepared();
+        if prepared.get(file.0) {
+            return self.open_beneath(file, Access::Write).map(Arc::new);
+        }
+        let (opened, before) = match self.open_beneath(file, Access::Write) {
+            Ok(opened) => {
+                let stamp = Stamp::of_open(&opened)?;
+                (opened, stamp)
+            }
+            Err(StorageError::Missing { .. }) => {
+                let opened = self.open_beneath(file, Access::Create).map_err(|error| self.explain(error))?;
+                self.note_new_folders(file);
+                (opened, None)
+            }
+            Err(error) => return Err(error),
+        };
+        let length = self.layout().file_len(file);
+        let changed = self.size(&opened, length, before).map_err(|error| self.explain(error))?;
+        if changed || before.is_none() {
+            self.ledger.own_change(file.0, before, &opened)?;
+        }
+        prepared.set(file.0);
+        Ok(Arc::new(opened))
+    }
+
+    /// Gives a file its length; whether anything was changed.
+    fn size(&self, file: &OpenFile, length: u64, before: Option<Stamp>) -> Result<bool, StorageError> {
+        let failed = |errno| StorageError::writing(file.path(), errno);
+        let size = before.map_or(0, |stamp| stamp.size);
+        FaultPlan::check(self.faults(), Op::Allocate, file.path(), 0).map_err(failed)?;
+        if self.options().preallocate && length != 0 {
+            let blocks = rustix::fs::fstat(file).map_err(failed)?.st_blocks;
+            // Blocks are counted in units of 512 bytes whatever the file system's are.
+            if u64::try_from(blocks).unwrap_or(0).saturating_mul(512) < length {
+                match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
+                    Ok(()) if size <= length => return Ok(true),
+                    Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                    Err(errno) => return Err(failed(errno)),
+                }
+            }
+        }
+        if size == length {
+            return Ok(false);
+        }
+        rustix::fs::ftruncate(file, length).map_err(failed)?;
+        Ok(true)
+    }
+
+    fn note_new_folders(&self, file: FileIndex) {
+        if let Some(path) = self.local_path(file) {
+            self.ledger.add_dirty_folders(path.ancestors().skip(1));
+        }
+    }
+
+    /// `torrents/<info hash>` in the state folder.
+    pub(crate) fn state_folder(&self) -> Option<PathBuf> {
+        let state = self.place().state_dir.as_ref()?;
+        Some(state.join("torrents").join(self.info().info_hashes().wire().to_string()))
+    }
+
+    pub(crate) fn open_parts(&self, access: Access) -> Result<OpenFile, StorageError> {
+        let no_state = || StorageError::NoState { path: self.place().root.clone() };
+        let folder = self.state_folder().ok_or_else(no_state)?;
+        let path = folder.join("parts");
+        let writable = access != Access::Read;
+        let is_new = writable && !path.exists();
+        if is_new {
+            std::fs::create_dir_all(&folder).map_err(|error| StorageError::writing_io(&folder, error))?;
+        }
+        let opened = std::fs::OpenOptions::new()
+            .read(true)
+            .write(writable)
+            .create(writable)
+            .truncate(false)
+            .open(&path);
+        match opened {
+            Ok(file) => {
+                if is_new {
+                    sync_folder(&folder)?;
+                }
+                Ok(OpenFile::new(OwnedFd::from(file), path, writable))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StorageError::Missing { path }),
+            Err(error) => Err(StorageError::writing_io(&path, error)),
+        }
+    }
+
+    /// Puts blocks of a piece that does not fit into memory aside, unverified, in the piece's slot of the parts file.
+    /// The download folder never sees them before [`Storage::commit_spilled`] has verified the whole.
+    ///
+    /// # Errors
+    /// Any error of writing.
+    pub fn spill(&self, piece: PieceIndex, begin: u32, blocks: &[Bytes]) -> Result<(), StorageError> {
+        let length: usize = blocks.iter().map(Bytes::len).sum();
+        if u64::from(self.layout().piece_len(piece)) < u64::from(begin) + length as u64 {
+            return Err(StorageError::Invalid("bytes beyond the end of a piece"));
+        }
+        let Some(parts) = self.open(Home::Parts, Access::Create)? else { return Ok(()) };
+        let number = parts_number(self.layout());
+        self.ledger.begin(None, &[(number, &parts)])?;
+        let offset = self.slot(piece) + u64::from(begin);
+        let written = disk::write_all(&parts, &mut Slices::new(blocks).take(length), offset, self.faults());
+        self.ledger.end(None, &[(number, &parts)]);
+        written.map_err(|errno| self.explain(StorageError::writing(parts.path(), errno)))
+    }
+
+    /// Verifies a piece all of whose blocks were spilled, and moves it to its files. `false`: the hash did not match;
+    /// the blocks may be spilled again.
+    ///
+    /// # Errors
+    /// Any [`StorageError`]; the piece is then not in its files.
+    pub fn commit_spilled(&self, piece: PieceIndex) -> Result<bool, StorageError> {
+        let Some(mut verifier) = Verifier::new(self.info(), piece) else { return Ok(false) };
+        let length = self.layout().piece_len(piece) as usize;
+        let parts =
+            self.open(Home::Parts, Access::Create)?.ok_or(StorageError::Invalid("parts are a file"))?;
+        self.copy_from(&parts, self.slot(piece), length, &mut |bytes, _| {
+            verifier.update(bytes);
+            Ok(())
+        })?;
+        if !verifier.finish() {
+            return Ok(false);
+        }
+        let homes = self.homes();
+        let targets: Vec<_> = self.targets(&homes, piece, 0, self.layout().piece_len(piece)).collect();
+        let mut from = self.slot(piece);
+        self.write_targets(piece, &targets, &mut |file, target| {
+            let slot = from;
+            from += target.length as u64;
+            // What lies in the parts file is where it belongs.
+            match (target.home, file) {
+                (Home::File(_), Some(file)) => self.copy(&parts, slot, file, target),
+                _ => Ok(()),
+            }
+        })?;
+        self.punch(&parts, piece, &targets);
+        Ok(true)
+    }
+
+    fn move_out_of_parts(
+        &self,
+        piece: PieceIndex,
+        file: FileIndex,
+        homes: &Homes,
+    ) -> Result<(), StorageError> {
+        let parts = match self.open(Home::Parts, Access::Create) {
+            Ok(Some(parts)) => parts,
+            Ok(None) | Err(StorageError::NoState { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let spans = self.layout().file_spans(piece, 0, u32::MAX).zip(self.targets(homes, piece, 0, u32::MAX));
+        for (span, from) in spans.filter(|(span, _)| span.file == file) {
+            let target = Target { home: Home::File(file), offset: span.offset, length: from.length };
+            let Some(opened) = self.open(target.home, Access::Create)? else { continue };
+            self.ledger.begin(Some(piece.get()), &[(file.0, &opened)])?;
+            let copied = self.copy(&parts, from.offset, &opened, &target);
+            let ended = if copied.is_ok() { Ended::Written } else { Ended::Unknown };
+            self.ledger.end(Some(ended(piece.get())), &[(file.0, &opened)]);
+            copied?;
+        }
+        // The bytes stay in the parts file too: only a piece that is synced could do without them, and they are few.
+        Ok(())
+    }
+
+    fn copy(&self, from: &OpenFile, offset: u64, to: &OpenFile, target: &Target) -> Result<(), StorageError> {
+        self.copy_from(from, offset, target.length, &mut |bytes, done| {
+            let slices = &mut [std::io::IoSlice::new(bytes)];
+            disk::write_all(to, slices, target.offset + done, self.faults())
+                .map_err(|errno| StorageError::writing(to.path(), errno))
+        })
+    }
+
+    fn copy_from(
+        &self,
+        from: &OpenFile,
+        offset: u64,
+        length: usize,
+        each: &mut dyn FnMut(&[u8], u64) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut buffer = vec![0; length.min(COPY_LENGTH)];
+        let mut done = 0;
+        while done < length {
+            let part = &mut buffer[..(length - done).min(COPY_LENGTH)];
+            let at = offset + done as u64;
+            let read = disk::read_full(from, part, at, self.faults())
+                .map_err(|errno| StorageError::reading(from.path(), errno))?;
+            if read < part.len() {
+                return Err(StorageError::Truncated {
+                    path: from.path().into(),
+                    expected: at + part.len() as u64,
+                });
+            }
+            each(part, done as u64)?;
+            done += part.len();
+        }
+        Ok(())
+    }
+
+    /// Gives the room of a spilled piece back, as far as its bytes have moved on. That it fails costs room only.
+    fn punch(&self, parts: &OpenFile, piece: PieceIndex, targets: &[Target]) {
+        let number = parts_number(self.layout());
+        if self.ledger.begin(None, &[(number, parts)]).is_err() {
+            return;
+        }
+        let mut slot = self.slot(piece);
+        for target in targets {
+            if target.home != Home::Parts {
+                let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                let _ = rustix::fs::fallocate(parts, how, slot, target.length as u64);
+            }
+            slot += target.length as u64;
+        }
+        self.ledger.end(None, &[(number, parts)]);
+    }
+
+    fn slot(&self, piece: PieceIndex) -> u64 {
+        u64::from(piece.get()) * u64::from(self.layout().piece_length())
+    }
+}

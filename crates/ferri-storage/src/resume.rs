@@ -1,0 +1,417 @@
+//! What a start may believe: the journal held against the files as they are.
+//!
+//! A file counts as untouched when its size, time and inode are those of its last stamp. After a clean stop nothing
+//! else is accepted. After a crash our own unfinished writes may have moved its time, so it may also
+//! - in the same boot of the machine (then the journal is complete): lie between the last stamp and 2 s after the
+//!   latest `Intent` that has no end and touches the file;
+//! - after a reboot (power cut: the ends of file and journal may be lost): lie between the start of the last session
+//!   and 60 s after the journal's last word. The kernel writes dirty data back within about 35 s.
+//!
+//! Pieces said to be durable in untouched files are had, without a look. Pieces that were written but not synced, and
+//! all pieces of a file that was changed or that nothing is known about, are to be checked, as far as the file is
+//! long enough. A missing file's pieces are forgotten. When the journal is damaged, everything it does not vouch for
+//! is checked. See `ledger` for what this cannot see.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
+use rustix::fs::FileType;
+
+use crate::error::StorageError;
+pub use crate::journal::{Identity, JournalError, Parsed, Stamp, State, parse};
+use crate::ledger::{Journal, boot_id, lock_torrent, now, parts_number};
+use crate::storage::{Homes, Storage};
+
+/// The file times of an unfinished write in the same boot: the kernel sets them when the write begins.
+const WRITE_DELAY: i64 = 2_000_000_000;
+
+/// How long after the last surviving record a lost write may have been, see above.
+const WRITE_BACK_DELAY: i64 = 60_000_000_000;
+
+/// A journal above this length is not ours: the largest torrent's compact journal has some 40 MiB.
+const JOURNAL_LENGTH_MAX: u64 = 512 << 20;
+
+/// More reasons than this are only counted.
+const REASONS_MAX: usize = 20;
+
+/// What a start found.
+#[derive(Debug, Clone)]
+pub struct Resumed {
+    /// Pieces that are on disk and verified; nothing to do.
+    pub have: Bitfield,
+    /// Pieces that may be there: check each with [`Storage::check_piece`] and add those that match. Ascending.
+    pub recheck: Vec<PieceIndex>,
+    /// Why there is something to check or why pieces were lost, a sentence each, for the user. Empty after a clean
+    /// stop.
+    pub why: Vec<String>,
+}
+
+/// A file on disk against what the journal knows of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Nobody but us touched it; its present length.
+    Untouched(u64),
+    /// It is there and differs, or nothing is known about it; its present length.
+    Doubtful(u64),
+    /// It is not there.
+    Absent,
+}
+
+impl Storage {
+    /// Reads the journal, looks at the files, and takes up the journal where it ended. Call once, before anything is
+    /// written or checked. Without a state folder everything that lies in place is to be checked.
+    ///
+    /// A journal of another torrent, place or version, or one that cannot be read, is renamed to `journal.aside-N`.
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`] when another process has the torrent; any error of the state folder; a link or a lack
+    /// of permission in the way of a file.
+    pub fn resume(&self) -> Result<Resumed, StorageError> {
+        let mut reasons = Reasons::default();
+        let opened = match self.state_folder() {
+            None => None,
+            Some(folder) => Some(self.open_journal(&folder, &mut reasons)?),
+        };
+        let parsed = opened.as_ref().and_then(|opened| opened.parsed.as_ref());
+        let homes = self.homes();
+        let now_stamps = self.stamps(&homes)?;
+        let looks = self.looks(&homes, parsed, &now_stamps, &mut reasons);
+        let resumed = self.judge(&homes, parsed, &looks, reasons);
+        drop(homes);
+        let Some(opened) = opened else {
+            self.ledger.start(self.settled(&resumed, &now_stamps), None);
+            return Ok(resumed);
+        };
+        self.take_up(opened, &resumed, &now_stamps)?;
+        Ok(resumed)
+    }
+
+    fn open_journal(&self, folder: &Path, reasons: &mut Reasons) -> Result<Opened, StorageError> {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| self.explain(StorageError::writing_io(folder, error)))?;
+        let lock = lock_torrent(folder)?;
+        let path = folder.join("journal");
+        let identity = self.identity();
+        let mut parsed = None;
+        if let Some(bytes) = read_journal(&path)? {
+            let verdict = match parse(&bytes) {
+                Ok(found) if found.identity == identity => Ok(found),
+                Ok(found) => Err(differences(&found.identity, &identity).to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            match verdict {
+                Ok(found) => parsed = Some(found),
+                Err(why) => {
+                    let aside = set_aside(&path)?;
+                    reasons.add(format!("the journal was set aside as {}: {why}", aside.display()));
+                }
+            }
+        }
+        if let Some(found) = parsed.as_ref().filter(|found| found.is_torn) {
+            reasons.add(format!("the journal is damaged after {} bytes", found.valid_length));
+        }
+        Ok(Opened { path, identity, lock, parsed })
+    }
+
+    /// What every file looks like, the parts file last.
+    fn stamps(&self, homes: &Homes) -> Result<Vec<Option<Stamp>>, StorageError> {
+        let mut stamps = vec![None; self.layout().file_count()];
+        match self.root(false) {
+            Ok(root) => {
+                for file in homes.real.iter_ones().map(FileIndex) {
+                    if self.layout().file_len(file) == 0 {
+                        continue;
+                    }
+                    let Some(path) = self.local_path(file) else { continue };
+                    stamps[file.as_usize()] = match root.stat(&path) {
+                        Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
+                            Some(Stamp::of(&stat))
+                        }
+                        // Something else in its place is told when it is to be written.
+                        Ok(_) | Err(rustix::io::Errno::NOTDIR) => None,
+                        Err(errno) => return Err(StorageError::reading(&root.full(&path), errno)),
+                    };
+                }
+            }
+            Err(StorageError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let parts = self.state_folder().and_then(|folder| rustix::fs::stat(folder.join("parts")).ok());
+        stamps.push(parts.map(|stat| Stamp::of(&stat)));
+        Ok(stamps)
+    }
+
+    fn looks(
+        &self,
+        homes: &Homes,
+        parsed: Option<&Parsed>,
+        found: &[Option<Stamp>],
+        reasons: &mut Reasons,
+    ) -> Vec<Look> {
+        let Some(parsed) = parsed else {
+            return found
+                .iter()
+                .map(|stamp| stamp.map_or(Look::Absent, |s| Look::Doubtful(s.size)))
+                .collect();
+        };
+        let rule = Rule::new(self, homes, parsed);
+        let looks = (0u32..).zip(found).map(|(number, found)| {
+            let known = parsed.state.stamps.get(&number);
+            let (look, reason) = match (found, known) {
+                (None, None) => (Look::Absent, None),
+                (None, Some(_)) => (Look::Absent, Some("is missing")),
+                (Some(found), None) => (Look::Doubtful(found.size), Some("was not known before")),
+                (Some(found), Some(known)) if found == known || rule.is_ours(number, found, known) => {
+                    (Look::Untouched(found.size), None)
+                }
+                (Some(found), Some(known)) => (Look::Doubtful(found.size), Some(change(found, known))),
+            };
+            if let Some(reason) = reason {
+                let path =
+                    self.local_path(FileIndex(number)).unwrap_or_else(|| PathBuf::from("the parts file"));
+                reasons.add(format!("{} {reason}", path.display()));
+            }
+            look
+        });
+        looks.collect()
+    }
+
+    fn judge(&self, homes: &Homes, parsed: Option<&Parsed>, looks: &[Look], mut reasons: Reasons) -> Resumed {
+        let layout = self.layout();
+        let mut have = Bitfield::new(layout.piece_count());
+        let mut recheck = Vec::new();
+        let mut unsynced = 0u32;
+        // Where nothing can be said, everything is looked at.
+        let knows_all = parsed.is_some_and(|parsed| !parsed.is_torn);
+        for piece in layout.pieces() {
+            let (mut untouched, mut present) = (true, true);
+            let mut is_stored = false;
+            for target in self.targets(homes, piece, 0, layout.piece_len(piece)) {
+                let Some(number) = self.number(target.home) else { continue };
+                is_stored = true;
+                let end = target.offset + target.length as u64;
+                match looks[number as usize] {
+                    Look::Untouched(length) => present &= end <= length,
+                    Look::Doubtful(length) => (untouched, present) = (false, present && end <= length),
+                    Look::Absent => present = false,
+                }
+            }
+            let durable = parsed.is_some_and(|parsed| parsed.state.durable.get(piece.get()));
+            let unsure = parsed.is_some_and(|parsed| parsed.state.unsure.get(piece.get()));
+            if !present {
+                continue;
+            }
+            if durable && untouched {
+                have.set(piece.get());
+            } else if unsure || !untouched || (!knows_all && is_stored) {
+                unsynced += u32::from(unsure && untouched);
+                recheck.push(piece);
+            }
+        }
+        if unsynced != 0 {
+            reasons.add(format!("{unsynced} pieces were written but not yet synced when it stopped"));
+        }
+        Resumed { have, recheck, why: reasons.finish() }
+    }
+
+    /// The state after a start: what is had is durable, what is to be checked unsure, the files are as they are.
+    fn settled(&self, resumed: &Resumed, stamps: &[Option<Stamp>]) -> State {
+        let mut state = State::new(self.layout().piece_count(), parts_number(self.layout()));
+        state.durable.clone_from(&resumed.have);
+        resumed.recheck.iter().for_each(|piece| {
+            state.unsure.set(piece.get());
+        });
+        state.stamps = (0u32..).zip(stamps).filter_map(|(number, stamp)| Some((number, (*stamp)?))).collect();
+        (state.boot, state.session_time) = (boot_id(), now());
+        state.last_time = state.session_time;
+        state.closed = true;
+        state
+    }
+
+    fn take_up(
+        &self,
+        opened: Opened,
+        resumed: &Resumed,
+        stamps: &[Option<Stamp>],
+    ) -> Result<(), StorageError> {
+        let Opened { path, identity, lock, parsed } = opened;
+        let is_settled = |parsed: &Parsed| {
+            parsed.state.closed && !parsed.is_torn && resumed.recheck.is_empty() && resumed.why.is_empty()
+        };
+        let (state, mut journal) = match parsed {
+            // The usual start after a usual stop writes nothing: with thousands of torrents that counts.
+            Some(parsed) if is_settled(&parsed) => {
+                let length = parsed.valid_length as u64;
+                (parsed.state, Journal::resume(path, identity, parsed.chain, length))
+            }
+            _ => {
+                let state = self.settled(resumed, stamps);
+                let mut journal = Journal::resume(path, identity, 0, 0);
+                journal.rewrite(&state).map_err(|error| self.explain(error))?;
+                (state, journal)
+            }
+        };
+        // A torrent that is complete has nothing to write; its lock is taken when that changes.
+        let is_complete = resumed.have.is_full();
+        journal.lock = (!is_complete).then_some(lock);
+        self.ledger.start(state, Some(journal));
+        Ok(())
+    }
+
+    fn identity(&self) -> Identity {
+        let mut digest = ferri_hash::Sha1::new();
+        for file in self.layout().files() {
+            if let Some(path) = self.local_path(file) {
+                digest.update(path.as_os_str().as_encoded_bytes());
+            }
+            digest.update(&[0]);
+        }
+        let mut paths = [0; 8];
+        paths.copy_from_slice(&digest.finish()[..8]);
+        let hashes = self.info().info_hashes();
+        Identity {
+            info_hash: *hashes.wire().as_bytes(),
+            info_hash_v2: hashes.v2.map_or([0; 32], |hash| *hash.as_bytes()),
+            piece_count: self.layout().piece_count(),
+            file_count: parts_number(self.layout()),
+            paths,
+            root: resolved(&self.place().root),
+        }
+    }
+}
+
+/// The journal of a torrent, before it is known what to do with it.
+struct Opened {
+    path: PathBuf,
+    identity: Identity,
+    lock: File,
+    /// `None`: there was none, or it was set aside.
+    parsed: Option<Parsed>,
+}
+
+/// When a file that differs from its stamp was nevertheless changed by us only.
+enum Rule {
+    /// Never: the last session ended in order, or the journal was damaged while the machine ran.
+    Exact,
+    /// The latest unfinished write of each file (ns since 1970).
+    SameBoot(std::collections::BTreeMap<u32, i64>),
+    /// Times from, to (ns since 1970).
+    Reboot(i64, i64),
+}
+
+impl Rule {
+    fn new(storage: &Storage, homes: &Homes, parsed: &Parsed) -> Self {
+        let state = &parsed.state;
+        let boot = boot_id();
+        let is_same_boot = state.boot == boot && boot != [0; 16];
+        if state.closed || (is_same_boot && parsed.is_torn) {
+            return Self::Exact;
+        }
+        if !is_same_boot {
+            return Self::Reboot(
+                state.session_time.saturating_sub(WRITE_DELAY),
+                state.last_time.saturating_add(WRITE_BACK_DELAY),
+            );
+        }
+        let mut latest = std::collections::BTreeMap::new();
+        for (&piece, &time) in &state.intents {
+            let Some(piece) = storage.layout().piece(piece) else { continue };
+            for target in storage.targets(homes, piece, 0, u32::MAX) {
+                if let Some(number) = storage.number(target.home) {
+                    let slot = latest.entry(number).or_insert(time);
+                    *slot = time.max(*slot);
+                }
+            }
+        }
+        Self::SameBoot(latest)
+    }
+
+    fn is_ours(&self, number: u32, found: &Stamp, known: &Stamp) -> bool {
+        if found.inode != known.inode || found.size < known.size {
+            return false;
+        }
+        match self {
+            Self::Exact => false,
+            Self::SameBoot(latest) => latest
+                .get(&number)
+                .is_some_and(|time| (known.mtime..=time.saturating_add(WRITE_DELAY)).contains(&found.mtime)),
+            Self::Reboot(from, to) => (*from..=*to).contains(&found.mtime),
+        }
+    }
+}
+
+/// Sentences for the user, not too many.
+#[derive(Default)]
+struct Reasons {
+    told: Vec<String>,
+    more: usize,
+}
+
+impl Reasons {
+    fn add(&mut self, reason: String) {
+        if self.told.len() < REASONS_MAX { self.told.push(reason) } else { self.more += 1 }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        if self.more != 0 {
+            self.told.push(format!("and {} more", self.more));
+        }
+        self.told
+    }
+}
+
+fn change(found: &Stamp, known: &Stamp) -> &'static str {
+    if found.size < known.size {
+        "was cut short"
+    } else if found.inode != known.inode {
+        "was replaced"
+    } else {
+        "was changed"
+    }
+}
+
+fn differences(found: &Identity, own: &Identity) -> &'static str {
+    if found.info_hash != own.info_hash || found.info_hash_v2 != own.info_hash_v2 {
+        "it is of another torrent"
+    } else if found.root != own.root {
+        "it is of another download folder"
+    } else {
+        "its files have other names"
+    }
+}
+
+fn read_journal(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+    let failed = |source| StorageError::Read { path: path.into(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(JOURNAL_LENGTH_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Some(bytes))
+}
+
+/// Renames to the first free `journal.aside-N`.
+fn set_aside(path: &Path) -> Result<PathBuf, StorageError> {
+    for number in 1u32.. {
+        let aside = path.with_file_name(format!("journal.aside-{number}"));
+        if !aside.exists() {
+            std::fs::rename(path, &aside).map_err(|error| StorageError::writing_io(path, error))?;
+            return Ok(aside);
+        }
+    }
+    Err(StorageError::Invalid("no number is free"))
+}
+
+/// The path without links, as far as it exists, so that two ways to one folder are one.
+fn resolved(path: &Path) -> PathBuf {
+    for ancestor in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    path.to_path_buf()
+}

@@ -1,0 +1,581 @@
+//! One torrent's files: whole verified pieces in, bytes out.
+//!
+//! Where the bytes of a piece go:
+//! - a wanted file: to that file, which is created with its folders when its first byte arrives and has its full
+//!   length from then on (sparse, or allocated if [`StorageOptions::preallocate`] asks for it);
+//! - an unwanted file that exists: to that file too;
+//! - an unwanted file that does not exist: to the parts file in the state folder, at piece index times piece length
+//!   plus the offset in the piece (the file is sparse, so this costs only what it holds);
+//! - padding: nowhere; it reads as zeros.
+//!
+//! Everything under the download folder is opened beneath it, see `beneath`. All methods block on the disk except
+//! [`Storage::read_cached`].
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use ferri_metainfo::names::LocalPaths;
+use ferri_metainfo::{Bitfield, FileIndex, Info, Layout, PieceIndex};
+use rustix::io::Errno;
+
+use crate::beneath::{Access, Root};
+use crate::disk::{self, FileCache, OpenFile};
+use crate::error::StorageError;
+use crate::faults::{FaultPlan, Op};
+use crate::ledger::{Ended, Ledger, Numbered, parts_number};
+use crate::slices::Slices;
+use crate::verify::Verifier;
+
+/// A piece over thousands of tiny files is written so many files at a time, or descriptors would run out.
+const TARGETS_AT_ONCE: usize = 64;
+
+/// Read at once when a piece is checked.
+const CHECK_LENGTH: usize = 1 << 20;
+
+/// Where a torrent lives.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The download folder, created if missing. It may be a link; nothing beneath it is followed.
+    pub root: PathBuf,
+    /// Where `torrents/<info hash>/{journal,parts,lock}` are kept. `None`: nothing is remembered, and a torrent with
+    /// unwanted files cannot be downloaded; enough to verify.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// How to treat a torrent's files.
+#[derive(Debug, Clone)]
+pub struct StorageOptions {
+    /// Allocate a file's blocks when it is created, instead of letting them come as pieces do.
+    pub preallocate: bool,
+    /// What the torrent's folder (or only file) is called on disk, if not as `LocalPaths::top` says.
+    pub top: Option<OsString>,
+    /// The open files, shared with other torrents.
+    pub files: FileCache,
+    /// Faults to inject, for tests and simulations.
+    pub faults: Option<FaultPlan>,
+}
+
+impl Default for StorageOptions {
+    fn default() -> Self {
+        Self { preallocate: false, top: None, files: FileCache::process(), faults: None }
+    }
+}
+
+/// The files of one torrent. Used behind an `Arc` from any number of threads.
+pub struct Storage {
+    /// Tells our files from those of other torrents in the cache.
+    id: u64,
+    info: Arc<Info>,
+    layout: Layout,
+    paths: LocalPaths,
+    place: Place,
+    options: StorageOptions,
+    pub(crate) ledger: Ledger,
+    homes: RwLock<Homes>,
+    root: Mutex<Option<Arc<Root>>>,
+    /// Files that this process has made ready for writing.
+    prepared: Mutex<Bitfield>,
+    /// One sync at a time.
+    pub(crate) sync_lock: Mutex<()>,
+}
+
+/// Where bytes of files go.
+#[derive(Debug)]
+pub(crate) struct Homes {
+    pub(crate) wanted: Bitfield,
+    /// Files whose bytes are in the file itself, not in the parts file. All wanted ones are.
+    pub(crate) real: Bitfield,
+}
+
+/// Where a run of bytes of a piece lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    Pad,
+    File(FileIndex),
+    Parts,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) home: Home,
+    /// In the file or the parts file.
+    pub(crate) offset: u64,
+    pub(crate) length: usize,
+}
+
+/// A run of bytes in an open file, for `sendfile`.
+#[derive(Debug, Clone)]
+pub struct OpenSpan {
+    /// The file; `None` for padding, whose bytes are zeros.
+    pub file: Option<Arc<OpenFile>>,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// Bytes, never 0.
+    pub length: u64,
+}
+
+impl Storage {
+    /// Gets ready; nothing is created yet. `wanted` says for each file whether it is to be downloaded; a file beyond
+    /// its end is.
+    ///
+    /// Call [`Storage::resume`] next when there is a state folder.
+    ///
+    /// # Errors
+    /// When the state of unwanted files cannot be looked up.
+    pub fn new(
+        info: Arc<Info>,
+        paths: LocalPaths,
+        mut place: Place,
+        options: StorageOptions,
+        wanted: &[bool],
+    ) -> Result<Self, StorageError> {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        place.root =
+            std::path::absolute(&place.root).map_err(|e| StorageError::writing_io(&place.root, e))?;
+        let layout = info.layout().clone();
+        let count = parts_number(&layout);
+        let storage = Self {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            ledger: Ledger::new(layout.clone(), options.faults.clone()),
+            homes: RwLock::new(Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
+            root: Mutex::default(),
+            prepared: Mutex::new(Bitfield::new(count)),
+            sync_lock: Mutex::default(),
+            info,
+            layout,
+            paths,
+            place,
+            options,
+        };
+        let homes = storage.homes_for(wanted)?;
+        *storage.homes.write().unwrap_or_else(PoisonError::into_inner) = homes;
+        Ok(storage)
+    }
+
+    /// What it stores.
+    #[must_use]
+    pub fn info(&self) -> &Arc<Info> {
+        &self.info
+    }
+
+    /// Where its bytes are.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Where it lives; the root is absolute.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Where a file lies, relative to the root; `None` for padding.
+    #[must_use]
+    pub fn local_path(&self, file: FileIndex) -> Option<PathBuf> {
+        let path = self.paths.path(file)?;
+        let Some(top) = &self.options.top else { return Some(path.to_path_buf()) };
+        let mut components = path.components();
+        components.next();
+        // `join` with nothing would add a slash.
+        let rest = components.as_path();
+        Some(if rest.as_os_str().is_empty() { PathBuf::from(top) } else { Path::new(top).join(rest) })
+    }
+
+    /// Whether these are the bytes of the piece. Hashes what it is given, in order, without a copy.
+    #[must_use]
+    pub fn hash_blocks(&self, piece: PieceIndex, blocks: &[Bytes]) -> bool {
+        let Some(mut verifier) = Verifier::new(&self.info, piece) else { return false };
+        blocks.iter().for_each(|block| verifier.update(block));
+        verifier.finish()
+    }
+
+    /// The same for a piece in one run of bytes.
+    pub(crate) fn hash_matches(&self, piece: PieceIndex, bytes: &[u8]) -> bool {
+        let Some(mut verifier) = Verifier::new(&self.info, piece) else { return false };
+        verifier.update(bytes);
+        verifier.finish()
+    }
+
+    /// Writes a whole piece, given as consecutive slices; its hash must have matched ([`Storage::hash_blocks`]).
+    ///
+    /// After `Ok` the bytes can be read back and survive the death of this process; [`Storage::sync`] makes them
+    /// survive that of the machine.
+    ///
+    /// # Errors
+    /// Any [`StorageError`]; the piece is then not on disk, and nothing claims that it is.
+    pub fn write_piece(&self, piece: PieceIndex, blocks: &[Bytes]) -> Result<(), StorageError> {
+        let length = self.layout.piece_len(piece);
+        if blocks.iter().map(|block| block.len() as u64).sum::<u64>() != u64::from(length) {
+            return Err(StorageError::Invalid("the blocks of a piece do not add up to its length"));
+        }
+        let homes = self.homes();
+        let targets: Vec<_> = self.targets(&homes, piece, 0, length).collect();
+        let mut slices = Slices::new(blocks);
+        self.write_targets(piece, &targets, &mut |file, target| match file {
+            None => {
+                slices.skip(target.length);
+                Ok(())
+            }
+            Some(file) => {
+                disk::write_all(file, &mut slices.take(target.length), target.offset, self.faults())
+                    .map_err(|errno| self.explain(StorageError::writing(file.path(), errno)))
+            }
+        })
+    }
+
+    /// Fills `buffer` from the piece, from `begin` bytes on. Does not check the hash.
+    ///
+    /// # Errors
+    /// [`StorageError::Missing`] or [`StorageError::Truncated`] when the bytes are not there.
+    pub fn read(&self, piece: PieceIndex, begin: u32, buffer: &mut [u8]) -> Result<(), StorageError> {
+        let length = self.inside(piece, begin, buffer.len())?;
+        let homes = self.homes();
+        let mut rest = buffer;
+        for target in self.targets(&homes, piece, begin, length) {
+            let (now, after) = rest.split_at_mut(target.length);
+            self.read_target(target, now)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// The same from the page cache, without ever waiting for the device; for a thread that must not block.
+    /// `false`: some of it is not cached, the file is not open or an error is in the way; ask [`Storage::read`] on a
+    /// disk thread. `buffer` may hold anything then.
+    #[must_use]
+    pub fn read_cached(&self, piece: PieceIndex, begin: u32, buffer: &mut [u8]) -> bool {
+        let Ok(length) = self.inside(piece, begin, buffer.len()) else { return false };
+        let Ok(homes) = self.homes.try_read() else { return false };
+        let mut rest = buffer;
+        for target in self.targets(&homes, piece, begin, length) {
+            let (now, after) = rest.split_at_mut(target.length);
+            if let Some(number) = self.number(target.home) {
+                let Some(file) = self.options.files.get((self.id, number), false) else { return false };
+                if !disk::read_cached(&file, now, target.offset).unwrap_or(false) {
+                    return false;
+                }
+            } else {
+                now.fill(0);
+            }
+            rest = after;
+        }
+        true
+    }
+
+    /// Open files and offsets of `length` bytes of a piece from `begin` on, in order.
+    ///
+    /// # Errors
+    /// When a file cannot be opened.
+    pub fn spans(&self, piece: PieceIndex, begin: u32, length: u32) -> Result<Vec<OpenSpan>, StorageError> {
+        let length = self.inside(piece, begin, length as usize)?;
+        let homes = self.homes();
+        let spans = self.targets(&homes, piece, begin, length).map(|target| {
+            let file = self.open(target.home, Access::Read)?;
+            Ok(OpenSpan { file, offset: target.offset, length: target.length as u64 })
+        });
+        spans.collect()
+    }
+
+    /// Reads the piece from disk and says whether its hash matches; missing or short files mean `false`. What was
+    /// found is remembered. `scratch` is working memory to be used again, at most 1 MiB.
+    ///
+    /// # Errors
+    /// When the disk could not be read, or a link is in the way.
+    pub fn check_piece(&self, piece: PieceIndex, scratch: &mut Vec<u8>) -> Result<bool, StorageError> {
+        let matched = self.matches_on_disk(piece, scratch)?;
+        self.record_checks(&[(piece, matched)]);
+        Ok(matched)
+    }
+
+    /// Reads the piece in portions and hashes it.
+    pub(crate) fn matches_on_disk(
+        &self,
+        piece: PieceIndex,
+        scratch: &mut Vec<u8>,
+    ) -> Result<bool, StorageError> {
+        let Some(mut verifier) = Verifier::new(&self.info, piece) else { return Ok(false) };
+        let homes = self.homes();
+        for target in self.targets(&homes, piece, 0, self.layout.piece_len(piece)) {
+            let mut done = 0;
+            while done < target.length {
+                let length = (target.length - done).min(CHECK_LENGTH);
+                if scratch.len() < length {
+                    scratch.resize(length, 0);
+                }
+                let part = Target { offset: target.offset + done as u64, length, ..target };
+                if !self.read_for_check(part, &mut scratch[..length])? {
+                    return Ok(false);
+                }
+                verifier.update(&scratch[..length]);
+                done += length;
+            }
+        }
+        Ok(verifier.finish())
+    }
+
+    /// `false` when the bytes are not there.
+    pub(crate) fn read_for_check(&self, target: Target, buffer: &mut [u8]) -> Result<bool, StorageError> {
+        if let Some(number) = self.number(target.home)
+            && !self.ledger.has_stamp(number)
+            && let Ok(Some(file)) = self.open(target.home, Access::Read)
+        {
+            self.ledger.stamp_before_check(number, &file);
+        }
+        match self.read_target(target, buffer) {
+            Ok(()) => Ok(true),
+            Err(
+                StorageError::Missing { .. }
+                | StorageError::Truncated { .. }
+                | StorageError::NotAFile { .. }
+                | StorageError::NotAFolder { .. },
+            ) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn record_checks(&self, results: &[(PieceIndex, bool)]) {
+        let homes = self.homes();
+        let mut files = BTreeSet::new();
+        for (piece, _) in results.iter().filter(|(_, matched)| *matched) {
+            let targets = self.targets(&homes, *piece, 0, self.layout.piece_len(*piece));
+            files.extend(targets.filter_map(|target| self.number(target.home)));
+        }
+        self.ledger.checked(results, files.into_iter());
+    }
+
+    /// Closes what is open; it is opened again when needed.
+    pub fn close_idle(&self) {
+        self.options.files.remove_all(self.id);
+        *self.lock_root() = None;
+    }
+
+    /// Pieces that are on disk as far as is known, synced or not.
+    #[must_use]
+    pub fn on_disk(&self) -> Bitfield {
+        self.ledger.on_disk()
+    }
+
+    /// Lets `write` put each target's bytes into its file (`None`: padding), between the announcement and the end
+    /// that the ledger wants.
+    pub(crate) fn write_targets(
+        &self,
+        piece: PieceIndex,
+        targets: &[Target],
+        write: &mut dyn FnMut(Option<&OpenFile>, &Target) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let piece = piece.get();
+        let groups = targets.chunks(TARGETS_AT_ONCE);
+        let last = groups.len().saturating_sub(1);
+        for (at, group) in groups.enumerate() {
+            let result =
+                self.write_group(group, (at == 0).then_some(piece), (at == last).then_some(piece), write);
+            if let Err((error, was_announced)) = result {
+                if was_announced || at != 0 {
+                    self.ledger.end(Some(Ended::Failed(piece)), &[]);
+                }
+                return Err(self.explain(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The flag says whether the piece was announced, so that its failure has to be told.
+    fn write_group(
+        &self,
+        group: &[Target],
+        first: Option<u32>,
+        last: Option<u32>,
+        write: &mut dyn FnMut(Option<&OpenFile>, &Target) -> Result<(), StorageError>,
+    ) -> Result<(), (StorageError, bool)> {
+        let mut opened = Vec::with_capacity(group.len());
+        for target in group {
+            opened.push(self.open(target.home, Access::Create).map_err(|error| (error, false))?);
+        }
+        let mut files: Vec<Numbered<'_>> = Vec::with_capacity(group.len());
+        for (target, file) in group.iter().zip(&opened) {
+            // Several targets may be runs of the parts file.
+            if let (Some(number), Some(file)) = (self.number(target.home), file)
+                && files.iter().all(|(other, _)| *other != number)
+            {
+                files.push((number, file));
+            }
+        }
+        if let Err(error) = self.ledger.begin(first, &files) {
+            if let StorageError::Missing { .. } = error {
+                files.iter().for_each(|(number, _)| self.forget_open(*number));
+            }
+            return Err((error, false));
+        }
+        let written = group.iter().zip(&opened).try_for_each(|(target, file)| write(file.as_deref(), target));
+        let ended = if written.is_ok() { last.map(Ended::Written) } else { None };
+        self.ledger.end(ended, &files);
+        written.map_err(|error| (error, true))
+    }
+
+    fn read_target(&self, target: Target, buffer: &mut [u8]) -> Result<(), StorageError> {
+        let Some(file) = self.open(target.home, Access::Read)? else {
+            buffer.fill(0);
+            return Ok(());
+        };
+        let read = disk::read_full(&file, buffer, target.offset, self.faults())
+            .map_err(|errno| StorageError::reading(file.path(), errno))?;
+        if read < buffer.len() {
+            let expected = target.offset + target.length as u64;
+            return Err(StorageError::Truncated { path: file.path().into(), expected });
+        }
+        Ok(())
+    }
+
+    /// Where `length` bytes of a piece lie, from `begin` on, in order.
+    pub(crate) fn targets<'a>(
+        &'a self,
+        homes: &'a Homes,
+        piece: PieceIndex,
+        begin: u32,
+        length: u32,
+    ) -> impl Iterator<Item = Target> + 'a {
+        let mut slot = u64::from(piece.get()) * u64::from(self.layout.piece_length()) + u64::from(begin);
+        self.layout.file_spans(piece, begin, length).map(move |span| {
+            let (home, offset) = if span.is_pad {
+                (Home::Pad, 0)
+            } else if homes.real.get(span.file.0) {
+                (Home::File(span.file), span.offset)
+            } else {
+                (Home::Parts, slot)
+            };
+            slot += span.length;
+            let length = usize::try_from(span.length).expect("a piece length is a u32");
+            Target { home, offset, length }
+        })
+    }
+
+    /// The number of a home in the journal and the cache; `None` for padding.
+    pub(crate) fn number(&self, home: Home) -> Option<u32> {
+        match home {
+            Home::Pad => None,
+            Home::File(file) => Some(file.0),
+            Home::Parts => Some(parts_number(&self.layout)),
+        }
+    }
+
+    /// An open file for a home; `None` for padding. With [`Access::Create`] the file is made ready for writing.
+    pub(crate) fn open(&self, home: Home, access: Access) -> Result<Option<Arc<OpenFile>>, StorageError> {
+        let Some(number) = self.number(home) else { return Ok(None) };
+        let writable = access != Access::Read;
+        let is_ready = !writable || home == Home::Parts || self.lock_prepared().get(number);
+        if is_ready && let Some(file) = self.options.files.get((self.id, number), writable) {
+            return Ok(Some(file));
+        }
+        let file = match home {
+            Home::File(file) if writable => self.prepare(file)?,
+            Home::File(file) => Arc::new(self.open_beneath(file, access)?),
+            Home::Pad | Home::Parts => Arc::new(self.open_parts(access)?),
+        };
+        self.options.files.insert((self.id, number), Arc::clone(&file));
+        Ok(Some(file))
+    }
+
+    /// Opens a file of the torrent as it is.
+    pub(crate) fn open_beneath(&self, file: FileIndex, access: Access) -> Result<OpenFile, StorageError> {
+        let Some(relative) = self.local_path(file) else {
+            return Err(StorageError::Invalid("padding has no file"));
+        };
+        let root = self.root(access == Access::Create)?;
+        let path = root.full(&relative);
+        let classify = if access == Access::Read { StorageError::reading } else { StorageError::writing };
+        let opened = FaultPlan::check(self.faults(), Op::Open, &path, 0).and_then(|_| {
+            match root.open_file(&relative, access) {
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    self.options.files.shrink();
+                    root.open_file(&relative, access)
+                }
+                other => other,
+            }
+        });
+        match opened {
+            Ok(fd) => Ok(OpenFile::new(fd, path, access != Access::Read)),
+            Err(errno) => Err(classify(&path, errno)),
+        }
+    }
+
+    /// Makes room for the process to open a file again under another inode.
+    pub(crate) fn forget_open(&self, number: u32) {
+        self.options.files.remove((self.id, number));
+        self.lock_prepared().clear(number);
+    }
+
+    /// The download folder, opened; with `create`, made if missing.
+    pub(crate) fn root(&self, create: bool) -> Result<Arc<Root>, StorageError> {
+        let mut root = self.lock_root();
+        if let Some(root) = &*root {
+            return Ok(Arc::clone(root));
+        }
+        let path = &self.place.root;
+        if create {
+            std::fs::create_dir_all(path)
+                .map_err(|error| self.explain(StorageError::writing_io(path, error)))?;
+        }
+        let opened = Arc::new(Root::open(path).map_err(|errno| StorageError::reading(path, errno))?);
+        *root = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    pub(crate) fn faults(&self) -> Option<&FaultPlan> {
+        self.options.faults.as_ref()
+    }
+
+    pub(crate) fn options(&self) -> &StorageOptions {
+        &self.options
+    }
+
+    pub(crate) fn paths(&self) -> &LocalPaths {
+        &self.paths
+    }
+
+    pub(crate) fn homes(&self) -> RwLockReadGuard<'_, Homes> {
+        self.homes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn homes_lock(&self) -> &RwLock<Homes> {
+        &self.homes
+    }
+
+    pub(crate) fn lock_prepared(&self) -> MutexGuard<'_, Bitfield> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_root(&self) -> MutexGuard<'_, Option<Arc<Root>>> {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `length` as a `u32`, if the bytes are all inside the piece.
+    fn inside(&self, piece: PieceIndex, begin: u32, length: usize) -> Result<u32, StorageError> {
+        u32::try_from(length)
+            .ok()
+            .filter(|length| {
+                begin.checked_add(*length).is_some_and(|end| end <= self.layout.piece_len(piece))
+            })
+            .ok_or(StorageError::Invalid("bytes beyond the end of a piece"))
+    }
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Storage")
+            .field("place", &self.place)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        self.options.files.remove_all(self.id);
+    }
+}

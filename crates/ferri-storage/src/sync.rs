@@ -1,0 +1,183 @@
+//! Making it last: syncing what was written, closing in order, and finding out whether a full or broken disk has
+//! recovered.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{MutexGuard, PoisonError};
+
+use ferri_metainfo::FileIndex;
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::beneath::Access;
+use crate::disk;
+use crate::error::StorageError;
+use crate::ledger::{Dirty, parts_number};
+use crate::storage::{Home, Storage};
+
+/// With more dirty files and folders than this, one `syncfs` is cheaper than so many syncs.
+const SYNC_ONE_BY_ONE_MAX: usize = 128;
+
+/// What the journal may need before the next compaction; used to see whether the state folder has room.
+const JOURNAL_ROOM: u64 = 64 << 10;
+
+impl Storage {
+    /// Makes every piece that was written before this call survive a power cut, then records that in the journal.
+    /// To be called every few seconds while pieces are written; blocks for as long as the device takes.
+    ///
+    /// # Errors
+    /// When something could not be synced: the pieces in that file will be checked at the next start, and this can
+    /// be called again for the others.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        let _one = self.lock_sync();
+        let dirty = self.ledger.take_dirty();
+        self.sync_dirty(dirty, disk::sync_data)
+    }
+
+    /// Syncs everything, with file times, and notes in the journal that all is in order: after this the next start
+    /// needs no check. Open files are closed. The storage can still be used; that ends the good order until the next
+    /// close.
+    ///
+    /// # Errors
+    /// As for [`Storage::sync`]; the journal then says what it can vouch for.
+    pub fn close(&self) -> Result<(), StorageError> {
+        let _one = self.lock_sync();
+        let dirty = self.ledger.take_touched();
+        self.sync_dirty(dirty, disk::sync_all)?;
+        self.ledger.close()?;
+        self.close_idle();
+        Ok(())
+    }
+
+    fn sync_dirty(&self, mut dirty: Dirty, sync: SyncFile) -> Result<(), StorageError> {
+        let mut failed = BTreeSet::new();
+        let mut first_error = None;
+        let count = dirty.files.len() + dirty.folders.len();
+        if SYNC_ONE_BY_ONE_MAX < count && dirty.files.remove(&parts_number(self.layout())) {
+            self.sync_file(parts_number(self.layout()), sync)?;
+        }
+        if SYNC_ONE_BY_ONE_MAX < count {
+            if let Err(error) = self.sync_file_system() {
+                failed.clone_from(&dirty.files);
+                first_error = Some(error);
+            }
+        } else {
+            for &number in &dirty.files {
+                if let Err(error) = self.sync_file(number, sync) {
+                    failed.insert(number);
+                    first_error.get_or_insert(error);
+                }
+            }
+            for folder in &dirty.folders {
+                if let Err(error) = self.sync_folder_beneath(folder) {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        let Some(error) = first_error else { return self.ledger.commit(&dirty) };
+        if let StorageError::Missing { .. } = error {
+            // A file that is gone cannot be synced the next time either.
+            dirty.files.retain(|number| !failed.contains(number));
+        }
+        self.ledger.put_back(dirty, &failed);
+        Err(self.explain(error))
+    }
+
+    fn sync_file(&self, number: u32, sync: SyncFile) -> Result<(), StorageError> {
+        let home =
+            if number == parts_number(self.layout()) { Home::Parts } else { Home::File(FileIndex(number)) };
+        let Some(file) = self.open(home, Access::Read)? else { return Ok(()) };
+        sync(&file, self.faults()).map_err(|errno| StorageError::writing(file.path(), errno))
+    }
+
+    fn sync_folder_beneath(&self, folder: &Path) -> Result<(), StorageError> {
+        let root = self.root(false)?;
+        match root.open_folder(folder).and_then(rustix::fs::fsync) {
+            // Removed meanwhile, or a file system that does not sync folders.
+            Ok(()) | Err(Errno::NOENT | Errno::INVAL) => Ok(()),
+            Err(errno) => Err(StorageError::writing(&root.full(folder), errno)),
+        }
+    }
+
+    fn sync_file_system(&self) -> Result<(), StorageError> {
+        let root = self.root(false)?;
+        let synced = root.open_folder(Path::new("")).and_then(rustix::fs::syncfs);
+        synced.map_err(|errno| StorageError::writing(&self.place().root, errno))
+    }
+
+    /// Whether writing could succeed again after an error that [is recoverable](StorageError::is_recoverable): tries
+    /// the folder, room for one piece, and the journal. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// What is still in the way.
+    pub fn probe(&self) -> Result<(), StorageError> {
+        let room = u64::from(self.layout().piece_length());
+        // The folder itself may have come back (a remount), so it is opened anew.
+        self.close_idle();
+        drop(self.root(true)?);
+        self.probe_folder(&self.place().root, room)?;
+        if let Some(folder) = self.state_folder() {
+            std::fs::create_dir_all(&folder)
+                .map_err(|error| self.explain(StorageError::writing_io(&folder, error)))?;
+            self.probe_folder(&folder, JOURNAL_ROOM)?;
+            self.ledger.flush().map_err(|error| self.explain(error))?;
+        }
+        Ok(())
+    }
+
+    fn probe_folder(&self, folder: &Path, room: u64) -> Result<(), StorageError> {
+        let failed = |errno| self.explain(StorageError::writing(folder, errno));
+        // A file without a name: gone when closed, whatever happens.
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        match rustix::fs::open(folder, flags, Mode::from_raw_mode(0o600)) {
+            Ok(file) => match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, room) {
+                Ok(()) => return Ok(()),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+                Err(errno) => return Err(failed(errno)),
+            },
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).map_err(failed)?;
+            }
+            Err(errno) => return Err(failed(errno)),
+        }
+        if available(folder).is_some_and(|available| available < room) {
+            return Err(failed(Errno::NOSPC));
+        }
+        Ok(())
+    }
+
+    /// Fills in how much is needed and how much there is.
+    pub(crate) fn explain(&self, error: StorageError) -> StorageError {
+        let StorageError::NoSpace { path, needed: 0, .. } = error else { return error };
+        let is_journal =
+            self.state_folder().is_some_and(|folder| path.starts_with(folder) && !path.ends_with("parts"));
+        let needed = if is_journal { JOURNAL_ROOM } else { self.bytes_to_come() };
+        let available = path.ancestors().find_map(available).unwrap_or(0);
+        StorageError::NoSpace { path, needed, available }
+    }
+
+    /// Bytes of wanted pieces that are not on disk.
+    fn bytes_to_come(&self) -> u64 {
+        let on_disk = self.on_disk();
+        // An error while homes are being changed must not wait for that change.
+        let homes = self.homes_lock().try_read();
+        let is_wanted = |piece| {
+            let Ok(homes) = &homes else { return true };
+            self.layout().file_spans(piece, 0, u32::MAX).any(|span| homes.wanted.get(span.file.0))
+        };
+        let missing = self.layout().pieces().filter(|piece| !on_disk.get(piece.get()) && is_wanted(*piece));
+        missing.map(|piece| u64::from(self.layout().piece_len(piece))).sum::<u64>().max(1)
+    }
+
+    fn lock_sync(&self) -> MutexGuard<'_, ()> {
+        self.sync_lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type SyncFile = fn(&disk::OpenFile, Option<&crate::FaultPlan>) -> Result<(), Errno>;
+
+/// Bytes that an ordinary user may still write to the file system of `path`; `None` when it cannot be asked.
+fn available(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
