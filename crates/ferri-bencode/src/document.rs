@@ -312,3 +312,57 @@ impl<'d> Iterator for DictIter<'d> {
         Some((key, value))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn values_are_found_with_their_spans() {
+        let input = b"d1:ai-42e1:bl4:spamle3:egge1:cd1:xi0eee";
+        let document = Document::parse(input).unwrap();
+        let root = document.root().as_dict().unwrap();
+        let keys: Vec<_> = root.iter().map(|(key, value)| (key, value.kind())).collect();
+        assert_eq!(keys, [(&b"a"[..], Kind::Int), (b"b", Kind::List), (b"c", Kind::Dict)]);
+        let list = root.get(b"b").unwrap();
+        assert_eq!((list.span(), list.raw()), (12..27, &b"l4:spamle3:egge"[..]));
+        let list = list.as_list().unwrap();
+        assert_eq!(list.iter().map(Value::raw).collect::<Vec<_>>(), [&b"4:spam"[..], b"le", b"3:egg"]);
+        assert_eq!((list.len(), list.is_empty()), (3, false));
+        assert_eq!(root.get(b"a").unwrap().as_int(), Some(-42));
+        assert_eq!(root.get(b"c").unwrap().as_dict().unwrap().get(b"x").unwrap().as_int(), Some(0));
+        assert!(root.get(b"d").is_none());
+    }
+
+    #[test]
+    fn a_value_is_of_one_kind_only() {
+        let document = Document::parse(b"l1:1i1eledee").unwrap();
+        let is = |value: Value<'_>| {
+            let (bytes, int) = (value.as_bytes().is_some(), value.as_int().is_some());
+            (bytes, int, value.as_list().is_some(), value.as_dict().is_some())
+        };
+        let kinds: Vec<_> = document.root().as_list().unwrap().iter().map(is).collect();
+        let (yes, no) = (true, false);
+        assert_eq!(kinds, [(yes, no, no, no), (no, yes, no, no), (no, no, yes, no), (no, no, no, yes)]);
+        assert_eq!(Document::parse(b"2:\xff\xfe").unwrap().root().as_str(), None);
+    }
+
+    #[test]
+    fn strings_of_every_head_length_keep_their_bytes() {
+        for length in [0, 1, 9, 10, 11, 99, 100, 101, 999, 1000, 9999, 10_000, 10_001, 100_000, 1_000_000] {
+            let text = vec![b'x'; length];
+            let input = [length.to_string().as_bytes(), b":", &text].concat();
+            let document = Document::parse(&input).unwrap();
+            assert_eq!(document.root().as_bytes(), Some(&text[..]), "{length}");
+        }
+    }
+
+    #[test]
+    fn integers_reach_both_ends_of_their_range() {
+        for value in [0, 1, -1, 1 << 31, 1 << 53, i64::MAX, i64::MIN] {
+            let input = format!("i{value}e");
+            assert_eq!(Document::parse(input.as_bytes()).unwrap().root().as_int(), Some(value));
+        }
+    }
+}

@@ -76,7 +76,7 @@ impl Encoder {
         #[cfg(debug_assertions)]
         match self.open.pop() {
             Some(Open::Dict { value_due, .. }) => {
-                debug_assert!(!value_due, "a key was left without its value")
+                debug_assert!(!value_due, "a key was left without its value");
             }
             Some(Open::List) => {}
             None => debug_assert!(false, "nothing is open"),
@@ -137,5 +137,48 @@ impl Encoder {
         debug_assert!(last.as_deref().is_none_or(|last| last < key), "keys out of order");
         *last = Some(key.to_vec());
         *value_due = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_written_in_its_only_form() {
+        let mut encoder = Encoder::new();
+        encoder.begin_dict();
+        encoder.key(b"").int(i64::MIN);
+        encoder.key(b"a").begin_list().int(0).bytes(b"spam").begin_list().end().end();
+        encoder.key(b"b").begin_dict().end();
+        encoder.key(b"c").raw(b"i7e");
+        encoder.end();
+        let expected = b"d0:i-9223372036854775808e1:ali0e4:spamlee1:bde1:ci7ee";
+        assert_eq!(encoder.as_bytes(), expected);
+        assert_eq!(encoder.into_bytes(), expected);
+    }
+
+    #[test]
+    fn a_buffer_is_continued() {
+        let mut encoder = Encoder::append_to(b"20:".to_vec());
+        encoder.int(1);
+        assert_eq!(encoder.into_bytes(), b"20:i1e");
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "keys out of order")]
+    fn keys_out_of_order_are_a_bug_of_the_caller() {
+        let mut encoder = Encoder::new();
+        encoder.begin_dict().key(b"b").int(1).key(b"a");
+    }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "left open")]
+    fn a_list_left_open_is_a_bug_of_the_caller() {
+        let mut encoder = Encoder::new();
+        encoder.begin_list();
+        encoder.into_bytes();
     }
 }

@@ -293,3 +293,106 @@ impl Parser<'_> {
 fn narrow(n: usize) -> u32 {
     u32::try_from(n).expect("offsets were bounded by INPUT_MAX before parsing")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::{DEPTH_MAX, Document, Error, ErrorKind};
+
+    fn check(input: &[u8], offset: usize, kind: ErrorKind) {
+        let text = input.escape_ascii();
+        let error = Document::parse(input).map(drop);
+        assert_eq!(error, Err(Error { offset, kind }), "{text}");
+        if !matches!(kind, ErrorKind::UnsortedKeys) {
+            assert!(Document::parse_lenient(input).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_bencode_is_refused_with_its_reason_and_place() {
+        check(b"", 0, ErrorKind::UnexpectedEnd);
+        check(b"e", 0, ErrorKind::UnexpectedByte(b'e'));
+        check(b"<html>", 0, ErrorKind::UnexpectedByte(b'<'));
+        check(b"i1", 2, ErrorKind::UnexpectedEnd);
+        check(b"i", 1, ErrorKind::UnexpectedEnd);
+        check(b"i-", 2, ErrorKind::UnexpectedEnd);
+        check(b"ie", 1, ErrorKind::MissingDigits);
+        check(b"i-e", 2, ErrorKind::MissingDigits);
+        check(b"i+1e", 1, ErrorKind::UnexpectedByte(b'+'));
+        check(b"i 1e", 1, ErrorKind::UnexpectedByte(b' '));
+        check(b"i1.5e", 2, ErrorKind::UnexpectedByte(b'.'));
+        check(b"i--1e", 2, ErrorKind::UnexpectedByte(b'-'));
+        check(b"i1-e", 2, ErrorKind::UnexpectedByte(b'-'));
+        check(b"i03e", 1, ErrorKind::LeadingZero);
+        check(b"i00e", 1, ErrorKind::LeadingZero);
+        check(b"i-03e", 2, ErrorKind::LeadingZero);
+        check(b"i-0e", 0, ErrorKind::NegativeZero);
+        check(b"i9223372036854775808e", 0, ErrorKind::Overflow);
+        check(b"i-9223372036854775809e", 0, ErrorKind::Overflow);
+        check(b"i18446744073709551616e", 0, ErrorKind::Overflow);
+        check(b"5:spam", 6, ErrorKind::UnexpectedEnd);
+        check(b"4", 1, ErrorKind::UnexpectedEnd);
+        check(b"4spam", 1, ErrorKind::UnexpectedByte(b's'));
+        check(b"-1:a", 0, ErrorKind::UnexpectedByte(b'-'));
+        check(b"04:spam", 0, ErrorKind::LeadingZero);
+        check(b"00:", 0, ErrorKind::LeadingZero);
+        check(b"18446744073709551615:a", 22, ErrorKind::UnexpectedEnd);
+        check(b"18446744073709551616:a", 0, ErrorKind::Overflow);
+        check(b"l", 1, ErrorKind::UnexpectedEnd);
+        check(b"li1e", 4, ErrorKind::UnexpectedEnd);
+        check(b"d", 1, ErrorKind::UnexpectedEnd);
+        check(b"d1:a", 4, ErrorKind::UnexpectedEnd);
+        check(b"d1:ae", 4, ErrorKind::MissingValue);
+        check(b"di1e1:ae", 1, ErrorKind::KeyNotString);
+        check(b"dle1:ae", 1, ErrorKind::KeyNotString);
+        check(b"d-1:ai1ee", 1, ErrorKind::UnexpectedByte(b'-'));
+        check(b"d1:bi1e1:ai1ee", 7, ErrorKind::UnsortedKeys);
+        check(b"d1:ai1e0:i1ee", 7, ErrorKind::UnsortedKeys);
+        check(b"d1:ai1e1:ai2ee", 7, ErrorKind::DuplicateKey);
+        check(b"d0:i1e0:i2ee", 6, ErrorKind::DuplicateKey);
+        check(b"i1ei2e", 3, ErrorKind::TrailingData);
+        check(b"le\n", 2, ErrorKind::TrailingData);
+    }
+
+    #[test]
+    fn unsorted_keys_are_reported_and_do_not_hide_duplicates() {
+        let document = Document::parse_lenient(b"d1:bi1e1:ali2eee").unwrap();
+        assert_eq!(document.irregularities(), [Error { offset: 7, kind: ErrorKind::UnsortedKeys }]);
+        assert_eq!(document.root().as_dict().unwrap().get(b"b").unwrap().as_int(), Some(1));
+
+        let hidden = Document::parse_lenient(b"d1:bi1e1:a1:x1:bi2ee").map(drop);
+        assert_eq!(hidden, Err(Error { offset: 13, kind: ErrorKind::DuplicateKey }));
+        let nested = Document::parse_lenient(b"d1:bd1:yle1:xdee1:ad1:b0:1:a0:ee").unwrap();
+        assert_eq!(nested.irregularities().len(), 3);
+    }
+
+    #[test]
+    fn a_prefix_says_how_far_it_reached() {
+        let (document, consumed) = Document::parse_prefix(b"d8:msg_typei1eetrailing").unwrap();
+        assert_eq!((consumed, document.root().span()), (15, 0..15));
+        assert!(Document::parse_prefix(b"d8:msg_type").is_err());
+    }
+
+    #[test]
+    fn nesting_is_taken_to_its_limit_and_refused_above_at_once() {
+        for depth in [1, DEPTH_MAX, DEPTH_MAX + 1, 100_000, 1_000_000] {
+            let kind = |depth| if depth <= DEPTH_MAX { None } else { Some(ErrorKind::TooDeep) };
+            let lists = [vec![b'l'; depth], vec![b'e'; depth]].concat();
+            assert_eq!(Document::parse(&lists).err().map(|error| error.kind), kind(depth));
+            // Where the end is missing too, depth is what is said first.
+            let dicts = b"d1:a".repeat(depth);
+            let expected = kind(depth).unwrap_or(ErrorKind::UnexpectedEnd);
+            assert_eq!(Document::parse(&dicts).err().map(|error| error.kind), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_crowd_of_empty_values_is_refused_before_it_fills_memory() {
+        let crowd = [b"l".to_vec(), b"0:".repeat(1 << 20), b"e".to_vec()].concat();
+        let error = Document::parse(&crowd).map(drop).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::TooManyTokens);
+        // A small one is nobody's problem.
+        let small = [b"l".to_vec(), b"0:".repeat(1000), b"e".to_vec()].concat();
+        assert!(Document::parse(&small).is_ok());
+    }
+}

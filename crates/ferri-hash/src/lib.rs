@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn parts_and_many_make_the_same_digests_as_the_whole() {
-        let data: Vec<u8> = (0..100_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..100_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
         for cut in [0, 1, 63, 64, 65, 4096, 99_999, 100_000] {
             let (mut one, mut two) = (Sha1::new(), Sha256::new());
             for part in [&data[..cut], &data[cut..]] {

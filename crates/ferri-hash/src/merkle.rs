@@ -65,12 +65,12 @@ fn fold(row: &[Sha256Digest], level: u32, levels: u32) -> Sha256Digest {
     // Close the right edge with padding.
     let mut pad = pad_hash(level);
     let mut edge: Option<Sha256Digest> = None;
-    for height in 0..levels as usize {
+    for (height, left) in pending.iter().enumerate().take(levels as usize) {
         let waiting = row.len() >> height & 1 == 1;
         edge = match (waiting, edge) {
-            (true, Some(right)) => Some(parent(&pending[height], &right)),
-            (true, None) => Some(parent(&pending[height], &pad)),
-            (false, Some(left)) => Some(parent(&left, &pad)),
+            (true, Some(right)) => Some(parent(left, &right)),
+            (true, None) => Some(parent(left, &pad)),
+            (false, Some(node)) => Some(parent(&node, &pad)),
             (false, None) => None,
         };
         pad = parent(&pad, &pad);

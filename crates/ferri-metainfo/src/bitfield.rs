@@ -262,3 +262,97 @@ mod serde_impls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_first_piece_is_the_highest_bit_of_the_first_byte() {
+        let bitfield = Bitfield::from_wire(&[0b1010_0000, 0b0100_0000], 10).unwrap();
+        assert_eq!(bitfield.iter_ones().collect::<Vec<_>>(), [0, 2, 9]);
+        assert_eq!(bitfield.iter_zeros().collect::<Vec<_>>(), [1, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(bitfield.to_wire(), [0b1010_0000, 0b0100_0000]);
+        assert_eq!(format!("{bitfield:?}"), "Bitfield(3 of 10)");
+    }
+
+    #[test]
+    fn wrong_lengths_and_spare_bits_are_refused() {
+        let length = |expected, got| Err(BitfieldError::Length { expected, got });
+        for (bytes, len, expected) in [
+            (&[][..], 1, length(1, 0)),
+            (&[0; 2], 8, length(1, 2)),
+            (&[0; 1], 9, length(2, 1)),
+            (&[], u32::MAX, length(536_870_912, 0)),
+            (&[0b0000_0001], 7, Err(BitfieldError::SpareBits)),
+            (&[255, 255, 0, 0, 0, 0, 0, 0, 1], 65, Err(BitfieldError::SpareBits)),
+        ] {
+            assert_eq!(Bitfield::from_wire(bytes, len), expected, "{bytes:?} for {len}");
+        }
+    }
+
+    #[test]
+    fn no_pieces_are_none_and_all() {
+        let empty = Bitfield::from_wire(&[], 0).unwrap();
+        assert!(empty.none() && empty.is_full() && empty.is_empty());
+        assert_eq!(empty, Bitfield::full(0));
+        assert!(!empty.get(0));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_set_of_numbers(
+            len in 1..300_u32,
+            ours in prop::collection::btree_set(0..300_u32, 0..100),
+            theirs in prop::collection::btree_set(0..300_u32, 0..100),
+        ) {
+            let make = |set: &std::collections::BTreeSet<u32>| {
+                let mut bitfield = Bitfield::new(len);
+                for index in set.range(..len) {
+                    assert!(bitfield.set(*index) && !bitfield.set(*index) && bitfield.get(*index));
+                }
+                bitfield
+            };
+            let (a, b) = (make(&ours), make(&theirs));
+            let missing: Vec<u32> = ours.difference(&theirs).copied().filter(|index| *index < len).collect();
+            prop_assert_eq!(a.iter_ones().collect::<Vec<_>>(), ours.range(..len).copied().collect::<Vec<_>>());
+            prop_assert_eq!(a.count_ones() as usize, a.iter_ones().count());
+            prop_assert_eq!(a.iter_and_not(&b).collect::<Vec<_>>(), missing.clone());
+            prop_assert_eq!(a.count_and_not(&b) as usize, missing.len());
+            prop_assert_eq!(a.any_and_not(&b), !missing.is_empty());
+            prop_assert_eq!(Bitfield::from_wire(&a.to_wire(), len), Ok(a.clone()));
+            prop_assert_eq!(a.iter_ones().count() + a.iter_zeros().count(), len as usize);
+
+            let mut both = a.clone();
+            both.union(&b);
+            prop_assert_eq!(both.count_ones() as usize, ours.union(&theirs).filter(|index| **index < len).count());
+            for index in a.iter_ones() {
+                prop_assert!(both.clear(index) && !both.clear(index));
+            }
+            prop_assert_eq!(both.count_ones(), b.count_and_not(&a));
+            both.set_all();
+            prop_assert!(both.is_full() && both == Bitfield::full(len));
+        }
+
+        #[test]
+        fn whatever_comes_from_the_wire_goes_back_to_it(bytes in prop::collection::vec(any::<u8>(), 0..40), spare in 0..8_u32) {
+            let len = (bytes.len() as u32 * 8).saturating_sub(spare);
+            if let Ok(bitfield) = Bitfield::from_wire(&bytes, len) {
+                prop_assert_eq!(bitfield.to_wire(), bytes);
+            }
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn it_is_written_as_hex() {
+        let bitfield = Bitfield::from_wire(&[0xa0, 0x40], 10).unwrap();
+        let text = serde_json::to_string(&bitfield).unwrap();
+        assert_eq!(text, r#"{"len":10,"hex":"a040"}"#);
+        assert_eq!(serde_json::from_str::<Bitfield>(&text).unwrap(), bitfield);
+        assert!(serde_json::from_str::<Bitfield>(r#"{"len":9,"hex":"a040"}"#).is_err());
+    }
+}

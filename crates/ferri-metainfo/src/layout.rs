@@ -474,3 +474,184 @@ mod serde_impls {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const K16: u32 = 16 << 10;
+
+    fn files(version: Version, lengths: &[u64]) -> Result<Layout, LayoutError> {
+        Layout::new(version, K16, lengths.iter().map(|length| (*length, false)))
+    }
+
+    #[test]
+    fn lengths_that_make_no_torrent_are_refused() {
+        let length = |length| Err(LayoutError::PieceLength(u64::from(length)));
+        for piece_length in [0, 1, 15 << 10, K16 - 1, (512 << 20) + 1, 1 << 30, u32::MAX] {
+            assert_eq!(Layout::single(piece_length, 1), length(piece_length));
+        }
+        for piece_length in [K16, K16 + 1, 512 << 20] {
+            assert!(Layout::single(piece_length, 1).is_ok());
+        }
+        let odd = Layout::new(Version::V2, K16 + 1, [(1, false)]);
+        assert_eq!(odd, Err(LayoutError::NotPowerOfTwo(K16 + 1)));
+        assert_eq!(files(Version::V1, &[]), Err(LayoutError::Empty));
+        assert_eq!(files(Version::V1, &[0, 0]), Err(LayoutError::Empty));
+        for version in [Version::V1, Version::V2, Version::Hybrid] {
+            assert_eq!(files(version, &[u64::MAX]), Err(LayoutError::TooLong));
+            assert_eq!(files(version, &[1 << 62, 1 << 62]), Err(LayoutError::TooLong));
+            assert_eq!(files(version, &[u64::MAX >> 1, 1]), Err(LayoutError::TooLong));
+        }
+        let most = u64::from(K16) * u64::from(PIECES_MAX);
+        assert_eq!(files(Version::V1, &[most]).unwrap().piece_count(), PIECES_MAX);
+        assert_eq!(
+            files(Version::V1, &[most, 1]),
+            Err(LayoutError::TooManyPieces(u64::from(PIECES_MAX) + 1))
+        );
+        assert_eq!(files(Version::V1, &[1 << 62]), Err(LayoutError::TooManyPieces(1 << 48)));
+        let endless = std::iter::repeat((0, false));
+        assert_eq!(Layout::new(Version::V1, K16, endless), Err(LayoutError::TooManyFiles));
+    }
+
+    #[test]
+    fn v1_files_follow_each_other_and_v2_files_begin_with_a_piece() {
+        let v1 = files(Version::V1, &[10, 0, 20_000, 5]).unwrap();
+        assert_eq!((v1.piece_count(), v1.total_length()), (2, 20_015));
+        let lens: Vec<_> = v1.pieces().map(|piece| v1.piece_len(piece)).collect();
+        assert_eq!(lens, [16_384, 3_631]);
+        let ranges: Vec<_> = v1.files().map(|file| v1.file_range(file)).collect();
+        assert_eq!(ranges, [0..10, 10..10, 10..20_010, 20_010..20_015]);
+        let pieces: Vec<_> = v1.files().map(|file| v1.file_pieces(file)).collect();
+        assert_eq!(pieces, [0..1, 0..0, 0..2, 1..2]);
+
+        let v2 = files(Version::V2, &[10, 0, 20_000, 5]).unwrap();
+        assert_eq!((v2.piece_count(), v2.total_length()), (4, 20_015));
+        let lens: Vec<_> = v2.pieces().map(|piece| v2.piece_len(piece)).collect();
+        assert_eq!(lens, [10, 16_384, 3_616, 5]);
+        let pieces: Vec<_> = v2.files().map(|file| v2.file_pieces(file)).collect();
+        assert_eq!(pieces, [0..1, 0..0, 1..3, 3..4]);
+        assert_eq!(v2.files().map(|file| v2.file_len(file)).collect::<Vec<_>>(), [10, 0, 20_000, 5]);
+    }
+
+    #[test]
+    fn padding_is_marked_in_its_spans() {
+        let layout = Layout::new(Version::Hybrid, K16, [(10, false), (16_374, true), (7, false)]).unwrap();
+        let spans: Vec<_> = layout.file_spans(layout.piece(0).unwrap(), 5, 16_379).collect();
+        let span = |file, offset, length, is_pad| FileSpan { file: FileIndex(file), offset, length, is_pad };
+        assert_eq!(spans, [span(0, 5, 5, false), span(1, 0, 16_374, true)]);
+        assert_eq!(layout.files().filter(|file| layout.is_pad(*file)).count(), 1);
+    }
+
+    #[test]
+    fn a_block_lies_inside_its_piece_or_is_none() {
+        let layout = Layout::single(4 * K16, 10 * u64::from(K16) + 100).unwrap();
+        let is = |piece, begin, length| layout.block(piece, begin, length).is_some();
+        assert!(is(0, 0, K16) && is(0, 1, 1) && is(0, 0, 4 * K16) && is(2, 2 * K16, 100));
+        assert!(!is(0, 0, 0) && !is(0, 1, 4 * K16) && !is(3, 0, 1) && !is(u32::MAX, 0, 1));
+        assert!(!is(2, 2 * K16, 101) && !is(0, u32::MAX, 1) && !is(0, 1, u32::MAX) && !is(0, 4 * K16, 1));
+        let large = Layout::single(PIECE_LENGTH_MAX, 1 << 40).unwrap();
+        assert!(large.block(0, 0, MAX_BLOCK_LENGTH).is_some());
+        assert!(large.block(0, 0, MAX_BLOCK_LENGTH + 1).is_none());
+    }
+
+    #[test]
+    fn a_crowd_of_empty_files_costs_nothing_to_pass() {
+        let crowd = std::iter::repeat_n((0, false), FILES_MAX - 2);
+        let files = std::iter::once((8, false)).chain(crowd).chain([(8, false)]);
+        let layout = Layout::new(Version::V1, K16, files).unwrap();
+        let piece = layout.piece(0).unwrap();
+        for _ in 0..10_000 {
+            let spans: Vec<_> = layout.file_spans(piece, 0, 16).map(|span| span.file.0).collect();
+            assert_eq!(spans, [0, FILES_MAX as u32 - 1]);
+        }
+    }
+
+    fn any_layout() -> impl Strategy<Value = (Layout, Vec<u64>)> {
+        let length = prop_oneof![Just(0_u64), 1..100_u64, Just(u64::from(K16)), 0..200_000_u64];
+        let version = prop_oneof![Just(Version::V1), Just(Version::V2), Just(Version::Hybrid)];
+        let piece_length = prop_oneof![Just(K16), Just(2 * K16), Just(8 * K16)];
+        (version, piece_length, prop::collection::vec((length, any::<bool>()), 1..12)).prop_filter_map(
+            "nothing in it",
+            |(version, piece_length, files)| {
+                let lengths = files.iter().map(|(length, _)| *length).collect();
+                Layout::new(version, piece_length, files).ok().map(|layout| (layout, lengths))
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn spans_of_all_pieces_cover_all_files_exactly((layout, lengths) in any_layout()) {
+            let mut reached = vec![0; lengths.len()];
+            for piece in layout.pieces() {
+                let mut covered = 0;
+                for span in layout.file_spans(piece, 0, u32::MAX) {
+                    let file = span.file.as_usize();
+                    prop_assert_eq!(span.offset, reached[file], "in order, without gaps");
+                    prop_assert!(0 < span.length);
+                    prop_assert!(layout.file_pieces(span.file).contains(&piece.get()));
+                    prop_assert_eq!(span.is_pad, layout.is_pad(span.file));
+                    reached[file] += span.length;
+                    covered += span.length;
+                }
+                prop_assert_eq!(covered, u64::from(layout.piece_len(piece)));
+                prop_assert!(0 < covered && covered <= u64::from(layout.piece_length()));
+            }
+            prop_assert_eq!(&reached, &lengths);
+            prop_assert_eq!(layout.total_length(), lengths.iter().sum::<u64>());
+            for (file, length) in layout.files().zip(&lengths) {
+                prop_assert_eq!(layout.file_len(file), *length);
+            }
+        }
+
+        #[test]
+        fn blocks_tile_their_piece((layout, _) in any_layout()) {
+            for piece in layout.pieces() {
+                let mut end = 0;
+                let mut pieces = Vec::new();
+                for (n, block) in layout.blocks(piece).enumerate() {
+                    prop_assert_eq!(Some(block), layout.nth_block(piece, n as u32));
+                    prop_assert_eq!(Some(block), layout.block(piece.get(), block.begin(), block.length()));
+                    prop_assert_eq!(block.begin(), end);
+                    end = block.end();
+                    pieces.extend(layout.block_spans(block));
+                }
+                prop_assert_eq!(end, layout.piece_len(piece));
+                let count = layout.block_count(piece);
+                prop_assert_eq!(layout.blocks(piece).count(), count as usize);
+                prop_assert_eq!(layout.nth_block(piece, count), None);
+                prop_assert_eq!(layout.nth_block(piece, u32::MAX), None);
+                let whole: u64 = pieces.iter().map(|span| span.length).sum();
+                prop_assert_eq!(whole, u64::from(end));
+            }
+        }
+
+        #[test]
+        fn a_part_of_a_piece_is_that_part_of_its_spans(
+            (layout, _) in any_layout(), begin in 0..200_000_u32, length in 0..200_000_u32,
+        ) {
+            for piece in layout.pieces() {
+                let part: u64 = layout.file_spans(piece, begin, length).map(|span| span.length).sum();
+                let left = layout.piece_len(piece).saturating_sub(begin);
+                prop_assert_eq!(part, u64::from(left.min(length)));
+                for span in layout.file_spans(piece, begin, length) {
+                    prop_assert!(span.offset + span.length <= layout.file_len(span.file));
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn it_is_written_as_what_it_is_made_from() {
+        let layout = Layout::new(Version::Hybrid, K16, [(10, false), (16_374, true), (7, false)]).unwrap();
+        let text = serde_json::to_string(&layout).unwrap();
+        assert_eq!(serde_json::from_str::<Layout>(&text).unwrap(), layout);
+        let empty = r#"{"version":"v1","piece_length":16384,"files":[[0,false]]}"#;
+        assert!(serde_json::from_str::<Layout>(empty).is_err());
+    }
+}
