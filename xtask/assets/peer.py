@@ -3,14 +3,14 @@
     peer.py create PATH OUT PIECE_LENGTH        a v1 torrent without trackers
     peer.py leech TORRENT DIR IP PORT [RATE]    download into DIR, then seed until killed
     peer.py seed TORRENT DIR IP PORT [RATE]     seed what is in DIR until killed
-    peer.py once TORRENT DIR IP PORT            download into DIR, then end
 
-RATE is bytes a second sent. One JSON object a line on standard output:
+RATE is bytes a second sent. ENCRYPTION=off in the environment: plain connections only. One JSON object a line on standard output:
 {"done": bool, "uploaded": payload bytes, "downloaded": payload bytes, "peers": n, "state": text}
 """
 
 import json
 import os
+import signal
 import sys
 import time
 
@@ -38,12 +38,14 @@ def run(mode, torrent, folder, ip, port, rate):
         "enable_incoming_utp": False,
         "allow_multiple_connections_per_ip": True,
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.tracker_notification
-                      | lt.alert.category_t.status_notification,
+                      | lt.alert.category_t.status_notification | lt.alert.category_t.storage_notification,
         "upload_rate_limit": rate,
         "active_tracker_limit": -1,
         "min_reconnect_time": 1,
         "max_failcount": 50,
     })
+    if os.environ.get("ENCRYPTION") == "off":
+        session.apply_settings({"in_enc_policy": 2, "out_enc_policy": 2})
     options = lt.add_torrent_params()
     options.ti = lt.torrent_info(torrent)
     options.save_path = folder
@@ -51,13 +53,20 @@ def run(mode, torrent, folder, ip, port, rate):
     if mode == "seed":
         options.flags &= ~lt.torrent_flags.apply_ip_filter
     handle = session.add_torrent(options)
-    last = None
-    while True:
+    ends = []
+    signal.signal(signal.SIGTERM, lambda *_: ends.append(True))
+    last, flushing, flushed = None, False, False
+    while not ends:
         for alert in session.pop_alerts():
             print(f"# {alert.message()}", file=sys.stderr, flush=True)
+            flushed = flushed or (flushing and isinstance(alert, lt.cache_flushed_alert))
         status = handle.status()
+        # It says that it has everything before the last pieces are in their file.
+        if status.is_seeding and not flushing:
+            handle.flush_cache()
+            flushing = True
         line = json.dumps({
-            "done": status.is_seeding,
+            "done": status.is_seeding and flushed,
             "uploaded": status.total_payload_upload,
             "downloaded": status.total_payload_download,
             "peers": status.num_peers,
@@ -66,12 +75,6 @@ def run(mode, torrent, folder, ip, port, rate):
         if line != last:
             print(line, flush=True)
             last = line
-        if mode == "once" and status.is_seeding:
-            # Ending while disk jobs wait would lose them; the alert says that they are done.
-            handle.flush_cache()
-            while not any(isinstance(a, lt.cache_flushed_alert) for a in session.pop_alerts()):
-                session.wait_for_alert(100)
-            return
         session.wait_for_alert(20)
         time.sleep(0.005)
 

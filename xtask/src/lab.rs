@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// Set for the inner process, to who the outer one was.
 const INSIDE: &str = "XTASK_LAB";
@@ -188,6 +188,8 @@ pub(crate) struct Process {
     child: Child,
     log: PathBuf,
     ended: Option<ExitStatus>,
+    /// Processor time of a process that has ended.
+    spent: Duration,
 }
 
 impl Process {
@@ -208,12 +210,7 @@ impl Process {
     pub(crate) fn start_with_its_own_output(command: &mut Command, log: &Path) -> Result<Self> {
         command.stdin(Stdio::null());
         let child = command.spawn().with_context(|| format!("starting {:?}", command.get_program()))?;
-        Ok(Self { child, log: log.to_owned(), ended: None })
-    }
-
-    /// Process id, as /proc of this namespace has it.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        Ok(Self { child, log: log.to_owned(), ended: None, spent: Duration::ZERO })
     }
 
     /// How it ended, if it has.
@@ -222,9 +219,36 @@ impl Process {
     /// When the kernel does not know the process.
     pub(crate) fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
-            self.ended = self.child.try_wait()?;
+            // The kernel forgets what a process used once its parent has taken note of its end, so look before.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            if waitid(WaitId::Pid(self.pid()?), options)?.is_some() {
+                self.spent = cpu_time(self.child.id())?;
+                self.ended = Some(self.child.wait()?);
+            }
         }
         Ok(self.ended)
+    }
+
+    /// Processor time so far, all its threads, user and system; in steps of 10 ms.
+    ///
+    /// # Errors
+    /// When the kernel does not know the process.
+    pub(crate) fn cpu_time(&mut self) -> Result<Duration> {
+        if self.exit_status()?.is_some() {
+            return Ok(self.spent);
+        }
+        cpu_time(self.child.id())
+    }
+
+    /// The most memory it had resident so far, in bytes; `None` once it has ended.
+    pub(crate) fn memory_peak(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id out of range")
     }
 
     /// Fails, with the end of the log, when the program is no longer running.
@@ -256,7 +280,7 @@ impl Process {
         if !matches!(self.exit_status(), Ok(None)) {
             return;
         }
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+        if let Ok(pid) = self.pid() {
             let _ = kill_process(pid, signal);
         }
     }
@@ -271,6 +295,7 @@ impl Process {
 
     /// `kill -9`, and waits for its end.
     pub(crate) fn kill(&mut self) {
+        self.spent = cpu_time(self.child.id()).unwrap_or(self.spent);
         let _ = self.child.kill();
         self.ended = self.child.wait().ok().or(self.ended);
     }
@@ -316,6 +341,16 @@ pub(crate) fn wait_until(limit: Duration, what: &str, mut holds: impl FnMut() ->
         thread::sleep(POLL_INTERVAL);
     }
     Ok(())
+}
+
+/// Fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms on every Linux there is.
+fn cpu_time(id: u32) -> Result<Duration> {
+    const TICK: Duration = Duration::from_millis(10);
+    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The program's name, in parentheses, may have anything in it.
+    let (_, fields) = text.rsplit_once(')').context("/proc/.../stat without a name")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    ticks.map(|ticks| Ok(TICK * ticks?)).sum()
 }
 
 /// What every lab needs first.

@@ -1,5 +1,6 @@
 //! Development tasks: `cargo xtask test` is the gate, `cargo xtask bench` measures.
 
+mod bench;
 mod clients;
 mod gate;
 mod http;
@@ -43,6 +44,11 @@ fn run(args: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test", rest @ ..] => gate::run(root, &test_options(rest)?),
+        ["bench", rest @ ..] => bench::run(root, &bench::Options::parse(rest)?),
+        ["lab", "bench", rest @ ..] => {
+            bench::run_inside(root, &bench::Options::parse(rest)?)?;
+            Ok(ExitCode::SUCCESS)
+        }
         ["lab", test, rest @ ..] => inside(root, test, rest),
         ["help" | "--help" | "-h"] => {
             say(USAGE);

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Client, PEER_PORT, Place};
+use super::{Client, Encryption, PEER_PORT, Place};
 use crate::lab::Process;
 
 /// libtorrent's own view, as the script prints it.
@@ -73,6 +73,7 @@ impl Libtorrent {
             .args([torrent, dir])
             .arg(self.place.host.address().to_string())
             .args([PEER_PORT.to_string(), self.rate.to_string()])
+            .env("ENCRYPTION", if self.place.encryption == Encryption::Off { "off" } else { "default" })
             .stdout(File::create(self.output())?)
             .stderr(File::create(&log)?);
         self.process = Some(Process::start_with_its_own_output(&mut command, &log)?);

@@ -5,6 +5,7 @@
 
 mod aria2;
 mod ferriswarm;
+mod floor;
 mod libtorrent;
 mod qbittorrent;
 mod rqbit;
@@ -49,6 +50,8 @@ pub(crate) enum Kind {
     Rtorrent,
     /// rqbit; for measurements.
     Rqbit,
+    /// The least a transfer can take; for measurements.
+    Floor,
 }
 
 impl Kind {
@@ -66,6 +69,7 @@ impl Kind {
             Self::Qbittorrent => "qbittorrent",
             Self::Rtorrent => "rtorrent",
             Self::Rqbit => "rqbit",
+            Self::Floor => "floor",
         }
     }
 }
@@ -80,7 +84,7 @@ impl FromStr for Kind {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let all = Self::FOREIGN.into_iter().chain([Self::Ferriswarm, Self::Rqbit]);
+        let all = Self::FOREIGN.into_iter().chain([Self::Ferriswarm, Self::Rqbit, Self::Floor]);
         if text == "ours" {
             return Ok(Self::Ferriswarm);
         }
@@ -95,6 +99,8 @@ impl FromStr for Kind {
 pub(crate) struct Tools {
     /// Our program, built.
     pub(crate) ferriswarm: PathBuf,
+    /// The load generators, built.
+    pub(crate) ferri_bench: PathBuf,
     /// A Python that can import libtorrent.
     pub(crate) python: PathBuf,
     /// `assets/peer.py`.
@@ -108,6 +114,7 @@ impl Tools {
     pub(crate) fn new(root: &Path, target: &Path) -> Self {
         Self {
             ferriswarm: target.join("release/ferriswarm"),
+            ferri_bench: target.join("release/ferri-bench"),
             python: root.join(".cache/venv/bin/python"),
             peer_script: root.join("xtask/assets/peer.py"),
             rqbit: root.join(".cache/rqbit/bin/rqbit"),
@@ -163,6 +170,19 @@ pub(crate) struct Place {
     pub(crate) home: PathBuf,
     /// The programs.
     pub(crate) tools: Tools,
+    /// Peers known beforehand; most clients ask the torrent's tracker instead.
+    pub(crate) peers: Vec<SocketAddr>,
+    /// Whether to offer and accept encrypted connections, as the client would by itself.
+    pub(crate) encryption: Encryption,
+}
+
+/// What a client is told about encrypted connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encryption {
+    /// Nothing: as its makers set it.
+    Default,
+    /// To do without, so that measurements compare transfers and not ciphers.
+    Off,
 }
 
 impl Place {
@@ -215,6 +235,7 @@ pub(crate) fn make(kind: Kind, place: Place) -> Result<Box<dyn Client>> {
         Kind::Aria2 => Box::new(aria2::Aria2::new(place)),
         Kind::Qbittorrent => Box::new(qbittorrent::Qbittorrent::new(place)),
         Kind::Rtorrent => Box::new(rtorrent::Rtorrent::new(place)),
+        Kind::Floor => Box::new(floor::Floor::new(place)),
         Kind::Rqbit => Box::new(rqbit::Rqbit::new(place)),
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use super::{CONTROL_PORT, Client, PEER_PORT, Place};
+use super::{CONTROL_PORT, Client, Encryption, PEER_PORT, Place};
 use crate::http;
 use crate::lab::{self, Process};
 
@@ -25,10 +25,12 @@ impl Qbittorrent {
     }
 
     fn settings(&self) -> String {
+        // 0 prefers encrypted connections, 2 does without.
+        let encryption = if self.place.encryption == Encryption::Default { 0 } else { 2 };
         format!(
             "[LegalNotice]\nAccepted=true\n\
              [BitTorrent]\nSession\\AddTrackersEnabled=false\nSession\\DHTEnabled=false\n\
-             Session\\LSDEnabled=false\nSession\\PeXEnabled=false\nSession\\Port={PEER_PORT}\n\
+             Session\\Encryption={encryption}\nSession\\LSDEnabled=false\nSession\\PeXEnabled=false\nSession\\Port={PEER_PORT}\n\
              Session\\Preallocation=false\nSession\\QueueingSystemEnabled=false\n\
              Session\\BTProtocol=TCP\nSession\\MultiConnectionsPerIp=true\n\
              [Network]\nPortForwardingEnabled=false\n\

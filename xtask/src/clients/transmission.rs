@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{CONTROL_PORT, Client, PEER_PORT, Place, wait_for_listener};
+use super::{CONTROL_PORT, Client, Encryption, PEER_PORT, Place, wait_for_listener};
 use crate::http;
 use crate::lab::Process;
 
@@ -24,11 +24,14 @@ impl Transmission {
     }
 
     fn start(&mut self, torrent: &Path, dir: &Path) -> Result<()> {
+        // 0 prefers plain connections, 1 (the default) encrypted ones.
+        let encryption = u8::from(self.place.encryption == Encryption::Default);
         let settings = json!({
             "bind-address-ipv4": self.place.host.address().to_string(),
             "cache-size-mb": 4,
             "dht-enabled": false,
             "download-dir": dir,
+            "encryption": encryption,
             "lpd-enabled": false,
             "peer-port": PEER_PORT,
             "pex-enabled": false,

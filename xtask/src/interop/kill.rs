@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Options;
 use super::payload::{Payload, Random, Shape};
-use crate::clients::{Client, Ferriswarm, Kind, Libtorrent, Place};
+use crate::clients::{Client, Encryption, Ferriswarm, Kind, Libtorrent, Place};
 use crate::lab::Lab;
 use crate::report::{Tally, say};
 
@@ -72,7 +72,8 @@ fn kill_and_go_on(options: &Options, lab: &Lab, payload: &Payload) -> Result<Str
     let place = |name: &str| -> Result<Place> {
         let home = options.work.join(name);
         fs::create_dir_all(&home)?;
-        Ok(Place { host: Arc::new(lab.host()?), home, tools: options.tools.clone() })
+        let (host, tools) = (Arc::new(lab.host()?), options.tools.clone());
+        Ok(Place { host, home, tools, peers: Vec::new(), encryption: Encryption::Default })
     };
     let mut seeder = Libtorrent::new(place("seed")?).with_upload_limit(RATE);
     let leecher = place("leech")?;

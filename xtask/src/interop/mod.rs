@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::clients::{self, Client, Kind, Place, Tools};
+use crate::clients::{self, Client, Encryption, Kind, Place, Tools};
 use crate::lab::{Host, Lab};
 use crate::report::{Tally, say};
 use payload::{Payload, Shape};
@@ -299,6 +299,7 @@ impl Bench {
 
     fn place(&self, home: &Path) -> Result<Place> {
         let host: Arc<Host> = Arc::new(self.lab.host()?);
-        Ok(Place { host, home: home.to_owned(), tools: self.options.tools.clone() })
+        let tools = self.options.tools.clone();
+        Ok(Place { host, home: home.to_owned(), tools, peers: Vec::new(), encryption: Encryption::Default })
     }
 }

@@ -86,8 +86,7 @@ impl Payload {
     /// # Errors
     /// When the torrent cannot be read or `out` cannot be written.
     pub(crate) fn with_tracker(&self, url: &str, out: &Path) -> Result<()> {
-        let bytes = fs::read(&self.torrent)?;
-        fs::write(out, announced(&bytes, url)?).with_context(|| format!("writing {}", out.display()))
+        announce(&self.torrent, url, out)
     }
 
     /// Compares every file under `dir` with what it must be. A client may leave out empty files if `lenient`.
@@ -145,8 +144,16 @@ pub(crate) fn create(path: &Path, out: &Path, piece_length: u64, maker: Kind, to
     Ok(())
 }
 
-/// The info hash of a torrent, and the torrent's `info` bytes are not touched by adding a tracker: "announce" sorts
-/// before every other key a torrent has.
+/// A copy of a torrent with one tracker, in `out`. The info hash stays the same.
+///
+/// # Errors
+/// When the torrent cannot be read or `out` cannot be written.
+pub(crate) fn announce(torrent: &Path, url: &str, out: &Path) -> Result<()> {
+    let bytes = fs::read(torrent)?;
+    fs::write(out, announced(&bytes, url)?).with_context(|| format!("writing {}", out.display()))
+}
+
+/// "announce" sorts before every other key that a torrent has.
 fn announced(torrent: &[u8], url: &str) -> Result<Vec<u8>> {
     ensure!(
         torrent.starts_with(b"d") && !torrent.starts_with(b"d8:announce"),
@@ -197,7 +204,11 @@ fn value_len(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-fn write_file(path: &Path, length: u64, random: &mut Random) -> Result<()> {
+/// Writes a file of random bytes, and the folders above it.
+///
+/// # Errors
+/// When the disk is full.
+pub(crate) fn write_file(path: &Path, length: u64, random: &mut Random) -> Result<()> {
     const CHUNK: usize = 1 << 20;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
