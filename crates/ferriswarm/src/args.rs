@@ -96,6 +96,10 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) sequential: bool,
 
+    /// Replace files of the same name that are not this torrent's
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
     /// Reserve the disk space of each file first
     #[arg(long)]
     pub(crate) preallocate: bool,

@@ -1,9 +1,11 @@
 //! One module a command; the smallest ones are here.
 
 pub(crate) mod create;
+pub(crate) mod demo;
 pub(crate) mod get;
 pub(crate) mod show;
 pub(crate) mod tracker;
+pub(crate) mod verify;
 
 use clap::CommandFactory;
 use clap_complete::Shell;

@@ -68,10 +68,6 @@ impl Console {
         }
     }
 
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
-    }
-
     pub(crate) fn is_json(&self) -> bool {
         self.mode == Mode::Json
     }

@@ -181,8 +181,4 @@ impl Interrupts {
             std::future::pending::<()>().await;
         }
     }
-
-    pub(crate) fn count(&self) -> u32 {
-        *self.0.borrow()
-    }
 }

@@ -26,7 +26,7 @@ pub(crate) fn program() -> String {
 }
 
 /// What every command that transfers can end with.
-const TRANSFER: [Exit; 13] = [
+const TRANSFER: [Exit; 14] = [
     Exit::Done,
     Exit::Internal,
     Exit::Usage,
@@ -35,6 +35,7 @@ const TRANSFER: [Exit; 13] = [
     Exit::Interrupted,
     Exit::DiskFull,
     Exit::AlreadyRunning,
+    Exit::WouldOverwrite,
     Exit::Io,
     Exit::Dns,
     Exit::BadTorrent,

@@ -117,6 +117,12 @@ fn dispatch(env: &mut Env, console: &Console, cli: Cli) -> Result<Exit, Failure>
         Command::Tracker(args) => {
             interruptible(env, async |_, interrupts| commands::tracker::run(console, &args, interrupts).await)
         }
+        Command::Demo(args) => interruptible(env, async |env, interrupts| {
+            commands::demo::run(env, console, &args, interrupts).await
+        }),
+        Command::Verify(args) => interruptible(env, async |env, interrupts| {
+            commands::verify::run(env, console, &args, interrupts).await
+        }),
         _ => Err(Failure::new(Exit::Internal, "not yet")),
     }
 }

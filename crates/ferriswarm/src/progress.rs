@@ -135,7 +135,7 @@ mod tests {
     fn a_wide_terminal_shows_everything() {
         assert_eq!(
             line(&status("debian-13.iso"), 120),
-            "debian-13.iso  42.2%  1.58/3.75 GiB  ↓ 38.1 MiB/s  ↑ 1.09 MiB/s  peers 31 (12 seeds)  \
+            "debian-13.iso  42.2%  1.58/3.75 GiB  ↓ 38.1 MiB/s  ↑ 1.10 MiB/s  peers 31 (12 seeds)  \
              ratio 0.03  ETA 0:58"
         );
     }

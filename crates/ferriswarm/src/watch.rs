@@ -31,15 +31,15 @@ pub(crate) enum Goal {
 
 impl Goal {
     fn is_reached(self, status: &TorrentStatus) -> bool {
-        status.is_done()
-            && match self {
-                Self::Verified => true,
-                Self::SeedForGood => false,
-                Self::SeedUntil { ratio, time } => {
-                    ratio.is_some_and(|ratio| ratio <= status.ratio)
-                        || time.is_some_and(|time| time <= status.seeding_for)
-                }
+        match self {
+            Self::Verified => status.is_done(),
+            Self::SeedForGood => false,
+            Self::SeedUntil { ratio, time } => {
+                matches!(status.state, State::Seeding)
+                    && (ratio.is_some_and(|ratio| ratio <= status.ratio)
+                        || time.is_some_and(|time| time <= status.seeding_for))
             }
+        }
     }
 }
 
@@ -61,6 +61,7 @@ pub(crate) struct Watched {
     /// Where its file or folder is.
     path: PathBuf,
     port: u16,
+    goal: Goal,
     started: Instant,
     state: &'static str,
     /// The last tenth that was told, on a plain output.
@@ -77,7 +78,7 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(torrent: Torrent, facts: Facts, path: PathBuf, port: u16) -> Self {
+    pub(crate) fn new(torrent: Torrent, facts: Facts, path: PathBuf, port: u16, goal: Goal) -> Self {
         let info_hash = torrent.info_hashes().wire().to_string();
         let now = Instant::now();
         Self {
@@ -86,6 +87,7 @@ impl Watched {
             info_hash,
             path,
             port,
+            goal,
             started: now,
             state: "",
             tenth: 0,
@@ -100,6 +102,11 @@ impl Watched {
 
     pub(crate) fn status(&self) -> TorrentStatus {
         self.torrent.status()
+    }
+
+    fn has_reached_its_goal(&self) -> bool {
+        let status = self.status();
+        (self.is_done_told || !status.is_done()) && self.goal.is_reached(&status)
     }
 
     /// How the program ends when it is interrupted while this torrent waits for a disk.
@@ -227,14 +234,13 @@ impl Watched {
                     self.failure = Some(Failure::new(exit, format!("{}: {text}", status.name)));
                     return Ok(());
                 }
-                let missing =
-                    missing.map_or_else(String::new, |n| format!("; {} are missing", units::size(n)));
                 if !console.is_json() {
-                    console
-                        .warn(&format!("{}: {text}{missing}; it goes on when that is mended", status.name));
+                    let missing = missing.map(|bytes| format!(" ({} are missing)", units::size(bytes)));
+                    console.warn(&format!("{}: {text}{}", status.name, missing.unwrap_or_default()));
                 }
                 Ok(())
             }
+            State::Seeding if !status.is_done() => self.tell_partial(status, console),
             State::Downloading | State::Seeding | State::Paused | State::Stopped => {
                 self.trouble = None;
                 Ok(())
@@ -259,12 +265,6 @@ impl Watched {
             rate,
             ratio: status.ratio,
         })?;
-        console.event(&Event::Seeding {
-            info_hash: &self.info_hash,
-            name: &self.facts.name,
-            size: status.wanted,
-            port: self.port,
-        })?;
         let size = units::size(status.wanted);
         let what = if fetched == 0 {
             format!("complete: {size} verified")
@@ -273,7 +273,28 @@ impl Watched {
             let sent = units::size(status.uploaded);
             format!("done: {fetched} in {took} ({rate}), sent {sent}, ratio {:.2}", status.ratio)
         };
-        self.say(console, &format!("{what}, in {path}"))
+        self.say(console, &format!("{what}, in {path}"))?;
+        if self.goal == Goal::Verified { Ok(()) } else { self.tell_seeding(status, console) }
+    }
+
+    fn tell_seeding(&self, status: &TorrentStatus, console: &Console) -> Result<(), Failure> {
+        let (info_hash, name, port) = (self.info_hash.as_str(), self.facts.name.as_str(), self.port);
+        console.event(&Event::Seeding { info_hash, name, size: status.wanted_done, port })?;
+        self.say(console, &format!("seeding on port {port}; Ctrl-C stops"))
+    }
+
+    /// `seed` of a payload that is not whole: what matches is served, if anything does.
+    fn tell_partial(&mut self, status: &TorrentStatus, console: &Console) -> Result<(), Failure> {
+        let path = local_text(&self.path);
+        if status.pieces_done == 0 {
+            let message = format!("nothing of {} is in {path}", self.facts.name);
+            let failure = Failure::new(Exit::VerifyFailed, message);
+            self.failure = Some(failure.hint("`ferriswarm verify SOURCE PATH` says what differs"));
+            return Ok(());
+        }
+        let (have, all) = (status.pieces_done, status.pieces_total);
+        self.say(console, &format!("only {have} of {all} pieces match; serving those"))?;
+        self.tell_seeding(status, console)
     }
 
     /// On an output that cannot be rewritten: a line each tenth, or each `every`.
@@ -310,10 +331,9 @@ const JSON_EVERY: Duration = Duration::from_secs(1);
 /// A plain line has no terminal to fit; this only keeps a hostile name from filling a screen.
 const PLAIN_COLUMNS: usize = 240;
 
-/// Looks at all torrents until they have reached `goal`, one cannot, or Ctrl-C is pressed.
+/// Looks at all torrents until they have reached their goals, one cannot, or Ctrl-C is pressed.
 pub(crate) async fn watch(
     torrents: &mut [Watched],
-    goal: Goal,
     every: Option<Duration>,
     console: &Console,
     interrupts: &Interrupts,
@@ -343,7 +363,7 @@ pub(crate) async fn watch(
         if let Some(failure) = torrents.iter_mut().find_map(|watched| watched.failure.take()) {
             return Err(failure);
         }
-        if torrents.iter().all(|watched| watched.is_done_told && goal.is_reached(&watched.status())) {
+        if torrents.iter().all(Watched::has_reached_its_goal) {
             return Ok(Ended::Reached);
         }
     }

@@ -4,8 +4,6 @@ mod hashing;
 mod walk;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,10 +18,10 @@ use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::{Facts, local_text};
 use crate::work::{Progress, follow};
-use crate::{text, units};
+use crate::{session, text, units};
 
 pub(crate) async fn run(
-    env: &mut Env,
+    env: &Env,
     console: &Console,
     args: &CreateArgs,
     interrupts: Interrupts,
@@ -45,9 +43,8 @@ pub(crate) async fn run(
         let progress = progress.clone();
         move || hashing::hash(plan, &payload.paths, &progress)
     };
-    let bytes = match follow("hashing", hashing, &progress, console, &interrupts).await? {
-        Some(bytes) => bytes,
-        None => return Err(Failure::new(Exit::Interrupted, "stopped; nothing was written")),
+    let Some(bytes) = follow("hashing", hashing, &progress, console, &interrupts).await? else {
+        return Err(Failure::new(Exit::Interrupted, "stopped; nothing was written"));
     };
     out.write(&bytes, console)?;
     if out.path().is_some() || console.is_json() {
@@ -134,31 +131,11 @@ impl Out {
                 Err(Failure::usage("--json and -o - both want standard output"))
             }
             Self::Stdout => console.answer_bytes(bytes),
-            Self::File { path, typed } => {
-                replace(path, bytes).map_err(|error| Failure::file("write", typed, &error))
+            Self::File { path, .. } => {
+                ferri_engine::atomic_write(path, bytes).map_err(|error| session::disk(&error))
             }
         }
     }
-}
-
-/// The whole file or none of it appears under `path`, whatever happens meanwhile.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = File::create_new(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&temporary);
-        return written;
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }
 
 fn tell(bytes: &[u8], out: &Out, started: Instant, console: &Console) -> Result<(), Failure> {

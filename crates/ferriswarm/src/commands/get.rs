@@ -1,10 +1,10 @@
 //! `get`: download, verify, end. `seed`: verify, serve. The same engine, another goal.
 
+mod guard;
+
 use std::path::{Path, PathBuf};
 
 use ferri_engine::{AddTorrent, Check, FilePriority, Session, SessionOptions};
-use ferri_metainfo::Metainfo;
-use ferri_metainfo::names::LocalPaths;
 
 use crate::args::{GetArgs, Network, Report, SeedArgs, SeedUntil};
 use crate::console::Console;
@@ -12,9 +12,10 @@ use crate::env::{Env, Interrupts};
 use crate::events::Event;
 use crate::exit::{Exit, Failure};
 use crate::facts::{self, Facts};
+use crate::place::Place;
 use crate::select::Selection;
 use crate::watch::{Ended, Goal, Watched, watch};
-use crate::{place, session, source, text, units};
+use crate::{session, source, text, units};
 
 pub(crate) async fn get(
     env: &mut Env,
@@ -24,6 +25,7 @@ pub(crate) async fn get(
 ) -> Result<Exit, Failure> {
     let selection = Selection::new(args.select.clone(), &args.only)?;
     let output = env.path(&args.output);
+    let state_dir = state_dir(env, &args.network)?;
     let mut adds = Vec::new();
     for source in &args.sources {
         let metainfo = source::load_torrent(env, source).await?;
@@ -40,6 +42,13 @@ pub(crate) async fn get(
         add.priorities = priorities;
         add.sequential = args.sequential;
         add.preallocate = args.preallocate;
+        if !args.overwrite {
+            let guarded = guard::guard(add, &state_dir, console, &interrupts).await?;
+            let Some(guarded) = guarded else {
+                return Err(Failure::new(Exit::Interrupted, "stopped before anything was started"));
+            };
+            add = guarded;
+        }
         adds.push(add);
     }
     let goal = match (args.until, args.seed) {
@@ -57,8 +66,9 @@ pub(crate) async fn seed(
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
     let metainfo = source::load_torrent(env, &args.source).await?;
-    let payload = place::payload(&metainfo, &env.path(&args.path), &args.path)?;
-    let output = payload.parent().unwrap_or(Path::new("/")).to_owned();
+    let place = Place::at(&metainfo, &env.path(&args.path), &args.path)?;
+    let payload = place.payload().to_owned();
+    let output = payload.parent().map_or_else(|| env.dir.clone(), Path::to_owned);
     let mut add = AddTorrent::new(metainfo, output);
     add.payload = Some(payload);
     add.check = Check::Full;
@@ -120,11 +130,11 @@ async fn start_and_watch(
         let facts = Facts::new(&add.metainfo);
         let path = local_path(&add)?;
         let torrent = session.add(add).await.map_err(|error| session::failure(&error))?;
-        let watched = Watched::new(torrent, facts, path, session.listen_addr().port());
+        let watched = Watched::new(torrent, facts, path, session.listen_addr().port(), plan.goal);
         watched.introduce(console)?;
         torrents.push(watched);
     }
-    let ended = watch(&mut torrents, plan.goal, plan.report.progress, console, interrupts).await?;
+    let ended = watch(&mut torrents, plan.report.progress, console, interrupts).await?;
     Ok((ended, torrents))
 }
 
@@ -133,22 +143,21 @@ fn local_path(add: &AddTorrent) -> Result<PathBuf, Failure> {
     if let Some(payload) = &add.payload {
         return Ok(payload.clone());
     }
-    Ok(add.output.join(names(&add.metainfo)?.top()))
+    Ok(Place::in_folder(add.metainfo.info(), &add.output)?.payload().to_owned())
 }
 
-fn names(metainfo: &Metainfo) -> Result<LocalPaths, Failure> {
-    LocalPaths::new(metainfo.info()).map_err(|error| Failure::new(Exit::BadTorrent, error.to_string()))
+fn state_dir(env: &Env, network: &Network) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &network.state_dir {
+        return Ok(env.path(dir));
+    }
+    env.default_state_dir().ok_or_else(|| {
+        Failure::usage("neither HOME nor XDG_STATE_HOME says where state is kept")
+            .hint("choose a folder with --state-dir DIR")
+    })
 }
 
 fn session_options(env: &Env, network: &Network, report: &Report) -> Result<SessionOptions, Failure> {
-    let state_dir = match &network.state_dir {
-        Some(dir) => env.path(dir),
-        None => env.default_state_dir().ok_or_else(|| {
-            Failure::usage("neither HOME nor XDG_STATE_HOME says where state is kept")
-                .hint("choose a folder with --state-dir DIR")
-        })?,
-    };
-    let mut options = SessionOptions::new(state_dir);
+    let mut options = SessionOptions::new(state_dir(env, network)?);
     options.listen_port = network.port;
     options.bind = network.bind;
     options.memory = network.memory;

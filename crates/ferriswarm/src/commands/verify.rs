@@ -1,0 +1,226 @@
+//! `verify`: which files and pieces on disk are what the torrent says.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use ferri_metainfo::{Bitfield, FileIndex, Info, Metainfo};
+use serde::Serialize;
+
+use crate::args::VerifyArgs;
+use crate::console::Console;
+use crate::env::{Env, Interrupts};
+use crate::exit::{Exit, Failure};
+use crate::facts;
+use crate::place::Place;
+use crate::text::harmless;
+use crate::work::{Progress, follow};
+use crate::{session, source, units};
+
+pub(crate) async fn run(
+    env: &mut Env,
+    console: &Console,
+    args: &VerifyArgs,
+    interrupts: Interrupts,
+) -> Result<Exit, Failure> {
+    let metainfo = source::load_torrent(env, &args.source).await?;
+    let place = Place::at(&metainfo, &env.path(&args.path), &args.path)?;
+    let started = Instant::now();
+    let Some(have) = check(&metainfo.shared_info(), &place, "verifying", console, &interrupts).await? else {
+        return Err(Failure::new(Exit::Interrupted, "stopped before the end; nothing was changed"));
+    };
+    let verdict = Verdict::new(&metainfo, &place, &have);
+    if console.is_json() {
+        console.json(&verdict)?;
+    } else {
+        tell(&verdict, &metainfo, started, console)?;
+    }
+    Ok(if verdict.is_good() { Exit::Done } else { Exit::VerifyFailed })
+}
+
+/// The pieces on disk that match. `None`: Ctrl-C.
+pub(crate) async fn check(
+    info: &Arc<Info>,
+    place: &Place,
+    what: &str,
+    console: &Console,
+    interrupts: &Interrupts,
+) -> Result<Option<Bitfield>, Failure> {
+    let progress = Arc::new(Progress::new(info.layout().total_length()));
+    let work = {
+        let (progress, info, payload) = (progress.clone(), info.clone(), place.payload().to_owned());
+        move || {
+            let threads = thread::available_parallelism().map_or(1, usize::from);
+            let report = |done, total| progress.set(done, total);
+            ferri_engine::verify(&info, &payload, threads, progress.cancel_flag(), &report)
+                .map_err(|error| session::failure(&error))
+        }
+    };
+    Ok(follow(what, work, &progress, console, interrupts).await?.flatten())
+}
+
+/// The answer of `verify --json`.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    name: String,
+    /// Of the torrent.
+    pieces: u32,
+    /// How many do not match.
+    bad: usize,
+    bytes_bad: u64,
+    bad_pieces: Vec<u32>,
+    bad_files: Vec<String>,
+    files: Vec<FileVerdict>,
+}
+
+#[derive(Debug, Serialize)]
+struct FileVerdict {
+    number: usize,
+    path: String,
+    size: u64,
+    status: FileStatus,
+    /// Pieces that touch this file and do not match.
+    bad_pieces: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum FileStatus {
+    Good,
+    /// A piece that touches it does not match.
+    Bad,
+    Missing,
+    Short,
+    /// Its pieces match, but bytes follow that are not the torrent's.
+    Long,
+}
+
+impl Verdict {
+    fn new(metainfo: &Metainfo, place: &Place, have: &Bitfield) -> Self {
+        let layout = metainfo.info().layout();
+        let bad: Vec<_> = layout.pieces().filter(|piece| !have.get(piece.get())).collect();
+        let bad_pieces: Vec<u32> = bad.iter().map(|piece| piece.get()).collect();
+        let files: Vec<FileVerdict> = facts::visible_files(metainfo)
+            .into_iter()
+            .zip(1..)
+            .map(|((index, path), number)| {
+                let range = layout.file_pieces(index);
+                let bad_pieces: Vec<u32> =
+                    bad_pieces.iter().copied().filter(|piece| range.contains(piece)).collect();
+                let size = layout.file_len(index);
+                let is_link = metainfo.info().file(index).is_some_and(|file| file.attributes.symlink);
+                let status = status(place, index, size, is_link, !bad_pieces.is_empty());
+                FileVerdict { number, path, size, status, bad_pieces }
+            })
+            .collect();
+        Self {
+            name: metainfo.info().name().to_owned(),
+            pieces: layout.piece_count(),
+            bad: bad.len(),
+            bytes_bad: bad.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum(),
+            bad_pieces,
+            bad_files: files.iter().filter(|file| !file.is_good()).map(|file| file.path.clone()).collect(),
+            files,
+        }
+    }
+
+    fn is_good(&self) -> bool {
+        self.bad == 0 && self.bad_files.is_empty()
+    }
+}
+
+impl FileVerdict {
+    fn is_good(&self) -> bool {
+        self.status == FileStatus::Good
+    }
+}
+
+fn status(place: &Place, file: FileIndex, size: u64, is_link: bool, has_bad_pieces: bool) -> FileStatus {
+    let Some(meta) = place.metadata(file) else { return FileStatus::Missing };
+    if is_link {
+        return FileStatus::Good;
+    }
+    match meta.len() {
+        _ if !meta.is_file() => FileStatus::Missing,
+        length if length < size => FileStatus::Short,
+        _ if has_bad_pieces => FileStatus::Bad,
+        length if size < length => FileStatus::Long,
+        _ => FileStatus::Good,
+    }
+}
+
+fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Console) -> Result<(), Failure> {
+    for file in verdict.files.iter().filter(|file| !file.is_good()) {
+        let what = match file.status {
+            FileStatus::Good => "good",
+            FileStatus::Bad => "bad",
+            FileStatus::Missing => "missing",
+            FileStatus::Short => "too short",
+            FileStatus::Long => "too long",
+        };
+        let pieces = match file.bad_pieces.len() as u64 {
+            0 => String::new(),
+            count => {
+                format!("  {} {}", units::count(count, "piece:", "pieces:"), ranges(&file.bad_pieces))
+            }
+        };
+        console.line(&format!("{what:<9}  {}{pieces}", harmless(&file.path)))?;
+    }
+    let total = metainfo.info().layout().total_length();
+    let time = started.elapsed();
+    let took = format!(
+        "{} in {} ({})",
+        units::size(total),
+        units::took(time),
+        units::rate(units::mean_rate(total, time))
+    );
+    let name = harmless(&verdict.name);
+    if verdict.is_good() {
+        let pieces = units::count(verdict.pieces.into(), "piece", "pieces");
+        return console.line(&format!("{name}  good: {pieces}, {took}"));
+    }
+    console.line(&format!(
+        "{name}  {} of {} differ, {} of {} pieces ({}), {took}",
+        verdict.bad_files.len(),
+        units::count(verdict.files.len() as u64, "file", "files"),
+        verdict.bad,
+        verdict.pieces,
+        units::size(verdict.bytes_bad),
+    ))
+}
+
+/// `0-3, 7, 9-…`: enough to see where, not so much that it fills a screen.
+fn ranges(pieces: &[u32]) -> String {
+    let mut runs: Vec<RangeInclusive<u32>> = Vec::new();
+    for &piece in pieces {
+        match runs.last_mut() {
+            Some(run) if *run.end() + 1 == piece => *run = *run.start()..=piece,
+            _ => runs.push(piece..=piece),
+        }
+    }
+    let shown = runs.iter().take(RUNS_MAX).map(|run| match (run.start(), run.end()) {
+        (start, end) if start == end => start.to_string(),
+        (start, end) => format!("{start}-{end}"),
+    });
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if RUNS_MAX < runs.len() {
+        text.push_str(", …");
+    }
+    text
+}
+
+/// The JSON form lists all of them.
+const RUNS_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_become_ranges() {
+        assert_eq!(ranges(&[0, 1, 2, 7, 9, 10]), "0-2, 7, 9-10");
+        let every_other: Vec<u32> = (0..100).step_by(2).collect();
+        assert!(ranges(&every_other).ends_with("36, 38, …"));
+    }
+}
