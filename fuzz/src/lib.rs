@@ -7,10 +7,12 @@
 mod bencode;
 mod script;
 pub mod seeds;
+mod torrent;
 mod tracker;
 mod wire;
 
 pub use bencode::bencode;
+pub use torrent::{bitfield, create, info, magnet, metainfo, names};
 pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp, tracker_url};
 pub use wire::{extension, handshake, wire};
 
@@ -31,8 +33,15 @@ pub const MEMORY_BASE: usize = 1 << 20;
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "bencode", run: bencode, memory_factor: 64 },
+    Target { name: "bitfield", run: bitfield, memory_factor: 128 },
+    // A few bytes of script make files of 64 KiB.
+    Target { name: "create", run: create, memory_factor: 64 << 10 },
     Target { name: "extension", run: extension, memory_factor: 64 },
     Target { name: "handshake", run: handshake, memory_factor: 64 },
+    Target { name: "info", run: info, memory_factor: 128 },
+    Target { name: "magnet", run: magnet, memory_factor: 128 },
+    Target { name: "metainfo", run: metainfo, memory_factor: 128 },
+    Target { name: "names", run: names, memory_factor: 1024 },
     Target { name: "tracker_announce", run: tracker_announce, memory_factor: 64 },
     Target { name: "tracker_packet", run: tracker_packet, memory_factor: 64 },
     Target { name: "tracker_scrape", run: tracker_scrape, memory_factor: 64 },

@@ -3,6 +3,8 @@
 //! `cargo run --manifest-path fuzz/Cargo.toml --example seeds` writes them to `fuzz/corpus/`. Crashers that were fixed lie beside
 //! them under names of their own.
 
+mod torrent;
+
 use bytes::BytesMut;
 use ferri_tracker::udp::{Request, Response};
 use ferri_tracker::{Announce, Scrape};
@@ -24,6 +26,7 @@ pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
     bencode(&mut seeds);
     wire(&mut seeds);
+    torrent::all(&mut seeds);
     tracker(&mut seeds);
     seeds
 }

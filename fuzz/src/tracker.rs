@@ -47,6 +47,7 @@ pub fn tracker_scrape(data: &[u8]) {
 /// Any text as the URL of a tracker: the announce that is made of it can be sent, and UDP targets have all they need.
 pub fn tracker_url(data: &[u8]) {
     let Ok(url) = std::str::from_utf8(data) else { return };
+    check_shown(&ferri_metainfo::display::redact_url(url));
     let announce = some_announce(&mut Script::new(data));
     let asked = http::announce_url(url, &announce);
     match Transport::of(url) {
