@@ -82,6 +82,9 @@ pub enum Content {
         executable: bool,
     },
     /// A folder. The order does not matter.
+    ///
+    /// BEP 52 has no way to say that a single file at the top lies in a folder: a v2 torrent of such a folder (v1 and
+    /// hybrid ones are fine) is read as that file alone, by us and by others.
     Folder(Vec<NewFile>),
 }
 
