@@ -199,7 +199,7 @@ fn parse_announce(query: &str) -> Result<(Announce, Form), String> {
             "no_peer_id" => no_peer_id = value == "1",
             "trackerid" => announce.tracker_id = Some(decode(name, value)?),
             "ip" => {
-                announce.ip = std::str::from_utf8(&decode(name, value)?).ok().and_then(|ip| ip.parse().ok())
+                announce.ip = std::str::from_utf8(&decode(name, value)?).ok().and_then(|ip| ip.parse().ok());
             }
             _ => {}
         }

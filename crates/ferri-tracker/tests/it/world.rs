@@ -1,0 +1,200 @@
+//! A schedule among scripted trackers, with a clock of its own: hours pass in microseconds. Watches the rules that hold
+//! at any moment.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ferri_metainfo::InfoHash;
+use ferri_tracker::limits::BACKOFF_FIRST;
+use ferri_tracker::{
+    Announce, AnnounceResponse, Event, Input, Notice, Output, Schedule, ScheduleOptions, TrackerError,
+    TrackerId,
+};
+
+pub(crate) const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+pub(crate) const fn minutes(count: u64) -> Duration {
+    seconds(60 * count)
+}
+
+pub(crate) const fn hours(count: u64) -> Duration {
+    minutes(60 * count)
+}
+
+/// How long a tracker takes, and what it says then.
+pub(crate) type Reaction = (Duration, Result<AnnounceResponse, TrackerError>);
+
+type Script = Box<dyn FnMut(&Announce, Duration) -> Reaction>;
+
+/// An announce that was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// Since the world began.
+    pub(crate) at: Duration,
+    pub(crate) url: String,
+    pub(crate) announce: Announce,
+    pub(crate) answered: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) schedule: Schedule,
+    begin: Instant,
+    now: Instant,
+    scripts: BTreeMap<String, Script>,
+    pending: BTreeMap<(Instant, TrackerId), (usize, Result<AnnounceResponse, TrackerError>)>,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) peers: usize,
+    pub(crate) notices: Vec<Notice>,
+    /// When each [`Output::Stopped`] came.
+    pub(crate) stopped: Vec<Duration>,
+    pub(crate) cancelled: usize,
+}
+
+pub(crate) fn options() -> ScheduleOptions {
+    ScheduleOptions::new(InfoHash::from([1; 20]), *b"-FS0001-000000000000", 6881)
+}
+
+impl World {
+    pub(crate) fn new(tiers: &[&[&str]]) -> Self {
+        Self::with_options(tiers, options(), 1)
+    }
+
+    pub(crate) fn with_options(tiers: &[&[&str]], options: ScheduleOptions, seed: u64) -> Self {
+        let tiers = tiers.iter().map(|tier| tier.iter().map(|name| url(name)).collect()).collect();
+        let now = Instant::now();
+        let mut world = Self {
+            schedule: Schedule::new(tiers, seed, options, now),
+            begin: now,
+            now,
+            scripts: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            sent: Vec::new(),
+            peers: 0,
+            notices: Vec::new(),
+            stopped: Vec::new(),
+            cancelled: 0,
+        };
+        world.input(Input::Stats { uploaded: 0, downloaded: 0, left: 1000 });
+        world
+    }
+
+    /// Has a tracker react like this to every announce; the second argument is the time since the world began.
+    pub(crate) fn tracker(
+        &mut self,
+        name: &str,
+        script: impl FnMut(&Announce, Duration) -> Reaction + 'static,
+    ) {
+        self.scripts.insert(url(name), Box::new(script));
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now - self.begin
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        self.schedule.handle(input, self.now);
+        self.drain();
+    }
+
+    /// Lets time pass.
+    pub(crate) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        for turn in 0.. {
+            assert!(turn < 1_000_000, "time stands still");
+            let answer = self.pending.first_key_value().map(|((at, _), _)| *at);
+            let timeout = self.schedule.poll_timeout();
+            let Some(next) = answer.into_iter().chain(timeout).min().filter(|&next| next <= end) else {
+                break;
+            };
+            assert!(self.now <= next, "a timeout in the past");
+            self.now = next;
+            if answer == Some(next) {
+                let ((_, tracker), (index, result)) = self.pending.pop_first().unwrap();
+                self.sent[index].answered = result.is_ok();
+                self.schedule.handle(Input::Answer { tracker, result }, next);
+                self.drain();
+            } else {
+                self.schedule.handle(Input::Timeout, next);
+                self.drain();
+                assert!(
+                    self.schedule.poll_timeout().is_none_or(|at| next < at),
+                    "a timeout that changes nothing"
+                );
+            }
+        }
+        self.now = end;
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.schedule.poll_output() {
+            match output {
+                Output::Announce { tracker, url, announce } => self.announce(tracker, url, announce),
+                Output::Cancel { tracker } => {
+                    self.pending.retain(|(_, other), _| *other != tracker);
+                    self.cancelled += 1;
+                }
+                Output::Peers(peers) => self.peers += peers.len(),
+                Output::Event(notice) => self.notices.push(notice),
+                Output::Stopped => self.stopped.push(self.elapsed()),
+                Output::Scrape { .. } => {}
+            }
+        }
+    }
+
+    fn announce(&mut self, tracker: TrackerId, url: String, announce: Announce) {
+        let at = self.elapsed();
+        let in_flight = self.pending.values().any(|(index, _)| self.sent[*index].url == url);
+        assert!(!in_flight, "two announces to {url} at once");
+        let earlier = self.sent.iter().rev().find(|sent| sent.url == url);
+        if let Some(earlier) = earlier.filter(|_| announce.event.is_none()) {
+            let least = if earlier.answered { minutes(1) } else { BACKOFF_FIRST };
+            assert!(earlier.at + least <= at, "{url} asked again after {:?}", at - earlier.at);
+        }
+        let (delay, result) = match self.scripts.get_mut(&url) {
+            Some(script) => script(&announce, at),
+            None => dead(),
+        };
+        self.pending.insert((self.now + delay, tracker), (self.sent.len(), result));
+        self.sent.push(Sent { at, url, announce, answered: false });
+    }
+
+    /// Announces to a tracker: when, in seconds, and what event.
+    pub(crate) fn log(&self, name: &str) -> Vec<(u64, Option<Event>)> {
+        let url = url(name);
+        let sent = self.sent.iter().filter(|sent| sent.url == url);
+        sent.map(|sent| (sent.at.as_secs(), sent.announce.event)).collect()
+    }
+
+    /// Announces of this event to a tracker, those answered only.
+    pub(crate) fn heard(&self, name: &str, event: Event) -> usize {
+        let url = url(name);
+        let heard = |sent: &&Sent| sent.url == url && sent.answered && sent.announce.event == Some(event);
+        self.sent.iter().filter(heard).count()
+    }
+
+    pub(crate) fn last(&self) -> &Announce {
+        &self.sent.last().unwrap().announce
+    }
+}
+
+pub(crate) fn url(name: &str) -> String {
+    if name.contains(':') { name.to_owned() } else { format!("http://{name}/announce") }
+}
+
+/// A tracker that answers at once with so many peers.
+pub(crate) fn alive(interval: Duration, peers: u8) -> Reaction {
+    let peers = (0..peers).map(|last| ([10, 0, 0, last], 6881).into()).collect();
+    (seconds(0), Ok(AnnounceResponse { peers, ..AnnounceResponse::new(interval) }))
+}
+
+/// A tracker that takes every announce and says nothing.
+pub(crate) fn dead() -> Reaction {
+    (seconds(30), Err(TrackerError::TimedOut))
+}
+
+/// A tracker that is not there.
+pub(crate) fn absent() -> Reaction {
+    (seconds(0), Err(TrackerError::Unreachable { why: "connection refused".to_owned() }))
+}
