@@ -155,7 +155,9 @@ impl Candidates {
     /// A dial failed, or the connection never became one.
     pub(crate) fn failed(&mut self, addr: SocketAddr, now: Instant) {
         let addr = canonical(addr);
-        let Some(candidate) = self.known.get_mut(&addr) else { return };
+        let Some(candidate) = self.known.get_mut(&addr).filter(|c| c.state != State::Connected) else {
+            return;
+        };
         self.connecting -= usize::from(matches!(candidate.state, State::Connecting(_)));
         candidate.failures += 1;
         candidate.state = State::Idle(now + retry_after(candidate.failures));
@@ -183,6 +185,7 @@ impl Candidates {
             candidate.failures = 0;
             candidate.state = State::Idle(now + RECONNECT);
         } else {
+            candidate.state = State::Idle(now);
             self.failed(addr, now);
         }
     }

@@ -11,14 +11,18 @@
 //! announced before that.
 
 mod bep40;
+mod blame;
 mod candidates;
+mod choker;
 mod input;
 mod options;
 mod output;
+mod peer;
 mod picker;
 mod pieces;
 mod rate;
 mod reason;
+mod requests;
 mod rng;
 mod status;
 mod swarm;

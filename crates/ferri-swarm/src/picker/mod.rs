@@ -1,2 +1,502 @@
-//! stub
+//! Which block next: rarest first, started pieces before new ones, whole pieces to fast peers, all within a memory budget.
+//!
+//! Cost a block does not depend on how many pieces or peers there are: blocks are given away in runs, a run needs one choice
+//! of a piece, and a choice looks at a bounded number of pieces. What a peer is worth (its rate, its window, whether it is
+//! suspect) is said by the caller; see `requests.rs`.
+
+mod open;
 mod rarity;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ferri_metainfo::limits::BLOCK_LENGTH;
+use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::input::PeerKey;
+use crate::pieces::PeerPieces;
+use crate::rng::Rng;
+use open::{End, OpenPiece};
+pub(crate) use open::{PeerSlot, Sender};
+use rarity::Rarity;
+pub(crate) use wanted::Provenance;
+
+/// The first pieces are any pieces: something to trade is worth more than the rarest.
+const RANDOM_FIRST: u32 = 4;
+/// Open pieces looked at for one choice. When memory is short all are, as there is nothing else to do.
+const LOOK: usize = 24;
+/// Pieces with a deadline looked at for one choice.
+const DEADLINE_LOOK: usize = 16;
+/// Blocks looked at for one search of blocks to ask for twice.
+const COPY_LOOK: u32 = 4_096;
+/// A block is asked of so many peers at a time in the end game, and of one more if all of them are stalled.
+const COPIES_MAX: usize = 2;
+/// A begun piece nobody was asked about for so long may be dropped to make room.
+const IDLE_PIECE: Duration = Duration::from_secs(15);
+/// Closed pieces whose memory is kept for the next ones.
+const SPARE_MAX: usize = 16;
+
+/// A peer that could be asked for blocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) slot: PeerSlot,
+    pub(crate) peer: PeerKey,
+    pub(crate) has: &'a PeerPieces,
+    /// The piece it got blocks of the last time.
+    pub(crate) working: Option<PieceIndex>,
+    /// It is fast enough to get whole pieces.
+    pub(crate) whole: bool,
+    /// It is suspect: only pieces that nobody else touches.
+    pub(crate) alone: bool,
+    /// Only these (a choked peer and its allowed fast set).
+    pub(crate) only: Option<&'a [PieceIndex]>,
+    /// Not these: it rejected requests for them.
+    pub(crate) refused: &'a [PieceIndex],
+    /// Whether it may begin pieces. A snubbed peer must not, as it would only hold memory.
+    pub(crate) may_open: bool,
+}
+
+impl Asker<'_> {
+    fn fits(&self, piece: PieceIndex) -> bool {
+        self.has.has(piece)
+            && self.only.is_none_or(|only| only.contains(&piece))
+            && (self.refused.is_empty() || !self.refused.contains(&piece))
+    }
+}
+
+/// What became of a block.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It is not needed (any more).
+    Unwanted,
+    /// It is new.
+    Stored {
+        /// It was the last one of its piece.
+        complete: bool,
+        /// Who else was asked for it.
+        others: SmallVec<[PeerSlot; 4]>,
+    },
+}
+
+/// What is wanted, what is begun, and what comes next.
+#[derive(Debug)]
+pub(crate) struct Picker {
+    layout: Layout,
+    have: Bitfield,
+    /// Pieces that are not to be fetched: skipped or had.
+    settled: Bitfield,
+    rarity: Rarity,
+    /// Connected peers that have everything from the start.
+    seeds: u32,
+    open: Vec<OpenPiece>,
+    /// Places in `open` that are not in use.
+    vacant: Vec<u32>,
+    index: FxHashMap<PieceIndex, u32>,
+    /// Open pieces with free blocks, in no order. Each knows its place.
+    hungry: Vec<u32>,
+    open_bytes: u64,
+    memory_bytes: u64,
+    /// Received blocks of open pieces, in bytes.
+    pending_bytes: u64,
+    /// Open pieces that are being verified.
+    verifying: usize,
+    /// Pieces with a deadline that are not had, by time.
+    deadlines: BTreeSet<(Instant, PieceIndex)>,
+    deadline_of: BTreeMap<PieceIndex, Instant>,
+    /// Pieces that failed their hash and are fetched from one peer alone.
+    failed: BTreeSet<PieceIndex>,
+    sequential: bool,
+    /// Grows when something became available that was not: peers that found nothing need not look before.
+    epoch: u64,
+    missing: u32,
+    missing_bytes: u64,
+    /// Pieces that are not skipped.
+    wanted: u32,
+    wanted_bytes: u64,
+    have_bytes: u64,
+    rng: Rng,
+}
+
+impl Picker {
+    pub(crate) fn new(
+        layout: Layout,
+        have: Bitfield,
+        memory_bytes: u64,
+        sequential: bool,
+        seed: u64,
+    ) -> Self {
+        let pieces = layout.piece_count();
+        assert_eq!(have.len(), pieces, "a bitfield of another torrent");
+        let mut picker = Self {
+            settled: have.clone(),
+            rarity: Rarity::new(pieces),
+            seeds: 0,
+            open: Vec::new(),
+            vacant: Vec::new(),
+            index: FxHashMap::default(),
+            hungry: Vec::new(),
+            open_bytes: 0,
+            memory_bytes,
+            pending_bytes: 0,
+            verifying: 0,
+            deadlines: BTreeSet::new(),
+            deadline_of: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            sequential,
+            epoch: 1,
+            missing: 0,
+            missing_bytes: 0,
+            wanted: pieces,
+            wanted_bytes: 0,
+            have_bytes: 0,
+            rng: Rng::new(seed),
+            layout,
+            have,
+        };
+        for piece in picker.layout.pieces() {
+            let length = u64::from(picker.layout.piece_len(piece));
+            picker.wanted_bytes += length;
+            if picker.have.get(piece.get()) {
+                picker.have_bytes += length;
+            } else {
+                picker.rarity.insert(piece);
+                picker.missing += 1;
+                picker.missing_bytes += length;
+            }
+        }
+        picker
+    }
+
+    /// Gives up to `count` blocks to a peer, appended to `blocks`, and returns the piece of the last one.
+    pub(crate) fn pick(
+        &mut self,
+        asker: &Asker<'_>,
+        count: usize,
+        now: Instant,
+        blocks: &mut Vec<Block>,
+    ) -> Option<PieceIndex> {
+        let until = blocks.len() + count;
+        let mut working = asker.working;
+        while blocks.len() < until {
+            let Some((at, end)) = self.choose(&Asker { working, ..*asker }, now) else { break };
+            working = Some(self.open[at as usize].piece);
+            self.take_run(at, asker.slot, end, until, now, blocks);
+        }
+        working
+    }
+
+    fn take_run(
+        &mut self,
+        at: u32,
+        slot: PeerSlot,
+        end: End,
+        until: usize,
+        now: Instant,
+        blocks: &mut Vec<Block>,
+    ) {
+        let open = &mut self.open[at as usize];
+        while blocks.len() < until
+            && let Some(block) = open.request(slot, end, now)
+        {
+            blocks.push(nth_block(&self.layout, open.piece, block));
+        }
+        if open.free() == 0 {
+            self.sated(at);
+        }
+    }
+
+    /// The open piece to take blocks of; opens one if that is the best.
+    fn choose(&mut self, asker: &Asker<'_>, now: Instant) -> Option<(u32, End)> {
+        if !self.deadlines.is_empty()
+            && let Some(at) = self.choose_by_deadline(asker, now)
+        {
+            return Some((at, End::Front));
+        }
+        if let Some(at) = asker.working.and_then(|piece| self.index.get(&piece).copied())
+            && self.may_take(at, asker)
+        {
+            let open = &mut self.open[at as usize];
+            if open.owner == Some(asker.slot) && !asker.whole && !open.alone {
+                open.owner = None;
+            }
+            return Some((at, End::Front));
+        }
+        if let Some(at) = self.choose_begun(asker) {
+            let open = &mut self.open[at as usize];
+            if asker.whole || asker.alone || open.alone {
+                open.owner = Some(asker.slot);
+                open.alone |= asker.alone;
+            }
+            return Some((at, End::Front));
+        }
+        if let Some(at) = self.open_new(asker, now) {
+            return Some((at, End::Front));
+        }
+        self.choose_shared(asker).map(|at| (at, End::Back))
+    }
+
+    /// Pieces that are needed by a certain time go before everything else, whoever owns them.
+    fn choose_by_deadline(&mut self, asker: &Asker<'_>, now: Instant) -> Option<u32> {
+        let urgent: SmallVec<[PieceIndex; DEADLINE_LOOK]> =
+            self.deadlines.iter().map(|(_, piece)| *piece).take(DEADLINE_LOOK).collect();
+        for piece in urgent.into_iter().filter(|piece| asker.fits(*piece)) {
+            match self.index.get(&piece).copied() {
+                Some(at) if self.may_help(at, asker) => return Some(at),
+                None if self.may_open(asker, piece) && self.rarity.contains(piece) => {
+                    return Some(self.open(piece, asker, now));
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// A begun piece that is nobody's own. Of those looked at, the one that needs the fewest blocks (in sequential
+    /// mode, the first), so that few are open at a time.
+    fn choose_begun(&mut self, asker: &Asker<'_>) -> Option<u32> {
+        if self.hungry.is_empty() {
+            return None;
+        }
+        let start = if self.hungry.len() <= LOOK { 0 } else { self.rng.below(self.hungry.len()) };
+        let turned = self.hungry[start..].iter().chain(&self.hungry[..start]).take(LOOK).copied();
+        let key = |at: &u32| {
+            let open = &self.open[*at as usize];
+            (if self.sequential { open.piece.get() } else { open.free() }, open.piece.get())
+        };
+        turned.filter(|at| self.may_take(*at, asker)).min_by_key(key)
+    }
+
+    /// Any piece with free blocks, even another's own: better to help than to be idle.
+    fn choose_shared(&self, asker: &Asker<'_>) -> Option<u32> {
+        let fewest = |at: &u32| (self.open[*at as usize].free(), *at);
+        self.hungry.iter().copied().filter(|at| self.may_help(*at, asker)).min_by_key(fewest)
+    }
+
+    /// Whether the peer may take blocks of an open piece that is its own or nobody's.
+    fn may_take(&self, at: u32, asker: &Asker<'_>) -> bool {
+        let open = &self.open[at as usize];
+        open.owner.is_none_or(|owner| owner == asker.slot) && self.may_help(at, asker)
+    }
+
+    /// Whether the peer may take blocks of an open piece, whoever owns it.
+    fn may_help(&self, at: u32, asker: &Asker<'_>) -> bool {
+        let open = &self.open[at as usize];
+        0 < open.free()
+            && asker.fits(open.piece)
+            && (!open.alone || open.owner.is_none_or(|owner| owner == asker.slot))
+            && (!asker.alone || !open.is_touched_by_others(asker.slot, asker.peer))
+    }
+
+    fn open_new(&mut self, asker: &Asker<'_>, now: Instant) -> Option<u32> {
+        if !asker.may_open || self.rarity.len() == 0 || !self.has_room(self.layout.piece_length()) {
+            return None;
+        }
+        let fits = |piece: PieceIndex| {
+            asker.only.is_none_or(|only| only.contains(&piece)) && !asker.refused.contains(&piece)
+        };
+        let begun = self.have.count_ones() + self.index.len() as u32;
+        let piece = if let Some(only) = asker.only {
+            only.iter().copied().find(|piece| self.rarity.contains(*piece) && asker.fits(*piece))
+        } else if self.sequential {
+            self.rarity.first(asker.has, fits)
+        } else {
+            let random =
+                (begun < RANDOM_FIRST).then(|| self.rarity.random(asker.has, &mut self.rng, fits)).flatten();
+            random.or_else(|| self.rarity.rarest(asker.has, &mut self.rng, fits))
+        };
+        piece.map(|piece| self.open(piece, asker, now))
+    }
+
+    fn may_open(&self, asker: &Asker<'_>, piece: PieceIndex) -> bool {
+        asker.may_open && self.has_room(self.layout.piece_len(piece))
+    }
+
+    /// Memory for one more piece. One may always be open.
+    fn has_room(&self, length: u32) -> bool {
+        self.index.is_empty() || self.open_bytes + u64::from(length) <= self.memory_bytes
+    }
+
+    fn open(&mut self, piece: PieceIndex, asker: &Asker<'_>, now: Instant) -> u32 {
+        self.rarity.remove(piece);
+        let blocks = self.layout.block_count(piece);
+        let at = match self.vacant.pop() {
+            Some(at) => {
+                self.open[at as usize].reset(piece, blocks, now);
+                at
+            }
+            None => {
+                self.open.push(OpenPiece::new(piece, blocks, now));
+                self.open.len() as u32 - 1
+            }
+        };
+        self.index.insert(piece, at);
+        self.open_bytes += u64::from(self.layout.piece_len(piece));
+        let alone = asker.alone || self.failed.contains(&piece);
+        let open = &mut self.open[at as usize];
+        open.alone = alone;
+        open.owner = (alone || asker.whole).then_some(asker.slot);
+        self.hunger(at);
+        at
+    }
+
+    /// Closes an open piece. It goes back among those to begin if it is wanted and not had.
+    fn close(&mut self, piece: PieceIndex) {
+        let Some(at) = self.index.remove(&piece) else { return };
+        self.sated(at);
+        self.open_bytes -= u64::from(self.layout.piece_len(piece));
+        let open = &mut self.open[at as usize];
+        self.pending_bytes -= open.received_bytes();
+        self.verifying -= usize::from(open.verifying);
+        let touched = open.touched;
+        if self.vacant.len() < SPARE_MAX {
+            open.reset(piece, 0, touched)
+        } else {
+            *open = OpenPiece::new(piece, 0, touched)
+        }
+        self.vacant.push(at);
+        if !self.have.get(piece.get()) {
+            self.rarity.insert(piece);
+        }
+        // Room for another piece, if nothing else.
+        self.epoch += 1;
+    }
+
+    fn hunger(&mut self, at: u32) {
+        if self.open[at as usize].hungry_at.is_none() {
+            self.open[at as usize].hungry_at = Some(self.hungry.len() as u32);
+            self.hungry.push(at);
+            self.epoch += 1;
+        }
+    }
+
+    fn sated(&mut self, at: u32) {
+        if let Some(place) = self.open[at as usize].hungry_at.take() {
+            self.hungry.swap_remove(place as usize);
+            if let Some(moved) = self.hungry.get(place as usize) {
+                self.open[*moved as usize].hungry_at = Some(place);
+            }
+        }
+    }
+
+    fn open_piece(&self, piece: PieceIndex) -> Option<&OpenPiece> {
+        self.index.get(&piece).map(|at| &self.open[*at as usize])
+    }
+
+    /// A block came from a peer, asked for or not.
+    pub(crate) fn receive(&mut self, block: Block, from: PeerSlot, sender: Sender, now: Instant) -> Arrival {
+        let Some(at) = self.index.get(&block.piece()).copied() else { return Arrival::Unwanted };
+        let open = &mut self.open[at as usize];
+        let Some(others) = open.receive(block, from, sender, now) else { return Arrival::Unwanted };
+        self.pending_bytes += u64::from(block.length());
+        let complete = open.is_complete();
+        open.verifying = complete;
+        self.verifying += usize::from(complete);
+        if open.free() == 0 {
+            self.sated(at);
+        }
+        Arrival::Stored { complete, others }
+    }
+
+    /// A peer will not send a block. A piece of which nothing is there and nothing is asked for is closed.
+    pub(crate) fn give_back(&mut self, block: Block, slot: PeerSlot) {
+        let Some(at) = self.index.get(&block.piece()).copied() else { return };
+        let open = &mut self.open[at as usize];
+        if open.owner == Some(slot) {
+            open.owner = None;
+        }
+        if open.give_back(block.begin() / BLOCK_LENGTH, slot) {
+            if open.received() == 0 && open.requested() == 0 {
+                let piece = open.piece;
+                self.close(piece);
+            } else {
+                self.hunger(at);
+                self.epoch += 1;
+            }
+        }
+    }
+
+    /// A peer no longer gets whole pieces: it is gone, choked us or is stalled.
+    pub(crate) fn disown(&mut self, slot: PeerSlot) {
+        for open in self.open.iter_mut().filter(|open| open.owner == Some(slot)) {
+            open.owner = None;
+            self.epoch += 1;
+        }
+    }
+
+    /// Whether nothing is left to be asked for the first time, and something is outstanding.
+    pub(crate) fn is_end_game(&self) -> bool {
+        self.rarity.len() == 0 && self.hungry.is_empty() && self.verifying < self.index.len()
+    }
+
+    /// Whether a piece is late: its deadline is nearer than `within`.
+    pub(crate) fn is_late(&self, now: Instant, within: Duration) -> bool {
+        self.deadlines.first().is_some_and(|(at, _)| *at <= now + within)
+    }
+
+    /// Asks a peer for up to `count` blocks that others have been asked for already. `worth`: whether this peer would be
+    /// sooner than that one; `stalled`: whether one gave up on that one. `late`: only pieces due until then.
+    pub(crate) fn pick_copies(
+        &mut self,
+        asker: &Asker<'_>,
+        count: usize,
+        late: Option<Instant>,
+        worth: impl Fn(PeerSlot) -> bool,
+        stalled: impl Fn(PeerSlot) -> bool,
+        blocks: &mut Vec<Block>,
+    ) {
+        let mut look = COPY_LOOK;
+        let until = blocks.len() + count;
+        for open in self.open.iter_mut().filter(|open| 0 < open.requested() && !open.verifying) {
+            let due = self.deadline_of.get(&open.piece);
+            if !asker.fits(open.piece)
+                || late.is_some_and(|late| due.is_none_or(|due| late < *due))
+                || (open.alone || asker.alone)
+                    && open.owner.is_some_and(|owner| owner != asker.slot && !stalled(owner))
+            {
+                continue;
+            }
+            // From the back: what is asked for first comes first.
+            for block in (0..open.block_count()).rev() {
+                if blocks.len() == until || look == 0 {
+                    return;
+                }
+                look -= 1;
+                let Some(holders) = open.holders(block, asker.slot) else { continue };
+                let room = holders.len() < COPIES_MAX
+                    || holders.len() == COPIES_MAX && holders.iter().all(|holder| stalled(*holder));
+                if room && holders.iter().all(|holder| worth(*holder)) {
+                    open.request_copy(block, asker.slot);
+                    blocks.push(nth_block(&self.layout, open.piece, block));
+                }
+            }
+        }
+    }
+
+    /// Memory is short and nothing moves: the begun piece that has waited longest with nobody asked, if any has long
+    /// enough. It is closed; the bytes of it that had come are returned.
+    pub(crate) fn evict(&mut self, now: Instant) -> Option<(PieceIndex, u64)> {
+        if self.rarity.len() == 0 || self.has_room(self.layout.piece_length()) {
+            return None;
+        }
+        let idle = |at: &u32| {
+            let open = &self.open[*at as usize];
+            open.requested() == 0 && IDLE_PIECE <= now.saturating_duration_since(open.touched)
+        };
+        let at = self.hungry.iter().copied().filter(idle).min_by_key(|at| self.open[*at as usize].touched)?;
+        let open = &self.open[at as usize];
+        let (piece, bytes) = (open.piece, open.received_bytes());
+        self.close(piece);
+        Some((piece, bytes))
+    }
+}
+
+/// Blocks an open piece counts are blocks of its layout.
+fn nth_block(layout: &Layout, piece: PieceIndex, block: u32) -> Block {
+    layout.nth_block(piece, block).expect("an open piece has as many blocks as its layout says")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Peers come and go: whom to dial, whom to let in, what to do when one is gone.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ferri_wire::{Handshake, Message};
+
+use super::{State, Swarm};
+use crate::candidates::canonical;
+use crate::input::{Direction, PeerKey, Source};
+use crate::output::{Event, Output};
+use crate::peer::{Identity, Peer};
+use crate::picker::PeerSlot;
+use crate::reason::{DisconnectReason, Misbehavior};
+use crate::status::Role;
+
+/// Two peers that dial each other at the same time have two connections; this long after, it is not that.
+const SIMULTANEOUS: Duration = Duration::from_secs(30);
+/// A connection without use for so long makes room for one that knocks.
+const USELESS_FOR_INCOMING: Duration = Duration::from_secs(60);
+
+impl Swarm {
+    pub(super) fn peers_found(&mut self, source: Source, addrs: &[SocketAddr]) {
+        self.candidates.found(source, addrs, self.timers.now);
+        self.dial();
+    }
+
+    pub(super) fn connect_failed(&mut self, addr: SocketAddr) {
+        self.candidates.failed(addr, self.timers.now);
+        self.dial();
+    }
+
+    /// Opens connections, as many as may be open.
+    pub(super) fn dial(&mut self) {
+        if self.state != State::Active {
+            return;
+        }
+        let connecting = self.candidates.connecting();
+        let room = self.options.peers_max.saturating_sub(self.peers.len() + connecting);
+        let count = room.min(self.options.half_open_max.saturating_sub(connecting));
+        let seeds = self.role == Role::Leech;
+        for addr in self.candidates.next(count, seeds, self.timers.now) {
+            self.out.push_back(Output::Connect { addr });
+        }
+    }
+
+    pub(super) fn peer_connected(
+        &mut self,
+        key: PeerKey,
+        addr: SocketAddr,
+        direction: Direction,
+        handshake: &Handshake,
+    ) {
+        let now = self.timers.now;
+        let addr = canonical(addr);
+        if let Some(reason) = self.refusal(addr, direction, handshake) {
+            if direction == Direction::Outgoing {
+                match reason {
+                    DisconnectReason::Ourselves => self.candidates.met_ourselves(addr),
+                    // The other connection to the same address keeps its state.
+                    DisconnectReason::Duplicate if self.is_connected_to(addr) => {
+                        self.candidates.connected(addr)
+                    }
+                    _ => self.candidates.failed(addr, now),
+                }
+            }
+            self.out.push_back(Output::Disconnect { peer: key, reason });
+            return;
+        }
+        let reserved = handshake.reserved;
+        let peer = Peer::new(
+            Identity {
+                key,
+                addr,
+                direction,
+                peer_id: handshake.peer_id,
+                fast: reserved.has_fast(),
+                extensions: reserved.has_extensions(),
+                connected: now,
+            },
+            self.layout.piece_count(),
+        );
+        let client = peer.client();
+        self.candidates.connected(addr);
+        let slot = self.peers.insert(peer);
+        self.emit(Event::PeerConnected { peer: key, addr, client });
+        self.send_pieces(slot);
+        if reserved.has_extensions() {
+            self.send_extension_handshake(slot);
+        }
+    }
+
+    /// Why a new connection is not wanted; makes room if that helps.
+    fn refusal(
+        &mut self,
+        addr: SocketAddr,
+        direction: Direction,
+        handshake: &Handshake,
+    ) -> Option<DisconnectReason> {
+        match self.state {
+            State::Active => {}
+            State::Paused => return Some(DisconnectReason::Paused),
+            State::Stopped => return Some(DisconnectReason::Stopped),
+        }
+        if handshake.info_hash != self.options.info_hash {
+            return Some(DisconnectReason::OtherTorrent);
+        }
+        if handshake.peer_id == self.options.peer_id {
+            return Some(DisconnectReason::Ourselves);
+        }
+        if self.candidates.is_banned(addr) {
+            return Some(DisconnectReason::Banned);
+        }
+        let same =
+            |(_, peer): &(PeerSlot, &Peer)| peer.id.addr == addr || peer.id.peer_id == handshake.peer_id;
+        let old = self.peers.iter().find(same).map(|(slot, old)| (slot, old.id.direction, old.id.connected));
+        if let Some((slot, old_direction, connected)) = old {
+            // Both ends have to keep the same one: the one opened by the greater peer id.
+            let ours_is_greater = handshake.peer_id < self.options.peer_id;
+            let kept = if ours_is_greater { Direction::Outgoing } else { Direction::Incoming };
+            let young = self.timers.now.saturating_duration_since(connected) < SIMULTANEOUS;
+            if old_direction == direction || direction != kept || !young {
+                return Some(DisconnectReason::Duplicate);
+            }
+            self.disconnect(slot, DisconnectReason::Duplicate);
+        }
+        if self.options.peers_max <= self.peers.len() && !self.drop_useless(USELESS_FOR_INCOMING) {
+            return Some(DisconnectReason::TooManyPeers);
+        }
+        None
+    }
+
+    fn is_connected_to(&self, addr: SocketAddr) -> bool {
+        self.peers.iter().any(|(_, peer)| peer.id.addr == addr || peer.listens == Some(addr))
+    }
+
+    /// Disconnects the peer that has been without use for longest, if that is so long. Whether there was one.
+    pub(super) fn drop_useless(&mut self, time: Duration) -> bool {
+        let now = self.timers.now;
+        let useless = self.peers.iter().filter(|(_, peer)| peer.is_useless_for(time, now));
+        let worst = useless.min_by_key(|(slot, peer)| (peer.terms.useful_at, *slot)).map(|(slot, _)| slot);
+        worst.inspect(|slot| self.disconnect(*slot, DisconnectReason::Replaced)).is_some()
+    }
+
+    /// Tells a new peer what we have: exactly one message where BEP 6 is spoken, a bitfield if there is something to
+    /// say where it is not.
+    fn send_pieces(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.peers.get(slot) else { return };
+        let have = self.picker.have();
+        let message = match (peer.id.fast, have.none(), have.is_full()) {
+            (true, true, _) => Message::HaveNone,
+            (true, _, true) => Message::HaveAll,
+            (false, true, _) => return,
+            _ => Message::Bitfield(have.to_wire().into()),
+        };
+        self.send(slot, message);
+    }
+
+    pub(super) fn peer_disconnected(&mut self, key: PeerKey) {
+        if let Some(slot) = self.peers.slot(key) {
+            self.forget(slot, DisconnectReason::Closed);
+        }
+    }
+
+    /// Closes a connection.
+    pub(super) fn disconnect(&mut self, slot: PeerSlot, reason: DisconnectReason) {
+        if let Some(peer) = self.peers.get(slot) {
+            self.out.push_back(Output::Disconnect { peer: peer.id.key, reason });
+            self.forget(slot, reason);
+        }
+    }
+
+    /// Closes the connection of a peer that broke a rule.
+    pub(super) fn punish(&mut self, slot: PeerSlot, misbehavior: Misbehavior) {
+        self.disconnect(slot, misbehavior.into());
+    }
+
+    /// A connection is gone: its requests are free again, its pieces no longer counted.
+    fn forget(&mut self, slot: PeerSlot, reason: DisconnectReason) {
+        let Some(peer) = self.peers.remove(slot) else { return };
+        self.picker.peer_left(&peer.has);
+        for block in peer.down.outstanding() {
+            self.picker.give_back(block, slot);
+        }
+        self.picker.disown(slot);
+        if self.slots.optimistic == Some(slot) {
+            self.slots.optimistic = None;
+        }
+        let exchanged = 0 < peer.down.rate.total() + peer.up.rate.total();
+        let agreed = matches!(
+            reason,
+            DisconnectReason::NothingToExchange | DisconnectReason::Paused | DisconnectReason::Duplicate
+        );
+        let useful = agreed || exchanged && !matches!(reason, DisconnectReason::Misbehavior(_));
+        let addr = peer.listens.unwrap_or(peer.id.addr);
+        self.candidates.disconnected(addr, useful, peer.wants_nothing(), self.timers.now);
+        self.emit(Event::PeerDisconnected { peer: peer.id.key, addr: peer.id.addr, reason });
+        if !peer.terms.am_choking {
+            self.fill_slots();
+        }
+    }
+
+    /// Refuses the address of a peer that is proven to have sent wrong data, and all its connections.
+    pub(super) fn ban(&mut self, sender: crate::picker::Sender, piece: ferri_metainfo::PieceIndex) {
+        if !self.candidates.is_banned(sender.addr) {
+            self.candidates.ban(sender.addr);
+            self.emit(Event::Banned { addr: sender.addr, piece });
+        }
+        let banned = |peer: &Peer| peer.id.key == sender.peer || self.candidates.is_banned(peer.id.addr);
+        let slots: Vec<_> =
+            self.peers.iter().filter(|(_, peer)| banned(peer)).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.punish(slot, Misbehavior::WrongData { piece: piece.get() });
+        }
+    }
+
+    /// Closes every connection.
+    pub(super) fn disconnect_all(&mut self, reason: DisconnectReason) {
+        for slot in (0..self.peers.slot_count()).map(PeerSlot) {
+            self.disconnect(slot, reason);
+        }
+        self.candidates.forget_dials(self.timers.now);
+    }
+
+    /// Closes connections on which neither side will ever ask for anything.
+    pub(super) fn drop_if_pointless(&mut self, slot: PeerSlot) {
+        if let Some(peer) = self.peers.get(slot)
+            && self.role != Role::Leech
+            && peer.wants_nothing()
+        {
+            self.disconnect(slot, DisconnectReason::NothingToExchange);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the session or a person wants: limits, priorities, deadlines, pause and stop; and what we are as a result.
+
+use std::time::Duration;
+
+use super::{State, Swarm};
+use crate::input::Priority;
+use crate::output::Event;
+use crate::reason::DisconnectReason;
+use crate::status::Role;
+
+impl Swarm {
+    pub(super) fn set_budget(
+        &mut self,
+        peers_max: usize,
+        half_open_max: usize,
+        upload_slots: Option<usize>,
+        memory_bytes: u64,
+    ) {
+        let slots_changed = self.options.upload_slots != upload_slots;
+        (self.options.peers_max, self.options.half_open_max) = (peers_max, half_open_max);
+        self.options.upload_slots = upload_slots;
+        if self.picker.memory_bytes() != memory_bytes {
+            self.picker.set_memory(memory_bytes);
+            self.refill_all();
+        }
+        while peers_max < self.peers.len() && self.drop_useless(Duration::ZERO) {}
+        if slots_changed {
+            self.choke_round();
+        }
+        self.dial();
+    }
+
+    pub(super) fn set_listen_port(&mut self, port: u16) {
+        self.options.listen_port = Some(port).filter(|port| *port != 0);
+        self.candidates.set_listen_port(port);
+    }
+
+    pub(super) fn set_priorities(&mut self, priorities: &[Priority]) {
+        for piece in self.picker.set_priorities(priorities) {
+            self.abandon(piece);
+        }
+        self.recount_interest();
+        self.update_role();
+        self.refill_all();
+    }
+
+    pub(super) fn set_deadline(&mut self, piece: u32, within: Option<Duration>) {
+        if let Some(piece) = self.layout.piece(piece) {
+            self.picker.set_deadline(piece, within.map(|within| self.timers.now + within));
+            self.refill_all();
+        }
+    }
+
+    pub(super) fn piece_lost(&mut self, piece: u32) {
+        let Some(index) = self.layout.piece(piece) else { return };
+        if self.picker.lost(index) {
+            self.announce_lost(piece);
+            self.recount_interest();
+            self.update_role();
+        }
+    }
+
+    fn recount_interest(&mut self) {
+        self.for_each_peer(|swarm, slot| {
+            if let Some(peer) = swarm.peers.get_mut(slot) {
+                peer.interesting = swarm.picker.interesting(&peer.has);
+                swarm.update_interest(slot);
+            }
+        });
+    }
+
+    /// Recognises what we have become, and tells everybody whom it concerns.
+    pub(super) fn update_role(&mut self) {
+        let role = match self.picker.missing() {
+            0 if self.picker.have().is_full() => Role::Seed,
+            0 => Role::PartialSeed,
+            _ => Role::Leech,
+        };
+        let before = std::mem::replace(&mut self.role, role);
+        if before == role {
+            return;
+        }
+        self.emit(Event::RoleChanged { role });
+        if role == Role::Leech || before == Role::Leech {
+            self.timers.end_game = false;
+            self.announce_upload_only();
+        }
+        if before == Role::Leech {
+            self.emit(Event::Completed);
+            self.for_each_peer(Self::drop_if_pointless);
+        }
+    }
+
+    pub(super) fn pause(&mut self) {
+        if self.state == State::Active {
+            self.state = State::Paused;
+            self.rest(DisconnectReason::Paused);
+        }
+    }
+
+    pub(super) fn resume(&mut self) {
+        if self.state == State::Paused {
+            self.state = State::Active;
+            self.dial();
+        }
+    }
+
+    pub(super) fn stop(&mut self) {
+        if self.state != State::Stopped {
+            self.state = State::Stopped;
+            self.rest(DisconnectReason::Stopped);
+        }
+    }
+
+    /// Nobody is connected, nothing is kept but what is being verified.
+    fn rest(&mut self, reason: DisconnectReason) {
+        self.disconnect_all(reason);
+        for piece in self.picker.unfinished() {
+            self.abandon(piece);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The receiving side: requests out, blocks in, pieces verified or fetched again.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ferri_metainfo::limits::BLOCK_LENGTH;
+use ferri_metainfo::{Block, PieceIndex};
+use ferri_wire::Message;
+
+use super::{Swarm, cancel_of, request_of};
+use crate::blame::Verdict;
+use crate::output::{Event, Output};
+use crate::picker::{Arrival, Asker, PeerSlot, Sender};
+use crate::reason::Misbehavior;
+use crate::requests::Asked;
+
+/// Rejects without a block in between, after which a peer is of no use.
+const REJECTS_MAX: u32 = 64;
+/// Blocks asked for twice at a time by one peer.
+const COPIES_AT_ONCE: usize = 16;
+/// How much sooner than the first peer a second one has to be for its request to be worth the waste.
+const COPY_ADVANTAGE: u32 = 2;
+/// A piece with a deadline is late when so little time is left.
+const LATE: Duration = Duration::from_secs(2);
+
+impl Swarm {
+    /// Blocks of memory a single peer's requests may bind: a fast peer must not starve the others.
+    pub(super) fn share(&self) -> usize {
+        let blocks =
+            usize::try_from(self.picker.memory_bytes() / u64::from(BLOCK_LENGTH)).unwrap_or(usize::MAX);
+        (blocks - blocks / 4) / self.timers.downloading.max(1)
+    }
+
+    /// Sends a peer as many requests as it should have, if it should have many more than it has.
+    pub(super) fn refill(&mut self, slot: PeerSlot) {
+        let (now, share) = (self.timers.now, self.share());
+        let Some(peer) = self.peers.get(slot).filter(|peer| peer.is_askable()) else { return };
+        let room = peer.down.room(share);
+        if room == 0 {
+            return;
+        }
+        let mut blocks = std::mem::take(&mut self.picked);
+        blocks.clear();
+        if peer.down.barren != self.picker.epoch() {
+            self.pick(slot, room, &mut blocks);
+            if blocks.len() < room && self.take_from_snubbed(slot) {
+                self.pick(slot, room - blocks.len(), &mut blocks);
+            }
+        }
+        if blocks.len() < room {
+            self.pick_copies(slot, room - blocks.len(), &mut blocks);
+        }
+        if let Some(peer) = self.peers.get_mut(slot) {
+            peer.down.asked(&blocks, now);
+        }
+        for block in &blocks {
+            self.send(slot, request_of(*block));
+        }
+        self.picked = blocks;
+    }
+
+    fn pick(&mut self, slot: PeerSlot, count: usize, blocks: &mut Vec<Block>) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let until = blocks.len() + count;
+        let asker = asker(slot, peer, self.layout.piece_length(), self.timers.now);
+        let working = self.picker.pick(&asker, count, self.timers.now, blocks);
+        peer.down.working = working;
+        if blocks.len() < until {
+            peer.down.barren = self.picker.epoch();
+        }
+    }
+
+    /// Asks a peer that would be idle for blocks that others are slow with: in the end game, and for late pieces.
+    fn pick_copies(&mut self, slot: PeerSlot, count: usize, blocks: &mut Vec<Block>) {
+        let now = self.timers.now;
+        let end_game = self.picker.is_end_game();
+        if !end_game && !self.picker.is_late(now, LATE) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if !peer.down.may_copy(now) {
+            return;
+        }
+        let mut waits = vec![(false, None); self.peers.slot_count() as usize];
+        for (slot, peer) in self.peers.iter() {
+            waits[slot.0 as usize] = (peer.down.is_stalled(now), peer.down.drain_time(now));
+        }
+        let Some(peer) = self.peers.get(slot) else { return };
+        let ours = peer.down.drain_time(now);
+        let stalled = |holder: PeerSlot| waits[holder.0 as usize].0;
+        let worth = |holder: PeerSlot| {
+            let theirs = waits[holder.0 as usize].1;
+            stalled(holder) || ours.zip(theirs).is_some_and(|(ours, theirs)| ours * COPY_ADVANTAGE < theirs)
+        };
+        let asker = asker(slot, peer, self.layout.piece_length(), now);
+        let late = (!end_game).then_some(now + LATE);
+        self.picker.pick_copies(&asker, count.min(COPIES_AT_ONCE), late, worth, stalled, blocks);
+        if end_game && !std::mem::replace(&mut self.timers.end_game, true) {
+            self.emit(Event::EndGame);
+        }
+    }
+
+    /// Frees the blocks that snubbed peers hold and this one has, for a peer with nothing else to do. Whether there
+    /// were any.
+    fn take_from_snubbed(&mut self, slot: PeerSlot) -> bool {
+        if self.timers.snubbed == 0 || self.peers.get(slot).is_none_or(|peer| peer.down.is_snubbed()) {
+            return false;
+        }
+        let Some(has) = self.peers.get(slot).map(|peer| &peer.has) else { return false };
+        let snubbed = self.peers.iter().filter(|(_, peer)| peer.down.is_snubbed());
+        let held =
+            snubbed.flat_map(|(holder, peer)| peer.down.outstanding().map(move |block| (holder, block)));
+        let freed: Vec<_> = held.filter(|(_, block)| has.has(block.piece())).collect();
+        for (holder, block) in &freed {
+            if let Some(peer) = self.peers.get_mut(*holder) {
+                peer.down.forgive(*block);
+            }
+            self.picker.give_back(*block, *holder);
+            self.send(*holder, cancel_of(*block));
+        }
+        !freed.is_empty()
+    }
+
+    /// Gives every peer with room another look, starting with another one each time.
+    pub(super) fn refill_all(&mut self) {
+        let count = self.peers.slot_count();
+        self.timers.turn = self.timers.turn.wrapping_add(1);
+        for n in 0..count {
+            self.refill(PeerSlot((n + self.timers.turn) % count));
+        }
+    }
+
+    pub(super) fn received(&mut self, slot: PeerSlot, piece: u32, begin: u32, data: Bytes) {
+        let now = self.timers.now;
+        let length = data.len() as u64;
+        self.totals.down.add(length, now);
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        peer.bitfield_due = false;
+        let block = u32::try_from(data.len()).ok().and_then(|length| self.layout.block(piece, begin, length));
+        let asked = block.map_or(Asked::Never, |block| peer.down.arrived(block, now));
+        let (Some(block), true) = (block, asked != Asked::Never) else {
+            self.totals.wasted += length;
+            if !peer.patience.unrequested.take(now) {
+                self.punish(slot, Misbehavior::UnrequestedBlock { piece, begin });
+            }
+            return;
+        };
+        peer.terms.useful_at = now;
+        let sender = Sender { peer: peer.id.key, addr: peer.id.addr };
+        match self.picker.receive(block, slot, sender, now) {
+            Arrival::Unwanted => self.totals.wasted += length,
+            Arrival::Stored { complete, others } => {
+                self.out.push_back(Output::StoreBlock { block, data });
+                for other in others {
+                    if self.peers.get_mut(other).is_some_and(|other| other.down.forgive(block)) {
+                        self.send(other, cancel_of(block));
+                    }
+                }
+                if complete {
+                    self.out.push_back(Output::VerifyPiece { piece: block.piece() });
+                }
+            }
+        }
+        self.refill(slot);
+    }
+
+    pub(super) fn unchoked_us(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if std::mem::replace(&mut peer.terms.peer_choking, false) {
+            peer.down.unchoked(self.timers.now);
+            let peer = peer.id.key;
+            self.timers.downloading += 1;
+            self.emit(Event::UnchokedUs { peer });
+            self.refill(slot);
+        }
+    }
+
+    pub(super) fn choked_us(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if std::mem::replace(&mut peer.terms.peer_choking, true) {
+            return;
+        }
+        let (key, fast) = (peer.id.key, peer.id.fast);
+        self.timers.downloading = self.timers.downloading.saturating_sub(1);
+        self.picker.disown(slot);
+        if !fast {
+            // BEP 3: a choke drops every request. With BEP 6 each one is rejected.
+            self.take_back(slot, |_| true);
+        }
+        self.emit(Event::ChokedUs { peer: key });
+        self.refill(slot);
+    }
+
+    /// Frees requests of a peer without telling it; their answers are tolerated.
+    pub(super) fn take_back(&mut self, slot: PeerSlot, which: impl Fn(Block) -> bool) -> Vec<Block> {
+        let Some(peer) = self.peers.get_mut(slot) else { return Vec::new() };
+        let blocks = peer.down.forgive_where(which);
+        blocks.iter().for_each(|block| self.picker.give_back(*block, slot));
+        blocks
+    }
+
+    pub(super) fn rejected(&mut self, slot: PeerSlot, piece: u32, begin: u32, length: u32) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        let block = self.layout.block(piece, begin, length);
+        match block.map(|block| (block, peer.down.rejected(block))) {
+            Some((block, Asked::Yes)) => {
+                peer.allowed_in.retain(|allowed| *allowed != block.piece());
+                if !peer.terms.peer_choking {
+                    peer.down.refuse(block.piece());
+                }
+                let useless = REJECTS_MAX < peer.down.rejects() && !peer.terms.peer_choking;
+                self.picker.give_back(block, slot);
+                if useless {
+                    return self.punish(slot, Misbehavior::RejectsEverything);
+                }
+                self.refill(slot);
+            }
+            Some((_, Asked::Once)) => {}
+            Some((_, Asked::Never)) | None => {
+                if !peer.patience.rejects.take(self.timers.now) {
+                    self.punish(slot, Misbehavior::UnrequestedReject);
+                }
+            }
+        }
+    }
+
+    pub(super) fn piece_verified(&mut self, piece: u32, ok: bool) {
+        let Some(piece) = self.layout.piece(piece).filter(|piece| self.picker.is_verifying(*piece)) else {
+            return;
+        };
+        if ok {
+            self.piece_completed(piece)
+        } else {
+            self.piece_corrupt(piece)
+        }
+        self.refill_all();
+    }
+
+    fn piece_completed(&mut self, piece: PieceIndex) {
+        if let Some(sender) = self.picker.lone_sender(piece)
+            && let Some(slot) = self.peers.slot(sender.peer)
+            && let Some(peer) = self.peers.get_mut(slot)
+        {
+            // A whole good piece by itself: not suspect any more.
+            peer.suspect = false;
+        }
+        let wanted = self.picker.is_missing(piece);
+        self.picker.verified(piece);
+        self.emit(Event::PieceCompleted { piece });
+        self.for_each_peer(|swarm, slot| {
+            let Some(peer) = swarm.peers.get_mut(slot) else { return };
+            if !peer.has.has(piece) {
+                swarm.send(slot, Message::Have { piece: piece.get() });
+            } else if wanted {
+                peer.interesting -= 1;
+                swarm.update_interest(slot);
+            }
+        });
+        self.update_role();
+    }
+
+    fn piece_corrupt(&mut self, piece: PieceIndex) {
+        self.totals.wasted += u64::from(self.layout.piece_len(piece));
+        let provenance = self.picker.corrupt(piece);
+        let senders = provenance.senders.clone();
+        self.emit(Event::PieceCorrupt { piece, senders: senders.iter().map(|sender| sender.addr).collect() });
+        match self.blame.failed(piece, provenance) {
+            Verdict::Guilty(sender) => self.ban(sender, piece),
+            verdict => {
+                if verdict == Verdict::Suspects {
+                    self.out.push_back(Output::KeepSuspect { piece });
+                }
+                for sender in senders {
+                    if let Some(peer) = self.peers.slot(sender.peer).and_then(|slot| self.peers.get_mut(slot))
+                    {
+                        peer.suspect = true;
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn suspect_blocks(&mut self, piece: u32, bad: &[u32]) {
+        let Some(piece) = self.layout.piece(piece) else { return };
+        let blocks = bad.iter().map(|begin| (begin / BLOCK_LENGTH) as usize);
+        for sender in self.blame.proven(piece, blocks) {
+            self.ban(sender, piece);
+        }
+    }
+
+    pub(super) fn piece_failed(&mut self, piece: u32) {
+        let Some(piece) = self.layout.piece(piece).filter(|piece| self.picker.is_verifying(*piece)) else {
+            return;
+        };
+        self.totals.wasted += self.picker.abandon(piece);
+        self.refill_all();
+    }
+
+    /// Stops fetching an open piece: its requests are cancelled, its blocks dropped.
+    pub(super) fn abandon(&mut self, piece: PieceIndex) {
+        self.for_each_peer(|swarm, slot| {
+            for block in swarm.take_back(slot, |block| block.piece() == piece) {
+                swarm.send(slot, cancel_of(block));
+            }
+        });
+        let bytes = self.picker.abandon(piece);
+        self.discard(piece, bytes);
+    }
+
+    pub(super) fn discard(&mut self, piece: PieceIndex, bytes: u64) {
+        if bytes != 0 {
+            self.totals.wasted += bytes;
+            self.out.push_back(Output::DiscardPiece { piece });
+        }
+    }
+}
+
+fn asker(slot: PeerSlot, peer: &crate::peer::Peer, piece_length: u32, now: std::time::Instant) -> Asker<'_> {
+    Asker {
+        slot,
+        peer: peer.id.key,
+        has: &peer.has,
+        working: peer.down.working,
+        whole: peer.down.is_fast(piece_length, now),
+        alone: peer.suspect,
+        only: peer.terms.peer_choking.then_some(peer.allowed_in.as_slice()),
+        refused: &peer.down.refused,
+        may_open: !peer.down.is_snubbed(),
+    }
+}
