@@ -1,1 +1,51 @@
-//! The library: sessions, torrents, sockets, trackers.
+//! The library: sessions, torrents, sockets, trackers. The only crate with a runtime.
+//!
+//! ```no_run
+//! # async fn example(bytes: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
+//! use ferri_engine::{AddTorrent, Session, SessionOptions};
+//! use ferri_metainfo::Metainfo;
+//!
+//! let session = Session::start(SessionOptions::new("/var/lib/ferriswarm")).await?;
+//! let torrent = session.add(AddTorrent::new(Metainfo::parse(&bytes)?, "/srv/downloads")).await?;
+//! torrent.wait_done().await;
+//! session.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it is built
+//! Every torrent is a task that owns two machines without I/O, a `ferri_swarm::Swarm` and a
+//! `ferri_tracker::Schedule`, and carries out what they say. Every connection is a task that owns a socket. Disk
+//! threads hash, write and read. Messages go one way, peer to torrent to disk, through bounded channels; what comes
+//! back never waits. Callers hold handles: they ask by message and look at snapshots.
+//!
+//! Start reading at [`Session`], then `torrent/task.rs` (the loop), `peer/mod.rs` (a connection) and
+//! `torrent/disk.rs` (what becomes of a block).
+
+mod check;
+mod error;
+mod fetch;
+mod handshake;
+mod http;
+mod listen;
+mod options;
+mod peer;
+mod rate;
+mod session;
+mod status;
+mod torrent;
+mod trace;
+mod tracker_client;
+mod tracker_server;
+
+pub use check::{locate, verify};
+pub use error::Error;
+pub use fetch::torrent as fetch_torrent;
+pub use http::USER_AGENT;
+pub use options::{AddTorrent, Check, FilePriority, SessionOptions};
+pub use session::Session;
+pub use status::{Event, PeerStatus, Said, State, TorrentStatus, TrackerStatus};
+pub use torrent::Torrent;
+pub use tracker_server::TrackerServer;
+
+pub use ferri_storage::{StorageError, atomic_write};

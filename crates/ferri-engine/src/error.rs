@@ -1,0 +1,59 @@
+//! What can go wrong at the engine's boundary; each variant is a decision for the caller.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ferri_metainfo::InfoHash;
+use ferri_metainfo::names::NameError;
+use ferri_storage::StorageError;
+
+/// Why the engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The listening address is taken or not ours.
+    #[error("cannot listen on {addr}: {source}; choose another port or address")]
+    Listen {
+        /// What was asked for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// This torrent runs here already, or another process runs it with the same state folder.
+    #[error(
+        "torrent {0} is already running with this state folder; stop the other one or use another --state-dir"
+    )]
+    AlreadyRunning(InfoHash),
+    /// The torrent can be described but not transferred.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A path in the torrent has no place on this disk.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The disk.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A file or folder of ours.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A document could not be fetched.
+    #[error("cannot fetch {url}: {reason}")]
+    Fetch {
+        /// From where.
+        url: String,
+        /// Why, in words.
+        reason: String,
+        /// Whether the name could not be resolved.
+        dns: bool,
+        /// Whether the server said that there is no such thing.
+        not_found: bool,
+    },
+    /// The session is shutting down.
+    #[error("the session is shutting down")]
+    Closed,
+}

@@ -1,0 +1,92 @@
+//! The 68 bytes that open a connection (BEP 3), in both directions, within a deadline.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ferri_metainfo::InfoHash;
+use ferri_wire::{DecodeError, Handshake};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+/// Long enough for a bad line; short enough that silent dialers do not pile up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why no peer came of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error("no connection: {0}")]
+    Connect(io::Error),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("the connection ended in the handshake: {0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Decode(#[from] DecodeError),
+    #[error("the peer answered for another torrent")]
+    WrongTorrent,
+    #[error("the peer asked for a torrent that is not here")]
+    UnknownTorrent,
+}
+
+/// Connects to `addr` (from `bind`, when given and of the same family) and shakes hands.
+pub(crate) async fn dial(
+    addr: SocketAddr,
+    bind: Option<IpAddr>,
+    ours: &Handshake,
+) -> Result<(TcpStream, Handshake), HandshakeError> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+        .map_err(HandshakeError::Connect)?;
+    if let Some(ip) = bind.filter(|ip| !ip.is_unspecified()) {
+        socket.bind(SocketAddr::new(ip, 0)).map_err(HandshakeError::Connect)?;
+    }
+    let mut stream = match timeout(CONNECT_TIMEOUT, socket.connect(addr)).await {
+        Ok(stream) => stream.map_err(HandshakeError::Connect)?,
+        Err(_) => return Err(HandshakeError::Timeout),
+    };
+    stream.set_nodelay(true)?;
+    let theirs = timeout(HANDSHAKE_TIMEOUT, async {
+        stream.write_all(&ours.encode()).await?;
+        read(&mut stream).await
+    })
+    .await
+    .map_err(|_| HandshakeError::Timeout)??;
+    if theirs.info_hash != ours.info_hash {
+        return Err(HandshakeError::WrongTorrent);
+    }
+    Ok((stream, theirs))
+}
+
+/// Reads what a dialer says, finds the torrent it means through `find`, and answers.
+pub(crate) async fn accept<T>(
+    stream: &mut TcpStream,
+    find: impl Fn(&InfoHash) -> Option<(T, Handshake)>,
+) -> Result<(T, Handshake), HandshakeError> {
+    timeout(HANDSHAKE_TIMEOUT, async {
+        stream.set_nodelay(true)?;
+        let theirs = read(stream).await?;
+        let (torrent, ours) = find(&theirs.info_hash).ok_or(HandshakeError::UnknownTorrent)?;
+        stream.write_all(&ours.encode()).await?;
+        Ok((torrent, theirs))
+    })
+    .await
+    .map_err(|_| HandshakeError::Timeout)?
+}
+
+/// Reads a handshake, refusing another protocol at its first wrong byte.
+async fn read(stream: &mut TcpStream) -> Result<Handshake, HandshakeError> {
+    let mut bytes = [0; 68];
+    let mut filled = 0;
+    loop {
+        let read = stream.read(&mut bytes[filled..]).await?;
+        if read == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        filled += read;
+        if let Some((handshake, _)) = Handshake::decode_prefix(&bytes[..filled])? {
+            return Ok(handshake);
+        }
+    }
+}

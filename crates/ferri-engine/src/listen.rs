@@ -1,0 +1,106 @@
+//! Accepting peers: a bounded number of strangers in the handshake, the oldest silent one making room.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::handshake;
+use crate::session::Shared;
+use crate::torrent::Arrival;
+
+/// Strangers in the handshake at once. The oldest is cut off when another comes.
+const PENDING_MAX: usize = 1024;
+/// Of them, from one address.
+const PENDING_PER_IP: usize = 32;
+
+/// Accepts until it is dropped.
+pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
+    let mut strangers = Strangers::default();
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = strangers.tasks.join_next_with_id() => {
+                let id = match &ended {
+                    Ok((id, ())) => *id,
+                    Err(error) => error.id(),
+                };
+                strangers.forget(id);
+            }
+            accepted = listener.accept() => match accepted {
+                Ok((stream, addr)) => {
+                    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+                    strangers.admit(addr.ip(), welcome(stream, addr, shared.clone()));
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: connections that end make room.
+                    tracing::warn!(%error, "cannot accept peers for a moment");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+        }
+    }
+}
+
+async fn welcome(mut stream: TcpStream, addr: SocketAddr, shared: Arc<Shared>) {
+    let find = |info_hash: &_| {
+        let torrents = shared.torrents();
+        let entry = torrents.get(info_hash)?;
+        Some((entry.arrivals.clone(), entry.handshake.clone()))
+    };
+    let found = handshake::accept(&mut stream, find).await;
+    match found {
+        Ok((arrivals, handshake)) => {
+            let arrivals: mpsc::Sender<Arrival> = arrivals;
+            // The torrent may have ended since.
+            let _ = arrivals.send(Arrival::Accepted { stream, addr, handshake }).await;
+        }
+        Err(error) => tracing::debug!(%addr, %error, "no peer came of an incoming connection"),
+    }
+}
+
+/// Connections whose handshake is under way, oldest first.
+#[derive(Default)]
+struct Strangers {
+    tasks: JoinSet<()>,
+    order: VecDeque<(tokio::task::Id, IpAddr, AbortHandle)>,
+    per_ip: BTreeMap<IpAddr, usize>,
+}
+
+impl Strangers {
+    fn admit(&mut self, ip: IpAddr, task: impl Future<Output = ()> + Send + 'static) {
+        if PENDING_PER_IP <= self.per_ip.get(&ip).copied().unwrap_or(0) {
+            self.cut(|(_, other, _)| *other == ip);
+        } else if PENDING_MAX <= self.order.len() {
+            self.cut(|_| true);
+        }
+        let handle = self.tasks.spawn(task);
+        self.order.push_back((handle.id(), ip, handle));
+        *self.per_ip.entry(ip).or_default() += 1;
+    }
+
+    /// Ends the oldest that matches.
+    fn cut(&mut self, matches: impl Fn(&(tokio::task::Id, IpAddr, AbortHandle)) -> bool) {
+        if let Some((id, _, handle)) = self.order.iter().find(|entry| matches(entry)) {
+            handle.abort();
+            let id = *id;
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: tokio::task::Id) {
+        let Some(at) = self.order.iter().position(|(other, _, _)| *other == id) else { return };
+        if let Some((_, ip, _)) = self.order.remove(at)
+            && let Some(count) = self.per_ip.get_mut(&ip)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&ip);
+            }
+        }
+    }
+}

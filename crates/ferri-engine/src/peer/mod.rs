@@ -1,0 +1,322 @@
+//! One connection: a task that owns the stream, decodes what comes, writes what must go, and decides nothing.
+//!
+//! Downstream is the torrent's task, behind a bounded channel: while it is busy this task stops reading, and TCP
+//! tells the peer. Upstream commands never wait: a peer that does not take its small messages is hung up on.
+
+pub(crate) mod reader;
+pub(crate) mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ferri_metainfo::{Block, PieceIndex};
+use ferri_storage::{BlockPool, Done, Job, Pool, Storage, StorageError};
+use ferri_swarm::PeerKey;
+use ferri_wire::Message;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::reader::{ReadError, Reader};
+use self::writer::{Fill, Item, Sent, Writer};
+use crate::rate::{Grant, Limits};
+
+/// Batches waiting for one peer's socket. Small messages only, since blocks are read when their turn comes; a peer
+/// that leaves this many unread has stopped reading.
+pub(crate) const COMMANDS_MAX: usize = 256;
+
+/// What a peer's task tells its torrent.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Messages, in order; never empty.
+    Messages(Vec<Message>),
+    /// Blocks that left.
+    Sent(Sent),
+    /// A block of ours could not be read.
+    Unreadable {
+        /// The block's piece.
+        piece: PieceIndex,
+        /// Why.
+        error: StorageError,
+    },
+    /// The connection is over; the last report.
+    Gone(String),
+}
+
+/// What a connection is made of; everything it may touch.
+pub(crate) struct Connection {
+    pub(crate) key: PeerKey,
+    pub(crate) stream: TcpStream,
+    pub(crate) commands: mpsc::Receiver<Vec<Item>>,
+    pub(crate) reports: mpsc::Sender<(PeerKey, Report)>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) blocks: BlockPool,
+    pub(crate) storage: Arc<Storage>,
+    pub(crate) pool: Pool,
+    pub(crate) down: Limits,
+    pub(crate) up: Limits,
+}
+
+impl Connection {
+    /// Runs until the peer, the torrent or an error ends it; then says so.
+    pub(crate) async fn run(self) {
+        let (key, reports, cancel) = (self.key, self.reports.clone(), self.cancel.clone());
+        let mut talk = Talk {
+            reader: Reader::new(self.blocks.clone()),
+            writer: Writer::new(self.blocks.clone(), self.storage.clone()),
+            stream: self.stream,
+            key,
+            reports: self.reports,
+            storage: self.storage,
+            pool: self.pool,
+            down: self.down,
+            up: self.up,
+            read_at: None,
+            write_at: None,
+            loading: None,
+            blocks: self.blocks,
+        };
+        let mut commands = self.commands;
+        let reason = tokio::select! {
+            biased;
+            () = cancel.cancelled() => "we closed the connection".to_owned(),
+            end = talk.run(&mut commands) => end.to_string(),
+        };
+        // The torrent may be gone already; then nobody is left to tell.
+        let _ = reports.send((key, Report::Gone(reason))).await;
+    }
+}
+
+struct Talk {
+    stream: TcpStream,
+    reader: Reader,
+    writer: Writer,
+    key: PeerKey,
+    reports: mpsc::Sender<(PeerKey, Report)>,
+    storage: Arc<Storage>,
+    pool: Pool,
+    down: Limits,
+    up: Limits,
+    /// Reading rests until then; the download limit says so.
+    read_at: Option<Instant>,
+    /// Sending blocks rests until then; the upload limit says so.
+    write_at: Option<Instant>,
+    /// The answer of the disk thread that reads the next block.
+    loading: Option<(Block, oneshot::Receiver<Result<Bytes, StorageError>>)>,
+    blocks: BlockPool,
+}
+
+impl Talk {
+    async fn run(&mut self, commands: &mut mpsc::Receiver<Vec<Item>>) -> End {
+        loop {
+            match self.turn(commands).await {
+                Ok(()) => {}
+                Err(end) => return end,
+            }
+        }
+    }
+
+    async fn turn(&mut self, commands: &mut mpsc::Receiver<Vec<Item>>) -> Result<(), End> {
+        let reads = self.read_at.is_none();
+        let writes = self.write_at.is_none() && self.writer.has_work();
+        let interest = match (reads, writes) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        };
+        let wake = [self.read_at, self.write_at].into_iter().flatten().min();
+        tokio::select! {
+            biased;
+            items = commands.recv() => self.command(items.ok_or(End::Closed)?).await,
+            data = wait_loaded(&mut self.loading) => self.loaded(data?).await,
+            () = sleep_until(wake) => {
+                let now = Instant::now();
+                self.read_at = self.read_at.filter(|at| now < *at);
+                self.write_at = self.write_at.filter(|at| now < *at);
+                Ok(())
+            }
+            ready = ready(&self.stream, interest) => {
+                let ready = ready?;
+                if writes && ready.is_writable() {
+                    self.write().await?;
+                }
+                if reads && (ready.is_readable() || ready.is_read_closed()) {
+                    self.read().await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn command(&mut self, items: Vec<Item>) -> Result<(), End> {
+        self.writer.push(items);
+        // Most of the time the socket has room: no need to ask the reactor first.
+        if self.write_at.is_none() { self.write().await } else { Ok(()) }
+    }
+
+    async fn loaded(&mut self, data: Result<Bytes, StorageError>) -> Result<(), End> {
+        let block = self.loading.take().map(|(block, _)| block);
+        match (data, block) {
+            (Ok(data), _) => {
+                self.writer.loaded(data);
+                self.write().await
+            }
+            (Err(error), Some(block)) => {
+                let text = error.to_string();
+                let report = Report::Unreadable { piece: block.piece(), error };
+                self.reports.send((self.key, report)).await.map_err(|_| End::Closed)?;
+                Err(End::Storage(text))
+            }
+            (Err(_), None) => Ok(()),
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), End> {
+        let want = self.reader.wants();
+        let limit = if self.down.is_limited() {
+            match self.down.take(want, 1, Instant::now()) {
+                Grant::Bytes(bytes) => bytes,
+                Grant::Wait(until) => {
+                    self.read_at = Some(until);
+                    return Ok(());
+                }
+            }
+        } else {
+            usize::MAX
+        };
+        let mut messages = Vec::new();
+        let stream = &self.stream;
+        let result = self.reader.read(limit, &mut messages, |slices| stream.try_read_vectored(slices));
+        if limit != usize::MAX {
+            self.down.refund(limit.saturating_sub(*result.as_ref().unwrap_or(&0)));
+        }
+        match result {
+            Ok(0) => return Err(End::Eof),
+            Ok(_) => {}
+            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => {
+                self.report(messages).await?;
+                return Err(End::Read(error));
+            }
+        }
+        self.report(messages).await
+    }
+
+    async fn report(&mut self, messages: Vec<Message>) -> Result<(), End> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        self.reports.send((self.key, Report::Messages(messages))).await.map_err(|_| End::Closed)
+    }
+
+    /// Fills and writes until the socket is full, the limit is reached or nothing is left.
+    async fn write(&mut self) -> Result<(), End> {
+        let mut sent = Sent::default();
+        let result = self.write_some(&mut sent);
+        if 0 < sent.blocks {
+            self.reports.send((self.key, Report::Sent(sent))).await.map_err(|_| End::Closed)?;
+        }
+        result
+    }
+
+    fn write_some(&mut self, sent: &mut Sent) -> Result<(), End> {
+        // A peer that takes everything at once must not keep the thread from others.
+        for _ in 0..WRITES_PER_TURN {
+            let mut blocks_max = usize::MAX;
+            if self.up.is_limited() {
+                blocks_max = 1;
+                if let Some(length) = self.writer.next_block_len() {
+                    match self.up.take(length, length, Instant::now()) {
+                        Grant::Bytes(_) => {}
+                        Grant::Wait(until) => {
+                            self.write_at = Some(until);
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            if let Fill::Load(block) = self.writer.fill(blocks_max) {
+                self.load(block)?;
+            }
+            let stream = &self.stream;
+            match self.writer.write(|slices| stream.try_write_vectored(slices)) {
+                Ok(now) => {
+                    sent.blocks += now.blocks;
+                    sent.bytes += now.bytes;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(End::Write(error)),
+            }
+            if !self.writer.has_work() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, block: Block) -> Result<(), End> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::ReadBlocks {
+            storage: self.storage.clone(),
+            blocks: vec![block],
+            buffers: self.blocks.clone(),
+            reply: Box::new(move |done| {
+                if let Done::Blocks(blocks) = done
+                    && let Some((_, result)) = blocks.into_iter().next()
+                {
+                    // The connection may have ended meanwhile.
+                    let _ = reply.send(result);
+                }
+            }),
+        };
+        self.loading = Some((block, answer));
+        self.pool.submit(job).map_err(|_| End::Overloaded)
+    }
+}
+
+/// Vectored writes of one turn.
+const WRITES_PER_TURN: usize = 8;
+
+/// Why a connection ended, in words for the log and the peer list.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the peer closed the connection")]
+    Eof,
+    #[error("{0}")]
+    Read(ReadError),
+    #[error("sending failed: {0}")]
+    Write(io::Error),
+    #[error("a block could not be read: {0}")]
+    Storage(String),
+    #[error("the disk threads are overloaded")]
+    Overloaded,
+    #[error("the torrent ended")]
+    Closed,
+}
+
+async fn ready(stream: &TcpStream, interest: Option<Interest>) -> Result<tokio::io::Ready, End> {
+    match interest {
+        Some(interest) => stream.ready(interest).await.map_err(|error| End::Read(error.into())),
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait_loaded(
+    loading: &mut Option<(Block, oneshot::Receiver<Result<Bytes, StorageError>>)>,
+) -> Result<Result<Bytes, StorageError>, End> {
+    match loading {
+        Some((_, answer)) => answer.await.map_err(|_| End::Closed),
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,224 @@
+//! Everything this process does with torrents: the listener, the registry, and the limits they share.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ferri_metainfo::InfoHash;
+use ferri_storage::{BlockPool, Pool};
+use ferri_swarm::PeerKey;
+use ferri_wire::PeerId;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::listen;
+use crate::rate::Limiter;
+use crate::torrent::{self, Torrent};
+use crate::trace::TraceFile;
+use crate::{AddTorrent, Error, SessionOptions, http};
+
+/// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.
+const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
+/// The listener's backlog.
+const BACKLOG: i32 = 1024;
+/// Freed block buffers kept for the next block: 4 MiB.
+const FREE_BLOCKS_MAX: usize = 256;
+/// Shutting down takes at most this long: trackers are told, pieces flushed, journals synced.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running session. Dropping it without [`Session::shutdown`] ends its tasks at once, as a crash would: nothing
+/// verified is lost, but trackers are not told.
+#[derive(Debug)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+/// What every task of a session may use.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: SessionOptions,
+    pub(crate) listen_addr: SocketAddr,
+    pub(crate) peer_id: PeerId,
+    pub(crate) pool: Pool,
+    pub(crate) blocks: BlockPool,
+    pub(crate) down: Arc<Limiter>,
+    pub(crate) up: Arc<Limiter>,
+    pub(crate) http: reqwest::Client,
+    pub(crate) trace: Option<Arc<TraceFile>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: Shutdown,
+    torrents: Mutex<BTreeMap<InfoHash, torrent::Entry>>,
+    next_peer: AtomicU64,
+}
+
+/// The phases of the end, each a token that stays cancelled.
+#[derive(Debug, Default)]
+pub(crate) struct Shutdown {
+    /// No new connections in either direction.
+    pub(crate) stop_accepting: CancellationToken,
+    /// Everything that is left, at once.
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Session {
+    /// Opens the listening socket and starts the disk threads.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] when the address is not to be had; [`Error::Io`] when the state folder cannot be made.
+    pub async fn start(options: SessionOptions) -> Result<Self, Error> {
+        let io_error = |path: &PathBuf| {
+            let path = path.clone();
+            move |source| Error::Io { path, source }
+        };
+        std::fs::create_dir_all(&options.state_dir).map_err(io_error(&options.state_dir))?;
+        let trace = match &options.trace {
+            Some(path) => Some(Arc::new(TraceFile::create(path).map_err(io_error(path))?)),
+            None => None,
+        };
+        let listener = bind(&options)?;
+        let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
+        let http = http::client(options.bind.filter(|ip| !ip.is_unspecified()))
+            .map_err(|error| Error::Unsupported(error.to_string()))?;
+        let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
+        let shared = Arc::new(Shared {
+            listen_addr,
+            peer_id: PeerId::new("FS", version(), rand::random()),
+            pool,
+            blocks: BlockPool::new(FREE_BLOCKS_MAX),
+            down: Arc::new(Limiter::new(options.down_limit)),
+            up: Arc::new(Limiter::new(options.up_limit)),
+            http,
+            trace,
+            tasks: TaskTracker::new(),
+            shutdown: Shutdown::default(),
+            torrents: Mutex::new(BTreeMap::new()),
+            next_peer: AtomicU64::new(1),
+            options,
+        });
+        let accept = listen::run(listener, shared.clone());
+        shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(accept));
+        Ok(Self { shared })
+    }
+
+    /// Where peers can reach this session.
+    #[must_use]
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.shared.listen_addr
+    }
+
+    /// Adds a torrent and starts it: what is on disk is checked first, in the background.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyRunning`], [`Error::Name`], [`Error::Storage`], [`Error::Unsupported`]; nothing was started then.
+    pub async fn add(&self, add: AddTorrent) -> Result<Torrent, Error> {
+        if self.shared.shutdown.stop_accepting.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        torrent::add(&self.shared, add).await
+    }
+
+    /// The torrents that run, in the order of their info hashes.
+    #[must_use]
+    pub fn torrents(&self) -> Vec<Torrent> {
+        self.shared.torrents().values().map(|entry| entry.torrent.clone()).collect()
+    }
+
+    /// Changes the limits of all torrents together, bytes per second, at once.
+    pub fn set_limits(&self, down: Option<u64>, up: Option<u64>) {
+        self.shared.down.set_rate(down);
+        self.shared.up.set_rate(up);
+    }
+
+    /// Stops everything: no new peers, trackers told within five seconds, pieces flushed and journals synced within
+    /// ten, then whatever is left is cut off.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        shared.shutdown.stop_accepting.cancel();
+        let torrents = self.torrents();
+        let drain = async {
+            for torrent in &torrents {
+                torrent.begin_stop().await;
+            }
+            for torrent in &torrents {
+                torrent.wait_stopped().await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_TIMEOUT + FLUSH_TIMEOUT, drain).await.is_err() {
+            tracing::error!(
+                "some torrents did not stop in time; what they wrote last is checked at the next start"
+            );
+        }
+        shared.shutdown.cancel.cancel();
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        let pool = shared.pool.clone();
+        // Joining threads blocks; the runtime has other work to finish meanwhile.
+        let _ = tokio::task::spawn_blocking(move || pool.shutdown()).await;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.shutdown.stop_accepting.cancel();
+        self.shared.shutdown.cancel.cancel();
+    }
+}
+
+impl Shared {
+    pub(crate) fn torrents(&self) -> MutexGuard<'_, BTreeMap<InfoHash, torrent::Entry>> {
+        self.torrents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn next_peer(&self) -> PeerKey {
+        PeerKey(self.next_peer.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The version as a peer id shows it: `0.1.0` is `0100`.
+fn version() -> [u8; 4] {
+    let place = |part: &str| part.parse().unwrap_or(0);
+    let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
+    [place(major), place(minor), place(env!("CARGO_PKG_VERSION_PATCH")), 0]
+}
+
+/// One listener for both families where the system allows it.
+fn bind(options: &SessionOptions) -> Result<TcpListener, Error> {
+    let ips = match options.bind {
+        Some(ip) => vec![ip],
+        None => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+    };
+    let ports: Vec<u16> = match options.listen_port {
+        Some(port) => vec![port],
+        None => PORTS.chain([0]).collect(),
+    };
+    let mut failure = None;
+    for port in ports {
+        for &ip in &ips {
+            let addr = SocketAddr::new(ip, port);
+            match listen_on(addr) {
+                Ok(listener) => return Ok(listener),
+                Err(source) => failure = Some(Error::Listen { addr, source }),
+            }
+        }
+    }
+    Err(failure.unwrap_or(Error::Closed))
+}
+
+fn listen_on(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    // A restart must not wait for the connections of the last run to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}

@@ -1,0 +1,304 @@
+//! A torrent's way to its files: blocks wait here until their piece is whole, then go to a disk thread together.
+//!
+//! Nothing here waits. Jobs go out, [`DiskDone`] comes back to the torrent's task. A piece that the disk did not take
+//! is kept, so that a full disk costs no verified byte: it is written when [`Disk::probe`] finds the cause gone.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ferri_metainfo::limits::BLOCK_LENGTH;
+use ferri_metainfo::{Block, Layout, PieceIndex};
+use ferri_storage::{Done, Job, Pool, Storage, StorageError};
+use tokio::sync::mpsc;
+
+/// Verified pieces are made durable when this many bytes of them are not yet...
+const SYNC_BYTES: u64 = 64 << 20;
+/// ...or the oldest has waited this long.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a disk that failed is tried again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a disk thread reports.
+#[derive(Debug)]
+pub(crate) enum DiskDone {
+    /// A piece was hashed and, if it matched, written.
+    Piece {
+        /// Which.
+        piece: PieceIndex,
+        /// Whether the hash matched and the write succeeded.
+        result: Result<bool, StorageError>,
+    },
+    /// Written pieces are durable and recorded, or not.
+    Synced(Result<(), StorageError>),
+    /// Whether the device takes data again.
+    Probed(Result<(), StorageError>),
+    /// Whether a piece that could not be read is still what it should be.
+    Rechecked(PieceIndex, Result<bool, StorageError>),
+    /// The last touches were put to a finished download, or the selection was changed.
+    Finished(Result<(), StorageError>),
+}
+
+/// The disk side of one torrent.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    storage: Arc<Storage>,
+    layout: Layout,
+    pool: Pool,
+    done: mpsc::UnboundedSender<DiskDone>,
+    /// Blocks of unverified pieces, by piece, at `begin / 16 KiB`.
+    pieces: BTreeMap<u32, Vec<Option<Bytes>>>,
+    blame: Blame,
+    /// Pieces with a disk thread. Kept until the answer: a piece that fails is compared, one that could not be
+    /// written is tried again.
+    jobs: BTreeMap<u32, Vec<Bytes>>,
+    /// Pieces whose write failed, to be tried again.
+    parked: Vec<(PieceIndex, Vec<Bytes>)>,
+    syncing: bool,
+    unsynced: u64,
+    unsynced_since: Option<Instant>,
+    probe_at: Option<Instant>,
+}
+
+/// What is remembered of pieces that failed, so that the senders of their bad blocks can be told from the others.
+#[derive(Debug)]
+struct Blame {
+    hasher: RandomState,
+    /// Digests of the piece that just failed, in case the swarm asks to keep them.
+    last: Option<(u32, Vec<u64>)>,
+    /// Digests of failed copies, by piece.
+    kept: BTreeMap<u32, Vec<u64>>,
+    /// Digests of the copies being verified, of pieces in `kept`.
+    candidates: BTreeMap<u32, Vec<u64>>,
+}
+
+impl Disk {
+    pub(crate) fn new(
+        storage: Arc<Storage>,
+        layout: Layout,
+        pool: Pool,
+        done: mpsc::UnboundedSender<DiskDone>,
+    ) -> Self {
+        Self {
+            storage,
+            layout,
+            pool,
+            done,
+            pieces: BTreeMap::new(),
+            blame: Blame {
+                hasher: RandomState::new(),
+                last: None,
+                kept: BTreeMap::new(),
+                candidates: BTreeMap::new(),
+            },
+            jobs: BTreeMap::new(),
+            parked: Vec::new(),
+            syncing: false,
+            unsynced: 0,
+            unsynced_since: None,
+            probe_at: None,
+        }
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    /// Keeps a block until its piece is whole.
+    pub(crate) fn store(&mut self, block: Block, data: Bytes) {
+        let count = self.layout.block_count(block.piece()) as usize;
+        let blocks = self.pieces.entry(block.piece().get()).or_insert_with(|| vec![None; count]);
+        debug_assert!(block.begin().is_multiple_of(BLOCK_LENGTH) && data.len() == block.length() as usize);
+        blocks[(block.begin() / BLOCK_LENGTH) as usize] = Some(data);
+    }
+
+    /// Forgets the blocks of a piece.
+    pub(crate) fn discard(&mut self, piece: PieceIndex) {
+        self.pieces.remove(&piece.get());
+    }
+
+    /// Sends a whole piece to be hashed and written.
+    pub(crate) fn verify(&mut self, piece: PieceIndex) {
+        let blocks = self.pieces.remove(&piece.get()).unwrap_or_default();
+        let blocks: Vec<Bytes> = blocks.into_iter().flatten().collect();
+        if self.blame.kept.contains_key(&piece.get()) {
+            let digests = self.blame.digests(&blocks);
+            self.blame.candidates.insert(piece.get(), digests);
+        }
+        self.submit(piece, blocks);
+    }
+
+    fn submit(&mut self, piece: PieceIndex, blocks: Vec<Bytes>) {
+        let done = self.done.clone();
+        let job = Job::WritePiece {
+            storage: self.storage.clone(),
+            piece,
+            blocks: blocks.clone(),
+            reply: Box::new(move |reply| {
+                if let Done::Piece { piece, result } = reply {
+                    // The torrent's task outlives its jobs, except when the process is being torn down.
+                    let _ = done.send(DiskDone::Piece { piece, result });
+                }
+            }),
+        };
+        if self.pool.submit(job).is_ok() {
+            self.jobs.insert(piece.get(), blocks);
+        } else {
+            self.park(piece, blocks, Instant::now());
+        }
+    }
+
+    fn park(&mut self, piece: PieceIndex, blocks: Vec<Bytes>, now: Instant) {
+        self.parked.push((piece, blocks));
+        self.probe_at = Some(now + PROBE_INTERVAL);
+    }
+
+    /// Does something that may wait, on a disk thread.
+    fn run(&self, work: impl FnOnce(&Storage) -> DiskDone + Send + 'static) {
+        let (storage, done) = (self.storage.clone(), self.done.clone());
+        let job = Job::Run(Box::new(move || drop(done.send(work(&storage)))));
+        if self.pool.submit(job).is_err() {
+            tracing::error!("the disk threads are overloaded or gone");
+        }
+    }
+
+    /// Books the answer to [`Self::verify`]. `Err` is a disk that does not take data: the piece is kept.
+    pub(crate) fn piece_done(
+        &mut self,
+        piece: PieceIndex,
+        result: Result<bool, StorageError>,
+        now: Instant,
+    ) -> Result<Verdict, StorageError> {
+        let blocks = self.jobs.remove(&piece.get()).unwrap_or_default();
+        match result {
+            Ok(true) => {
+                self.unsynced += u64::from(self.layout.piece_len(piece));
+                self.unsynced_since.get_or_insert(now);
+                Ok(Verdict::Good { suspects: self.blame.good(piece) })
+            }
+            Ok(false) => {
+                self.blame.last = Some((piece.get(), self.blame.digests(&blocks)));
+                self.blame.candidates.remove(&piece.get());
+                Ok(Verdict::Bad)
+            }
+            Err(error) => {
+                self.park(piece, blocks, now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks again at a piece that could not be read.
+    pub(crate) fn recheck(&self, piece: PieceIndex) {
+        self.run(move |storage| DiskDone::Rechecked(piece, storage.check_piece(piece, &mut Vec::new())));
+    }
+
+    /// Puts the last touches to a finished download: empty files, permissions, links.
+    pub(crate) fn finish(&self) {
+        self.run(|storage| DiskDone::Finished(storage.finish()));
+    }
+
+    /// Changes which files are wanted.
+    pub(crate) fn set_wanted(&self, wanted: Vec<bool>) {
+        self.run(move |storage| DiskDone::Finished(storage.set_wanted(&wanted)));
+    }
+
+    /// The swarm wants the digests of the piece that just failed.
+    pub(crate) fn keep_suspect(&mut self, piece: PieceIndex) {
+        if let Some((failed, digests)) = self.blame.last.take_if(|(failed, _)| *failed == piece.get()) {
+            self.blame.kept.insert(failed, digests);
+        }
+    }
+
+    /// Starts what is due: a sync, a probe of a failed disk.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        let due = SYNC_BYTES <= self.unsynced
+            || self.unsynced_since.is_some_and(|since| since + SYNC_INTERVAL <= now);
+        if due && !self.syncing {
+            self.sync();
+        }
+        if self.probe_at.is_some_and(|at| at <= now) {
+            self.probe_at = None;
+            self.run(|storage| DiskDone::Probed(storage.probe()));
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        let sync = self.unsynced_since.filter(|_| !self.syncing).map(|since| since + SYNC_INTERVAL);
+        [sync, self.probe_at].into_iter().flatten().min()
+    }
+
+    /// Makes what was written durable and records it.
+    pub(crate) fn sync(&mut self) {
+        self.syncing = true;
+        self.unsynced = 0;
+        self.unsynced_since = None;
+        self.run(|storage| DiskDone::Synced(storage.sync()));
+    }
+
+    pub(crate) fn synced(&mut self) {
+        self.syncing = false;
+    }
+
+    /// Books a probe. `true`: the disk takes data again, and the kept pieces are on their way.
+    pub(crate) fn probed(&mut self, result: &Result<(), StorageError>, now: Instant) -> bool {
+        if result.is_err() {
+            self.probe_at = Some(now + PROBE_INTERVAL);
+            return false;
+        }
+        for (piece, blocks) in std::mem::take(&mut self.parked) {
+            self.submit(piece, blocks);
+        }
+        true
+    }
+
+    /// Tries the failed disk again soon, after an error that was not about a piece.
+    pub(crate) fn probe_later(&mut self, now: Instant) {
+        self.probe_at.get_or_insert(now + PROBE_INTERVAL);
+    }
+
+    /// Tries the failed disk again at once.
+    pub(crate) fn probe_now(&mut self, now: Instant) {
+        self.probe_at = Some(now);
+    }
+
+    /// Piece jobs are out.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// Bytes that the parked pieces need.
+    pub(crate) fn parked_bytes(&self) -> u64 {
+        self.parked.iter().map(|(piece, _)| u64::from(self.layout.piece_len(*piece))).sum()
+    }
+}
+
+/// What became of a piece.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Hash matched, bytes written. `suspects`: offsets of the blocks in which an earlier failed copy differed.
+    Good {
+        /// `None` when no failed copy was kept.
+        suspects: Option<Vec<u32>>,
+    },
+    /// The hash did not match.
+    Bad,
+}
+
+impl Blame {
+    fn digests(&self, blocks: &[Bytes]) -> Vec<u64> {
+        blocks.iter().map(|block| self.hasher.hash_one(&block[..])).collect()
+    }
+
+    fn good(&mut self, piece: PieceIndex) -> Option<Vec<u32>> {
+        let failed = self.kept.remove(&piece.get())?;
+        let good = self.candidates.remove(&piece.get())?;
+        let differs = |(n, (failed, good)): (usize, (&u64, &u64))| {
+            (failed != good).then_some(u32::try_from(n).ok()? * BLOCK_LENGTH)
+        };
+        Some(failed.iter().zip(&good).enumerate().filter_map(differs).collect())
+    }
+}

@@ -1,0 +1,61 @@
+//! What the swarm wants sent, gathered per peer, so that one drain costs one hand-over and one write a peer.
+
+use bytes::BytesMut;
+use ferri_metainfo::Block;
+use ferri_wire::{Message, encode};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::peer::writer::Item;
+
+/// The torrent's side of one connection.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    items: Vec<Item>,
+    bytes: BytesMut,
+    commands: mpsc::Sender<Vec<Item>>,
+    cancel: CancellationToken,
+}
+
+impl Outbox {
+    pub(crate) fn new(commands: mpsc::Sender<Vec<Item>>, cancel: CancellationToken) -> Self {
+        Self { items: Vec::new(), bytes: BytesMut::new(), commands, cancel }
+    }
+
+    /// Nothing was gathered since the last [`Self::flush`].
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.bytes.is_empty()
+    }
+
+    pub(crate) fn message(&mut self, message: &Message) {
+        encode(message, &mut self.bytes);
+    }
+
+    pub(crate) fn block(&mut self, block: Block) {
+        self.seal();
+        self.items.push(Item::Block(block));
+    }
+
+    /// Hands over what was gathered. A peer whose queue is full has stopped reading and is hung up on: its task
+    /// reports the end as for any other cause.
+    pub(crate) fn flush(&mut self) {
+        self.seal();
+        if self.commands.try_send(std::mem::take(&mut self.items)).is_err() {
+            self.cancel.cancel();
+        }
+    }
+
+    /// Lets the connection end.
+    pub(crate) fn close(mut self) {
+        if !self.is_empty() {
+            self.flush();
+        }
+        self.cancel.cancel();
+    }
+
+    fn seal(&mut self) {
+        if !self.bytes.is_empty() {
+            self.items.push(Item::Bytes(self.bytes.split().freeze()));
+        }
+    }
+}

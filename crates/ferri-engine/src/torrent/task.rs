@@ -1,0 +1,624 @@
+//! The one owner of a torrent's state: inputs in, machines handled, outputs carried out, a snapshot published.
+//!
+//! The loop takes what has happened in batches, gives each thing to the machine it concerns, and then drains the
+//! machines once. It never waits for anything but the next thing that happens.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ferri_metainfo::{Info, PieceIndex};
+use ferri_storage::StorageError;
+use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Source, Swarm};
+use ferri_wire::{Handshake, Message};
+use tokio::net::TcpStream;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::disk::{Disk, DiskDone, Verdict};
+use super::outbox::Outbox;
+use super::trackers::{Answer, Trackers};
+use super::{Arrival, Budget, Command, Sequential};
+use crate::peer::{self, Connection, Report};
+use crate::rate::{Limiter, Limits};
+use crate::session::Shared;
+use crate::status::{Event, PeerStatus, Said, State, TorrentStatus};
+use crate::trace::Trace;
+use crate::{FilePriority, handshake};
+
+/// Reports of peers taken at once, each a batch of messages itself.
+const BATCH_MAX: usize = 64;
+/// A snapshot at most this often.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+/// Trackers are told and the disk is flushed within this, then the torrent ends anyway.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything that reaches the task.
+pub(super) struct Inbox {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) arrivals: mpsc::Receiver<Arrival>,
+    pub(super) reports: mpsc::Receiver<(PeerKey, Report)>,
+    /// Bounded by the jobs in flight, which the swarm's memory budget bounds.
+    pub(super) disk: mpsc::UnboundedReceiver<DiskDone>,
+    /// Bounded by the announces in flight, one a tracker.
+    pub(super) answers: mpsc::UnboundedReceiver<Answer>,
+}
+
+/// Where the task's own children report to.
+#[derive(Clone)]
+pub(super) struct Senders {
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    pub(super) reports: mpsc::Sender<(PeerKey, Report)>,
+}
+
+/// A torrent's task.
+pub(super) struct Task {
+    pub(super) shared: Arc<Shared>,
+    pub(super) info: Arc<Info>,
+    pub(super) handshake: Handshake,
+    pub(super) swarm: Swarm,
+    pub(super) trackers: Trackers,
+    pub(super) disk: Disk,
+    pub(super) view: View,
+    pub(super) limits: TorrentLimits,
+    pub(super) senders: Senders,
+    pub(super) trace: Option<Trace>,
+    pub(super) peers: BTreeMap<PeerKey, Peer>,
+    /// Peers with something in their outbox.
+    pub(super) unflushed: Vec<PeerKey>,
+    pub(super) budget: Budget,
+    /// What is already on disk is served, nothing more is fetched.
+    pub(super) seed_only: bool,
+    pub(super) ending: Option<Instant>,
+}
+
+/// This torrent's own buckets.
+pub(super) struct TorrentLimits {
+    pub(super) down: Arc<Limiter>,
+    pub(super) up: Arc<Limiter>,
+}
+
+/// The task's side of a connection.
+pub(super) struct Peer {
+    addr: SocketAddr,
+    outbox: Outbox,
+}
+
+/// What users see, and when they see it next.
+pub(super) struct View {
+    pub(super) status: watch::Sender<TorrentStatus>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) follow: Arc<AtomicBool>,
+    pub(super) state: State,
+    pub(super) completed_at: Option<Instant>,
+    pub(super) published_at: Instant,
+    /// Something changed since.
+    pub(super) stale: bool,
+}
+
+impl View {
+    pub(super) fn event(&self, event: Event) {
+        // Nobody listening is no error.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Task {
+    pub(super) async fn run(mut self, mut inbox: Inbox) {
+        let cancel = self.shared.shutdown.cancel.clone();
+        let mut reports = Vec::with_capacity(BATCH_MAX);
+        self.drain();
+        while !self.has_ended() {
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                Some(done) = inbox.disk.recv() => self.disk_done(done),
+                Some(command) = inbox.commands.recv() => self.command(command),
+                Some(answer) = inbox.answers.recv() => self.trackers.answered(answer, &self.swarm, Instant::now()),
+                () = tokio::time::sleep_until(wake.into()) => self.timeout(),
+                Some(arrival) = inbox.arrivals.recv() => self.arrival(arrival),
+                _ = inbox.reports.recv_many(&mut reports, BATCH_MAX) => {
+                    for (peer, report) in reports.drain(..) {
+                        self.report(peer, report);
+                    }
+                }
+            }
+            self.drain();
+        }
+        self.end().await;
+    }
+
+    fn next_wake(&self) -> Instant {
+        let publish = self.view.stale.then(|| self.view.published_at + PUBLISH_INTERVAL);
+        let wakes = [
+            self.swarm.poll_timeout(),
+            self.trackers.poll_timeout(),
+            self.disk.next_tick(),
+            publish,
+            self.ending,
+        ];
+        // A torrent with nothing to do still looks up once an hour; nothing depends on it.
+        wakes.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+    }
+
+    fn timeout(&mut self) {
+        let now = Instant::now();
+        if self.swarm.poll_timeout().is_some_and(|at| at <= now) {
+            self.handle(Input::Timeout, now);
+        }
+        self.trackers.timeout(&self.swarm, now);
+        self.disk.tick(now);
+        if self.view.stale && self.view.published_at + PUBLISH_INTERVAL <= now {
+            self.publish(now);
+        }
+    }
+
+    pub(super) fn handle(&mut self, input: Input, now: Instant) {
+        if let Some(trace) = &mut self.trace {
+            trace.input(&input, now);
+        }
+        self.swarm.handle(input, now);
+        self.view.stale = true;
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Pause => self.pause(now),
+            Command::Resume => self.resume(now),
+            Command::Stop => self.stop(now),
+            Command::Reannounce => self.trackers.reannounce(&self.swarm, now),
+            Command::AddPeers(addrs) => {
+                self.handle(Input::PeersFound { source: Source::Explicit, addrs }, now)
+            }
+            Command::SetPriorities(files) => self.set_priorities(&files, now),
+            Command::SetLimits { down, up } => {
+                self.limits.down.set_rate(down);
+                self.limits.up.set_rate(up);
+            }
+            Command::SetSequential(order) => {
+                self.handle(Input::Sequential { sequential: order == Sequential::Yes }, now);
+            }
+            Command::Budget(budget) => {
+                self.budget = budget;
+                self.apply_budget(now);
+            }
+            // Whoever asked may have stopped waiting.
+            Command::Peers(reply) => drop(reply.send(self.peer_statuses())),
+            Command::Trackers(reply) => drop(reply.send(self.trackers.statuses(now))),
+        }
+    }
+
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.set_state(State::Paused);
+        self.handle(Input::Pause, now);
+        self.trackers.stop(&self.swarm, now);
+    }
+
+    fn resume(&mut self, now: Instant) {
+        if matches!(self.view.state, State::Error { .. }) {
+            self.disk.probe_now(now);
+        }
+        self.handle(Input::Resume, now);
+        self.trackers.start(&self.swarm, now);
+        self.set_state(self.working_state());
+    }
+
+    fn stop(&mut self, now: Instant) {
+        if self.ending.is_none() {
+            self.ending = Some(now + STOP_TIMEOUT);
+            self.handle(Input::Stop, now);
+            self.trackers.stop(&self.swarm, now);
+        }
+    }
+
+    /// Stopping is over: trackers answered and disk jobs are done, or time is up.
+    fn has_ended(&self) -> bool {
+        self.ending.is_some_and(|deadline| {
+            deadline <= Instant::now() || (self.trackers.is_stopped() && !self.disk.is_busy())
+        })
+    }
+
+    async fn end(mut self) {
+        for (_, peer) in std::mem::take(&mut self.peers) {
+            peer.outbox.close();
+        }
+        let storage = self.disk.storage().clone();
+        match tokio::task::spawn_blocking(move || storage.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.view.event(Event::Note(error.to_string())),
+            Err(error) => tracing::error!(%error, "closing the files failed"),
+        }
+        self.view.state = State::Stopped;
+        self.publish(Instant::now());
+        super::start::remove(&self.shared, &self.info);
+    }
+
+    pub(super) fn set_state(&mut self, state: State) {
+        if self.view.state != state {
+            self.view.state = state.clone();
+            self.view.event(Event::StateChanged(state));
+            self.publish(Instant::now());
+        }
+    }
+
+    pub(super) fn working_state(&self) -> State {
+        if self.seed_only || self.swarm.stats().left == 0 { State::Seeding } else { State::Downloading }
+    }
+
+    fn set_priorities(&mut self, files: &[FilePriority], now: Instant) {
+        let wanted: Vec<bool> = (0..self.info.layout().file_count())
+            .map(|n| files.get(n).copied().unwrap_or_default() != FilePriority::Skip)
+            .collect();
+        self.disk.set_wanted(wanted);
+        let priorities = if self.seed_only {
+            vec![Priority::Skip; self.info.layout().piece_count() as usize]
+        } else {
+            super::start::piece_priorities(&self.info, files)
+        };
+        self.handle(Input::Priorities { priorities }, now);
+        if !matches!(self.view.state, State::Error { .. } | State::Paused) {
+            self.set_state(self.working_state());
+        }
+    }
+
+    fn apply_budget(&mut self, now: Instant) {
+        let budget = self.budget;
+        // While the disk takes nothing, no further piece is begun; those under way are kept in memory.
+        let memory_bytes = if matches!(self.view.state, State::Error { .. }) { 0 } else { budget.memory };
+        self.handle(
+            Input::Budget {
+                peers_max: budget.peers_max,
+                half_open_max: budget.half_open_max,
+                upload_slots: budget.upload_slots,
+                memory_bytes,
+            },
+            now,
+        );
+    }
+
+    fn arrival(&mut self, arrival: Arrival) {
+        let now = Instant::now();
+        match arrival {
+            Arrival::Accepted { stream, addr, handshake } => {
+                self.connected(stream, addr, Direction::Incoming, handshake, now);
+            }
+            Arrival::Dialled { addr, result: Ok((stream, handshake)) } => {
+                self.connected(stream, addr, Direction::Outgoing, handshake, now);
+            }
+            Arrival::Dialled { addr, result: Err(reason) } => {
+                tracing::debug!(%addr, reason, "dial failed");
+                self.handle(Input::ConnectFailed { addr }, now);
+            }
+        }
+    }
+
+    fn connected(
+        &mut self,
+        stream: TcpStream,
+        addr: SocketAddr,
+        direction: Direction,
+        handshake: Handshake,
+        now: Instant,
+    ) {
+        let key = self.shared.next_peer();
+        let cancel = CancellationToken::new();
+        let (commands, inbox) = mpsc::channel(peer::COMMANDS_MAX);
+        let connection = Connection {
+            key,
+            stream,
+            commands: inbox,
+            reports: self.senders.reports.clone(),
+            cancel: cancel.clone(),
+            blocks: self.shared.blocks.clone(),
+            storage: self.disk.storage().clone(),
+            pool: self.shared.pool.clone(),
+            down: Limits([self.limits.down.clone(), self.shared.down.clone()]),
+            up: Limits([self.limits.up.clone(), self.shared.up.clone()]),
+        };
+        self.shared.tasks.spawn(connection.run());
+        self.peers.insert(key, Peer { addr, outbox: Outbox::new(commands, cancel) });
+        self.handle(Input::PeerConnected { peer: key, addr, direction, handshake }, now);
+    }
+
+    fn report(&mut self, peer: PeerKey, report: Report) {
+        let now = Instant::now();
+        match report {
+            Report::Messages(messages) => {
+                for message in messages {
+                    if self.view.follow.load(Ordering::Relaxed) {
+                        self.said(peer, Direction::Incoming, &message);
+                    }
+                    self.handle(Input::PeerMessage { peer, message }, now);
+                }
+            }
+            Report::Sent(sent) => {
+                self.handle(Input::BlocksSent { peer, blocks: sent.blocks, bytes: sent.bytes }, now);
+            }
+            Report::Unreadable { piece, error } => self.unreadable(piece, &error, now),
+            Report::Gone(reason) => {
+                if let Some(gone) = self.peers.remove(&peer) {
+                    tracing::debug!(addr = %gone.addr, reason, "connection ended");
+                    self.handle(Input::PeerDisconnected { peer }, now);
+                }
+            }
+        }
+    }
+
+    /// A piece we announced cannot be read: what is gone is fetched again, what is only out of reach is waited for.
+    fn unreadable(&mut self, piece: PieceIndex, error: &StorageError, now: Instant) {
+        if matches!(error, StorageError::Missing { .. } | StorageError::Truncated { .. }) {
+            self.view.event(Event::Note(format!("piece {} is no longer on disk: {error}", piece.get())));
+            self.disk.recheck(piece);
+        } else {
+            self.disk.probe_later(now);
+            self.disk_failed(error, now);
+        }
+    }
+
+    fn lost(&mut self, piece: u32, now: Instant) {
+        self.handle(Input::PieceLost { piece }, now);
+        self.view.completed_at = None;
+        self.set_state(self.working_state());
+    }
+
+    fn disk_done(&mut self, done: DiskDone) {
+        let now = Instant::now();
+        match done {
+            DiskDone::Piece { piece, result } => match self.disk.piece_done(piece, result, now) {
+                Ok(Verdict::Good { suspects }) => {
+                    self.handle(Input::PieceVerified { piece: piece.get(), ok: true }, now);
+                    if let Some(bad) = suspects {
+                        self.handle(Input::SuspectBlocks { piece: piece.get(), bad }, now);
+                    }
+                }
+                Ok(Verdict::Bad) => {
+                    self.handle(Input::PieceVerified { piece: piece.get(), ok: false }, now);
+                }
+                Err(error) => self.disk_failed(&error, now),
+            },
+            DiskDone::Synced(result) => {
+                self.disk.synced();
+                self.disk_answered(result, now);
+            }
+            DiskDone::Finished(result) => self.disk_answered(result, now),
+            DiskDone::Rechecked(_, Ok(true)) => {}
+            DiskDone::Rechecked(piece, Ok(false)) => self.lost(piece.get(), now),
+            DiskDone::Rechecked(_, Err(error)) => self.disk_answered(Err(error), now),
+            DiskDone::Probed(result) => {
+                if self.disk.probed(&result, now) && matches!(self.view.state, State::Error { .. }) {
+                    self.set_state(self.working_state());
+                    self.apply_budget(now);
+                }
+            }
+        }
+        self.disk.tick(now);
+    }
+
+    fn disk_answered(&mut self, result: Result<(), StorageError>, now: Instant) {
+        if let Err(error) = result {
+            self.disk.probe_later(now);
+            self.disk_failed(&error, now);
+        }
+    }
+
+    fn disk_failed(&mut self, error: &StorageError, now: Instant) {
+        tracing::error!(%error, "the disk does not take or give data");
+        let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
+        let was_working = !matches!(self.view.state, State::Error { .. });
+        self.set_state(State::Error {
+            text: error.to_string(),
+            recoverable: error.is_recoverable(),
+            missing,
+        });
+        if was_working {
+            self.apply_budget(now);
+        }
+    }
+
+    /// Carries out everything the machines want, then hands the gathered messages over, once a peer.
+    fn drain(&mut self) {
+        let now = Instant::now();
+        loop {
+            while let Some(output) = self.swarm.poll_output() {
+                if let Some(trace) = &mut self.trace {
+                    trace.output(&output);
+                }
+                self.carry_out(output, now);
+            }
+            let found = self.trackers.drain(&self.view);
+            if found.is_empty() {
+                break;
+            }
+            for input in found {
+                self.handle(input, now);
+            }
+        }
+        for key in std::mem::take(&mut self.unflushed) {
+            if let Some(peer) = self.peers.get_mut(&key) {
+                peer.outbox.flush();
+            }
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, now: Instant) {
+        match output {
+            Output::Connect { addr } => self.dial(addr),
+            Output::Send { peer, message } => {
+                if self.view.follow.load(Ordering::Relaxed) {
+                    self.said(peer, Direction::Outgoing, &message);
+                }
+                self.outbox(peer, |outbox| outbox.message(&message));
+            }
+            Output::SendBlock { peer, block } => {
+                if self.view.follow.load(Ordering::Relaxed) {
+                    let (piece, begin, length) = (block.piece().get(), block.begin(), block.length());
+                    self.say(peer, Direction::Outgoing, Said::Piece { piece, begin, length });
+                }
+                self.outbox(peer, |outbox| outbox.block(block));
+            }
+            Output::Disconnect { peer, reason } => {
+                if let Some(gone) = self.peers.remove(&peer) {
+                    tracing::debug!(addr = %gone.addr, %reason, "disconnected");
+                    gone.outbox.close();
+                }
+            }
+            Output::StoreBlock { block, data } => self.disk.store(block, data),
+            Output::VerifyPiece { piece } => self.disk.verify(piece),
+            Output::DiscardPiece { piece } => self.disk.discard(piece),
+            Output::KeepSuspect { piece } => self.disk.keep_suspect(piece),
+            Output::WantPeers => self.trackers.want_peers(&self.swarm, now),
+            Output::Event(event) => self.event(event, now),
+        }
+    }
+
+    fn outbox(&mut self, key: PeerKey, add: impl FnOnce(&mut Outbox)) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            if peer.outbox.is_empty() {
+                self.unflushed.push(key);
+            }
+            add(&mut peer.outbox);
+        }
+    }
+
+    fn dial(&self, addr: SocketAddr) {
+        let (ours, bind) = (self.handshake.clone(), self.shared.options.bind);
+        let arrivals = self.senders.arrivals.clone();
+        let dial = async move {
+            let result = handshake::dial(addr, bind, &ours).await.map_err(|error| error.to_string());
+            // The torrent may have ended meanwhile.
+            let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
+        };
+        self.shared.tasks.spawn(self.shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(dial));
+    }
+
+    fn event(&mut self, event: ferri_swarm::Event, now: Instant) {
+        use ferri_swarm::Event as Swarmed;
+        let event = match event {
+            Swarmed::PeerConnected { addr, client, peer } => {
+                let incoming =
+                    self.swarm.peers().any(|p| p.peer == peer && p.direction == Direction::Incoming);
+                Event::PeerConnected { addr, client, incoming }
+            }
+            Swarmed::PeerDisconnected { addr, reason, .. } => {
+                Event::PeerDisconnected { addr, reason: reason.to_string() }
+            }
+            Swarmed::PieceCompleted { piece } => Event::PieceVerified { piece: piece.get() },
+            Swarmed::PieceCorrupt { piece, .. } => Event::PieceFailed { piece: piece.get() },
+            Swarmed::Banned { addr, piece } => Event::Note(format!(
+                "{addr} sent wrong data in piece {}; it is refused from here on",
+                piece.get()
+            )),
+            Swarmed::Completed => {
+                self.completed(now);
+                return;
+            }
+            _ => return,
+        };
+        self.view.event(event);
+    }
+
+    fn completed(&mut self, now: Instant) {
+        self.view.completed_at = Some(now);
+        self.trackers.completed(&self.swarm, now);
+        self.disk.sync();
+        self.disk.finish();
+        self.set_state(State::Seeding);
+        self.view.event(Event::Completed);
+    }
+
+    fn peer_statuses(&self) -> Vec<PeerStatus> {
+        let status = |peer: ferri_swarm::PeerStatus| PeerStatus {
+            addr: peer.addr,
+            client: peer.client,
+            down_rate: peer.down_rate,
+            up_rate: peer.up_rate,
+            downloaded: peer.downloaded,
+            uploaded: peer.uploaded,
+            progress: f64::from(peer.progress),
+            am_choking: peer.flags.am_choking,
+            peer_choking: peer.flags.peer_choking,
+            peer_interested: peer.flags.peer_interested,
+            am_interested: peer.flags.am_interested,
+            snubbed: peer.flags.snubbed,
+        };
+        self.swarm.peers().map(status).collect()
+    }
+
+    fn said(&self, peer: PeerKey, direction: Direction, message: &Message) {
+        let said = match *message {
+            Message::KeepAlive => Said::Other("keep-alive"),
+            Message::Choke => Said::Choke,
+            Message::Unchoke => Said::Unchoke,
+            Message::Interested => Said::Interested,
+            Message::NotInterested => Said::NotInterested,
+            Message::Have { piece } => Said::Have(piece),
+            Message::Bitfield(ref bits) => Said::Bitfield(bits.iter().map(|byte| byte.count_ones()).sum()),
+            Message::HaveAll => Said::Bitfield(self.info.layout().piece_count()),
+            Message::HaveNone => Said::Bitfield(0),
+            Message::Request { piece, begin, length } => Said::Request { piece, begin, length },
+            Message::Piece { piece, begin, ref data } => {
+                Said::Piece { piece, begin, length: u32::try_from(data.len()).unwrap_or(u32::MAX) }
+            }
+            Message::Cancel { piece, begin, .. } => Said::Cancel { piece, begin },
+            Message::Reject { piece, begin, .. } => Said::Reject { piece, begin },
+            Message::Extended { id: 0, .. } => Said::ExtensionHandshake,
+            _ => Said::Other("extension"),
+        };
+        self.say(peer, direction, said);
+    }
+
+    fn say(&self, peer: PeerKey, direction: Direction, message: Said) {
+        if let Some(peer) = self.peers.get(&peer) {
+            let outgoing = direction == Direction::Outgoing;
+            self.view.event(Event::Said { addr: peer.addr, outgoing, message });
+        }
+    }
+
+    pub(super) fn publish(&mut self, now: Instant) {
+        let stats = self.swarm.stats();
+        let layout = self.info.layout();
+        let ratio_base = if stats.downloaded == 0 { stats.have_bytes } else { stats.downloaded };
+        let status = TorrentStatus {
+            name: self.info.name().to_owned(),
+            info_hashes: self.info.info_hashes(),
+            state: self.view.state.clone(),
+            total: layout.total_length(),
+            wanted: stats.wanted_bytes,
+            wanted_done: stats.wanted_bytes - stats.left,
+            downloaded: stats.downloaded,
+            uploaded: stats.uploaded,
+            wasted: stats.wasted,
+            down_rate: stats.down_rate,
+            up_rate: stats.up_rate,
+            peers: stats.peers,
+            seeds: stats.seeds,
+            pieces_done: stats.have_pieces,
+            pieces_total: layout.piece_count(),
+            eta: (0 < stats.down_rate && 0 < stats.left)
+                .then(|| Duration::from_secs(stats.left / stats.down_rate)),
+            ratio: if ratio_base == 0 { 0.0 } else { stats.uploaded as f64 / ratio_base as f64 },
+            seeding_for: self
+                .view
+                .completed_at
+                .map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
+        };
+        // Rates fall while nothing arrives, and seeding time passes: keep looking until they are at rest.
+        self.view.stale = 0 < stats.down_rate || 0 < stats.up_rate;
+        self.view.published_at = now;
+        self.view.status.send_replace(status);
+    }
+}
+
+/// What the swarm is told about wanted pieces.
+pub(super) fn priority(file: FilePriority) -> Priority {
+    match file {
+        FilePriority::Skip => Priority::Skip,
+        FilePriority::Low => Priority::Low,
+        FilePriority::Normal => Priority::Normal,
+        FilePriority::High => Priority::High,
+    }
+}

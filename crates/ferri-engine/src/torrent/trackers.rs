@@ -1,0 +1,242 @@
+//! A torrent's talk with its trackers: the schedule decides, this carries it out.
+//!
+//! Every announce is a task of its own that ends by itself within the transport's deadline; its answer comes back to
+//! the torrent's task.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ferri_metainfo::InfoHash;
+use ferri_swarm::{Input as SwarmInput, Role as SwarmRole, Source, Swarm};
+use ferri_tracker::schedule::{Input, Notice, Output, Role, Schedule, ScheduleOptions, TrackerId};
+use ferri_tracker::{AnnounceResponse, Scrape, TrackerError};
+use ferri_wire::PeerId;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::task::View;
+use crate::status::{Event, TrackerStatus};
+use crate::tracker_client;
+
+/// What announces are made of.
+pub(super) struct TrackersOptions {
+    pub(super) tiers: Vec<Vec<String>>,
+    /// Asked in any case, whatever those of the torrent say.
+    pub(super) extra: Vec<String>,
+    /// Bytes of the torrent.
+    pub(super) total: u64,
+    pub(super) info_hash: InfoHash,
+    pub(super) peer_id: PeerId,
+    pub(super) port: u16,
+    pub(super) bind: Option<IpAddr>,
+    pub(super) http: reqwest::Client,
+    pub(super) tasks: TaskTracker,
+    pub(super) cancel: CancellationToken,
+}
+
+/// What a tracker said, or why it did not.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Announce(TrackerId, Result<AnnounceResponse, TrackerError>),
+    Scrape(TrackerId, Result<Scrape, TrackerError>),
+}
+
+/// A torrent's trackers.
+pub(super) struct Trackers {
+    schedule: Schedule,
+    /// Bytes of the torrent.
+    total: u64,
+    bind: Option<IpAddr>,
+    http: reqwest::Client,
+    tasks: TaskTracker,
+    cancel: CancellationToken,
+    answers: mpsc::UnboundedSender<Answer>,
+    flights: BTreeMap<TrackerId, CancellationToken>,
+    stopped: bool,
+}
+
+impl Trackers {
+    pub(super) fn new(
+        options: TrackersOptions,
+        answers: mpsc::UnboundedSender<Answer>,
+        now: Instant,
+    ) -> Self {
+        let schedule = ScheduleOptions::new(options.info_hash, *options.peer_id.as_bytes(), options.port);
+        let mut schedule = Schedule::new(options.tiers, rand::random(), schedule, now);
+        for url in options.extra {
+            schedule.handle(Input::AddTracker { url }, now);
+        }
+        Self {
+            schedule,
+            total: options.total,
+            bind: options.bind,
+            http: options.http,
+            tasks: options.tasks,
+            cancel: options.cancel,
+            answers,
+            flights: BTreeMap::new(),
+            stopped: true,
+        }
+    }
+
+    pub(super) fn start(&mut self, swarm: &Swarm, now: Instant) {
+        self.stopped = false;
+        self.tell(swarm, now);
+        self.schedule.handle(Input::Start, now);
+    }
+
+    pub(super) fn stop(&mut self, swarm: &Swarm, now: Instant) {
+        if !self.stopped {
+            self.tell(swarm, now);
+            self.schedule.handle(Input::Stop, now);
+        }
+    }
+
+    /// Everybody who should know that we stopped has been told, or there was nobody.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    pub(super) fn completed(&mut self, swarm: &Swarm, now: Instant) {
+        self.tell(swarm, now);
+        self.schedule.handle(Input::Completed, now);
+    }
+
+    pub(super) fn reannounce(&mut self, swarm: &Swarm, now: Instant) {
+        self.tell(swarm, now);
+        self.schedule.handle(Input::Reannounce, now);
+    }
+
+    pub(super) fn want_peers(&mut self, swarm: &Swarm, now: Instant) {
+        self.tell(swarm, now);
+        self.schedule.handle(Input::NeedPeers, now);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.schedule.poll_timeout()
+    }
+
+    pub(super) fn timeout(&mut self, swarm: &Swarm, now: Instant) {
+        if self.poll_timeout().is_some_and(|at| at <= now) {
+            self.tell(swarm, now);
+            self.schedule.handle(Input::Timeout, now);
+        }
+    }
+
+    pub(super) fn answered(&mut self, answer: Answer, swarm: &Swarm, now: Instant) {
+        self.tell(swarm, now);
+        match answer {
+            Answer::Announce(tracker, result) => {
+                self.flights.remove(&tracker);
+                self.schedule.handle(Input::Answer { tracker, result }, now);
+            }
+            Answer::Scrape(tracker, result) => {
+                self.flights.remove(&tracker);
+                self.schedule.handle(Input::ScrapeAnswer { tracker, result }, now);
+            }
+        }
+    }
+
+    /// Numbers are taken at the moment of each announce.
+    fn tell(&mut self, swarm: &Swarm, now: Instant) {
+        let stats = swarm.stats();
+        let left = self.total - stats.have_bytes;
+        let totals = Input::Stats { uploaded: stats.uploaded, downloaded: stats.downloaded, left };
+        self.schedule.handle(totals, now);
+        let role = match swarm.role() {
+            SwarmRole::PartialSeed => Role::PartialSeed,
+            SwarmRole::Leech | SwarmRole::Seed => Role::Downloading,
+        };
+        self.schedule.handle(Input::Role(role), now);
+    }
+
+    /// Carries out what the schedule wants and returns what the swarm should hear.
+    pub(super) fn drain(&mut self, view: &View) -> Vec<SwarmInput> {
+        let mut inputs = Vec::new();
+        while let Some(output) = self.schedule.poll_output() {
+            match output {
+                Output::Announce { tracker, url, announce } => {
+                    let event = announce.event.map_or("", |event| event.as_str());
+                    view.event(Event::Announcing { url: url.clone(), event });
+                    let (http, bind) = (self.http.clone(), self.bind);
+                    self.fly(tracker, async move {
+                        Answer::Announce(tracker, tracker_client::announce(&http, bind, &url, announce).await)
+                    });
+                }
+                Output::Scrape { tracker, url, info_hash } => {
+                    let (http, bind) = (self.http.clone(), self.bind);
+                    self.fly(tracker, async move {
+                        Answer::Scrape(tracker, tracker_client::scrape(&http, bind, &url, info_hash).await)
+                    });
+                }
+                Output::Cancel { tracker } => {
+                    if let Some(flight) = self.flights.remove(&tracker) {
+                        flight.cancel();
+                    }
+                }
+                Output::Peers(addrs) => {
+                    inputs.push(SwarmInput::PeersFound { source: Source::Tracker, addrs });
+                }
+                Output::Event(notice) => inputs.extend(tell_of(notice, view)),
+                Output::Stopped => self.stopped = true,
+            }
+        }
+        inputs
+    }
+
+    fn fly(&mut self, tracker: TrackerId, question: impl Future<Output = Answer> + Send + 'static) {
+        let cancel = self.cancel.child_token();
+        self.flights.insert(tracker, cancel.clone());
+        let answers = self.answers.clone();
+        let flight = async move {
+            let answer = question.await;
+            // The torrent may have ended without waiting for it.
+            let _ = answers.send(answer);
+        };
+        self.tasks.spawn(cancel.run_until_cancelled_owned(flight));
+    }
+
+    pub(super) fn statuses(&self, now: Instant) -> Vec<TrackerStatus> {
+        let status = |tracker: ferri_tracker::schedule::TrackerStatus| TrackerStatus {
+            url: tracker.url,
+            tier: tracker.tier,
+            state: tracker.state.to_string(),
+            seeders: tracker.seeders,
+            leechers: tracker.leechers,
+            error: tracker.last_error,
+            next_announce: tracker.next_announce.map(|at| at.saturating_duration_since(now)),
+        };
+        self.schedule.trackers().into_iter().map(status).collect()
+    }
+}
+
+fn tell_of(notice: Notice, view: &View) -> Option<SwarmInput> {
+    let (event, input) = match notice {
+        Notice::Answered { url, response, peers, .. } => {
+            let external = response.external_ip.map(|ip| SwarmInput::ExternalAddress { ip });
+            let event = Event::TrackerAnswered {
+                url,
+                seeders: response.seeders,
+                leechers: response.leechers,
+                peers,
+                warning: response.warning,
+            };
+            (event, external)
+        }
+        Notice::Failed { url, error, .. } | Notice::Unusable { url, error } => {
+            (Event::TrackerFailed { url, text: error.to_string() }, None)
+        }
+        Notice::Scraped { url, scrape } => {
+            let (seeders, leechers) = (Some(scrape.seeders), Some(scrape.leechers));
+            (Event::TrackerAnswered { url, seeders, leechers, peers: 0, warning: None }, None)
+        }
+        Notice::LeftOut { trackers } => (
+            Event::Note(format!("{trackers} of the torrent's trackers are not used: there are too many")),
+            None,
+        ),
+    };
+    view.event(event);
+    input
+}

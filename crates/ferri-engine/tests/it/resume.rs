@@ -1,0 +1,114 @@
+//! Starting again: after a clean stop, after none, and after somebody touched the files.
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use ferri_engine::{AddTorrent, Check, Session, Torrent};
+
+use crate::support::{Payload, Seed, options, within};
+
+const PIECE: usize = 32768;
+
+fn payload() -> Payload {
+    Payload::several(&[("a", 20 * PIECE), ("b", 20 * PIECE), ("c", 20 * PIECE)], PIECE)
+}
+
+async fn add(session: &Session, payload: &Payload, dir: &Path, seed: &Seed) -> Torrent {
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir);
+    add.peers = vec![seed.session.listen_addr()];
+    session.add(add).await.unwrap()
+}
+
+/// Downloads everything, stops cleanly, lets `meddle` at the files, and returns the bytes fetched in a second run.
+async fn fetched_again(meddle: impl FnOnce(&Path)) -> u64 {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    within(add(&session, &payload, dir.path(), &seed).await.wait_done()).await;
+    session.shutdown().await;
+    meddle(&dir.path().join("folder"));
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = add(&session, &payload, dir.path(), &seed).await;
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+    torrent.status().downloaded
+}
+
+#[tokio::test]
+async fn after_a_clean_stop_nothing_is_fetched_again() {
+    assert_eq!(fetched_again(|_| {}).await, 0);
+}
+
+#[tokio::test]
+async fn a_changed_piece_alone_is_fetched_again() {
+    let fetched = fetched_again(|dir| {
+        let file = std::fs::File::options().write(true).open(dir.join("b")).unwrap();
+        file.write_all_at(b"meddled", 5 * PIECE as u64 + 3).unwrap();
+    })
+    .await;
+    assert_eq!(fetched, PIECE as u64);
+}
+
+#[tokio::test]
+async fn a_missing_file_alone_is_fetched_again() {
+    let fetched = fetched_again(|dir| std::fs::remove_file(dir.join("c")).unwrap()).await;
+    assert_eq!(fetched, 20 * PIECE as u64);
+}
+
+#[tokio::test]
+async fn what_was_cut_off_alone_is_fetched_again() {
+    let fetched = fetched_again(|dir| {
+        std::fs::File::options().write(true).open(dir.join("a")).unwrap().set_len(10 * PIECE as u64).unwrap();
+    })
+    .await;
+    assert_eq!(fetched, 10 * PIECE as u64);
+}
+
+#[tokio::test]
+async fn an_interrupted_download_fetches_only_the_rest() {
+    let payload = payload();
+    let seed = Seed::start_with(&payload, &[], |options, _| options.up_limit = Some(3_000_000)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = add(&session, &payload, dir.path(), &seed).await;
+    let mut status = torrent.watch();
+    within(status.wait_for(|s| 10 < s.pieces_done)).await.unwrap();
+    session.shutdown().await;
+    let done = u64::from(torrent.status().pieces_done) * PIECE as u64;
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = add(&session, &payload, dir.path(), &seed).await;
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+    let status = torrent.status();
+    assert_eq!(status.downloaded - status.wasted, payload.total() as u64 - done);
+}
+
+#[tokio::test]
+async fn data_that_lies_there_already_is_found_by_a_check() {
+    let payload = payload();
+    let dir = tempfile::tempdir().unwrap();
+    payload.write(dir.path());
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+    add.check = Check::Full;
+    let torrent = session.add(add).await.unwrap();
+    within(torrent.wait_done()).await;
+    assert_eq!(torrent.status().pieces_done, 60);
+    assert_eq!(torrent.status().downloaded, 0);
+}
+
+#[tokio::test]
+async fn without_a_journal_data_that_lies_there_is_believed_only_after_a_check() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    payload.write(dir.path());
+    let file = std::fs::File::options().write(true).open(dir.path().join("folder/a")).unwrap();
+    file.write_all_at(b"meddled", 7).unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = add(&session, &payload, dir.path(), &seed).await;
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+    assert_eq!(torrent.status().downloaded, PIECE as u64);
+}
