@@ -5,49 +5,78 @@ use std::ops::Range;
 use crate::error::{Error, ErrorKind};
 use crate::parse::{Order, parse};
 
-/// One value or key: where it begins and ends in the input. Its kind is its first byte.
+/// A list or dictionary: where it begins and ends in the input. Its kind is its first byte.
 ///
-/// Tokens stand in the order of their starts, so what follows a container is found by its end.
+/// They stand on the tape in the order of their starts, so what follows one is found by its end. Strings and integers
+/// are not on it: they say themselves where they end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Token {
+pub(crate) struct Container {
     pub(crate) start: u32,
     pub(crate) end: u32,
 }
 
-impl Token {
-    /// The bytes of the string that this token is.
-    pub(crate) fn string(self, input: &[u8]) -> &[u8] {
-        let length = self.end - self.start;
-        // 1 digit up to 9 bytes, and so on: lengths have no leading zeros, so the head's size follows from the whole.
-        let mut head = 2;
-        let mut limit = 10;
-        while limit + head <= length {
-            head += 1;
-            limit = limit.saturating_mul(10);
+/// The bytes of the string that begins at `at`, in input that was parsed.
+pub(crate) fn string(input: &[u8], at: usize) -> &[u8] {
+    &input[string_bytes(input, at)]
+}
+
+fn string_bytes(input: &[u8], at: usize) -> Range<usize> {
+    let (mut from, mut length) = (at, 0);
+    while input[from] != b':' {
+        length = length * 10 + usize::from(input[from] - b'0');
+        from += 1;
+    }
+    from + 1..from + 1 + length
+}
+
+/// A place between two values of input that was parsed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor {
+    /// In the input.
+    pub(crate) at: usize,
+    /// On the tape: the first container that begins at `at` or behind it.
+    pub(crate) next: usize,
+}
+
+impl Cursor {
+    /// Where the value here ends.
+    fn end(self, input: &[u8], tape: &[Container]) -> usize {
+        match input[self.at] {
+            b'l' | b'd' => tape[self.next].end as usize,
+            b'i' => self.at + input[self.at..].iter().take_while(|byte| **byte != b'e').count() + 1,
+            _ => string_bytes(input, self.at).end,
         }
-        &input[(self.start + head) as usize..self.end as usize]
+    }
+
+    /// Moves behind the value here.
+    pub(crate) fn skip(&mut self, input: &[u8], tape: &[Container]) {
+        let end = self.end(input, tape);
+        if matches!(input[self.at], b'l' | b'd') {
+            self.next = behind(tape, self.next, end);
+        }
+        self.at = end;
     }
 }
 
-/// The index of the first token behind the value at `index`.
-pub(crate) fn after(tokens: &[Token], index: usize) -> usize {
-    let end = tokens[index].end;
-    // Most values are short: gallop, then halve.
+/// The first container on the tape that begins at `end` or behind it, given that `index` is the one that ends there.
+fn behind(tape: &[Container], index: usize, end: usize) -> usize {
+    let before = |container: &Container| (container.start as usize) < end;
+    // Most containers have few others in them: gallop, then halve.
     let mut step = 1;
     let mut low = index + 1;
-    while low + step <= tokens.len() && tokens[low + step - 1].start < end {
+    while low + step <= tape.len() && before(&tape[low + step - 1]) {
         low += step;
         step *= 2;
     }
-    let high = (low + step).min(tokens.len());
-    low + tokens[low..high].partition_point(|token| token.start < end)
+    let high = (low + step).min(tape.len());
+    low + tape[low..high].partition_point(before)
 }
 
-/// A parsed document. Borrows the input; 8 bytes for each value and key.
+/// A parsed document. Borrows the input; 8 bytes for each list and dictionary.
 #[derive(Clone, Debug)]
 pub struct Document<'a> {
     input: &'a [u8],
-    tokens: Vec<Token>,
+    tape: Vec<Container>,
     irregularities: Vec<Error>,
 }
 
@@ -80,7 +109,7 @@ impl<'a> Document<'a> {
 
     fn first(input: &'a [u8], order: Order) -> Result<(Self, usize), Error> {
         let parsed = parse(input, order)?;
-        Ok((Self { input, tokens: parsed.tokens, irregularities: parsed.irregularities }, parsed.consumed))
+        Ok((Self { input, tape: parsed.tape, irregularities: parsed.irregularities }, parsed.consumed))
     }
 
     fn whole(self, consumed: usize) -> Result<Self, Error> {
@@ -92,7 +121,7 @@ impl<'a> Document<'a> {
 
     /// The value that the document is.
     pub fn root(&self) -> Value<'_> {
-        Value { input: self.input, tokens: &self.tokens, index: 0 }
+        Value { input: self.input, tape: &self.tape, here: Cursor { at: 0, next: 0 } }
     }
 
     /// Keys out of order, the first [`IRREGULARITIES_MAX`](crate::IRREGULARITIES_MAX) of them. Empty after a strict
@@ -119,22 +148,24 @@ pub enum Kind {
 #[derive(Clone, Copy)]
 pub struct Value<'d> {
     input: &'d [u8],
-    tokens: &'d [Token],
-    /// Inside `tokens`.
-    index: usize,
+    tape: &'d [Container],
+    here: Cursor,
 }
 
 impl<'d> Value<'d> {
-    fn token(self) -> Token {
-        self.tokens[self.index]
+    /// Before the first value inside of this one, which is a list or dictionary.
+    fn inside(self) -> Cursor {
+        Cursor { at: self.here.at + 1, next: self.here.next + 1 }
     }
 
-    fn at(self, index: usize) -> Self {
-        Self { index, ..self }
-    }
-
-    fn after(self) -> usize {
-        after(self.tokens, self.index)
+    /// Takes the value at a place inside of this one and moves behind it. `None` at the end.
+    fn take(self, cursor: &mut Cursor) -> Option<Self> {
+        if self.input[cursor.at] == b'e' {
+            return None;
+        }
+        let value = Self { here: *cursor, ..self };
+        cursor.skip(self.input, self.tape);
+        Some(value)
     }
 
     /// What this value is.
@@ -149,13 +180,12 @@ impl<'d> Value<'d> {
 
     /// Where its encoding begins, in bytes from the start of the input.
     pub fn offset(self) -> usize {
-        self.token().start as usize
+        self.here.at
     }
 
     /// Where its encoding lies in the input.
     pub fn span(self) -> Range<usize> {
-        let token = self.token();
-        token.start as usize..token.end as usize
+        self.here.at..self.here.end(self.input, self.tape)
     }
 
     /// Its encoding, exactly as it was received.
@@ -165,7 +195,7 @@ impl<'d> Value<'d> {
 
     /// The bytes of a string. `None` for other kinds.
     pub fn as_bytes(self) -> Option<&'d [u8]> {
-        (self.kind() == Kind::Bytes).then(|| self.token().string(self.input))
+        (self.kind() == Kind::Bytes).then(|| string(self.input, self.here.at))
     }
 
     /// A string that is UTF-8. `None` for other kinds and other bytes.
@@ -205,7 +235,7 @@ pub struct List<'d> {
 impl<'d> List<'d> {
     /// Its values in order.
     pub fn iter(self) -> ListIter<'d> {
-        ListIter { value: self.value, next: self.value.index + 1, end: self.value.after() }
+        ListIter { value: self.value, cursor: self.value.inside() }
     }
 
     /// How many values it has. Counts them.
@@ -237,20 +267,14 @@ impl<'d> IntoIterator for List<'d> {
 #[derive(Clone, Debug)]
 pub struct ListIter<'d> {
     value: Value<'d>,
-    next: usize,
-    end: usize,
+    cursor: Cursor,
 }
 
 impl<'d> Iterator for ListIter<'d> {
     type Item = Value<'d>;
 
     fn next(&mut self) -> Option<Value<'d>> {
-        if self.next == self.end {
-            return None;
-        }
-        let value = self.value.at(self.next);
-        self.next = value.after();
-        Some(value)
+        self.value.take(&mut self.cursor)
     }
 }
 
@@ -268,7 +292,7 @@ impl<'d> Dict<'d> {
 
     /// Keys and values in the order of the input.
     pub fn iter(self) -> DictIter<'d> {
-        DictIter { value: self.value, next: self.value.index + 1, end: self.value.after() }
+        DictIter { value: self.value, cursor: self.value.inside() }
     }
 
     /// Whether there is nothing in it.
@@ -295,21 +319,16 @@ impl<'d> IntoIterator for Dict<'d> {
 #[derive(Clone, Debug)]
 pub struct DictIter<'d> {
     value: Value<'d>,
-    next: usize,
-    end: usize,
+    cursor: Cursor,
 }
 
 impl<'d> Iterator for DictIter<'d> {
     type Item = (&'d [u8], Value<'d>);
 
     fn next(&mut self) -> Option<(&'d [u8], Value<'d>)> {
-        if self.next == self.end {
-            return None;
-        }
-        let key = self.value.tokens[self.next].string(self.value.input);
-        let value = self.value.at(self.next + 1);
-        self.next = value.after();
-        Some((key, value))
+        let key = self.value.take(&mut self.cursor)?;
+        let value = self.value.take(&mut self.cursor)?;
+        Some((string(key.input, key.here.at), value))
     }
 }
 

@@ -50,9 +50,10 @@ pub enum ErrorKind {
     /// More than [`DEPTH_MAX`](crate::DEPTH_MAX) containers inside each other.
     #[error("lists and dictionaries are nested too deeply")]
     TooDeep,
-    /// More than [`TOKENS_MAX`](crate::TOKENS_MAX) values, or far more values than a document of this size needs.
-    #[error("too many values")]
-    TooManyTokens,
+    /// More than [`CONTAINERS_MAX`](crate::CONTAINERS_MAX) lists and dictionaries, or far more than a document of this
+    /// size needs.
+    #[error("too many lists and dictionaries")]
+    TooManyContainers,
     /// More than [`INPUT_MAX`](crate::INPUT_MAX) bytes.
     #[error("the document is too long")]
     InputTooLong,

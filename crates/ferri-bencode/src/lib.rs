@@ -1,6 +1,7 @@
 //! Bencode ([BEP 3]), borrowed and canonical: slices in, spans out.
 //!
-//! [`Document`] turns bytes into a flat tape of tokens without recursion and without copying; [`Value`], [`Dict`]
+//! [`Document`] checks all of the input once, without recursion and without copying, and remembers where its lists and
+//! dictionaries end; [`Value`], [`Dict`]
 //! and [`List`] look at it. Spans are kept, so that an info hash is the hash of the bytes that were there.
 //! [`Encoder`] writes. There is no tree of owned values and no mapping to structs: callers ask for what they know.
 //!
@@ -19,10 +20,10 @@ pub use error::{Error, ErrorKind};
 /// wants our stack or our time.
 pub const DEPTH_MAX: usize = 64;
 
-/// Tokens (values and keys) in one document, at most: 128 MiB of tape.
+/// Lists and dictionaries in one document, at most: 32 MiB of tape.
 ///
-/// A torrent of 2^20 files has about 2^23.
-pub const TOKENS_MAX: usize = 1 << 24;
+/// A torrent of 2^20 files has about 2^21.
+pub const CONTAINERS_MAX: usize = 1 << 22;
 
 /// Documents that are longer than this cannot be addressed by the tape.
 pub const INPUT_MAX: usize = (1 << 31) - 1;

@@ -1,8 +1,8 @@
-//! From bytes to the token tape. One loop, a fixed stack, no recursion.
+//! From bytes to the tape of containers. One loop, a fixed stack, no recursion.
 
-use crate::document::Token;
+use crate::document::{self, Container, Cursor};
 use crate::error::{Error, ErrorKind};
-use crate::{DEPTH_MAX, INPUT_MAX, IRREGULARITIES_MAX, TOKENS_MAX};
+use crate::{CONTAINERS_MAX, DEPTH_MAX, INPUT_MAX, IRREGULARITIES_MAX};
 
 /// How strictly the order of keys is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) enum Order {
 
 /// What a successful run leaves behind.
 pub(crate) struct Parsed {
-    pub(crate) tokens: Vec<Token>,
+    pub(crate) tape: Vec<Container>,
     pub(crate) irregularities: Vec<Error>,
     /// Bytes up to the end of the first value.
     pub(crate) consumed: usize,
@@ -30,29 +30,29 @@ pub(crate) fn parse(input: &[u8], order: Order) -> Result<Parsed, Error> {
         input,
         order,
         at: 0,
-        tokens: Vec::new(),
-        tokens_max: tokens_max(input.len()),
+        tape: Vec::new(),
+        tape_max: tape_max(input.len()),
         stack: [Open::default(); DEPTH_MAX],
         depth: 0,
         irregularities: Vec::new(),
     };
     parser.run()?;
-    Ok(Parsed { tokens: parser.tokens, irregularities: parser.irregularities, consumed: parser.at })
+    Ok(Parsed { tape: parser.tape, irregularities: parser.irregularities, consumed: parser.at })
 }
 
-/// Tokens that a document of this many bytes may have.
+/// Containers that a document of this many bytes may have.
 ///
-/// A token takes 2 bytes at least (`0:`, `le`) and costs us 8, but what means something averages 4 and more. The
-/// bound keeps the tape below three times the input, so that parsing stays within the memory that is promised.
-fn tokens_max(input_len: usize) -> usize {
-    TOKENS_MAX.min(4096 + input_len / 3)
+/// One takes 2 bytes at least (`le`) and costs us 8, but what means something averages 10 and more. The bound keeps the
+/// tape below one and a half times the input, so that parsing stays within the memory that is promised.
+fn tape_max(input_len: usize) -> usize {
+    CONTAINERS_MAX.min(4096 + input_len / 6)
 }
 
 /// A list or dictionary whose end has not been seen.
 #[derive(Clone, Copy, Default)]
 struct Open {
-    /// Its token.
-    token: u32,
+    /// Its place on the tape.
+    index: u32,
     state: State,
     /// Where its latest key stands in the input. Empty before the first.
     key: (u32, u32),
@@ -76,8 +76,8 @@ struct Parser<'a> {
     input: &'a [u8],
     order: Order,
     at: usize,
-    tokens: Vec<Token>,
-    tokens_max: usize,
+    tape: Vec<Container>,
+    tape_max: usize,
     stack: [Open; DEPTH_MAX],
     /// How many of `stack` are open.
     depth: usize,
@@ -118,26 +118,20 @@ impl Parser<'_> {
         Err(Error { offset, kind })
     }
 
-    fn push(&mut self, start: usize, end: usize) -> Result<(), Error> {
-        if self.tokens.len() == self.tokens_max {
-            return self.fail(start, ErrorKind::TooManyTokens);
-        }
-        if self.tokens.len() == self.tokens.capacity() {
-            // Doubling, but never past what this document may have.
-            let more = self.tokens.len().max(64).min(self.tokens_max - self.tokens.len());
-            self.tokens.reserve_exact(more);
-        }
-        self.tokens.push(Token { start: narrow(start), end: narrow(end) });
-        Ok(())
-    }
-
     fn open(&mut self, state: State) -> Result<(), Error> {
         if self.depth == DEPTH_MAX {
             return self.fail(self.at, ErrorKind::TooDeep);
         }
-        let token = narrow(self.tokens.len());
-        self.push(self.at, self.at)?;
-        self.stack[self.depth] = Open { token, state, key: (0, 0), unsorted: false };
+        if self.tape.len() == self.tape_max {
+            return self.fail(self.at, ErrorKind::TooManyContainers);
+        }
+        if self.tape.len() == self.tape.capacity() {
+            // Doubling, but never past what this document may have.
+            self.tape.reserve_exact(self.tape.len().max(16).min(self.tape_max - self.tape.len()));
+        }
+        let index = narrow(self.tape.len());
+        self.tape.push(Container { start: narrow(self.at), end: narrow(self.at) });
+        self.stack[self.depth] = Open { index, state, key: (0, 0), unsorted: false };
         self.depth += 1;
         self.at += 1;
         Ok(())
@@ -149,9 +143,9 @@ impl Parser<'_> {
             return self.fail(self.at, ErrorKind::MissingValue);
         }
         self.at += 1;
-        self.tokens[open.token as usize].end = narrow(self.at);
+        self.tape[open.index as usize].end = narrow(self.at);
         if open.unsorted {
-            self.refuse_duplicates(open.token as usize)?;
+            self.refuse_duplicates(open.index as usize)?;
         }
         self.depth -= 1;
         self.value_ended();
@@ -204,16 +198,17 @@ impl Parser<'_> {
 
     /// Unsorted keys can hide duplicates that are not neighbours.
     fn refuse_duplicates(&self, dict: usize) -> Result<(), Error> {
-        let mut keys = Vec::new();
-        let mut index = dict + 1;
-        while index < self.tokens.len() {
-            keys.push(self.tokens[index]);
-            index = crate::document::after(&self.tokens, index + 1);
+        let mut keys: Vec<u32> = Vec::new();
+        let mut cursor = Cursor { at: self.tape[dict].start as usize + 1, next: dict + 1 };
+        while self.input[cursor.at] != b'e' {
+            keys.push(narrow(cursor.at));
+            cursor.skip(self.input, &self.tape);
+            cursor.skip(self.input, &self.tape);
         }
-        let text = |token: &Token| token.string(self.input);
-        keys.sort_unstable_by(|a, b| text(a).cmp(text(b)).then(a.start.cmp(&b.start)));
+        let text = |at: &u32| document::string(self.input, *at as usize);
+        keys.sort_unstable_by(|a, b| text(a).cmp(text(b)).then(a.cmp(b)));
         let twice = keys.windows(2).find(|pair| text(&pair[0]) == text(&pair[1]));
-        twice.map_or(Ok(()), |pair| self.fail(pair[1].start as usize, ErrorKind::DuplicateKey))
+        twice.map_or(Ok(()), |pair| self.fail(pair[1] as usize, ErrorKind::DuplicateKey))
     }
 
     fn integer(&mut self) -> Result<(), Error> {
@@ -251,7 +246,6 @@ impl Parser<'_> {
         if !negative && value == i64::MIN {
             return self.fail(start, ErrorKind::Overflow);
         }
-        self.push(start, at + 1)?;
         self.at = at + 1;
         self.value_ended();
         Ok(())
@@ -284,7 +278,6 @@ impl Parser<'_> {
         if self.input.len() - from < length {
             return self.fail(self.input.len(), ErrorKind::UnexpectedEnd);
         }
-        self.push(start, from + length)?;
         self.at = from + length;
         Ok((from, from + length))
     }
@@ -387,12 +380,12 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_of_empty_values_is_refused_before_it_fills_memory() {
-        let crowd = [b"l".to_vec(), b"0:".repeat(1 << 20), b"e".to_vec()].concat();
-        let error = Document::parse(&crowd).map(drop).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::TooManyTokens);
-        // A small one is nobody's problem.
-        let small = [b"l".to_vec(), b"0:".repeat(1000), b"e".to_vec()].concat();
-        assert!(Document::parse(&small).is_ok());
+    fn a_crowd_of_empty_lists_is_refused_before_it_fills_memory() {
+        let crowd = |of: &[u8], count| [b"l".to_vec(), of.repeat(count), b"e".to_vec()].concat();
+        let kind = |input: &[u8]| Document::parse(input).err().map(|error| error.kind);
+        assert_eq!(kind(&crowd(b"le", 1 << 20)), Some(ErrorKind::TooManyContainers));
+        // A small one is nobody's problem, and strings are only bytes.
+        assert_eq!(kind(&crowd(b"le", 1000)), None);
+        assert_eq!(kind(&crowd(b"0:", 1 << 20)), None);
     }
 }

@@ -52,6 +52,11 @@ impl Paths {
         if NAMES_BYTES_MAX < self.text.len() + name.len() {
             return Err(TooMuchText);
         }
+        if self.text.capacity() - self.text.len() < name.len() {
+            // Doubling, but never past the limit.
+            let double = self.text.len().max(name.len()).min(NAMES_BYTES_MAX - self.text.len());
+            self.text.reserve_exact(double);
+        }
         self.text.push_str(name);
         let narrow =
             |n| u32::try_from(n).expect("below NAMES_BYTES_MAX, and nodes are bounded by bencode's tokens");

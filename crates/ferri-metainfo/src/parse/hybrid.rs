@@ -29,7 +29,7 @@ pub(super) fn join(mut v1: Content, v2: &Content, info: &Place<'_>) -> Result<Co
         };
         same_file(&v1, file, v2, other).map_err(|text| wrong(place, text))?;
         let range = v1.layout.file_range(file);
-        if !range.is_empty() && range.start % piece_length != 0 {
+        if !range.is_empty() && !range.start.is_multiple_of(piece_length) {
             return Err(wrong(place, "the file does not begin with a piece".to_owned()));
         }
         roots.push(v2.files.roots[other.as_usize()]);

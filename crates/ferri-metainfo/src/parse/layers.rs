@@ -89,7 +89,7 @@ fn needs(draft: &Draft, info: &[u8]) -> Vec<Need> {
             Need { root, hashes: pieces.end - pieces.start, file: file.as_usize() }
         })
         .collect();
-    needs.sort_by(|a, b| a.root.cmp(&b.root));
+    needs.sort_by_key(|need| need.root);
     needs
 }
 

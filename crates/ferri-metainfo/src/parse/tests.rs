@@ -21,8 +21,8 @@ enum Node {
     /// Anything, as it is.
     Raw(String),
     Bytes(Vec<u8>),
-    List(Vec<Node>),
-    Dict(BTreeMap<Vec<u8>, Node>),
+    List(Vec<Self>),
+    Dict(BTreeMap<Vec<u8>, Self>),
 }
 
 impl Node {
