@@ -3,5 +3,6 @@
 
 mod bytes;
 mod life;
+mod machine;
 mod transports;
 mod world;
