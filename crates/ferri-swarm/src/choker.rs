@@ -43,6 +43,8 @@ pub(crate) struct Rival {
     pub(crate) takes: u64,
     /// Bytes sent to it since it was unchoked.
     pub(crate) sent: u64,
+    /// Bytes ever sent to it.
+    pub(crate) sent_total: u64,
     /// When it was choked or unchoked last.
     pub(crate) since: Instant,
     /// When its last turn began. `None`: it never had one.
@@ -79,8 +81,10 @@ pub(crate) fn unchoked_by_leech(
 pub(crate) fn unchoked_by_seed(rivals: &[Rival], slots: usize, now: Instant) -> Vec<PeerSlot> {
     let mut order: Vec<_> = rivals.iter().filter(|r| r.interested).map(|r| (turn(r, now), r)).collect();
     order.sort_by_key(|(turn, r)| {
-        let waited = if *turn == Turn::Waiting { r.last_turn } else { None };
-        (*turn, waited, Reverse(r.takes), r.slot)
+        let waiting = *turn == Turn::Waiting;
+        let waited = if waiting { r.last_turn } else { None };
+        let had = if waiting { r.sent_total } else { 0 };
+        (*turn, waited, had, Reverse(r.takes), r.slot)
     });
     order.into_iter().map(|(_, r)| r.slot).take(slots).collect()
 }
@@ -148,6 +152,7 @@ mod tests {
             gives: 0,
             takes: 0,
             sent: 0,
+            sent_total: 0,
             since: now,
             last_turn: None,
             connected: now,
@@ -233,6 +238,7 @@ mod tests {
                     rival.last_turn = if won { Some(now) } else { rival.last_turn };
                 }
                 rival.sent += if won { 1 << 20 } else { 0 };
+                rival.sent_total += if won { 1 << 20 } else { 0 };
             }
             now += ROUND;
         }

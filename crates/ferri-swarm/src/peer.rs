@@ -163,6 +163,7 @@ impl Peer {
             gives: self.down.rate.per_second(now),
             takes: self.up.rate.per_second(now),
             sent: self.up.sent_in_turn,
+            sent_total: self.up.rate.total(),
             since: self.terms.since,
             last_turn: self.terms.last_turn,
             connected: self.id.connected,

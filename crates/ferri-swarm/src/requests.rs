@@ -363,7 +363,8 @@ mod tests {
         let mut requests = Requests::new(start);
         requests.set_reqq(reqq);
         let (mut now, mut next, mut second) = (start, 0, start);
-        let mut free_at = start;
+        // The peer was idle before.
+        let mut free_at = start.checked_sub(interval).unwrap();
         while now < start + Duration::from_secs(seconds) {
             let room = requests.room(ALL);
             let blocks: Vec<_> = (next..next + room as u32).map(|n| block(n % 4096)).collect();
