@@ -189,20 +189,51 @@ impl<'a> Files<'a> {
     }
 
     /// Each file in order.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = File<'a>> + ExactSizeIterator + use<'a> {
-        let info = self.info;
-        (0..self.len()).map(move |index| File::new(info, index as u32))
+    pub fn iter(self) -> FilesIter<'a> {
+        let count = u32::try_from(self.len()).expect("no more files than FILES_MAX");
+        FilesIter { info: self.info, rest: 0..count }
     }
 }
 
 impl<'a> IntoIterator for Files<'a> {
     type Item = File<'a>;
-    type IntoIter = Box<dyn Iterator<Item = File<'a>> + 'a>;
+    type IntoIter = FilesIter<'a>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        Box::new(self.iter())
+    fn into_iter(self) -> FilesIter<'a> {
+        self.iter()
     }
 }
+
+/// Each file of an [`Info`]. Made by [`Files::iter`].
+#[derive(Clone, Debug)]
+pub struct FilesIter<'a> {
+    info: &'a Info,
+    rest: Range<u32>,
+}
+
+impl<'a> Iterator for FilesIter<'a> {
+    type Item = File<'a>;
+
+    fn next(&mut self) -> Option<File<'a>> {
+        self.rest.next().map(|index| File::new(self.info, index))
+    }
+
+    fn nth(&mut self, n: usize) -> Option<File<'a>> {
+        self.rest.nth(n).map(|index| File::new(self.info, index))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.rest.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for FilesIter<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.rest.next_back().map(|index| File::new(self.info, index))
+    }
+}
+
+impl ExactSizeIterator for FilesIter<'_> {}
 
 /// One file of an [`Info`]: a view, made when it is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -26,9 +26,28 @@ pub struct Metainfo {
 impl Metainfo {
     /// Parses a .torrent file.
     ///
-    /// What cannot be meant is refused; what is odd but clear is taken and leaves a [`Warning`]. See
-    /// [`MetainfoErrorKind`](crate::MetainfoErrorKind) for all that is refused. Peak memory is below four times the
-    /// input and 16 MiB.
+    /// What cannot be meant is refused; what is odd but clear is taken and leaves a [`Warning`]:
+    ///
+    /// | what | becomes |
+    /// |---|---|
+    /// | duplicate keys, numbers that are no numbers, anything past [`limits`](crate::limits) | refused |
+    /// | unsorted keys, bytes behind the end | taken, warned |
+    /// | no `name` | refused |
+    /// | an empty `name` | taken, warned; [`names`](crate::names) finds another one |
+    /// | no file, or not one byte in all files | refused |
+    /// | both `length` and `files` | refused: clients would disagree |
+    /// | a path without components | refused, except for padding, which needs no path |
+    /// | path components of any content, empty ones and `..` included | taken as they are |
+    /// | a symlink with a length | refused: clients would disagree about all that follows |
+    /// | a symlink without a target | a file, warned |
+    /// | more or fewer piece hashes than pieces | refused |
+    /// | a `file tree` or layers that do not fit the roots | refused |
+    /// | layers that belong to no file | ignored, warned |
+    /// | a hybrid whose sides differ in names, order, lengths or piece space | refused |
+    /// | trackers, web seeds, nodes, dates of the wrong kind | ignored, warned |
+    ///
+    /// Peak memory, the input included, is below four times the input and 16 MiB: nothing is allocated for what is only
+    /// claimed, and the file list is kept in flat tables.
     ///
     /// # Errors
     /// Says what is wrong, with the place in the torrent and in the file.
