@@ -528,7 +528,7 @@ impl Stamp {
     // The fields have other types on other platforms.
     #[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
     pub(crate) fn of(stat: &Stat) -> Self {
-        let seconds = i64::from(stat.st_mtime as i64).saturating_mul(1_000_000_000);
+        let seconds = (stat.st_mtime as i64).saturating_mul(1_000_000_000);
         Self {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime: seconds.saturating_add(stat.st_mtime_nsec as i64),

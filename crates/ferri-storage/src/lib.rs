@@ -23,6 +23,8 @@ pub mod resume;
 mod slices;
 mod storage;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use atomic::atomic_write;

@@ -311,7 +311,7 @@ fn execute(job: Job) {
         }
         // Checks have a lane of their own.
         Job::CheckPieces { reply, .. } => {
-            reply(Done::Checked(Err(StorageError::Invalid("a check among jobs"))))
+            reply(Done::Checked(Err(StorageError::Invalid("a check among jobs"))));
         }
     }
 }

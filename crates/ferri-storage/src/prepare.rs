@@ -23,6 +23,9 @@ use crate::verify::Verifier;
 /// Copied at once between the parts file and a real one.
 const COPY_LENGTH: usize = 1 << 20;
 
+/// Takes the next bytes of a copy, with how many came before.
+type TakeBytes<'a> = dyn FnMut(&[u8], u64) -> Result<(), StorageError> + 'a;
+
 impl Storage {
     /// Changes which files are downloaded; `wanted` as for [`Storage::new`].
     ///
@@ -331,7 +334,7 @@ impl Storage {
         from: &OpenFile,
         offset: u64,
         length: usize,
-        each: &mut dyn FnMut(&[u8], u64) -> Result<(), StorageError>,
+        each: &mut TakeBytes<'_>,
     ) -> Result<(), StorageError> {
         let mut buffer = vec![0; length.min(COPY_LENGTH)];
         let mut done = 0;

@@ -108,6 +108,9 @@ pub(crate) struct Target {
     pub(crate) length: usize,
 }
 
+/// Puts a target's bytes into its file; `None` is padding.
+pub(crate) type WriteTarget<'a> = dyn FnMut(Option<&OpenFile>, &Target) -> Result<(), StorageError> + 'a;
+
 /// A run of bytes in an open file, for `sendfile`.
 #[derive(Debug, Clone)]
 pub struct OpenSpan {
@@ -367,7 +370,7 @@ impl Storage {
         &self,
         piece: PieceIndex,
         targets: &[Target],
-        write: &mut dyn FnMut(Option<&OpenFile>, &Target) -> Result<(), StorageError>,
+        write: &mut WriteTarget<'_>,
     ) -> Result<(), StorageError> {
         let piece = piece.get();
         let groups = targets.chunks(TARGETS_AT_ONCE);
@@ -391,7 +394,7 @@ impl Storage {
         group: &[Target],
         first: Option<u32>,
         last: Option<u32>,
-        write: &mut dyn FnMut(Option<&OpenFile>, &Target) -> Result<(), StorageError>,
+        write: &mut WriteTarget<'_>,
     ) -> Result<(), (StorageError, bool)> {
         let mut opened = Vec::with_capacity(group.len());
         for target in group {

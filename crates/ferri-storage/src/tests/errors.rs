@@ -1,0 +1,244 @@
+//! Full, read-only and broken disks: said in words, nothing claimed, and over when it is over.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::{Fault, Op};
+
+const EIO: i32 = 5;
+const EACCES: i32 = 13;
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
+
+fn three() -> Fixture {
+    Fixture::new(&[("a", 3 * PIECE as u64, "")])
+}
+
+/// A plan that makes one operation fail while the switch holds an error number.
+fn switched(op: Op) -> (FaultPlan, Arc<AtomicU32>) {
+    let switch = Arc::new(AtomicU32::new(0));
+    let read = Arc::clone(&switch);
+    let plan = FaultPlan::new(move |now, _, _| {
+        let code = read.load(Ordering::Relaxed) as i32;
+        (now == op && code != 0).then_some(Fault::Errno(code))
+    });
+    (plan, switch)
+}
+
+fn set(switch: &AtomicU32, code: i32) {
+    switch.store(code as u32, Ordering::Relaxed);
+}
+
+#[test]
+fn a_full_disk_is_told_with_path_and_bytes_and_leaves_all_sane() {
+    let t = three();
+    let (plan, switch) = switched(Op::Write);
+    let storage = t.start_with_faults(plan);
+    t.write(&storage, [0]);
+    set(&switch, ENOSPC);
+    let error = t.try_write(&storage, 1).unwrap_err();
+    let StorageError::NoSpace { path, needed, available } = &error else { panic!("{error}") };
+    assert_eq!((path, *needed), (&t.file("a"), 2 * PIECE as u64));
+    assert!(*available != 0 && error.is_recoverable());
+    set(&switch, 0);
+    storage.probe().unwrap();
+    t.write(&storage, [2]);
+    storage.close().unwrap();
+    drop(storage);
+    let (storage, resumed) = t.start();
+    assert_eq!(resumed.have.iter_ones().collect::<Vec<_>>(), [0, 2]);
+    assert!(resumed.recheck.is_empty());
+    t.write(&storage, [1]);
+    assert_eq!(t.good(&storage), [0, 1, 2]);
+}
+
+#[test]
+fn each_cause_has_its_name() {
+    let t = three();
+    for op in [Op::Write, Op::Open, Op::Allocate] {
+        let (plan, switch) = switched(op);
+        let storage = t.storage_with(StorageOptions { faults: Some(plan), ..Fixture::options() }, &[]);
+        let fails_with = |code| {
+            set(&switch, code);
+            t.try_write(&storage, 0).unwrap_err()
+        };
+        assert!(matches!(fails_with(EROFS), StorageError::ReadOnly { .. }));
+        assert!(matches!(fails_with(EACCES), StorageError::Denied { .. }));
+        assert!(matches!(fails_with(EIO), StorageError::Write { .. }));
+        assert!(matches!(fails_with(ENOSPC), StorageError::NoSpace { .. }));
+        set(&switch, 0);
+        t.write(&storage, [0]);
+    }
+    let (plan, switch) = switched(Op::Read);
+    let storage = t.storage_with(StorageOptions { faults: Some(plan), ..Fixture::options() }, &[]);
+    set(&switch, EIO);
+    let error = t.read(&storage, 0).unwrap_err();
+    assert!(error.to_string().contains("downloads/t/a: cannot read: Input/output error"), "{error}");
+    assert!(storage.check_piece(t.piece(0), &mut Vec::new()).is_err(), "an error is not a mismatch");
+    let pieces: Vec<_> = t.info.layout().pieces().collect();
+    assert!(check::run(&storage, &pieces, 2, &AtomicBool::new(false), &|_| {}).is_err());
+}
+
+#[test]
+fn short_reads_and_writes_are_completed() {
+    let t = three();
+    let storage =
+        t.start_with_faults(FaultPlan::new(|_, _, length| (length != 0).then_some(Fault::Short(1_000))));
+    t.write_all(&storage);
+    assert_eq!(t.good(&storage), [0, 1, 2]);
+    storage.close().unwrap();
+    drop(storage);
+    assert!(t.start().1.have.is_full());
+}
+
+#[test]
+fn a_piece_whose_sync_failed_is_never_called_durable() {
+    let t = three();
+    let (plan, switch) = switched(Op::Sync);
+    let storage = t.start_with_faults(plan);
+    t.write(&storage, [0]);
+    storage.sync().unwrap();
+    t.write(&storage, [1]);
+    set(&switch, EIO);
+    assert!(matches!(storage.sync(), Err(StorageError::Write { .. })));
+    set(&switch, 0);
+    t.write(&storage, [2]);
+    storage.close().unwrap();
+    drop(storage);
+    let (_, resumed) = t.start();
+    assert_eq!(resumed.have.iter_ones().collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(numbers(&resumed.recheck), [1], "the kernel may have thrown it away");
+}
+
+#[test]
+fn a_full_state_folder_stops_writing_before_it_begins_and_nothing_is_lost() {
+    let t = three();
+    let (plan, switch) = switched(Op::JournalWrite);
+    let storage = t.start_with_faults(plan);
+    t.write(&storage, [0]);
+    set(&switch, ENOSPC);
+    for _ in 0..3 {
+        let error = t.try_write(&storage, 1).unwrap_err();
+        let StorageError::NoSpace { path, .. } = &error else { panic!("{error}") };
+        assert_eq!(path, &t.state_file("journal"));
+    }
+    assert!(storage.probe().is_err());
+    assert!(storage.sync().is_err());
+    assert!(!storage.check_piece(t.piece(1), &mut Vec::new()).unwrap(), "not one byte was written");
+    set(&switch, 0);
+    storage.probe().unwrap();
+    t.write(&storage, [1]);
+    storage.close().unwrap();
+    drop(storage);
+    let (_, resumed) = t.start();
+    assert_eq!(resumed.have.iter_ones().collect::<Vec<_>>(), [0, 1]);
+    assert!(resumed.recheck.is_empty(), "{resumed:?}");
+}
+
+#[test]
+fn a_journal_that_fails_after_the_data_was_written_does_not_lose_the_piece() {
+    let t = three();
+    // Appends: the file is sized, then an intent and an end for each piece. The end of the second piece fails.
+    let count = AtomicU32::new(0);
+    let plan = FaultPlan::new(move |op, _, _| {
+        let is_it = op == Op::JournalWrite && count.fetch_add(1, Ordering::Relaxed) == 4;
+        is_it.then_some(Fault::Errno(ENOSPC))
+    });
+    let storage = t.start_with_faults(plan);
+    t.write(&storage, [0, 1, 2]);
+    storage.close().unwrap();
+    drop(storage);
+    assert!(t.start().1.have.is_full());
+}
+
+#[test]
+fn a_failing_journal_sync_is_told() {
+    let t = three();
+    let (plan, switch) = switched(Op::JournalSync);
+    let storage = t.start_with_faults(plan);
+    t.write(&storage, [0]);
+    set(&switch, EIO);
+    let error = storage.sync().unwrap_err();
+    assert_eq!(error.path(), Some(t.state_file("journal").as_path()));
+    set(&switch, 0);
+    storage.sync().unwrap();
+}
+
+#[test]
+fn a_file_deleted_or_cut_under_us_is_told_and_can_be_had_again() {
+    let t = three();
+    let (storage, _) = t.start();
+    t.write(&storage, [0, 1]);
+    storage.sync().unwrap();
+    std::fs::remove_file(t.file("a")).unwrap();
+    let error = t.try_write(&storage, 2).unwrap_err();
+    assert!(matches!(&error, StorageError::Missing { path } if *path == t.file("a")), "{error}");
+    t.write(&storage, [2]);
+    assert_eq!(std::fs::metadata(t.file("a")).unwrap().len(), 3 * PIECE as u64);
+    storage.close().unwrap();
+    assert_eq!(t.good(&storage), [2]);
+
+    std::fs::File::options().write(true).open(t.file("a")).unwrap().set_len(100).unwrap();
+    assert!(matches!(t.read(&storage, 2), Err(StorageError::Truncated { .. })));
+    storage.close_idle();
+    std::fs::remove_file(t.file("a")).unwrap();
+    assert!(matches!(t.read(&storage, 2), Err(StorageError::Missing { .. })));
+}
+
+#[test]
+fn probing_tells_what_is_in_the_way_and_leaves_nothing() {
+    let t = three();
+    let (storage, _) = t.start();
+    storage.probe().unwrap();
+    assert_eq!(tree(&t.root()), Vec::<String>::new());
+    std::fs::remove_dir(t.root()).unwrap();
+    std::fs::write(t.root(), b"").unwrap();
+    let error = storage.probe().unwrap_err();
+    assert_eq!(error.path(), Some(t.root().as_path()));
+    std::fs::remove_file(t.root()).unwrap();
+    storage.probe().unwrap();
+}
+
+#[test]
+fn the_wrong_number_of_bytes_is_our_own_fault() {
+    let t = three();
+    let (storage, _) = t.start();
+    let error = storage.write_piece(t.piece(0), &t.blocks(0)[1..]).unwrap_err();
+    assert!(matches!(error, StorageError::Invalid(_)) && error.path().is_none());
+    assert_eq!(tree(&t.root()), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "mounts a file system, so it needs root"]
+fn a_really_full_file_system_is_told_and_recovers() {
+    let t = Fixture::new(&[("a", 100 * PIECE as u64, "")]);
+    std::fs::create_dir(t.root()).unwrap();
+    let mount = |option: &str| {
+        let status = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", option, "none"])
+            .arg(t.root())
+            .status();
+        assert!(status.unwrap().success());
+    };
+    mount("size=1m");
+    let (storage, _) = t.start();
+    let error = (0..100).find_map(|piece| t.try_write(&storage, piece).err()).unwrap();
+    let missing = error.bytes_missing();
+    let probed = storage.probe();
+    mount("remount,size=8m");
+    let recovered = storage.probe();
+    t.write_all(&storage);
+    let good = t.good(&storage).len();
+    storage.close_idle();
+    mount("remount,ro");
+    let read_only = t.try_write(&storage, 0);
+    storage.close_idle();
+    drop(storage);
+    let _ = std::process::Command::new("umount").arg(t.root()).status();
+    assert!(matches!(error, StorageError::NoSpace { .. }), "{error}");
+    assert!(missing.unwrap() > 400_000, "{missing:?}");
+    assert!(probed.is_err());
+    recovered.unwrap();
+    assert_eq!(good, 100);
+    assert!(read_only.is_err());
+}
