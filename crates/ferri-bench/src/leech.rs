@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, connect, recv, socket};
@@ -18,6 +18,11 @@ use crate::{nth_address, say};
 
 /// Requests on their way at once; below what any client accepts from one peer (250 and more).
 const PIPELINE: usize = 200;
+
+/// From the first attempt to talk to a seed to the last.
+const GREET_LIMIT: Duration = Duration::from_secs(20);
+
+const GREET_RETRY: Duration = Duration::from_millis(50);
 
 /// A block of the torrent: piece, begin, length.
 type Block = (u32, u32, u32);
@@ -46,12 +51,7 @@ pub(crate) fn discard(torrent: &Torrent, from: SocketAddr, count: u8, bind_base:
 
 /// Every `count`-th piece from the `n`-th on.
 fn discard_share(torrent: &Torrent, from: SocketAddr, local: SocketAddr, n: u8, count: u8) -> Result<u64> {
-    let mut stream = connect_from(local, from).with_context(|| format!("connecting {local} to {from}"))?;
-    stream.set_nodelay(true)?;
-    let handshake = protocol::handshake(&torrent.info_hash, n);
-    protocol::greet(&mut stream, &handshake, &protocol::leech_greeting())?;
-    protocol::read_handshake(&mut stream, &torrent.info_hash)?;
-    protocol::wait_for_unchoke(&mut stream)?;
+    let mut stream = connect_and_greet(torrent, from, local, n)?;
     let pieces = (u32::from(n)..torrent.piece_count()).step_by(usize::from(count));
     let mut blocks = pieces.flat_map(|piece| blocks(torrent, piece));
     let mut outstanding = 0;
@@ -79,6 +79,22 @@ fn discard_share(torrent: &Torrent, from: SocketAddr, local: SocketAddr, n: u8, 
             }
             CHOKE => bail!("choked by {from} after {total} bytes"),
             _ => drop(protocol::skip_message(&mut stream, length - 1)?),
+        }
+    }
+}
+
+/// A seed that was told a moment ago that its torrent is complete may refuse the first connections.
+fn connect_and_greet(torrent: &Torrent, from: SocketAddr, local: SocketAddr, n: u8) -> Result<TcpStream> {
+    let start = Instant::now();
+    loop {
+        let attempt = connect_from(local, from).and_then(|mut stream| {
+            stream.set_nodelay(true)?;
+            greet(torrent, &mut stream, n)?;
+            Ok(stream)
+        });
+        match attempt {
+            Err(_) if start.elapsed() < GREET_LIMIT => thread::sleep(GREET_RETRY),
+            attempt => return attempt.with_context(|| format!("connecting {local} to {from}")),
         }
     }
 }
@@ -126,10 +142,7 @@ impl Connection {
     fn open(torrent: &Torrent, peer: SocketAddr, n: u8) -> Result<Self> {
         let mut stream = TcpStream::connect(peer).with_context(|| format!("connecting to {peer}"))?;
         stream.set_nodelay(true)?;
-        let handshake = protocol::handshake(&torrent.info_hash, n);
-        protocol::greet(&mut stream, &handshake, &protocol::leech_greeting())?;
-        protocol::read_handshake(&mut stream, &torrent.info_hash)?;
-        protocol::wait_for_unchoke(&mut stream)?;
+        greet(torrent, &mut stream, n)?;
         Ok(Self { stream, head: [0; PIECE_HEAD_LEN], filled: 0 })
     }
 
@@ -191,6 +204,15 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// The beginning of a connection, until the peer lets us request.
+fn greet(torrent: &Torrent, stream: &mut TcpStream, n: u8) -> Result<()> {
+    stream.write_all(&protocol::handshake(&torrent.info_hash, n))?;
+    // aria2 bans a peer whose next message comes before its own handshake went out.
+    protocol::read_handshake(stream, &torrent.info_hash)?;
+    stream.write_all(&protocol::leech_greeting())?;
+    protocol::wait_for_unchoke(stream)
 }
 
 fn blocks(torrent: &Torrent, piece: u32) -> impl Iterator<Item = Block> + use<> {

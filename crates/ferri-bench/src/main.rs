@@ -58,7 +58,7 @@ enum Task {
     Tracker {
         #[arg(long)]
         listen: SocketAddr,
-        /// Separated by commas
+        /// Separated by commas; none means that there are none
         #[arg(long, value_delimiter = ',')]
         peers: Vec<SocketAddr>,
     },

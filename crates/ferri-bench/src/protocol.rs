@@ -2,7 +2,7 @@
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 
 use anyhow::{Result, ensure};
@@ -114,14 +114,6 @@ pub(crate) fn skip_message(stream: &mut TcpStream, length: u32) -> Result<Option
     let mut body = vec![0; length as usize];
     stream.read_exact(&mut body)?;
     Ok(body.first().copied())
-}
-
-/// Sends both halves of a connection's beginning at once.
-///
-/// # Errors
-/// When the connection ends.
-pub(crate) fn greet(stream: &mut TcpStream, handshake: &[u8], greeting: &[u8]) -> Result<()> {
-    Ok(stream.write_all(&[handshake, greeting].concat())?)
 }
 
 fn push_head(bytes: &mut Vec<u8>, id: u8, body_len: usize) {

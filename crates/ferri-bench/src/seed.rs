@@ -1,7 +1,7 @@
 //! A seed that does the least: one thread a connection, a header, then `sendfile`.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
@@ -46,8 +46,9 @@ pub(crate) fn serve(torrent: &Torrent, path: &Path, count: u8, base: SocketAddr)
 fn talk(torrent: &Torrent, file: &File, mut stream: TcpStream, number: u8) -> Result<()> {
     stream.set_nodelay(true)?;
     protocol::read_handshake(&mut stream, &torrent.info_hash)?;
-    let handshake = protocol::handshake(&torrent.info_hash, number);
-    protocol::greet(&mut stream, &handshake, &protocol::seed_greeting(&torrent.full_bitfield()))?;
+    let mut greeting = protocol::handshake(&torrent.info_hash, number);
+    greeting.extend_from_slice(&protocol::seed_greeting(&torrent.full_bitfield()));
+    stream.write_all(&greeting)?;
     let mut buffer = vec![0; READ_LEN];
     let mut filled = 0;
     loop {

@@ -20,8 +20,6 @@ use crate::lab::{self, Host, Lab, Process};
 /// Where the load's first peer listens; the next ones follow.
 const PEERS_BASE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 11);
 
-const TRACKER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Lab::ADDRESS), 6969);
-
 /// Between two looks at the client; the precision of the wall clock.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -54,28 +52,38 @@ pub(super) struct Bench {
     work: PathBuf,
     tools: Tools,
     host: Arc<Host>,
-    torrent: PathBuf,
+    /// With a tracker that knows the load's seeders.
+    busy: PathBuf,
+    /// With a tracker that knows nobody: a client that fails to reach a peer may ban it, and the load's leechers have
+    /// the same addresses as its seeders.
+    lonely: PathBuf,
     size: u64,
     peers: u8,
-    _tracker: Process,
+    _trackers: [Process; 2],
 }
 
 impl Bench {
-    /// Makes the payload and its torrent in `work`, and starts the tracker.
+    /// Makes the payload and its torrent in `work`, and starts the trackers.
     pub(super) fn new(work: &Path, tools: Tools, size: u64, piece: u64, peers: u8) -> Result<Self> {
         let _ = fs::remove_dir_all(work);
         let seed = work.join("seed");
         payload::write_file(&seed.join(NAME), size, &mut Random::new(size))?;
         let plain = work.join("plain.torrent");
         payload::create(&seed.join(NAME), &plain, piece, Kind::Libtorrent, &tools)?;
-        let torrent = work.join("payload.torrent");
-        payload::announce(&plain, &format!("http://{TRACKER}/announce"), &torrent)?;
         let host = Arc::new(Lab::cable(peers)?);
         let peer_list: Vec<String> = peer_addresses(peers).iter().map(ToString::to_string).collect();
-        let mut command = Command::new(&tools.ferri_bench);
-        command.args(["tracker", "--listen", &TRACKER.to_string(), "--peers", &peer_list.join(",")]);
-        let tracker = start_until_ready(&mut command, &work.join("tracker.log"))?;
-        Ok(Self { work: work.to_owned(), tools, host, torrent, size, peers, _tracker: tracker })
+        let tracked = |name: &str, port: u16, peers: &[&str]| -> Result<(PathBuf, Process)> {
+            let torrent = work.join(format!("{name}.torrent"));
+            let address = SocketAddr::from((Lab::ADDRESS, port));
+            payload::announce(&plain, &format!("http://{address}/announce"), &torrent)?;
+            let mut command = Command::new(&tools.ferri_bench);
+            command.args(["tracker", "--listen", &address.to_string()]).args(peers);
+            Ok((torrent, start_until_ready(&mut command, &work.join(format!("{name}-tracker.log")))?))
+        };
+        let (busy, first) = tracked("busy", 6969, &["--peers", &peer_list.join(",")])?;
+        let (lonely, second) = tracked("lonely", 6970, &[])?;
+        let trackers = [first, second];
+        Ok(Self { work: work.to_owned(), tools, host, busy, lonely, size, peers, _trackers: trackers })
     }
 
     /// One run.
@@ -110,13 +118,13 @@ impl Bench {
         let mut command = Command::new(&self.tools.ferri_bench);
         let base = SocketAddr::from((PEERS_BASE, PEER_PORT)).to_string();
         command.args(["seeders", "--count", &self.peers.to_string(), "--listen-base", &base, "--torrent"]);
-        command.arg(&self.torrent).arg("--file").arg(self.work.join("seed").join(NAME));
+        command.arg(&self.busy).arg("--file").arg(self.work.join("seed").join(NAME));
         let _seeders = start_until_ready(&mut command, &self.work.join("seeders.log"))?;
         let dir = self.work.join("client/download");
         fs::create_dir_all(&dir)?;
         let sent_before = sent_through_the_cable()?;
         let start = Instant::now();
-        client.start_leech(&self.torrent, &dir)?;
+        client.start_leech(&self.busy, &dir)?;
         // Asking a client costs it time, so nobody asks before everything has been sent.
         let mut memory = 0;
         let wall = watch(client, start, &mut memory, |client| {
@@ -135,13 +143,13 @@ impl Bench {
     }
 
     fn seed(&self, client: &mut dyn Client) -> Result<Sample> {
-        client.start_seed(&self.torrent, &self.work.join("seed"))?;
+        client.start_seed(&self.lonely, &self.work.join("seed"))?;
         client.wait_done(RUN_LIMIT)?;
         let before = process(client)?.cpu_time()?;
         let mut command = Command::new(&self.tools.ferri_bench);
         let to = SocketAddr::from((self.host.address(), PEER_PORT)).to_string();
         command.args(["leechers", "--count", &self.peers.to_string(), "--connect", &to, "--torrent"]);
-        command.arg(&self.torrent).args(["--bind-base", &PEERS_BASE.to_string()]);
+        command.arg(&self.lonely).args(["--bind-base", &PEERS_BASE.to_string()]);
         let log = self.work.join("leechers.log");
         let mut leechers = Process::start(&mut command, &log)?;
         let ended = leechers.wait(RUN_LIMIT)?;
@@ -156,7 +164,7 @@ impl Bench {
 
     fn check(&self, client: &mut dyn Client) -> Result<Sample> {
         let start = Instant::now();
-        client.start_seed(&self.torrent, &self.work.join("seed"))?;
+        client.start_seed(&self.lonely, &self.work.join("seed"))?;
         let mut memory = 0;
         let wall = watch(client, start, &mut memory, |client| client.is_done())?;
         let cpu = process(client)?.cpu_time()?;

@@ -73,8 +73,8 @@ impl Client for Qbittorrent {
         self.process.as_mut().context("not started")?.ensure_running()?;
         let torrents = http::get(self.place.control_address(), "/api/v2/torrents/info")?.json()?;
         let torrent = &torrents[0];
-        let seeding = torrent["state"].as_str().is_some_and(|state| state.ends_with("UP"));
-        Ok(seeding && torrent["amount_left"] == 0 && torrent["state"] != "checkingUP")
+        let seeding = ["uploading", "stalledUP", "forcedUP"].iter().any(|state| torrent["state"] == *state);
+        Ok(seeding && torrent["amount_left"] == 0)
     }
 
     fn stop(&mut self) {
