@@ -27,30 +27,27 @@ pub(crate) fn man(console: &Console) -> Result<Exit, Failure> {
     program.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(program.clone()).render(&mut page)?;
-    for command in program.get_subcommands().filter(|command| command.get_name() != "help") {
-        let mut part = Vec::new();
+    let mut page = titled(&String::from_utf8_lossy(&page));
+    for command in program.get_subcommands() {
+        let name = command.get_name();
+        // There is no page of its own to refer to: the command is described below.
+        page = page.replace(&format!("ferriswarm\\-{name}(1)"), &format!("ferriswarm {name}"));
         let man = clap_mangen::Man::new(command.clone());
-        let name = format!("ferriswarm {}", command.get_name()).to_uppercase();
-        part.extend(format!(".SH {}\n", name.replace('-', "\\-")).into_bytes());
+        let mut part = Vec::new();
         man.render_synopsis_section(&mut part)?;
         man.render_description_section(&mut part)?;
         man.render_options_section(&mut part)?;
         man.render_extra_section(&mut part)?;
-        page.extend(demoted(&String::from_utf8_lossy(&part)).into_bytes());
+        let part = titled(&String::from_utf8_lossy(&part)).replace(".SH ", ".SS ");
+        page.push_str(&format!(".SH FERRISWARM {}\n{part}", name.to_uppercase()));
     }
-    console.answer(&String::from_utf8_lossy(&page))?;
+    console.answer(&page)?;
     Ok(Exit::Done)
 }
 
-/// A command's sections become sub-sections of its own; the first heading stays.
-fn demoted(part: &str) -> String {
-    let mut lines = part.lines();
-    let mut out = lines.next().map_or_else(String::new, |first| format!("{first}\n"));
-    for line in lines {
-        match line.strip_prefix(".SH ") {
-            Some(title) => out.push_str(&format!(".SS {title}\n")),
-            None => out.push_str(&format!("{line}\n")),
-        }
-    }
-    out
+/// What follows the options has a better name than the one it is given, and its lines are meant as they are.
+fn titled(roff: &str) -> String {
+    let Some((before, extra)) = roff.split_once(".SH EXTRA\n") else { return roff.to_owned() };
+    let (extra, after) = extra.find("\n.SH ").map_or((extra, ""), |end| extra.split_at(end + 1));
+    format!("{before}.SH \"EXAMPLES AND EXIT CODES\"\n.nf\n{}\n.fi\n{after}", extra.trim_end())
 }

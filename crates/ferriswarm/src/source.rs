@@ -79,9 +79,7 @@ fn parse(bytes: &[u8], name: &str) -> Result<Metainfo, Failure> {
 fn unusable(bytes: &[u8], name: &str, error: &MetainfoError) -> Failure {
     let failure = Failure::new(Exit::BadTorrent, format!("{name}: not a usable torrent: {error}"));
     let start = bytes.trim_ascii_start();
-    if bytes.is_empty() {
-        failure.hint("it is empty")
-    } else if start.starts_with(b"<") {
+    if start.starts_with(b"<") {
         failure.hint("it looks like a web page; the address may need a login or be wrong")
     } else if start.starts_with(b"magnet:") {
         failure.hint("it holds a magnet link; give the link itself")

@@ -93,7 +93,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
-/// `1.58 GiB`, `512 B`: three significant digits, cut rather than rounded so that 99.99 % never reads as all.
+/// `1.58 GiB`, `16 KiB`, `512 B`: three digits at least where there are more, cut rather than rounded so that almost
+/// all never reads as all.
 pub(crate) fn size(bytes: u64) -> String {
     let (number, unit) = size_parts(bytes, bytes);
     format!("{number} {unit}")
@@ -123,7 +124,7 @@ fn size_parts(bytes: u64, like: u64) -> (String, &'static str) {
     let hundredths = u128::from(bytes) * 100 / u128::from(factor);
     let (whole, fraction) = (hundredths / 100, hundredths % 100);
     let number = match whole {
-        _ if bytes == 0 => "0".to_owned(),
+        _ if bytes.is_multiple_of(factor) => whole.to_string(),
         0..10 => format!("{whole}.{fraction:02}"),
         10..100 => format!("{whole}.{}", fraction / 10),
         _ => whole.to_string(),
@@ -229,11 +230,11 @@ mod tests {
         let cases = [
             (0, "0 B"),
             (1023, "1023 B"),
-            (1024, "1.00 KiB"),
+            (1024, "1 KiB"),
             (1_048_575, "1023 KiB"),
             (40_055_603, "38.1 MiB"),
             (4_026_531_840, "3.75 GiB"),
-            (1_099_511_627_776, "1.00 TiB"),
+            (1_099_511_627_776, "1 TiB"),
         ];
         for (bytes, text) in cases {
             assert_eq!(size(bytes), text);

@@ -304,7 +304,7 @@ mod tests {
         let (cast, now) = (cast(), Instant::now());
         let mut story = Story::new(&cast);
         let first = story.tell(&request(7), now).unwrap();
-        assert!(first.starts_with("we -> Ann  \"Send me 16.0 KiB of piece 7, from byte 0.\"\n"), "{first}");
+        assert!(first.starts_with("we -> Ann  \"Send me 16 KiB of piece 7, from byte 0.\"\n"), "{first}");
         assert!(!story.tell(&request(8), now).unwrap().contains('\n'));
         for piece in 9..100 {
             assert_eq!(story.tell(&request(piece), now), None);

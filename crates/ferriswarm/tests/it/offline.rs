@@ -1,0 +1,313 @@
+//! Commands that need nobody else: output and exit codes.
+#![allow(clippy::unwrap_used)]
+
+use ferriswarm::Exit;
+
+use crate::{Desk, names, noise};
+
+fn desk_with_album() -> Desk {
+    let desk = Desk::new();
+    desk.write("album/cd1/01.bin", noise(100_000, 1));
+    desk.write("album/cd2/02.bin", noise(70_000, 2));
+    desk.write("album/notes.txt", "three words here\n");
+    desk.write("album/empty", "");
+    desk
+}
+
+#[test]
+fn what_is_created_can_be_shown_and_verified() {
+    for format in ["--v1", "--v2", "--hybrid"] {
+        let desk = desk_with_album();
+        desk.run(&["create", "album", "-o", "a.torrent", format]).is(Exit::Done);
+        let shown = desk.run(&["show", "--json", "a.torrent"]).is(Exit::Done).json();
+        assert_eq!(shown["name"], "album");
+        assert_eq!(shown["total_size"], 170_017);
+        assert_eq!(shown["info_hash_v1"].is_string(), format != "--v2");
+        assert_eq!(shown["info_hash_v2"].is_string(), format != "--v1");
+        let verified = desk.run(&["verify", "a.torrent", "album"]);
+        assert!(verified.is(Exit::Done).stdout.contains("good"), "{format}: {}", verified.stdout);
+        // The folder that holds it will do as well.
+        desk.run(&["verify", "a.torrent", "."]).is(Exit::Done);
+    }
+}
+
+#[test]
+fn show_has_exactly_the_keys_that_scripts_rely_on() {
+    let desk = desk_with_album();
+    let flags =
+        ["--tracker", "http://a.example/announce,udp://b.example:1", "--tracker", "http://c.example/x"];
+    let more = [
+        "--web-seed",
+        "http://d.example/",
+        "--private",
+        "--source",
+        "S",
+        "--comment",
+        "C",
+        "--piece-length",
+        "32k",
+    ];
+    let words = [&["create", "album", "-o", "a.torrent"][..], &flags, &more].concat();
+    desk.run(&words).is(Exit::Done);
+    let shown = desk.run(&["show", "a.torrent", "--json"]).json();
+    let keys: Vec<&String> = shown.as_object().unwrap().keys().collect();
+    let mut expected = [
+        "name",
+        "info_hash_v1",
+        "info_hash_v2",
+        "piece_length",
+        "piece_count",
+        "total_size",
+        "private",
+        "files",
+        "trackers",
+        "web_seeds",
+        "comment",
+        "created_by",
+        "creation_date",
+        "source",
+        "magnet",
+    ];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(shown["trackers"][0].as_array().unwrap().len(), 2);
+    assert_eq!(shown["trackers"][1][0], "http://c.example/x");
+    assert_eq!(shown["web_seeds"][0], "http://d.example/");
+    assert_eq!(
+        (&shown["private"], &shown["source"], &shown["comment"]),
+        (&true.into(), &"S".into(), &"C".into())
+    );
+    assert_eq!((&shown["piece_length"], &shown["piece_count"]), (&32_768.into(), &6.into()));
+    assert!(shown["creation_date"].is_null() && shown["info_hash_v2"].is_null());
+    assert_eq!(shown["files"][0]["path"], "cd1/01.bin");
+    assert_eq!(shown["files"][0]["size"], 100_000);
+    assert!(shown["files"][0]["attr"].is_string());
+    assert!(shown["magnet"].as_str().unwrap().starts_with("magnet:?xt=urn:btih:"));
+}
+
+#[test]
+fn the_same_payload_gives_the_same_bytes() {
+    let (first, second) = (desk_with_album(), desk_with_album());
+    for desk in [&first, &second] {
+        desk.run(&["create", "album", "-o", "a.torrent"]).is(Exit::Done);
+    }
+    assert_eq!(first.read("a.torrent"), second.read("a.torrent"));
+    first.run(&["create", "album", "-o", "dated.torrent", "--date"]).is(Exit::Done);
+    let shown = first.run(&["show", "--json", "dated.torrent"]).json();
+    assert!(1_700_000_000 < shown["creation_date"].as_i64().unwrap());
+}
+
+#[test]
+fn create_overwrites_only_when_told_to_and_leaves_no_scraps() {
+    let desk = desk_with_album();
+    desk.write("a.torrent", "precious");
+    desk.run(&["create", "album", "-o", "a.torrent"]).failed(Exit::WouldOverwrite, "is there already");
+    assert_eq!(desk.read("a.torrent"), b"precious");
+    desk.run(&["create", "album", "-o", "a.torrent", "--force"]).is(Exit::Done);
+    assert_ne!(desk.read("a.torrent"), b"precious");
+    desk.run(&["create", "album"]).is(Exit::Done);
+    assert_eq!(names(desk.folder.path()), ["a.torrent", "album", "album.torrent"]);
+}
+
+#[test]
+fn a_torrent_made_inside_its_own_folder_does_not_contain_itself() {
+    let desk = desk_with_album();
+    desk.run(&["create", "album", "-o", "album/a.torrent"]).is(Exit::Done);
+    let first = desk.read("album/a.torrent");
+    desk.run(&["create", "album", "-o", "album/a.torrent", "--force"]).is(Exit::Done);
+    assert_eq!(first, desk.read("album/a.torrent"));
+}
+
+#[test]
+fn links_are_left_out_and_said() {
+    let desk = desk_with_album();
+    std::os::unix::fs::symlink("/etc/passwd", desk.path("album/link")).unwrap();
+    let made = desk.run(&["create", "album", "-o", "a.torrent"]);
+    assert!(made.is(Exit::Done).stderr.contains("a symbolic link"), "{}", made.stderr);
+    assert_eq!(desk.run(&["show", "--json", "a.torrent"]).json()["files"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn a_torrent_can_go_through_pipes() {
+    let mut desk = desk_with_album();
+    let made = desk.run(&["create", "album/notes.txt", "-o", "-"]);
+    desk.stdin = made.is(Exit::Done).bytes.clone();
+    let shown = desk.run(&["show", "-", "--json"]);
+    assert_eq!(shown.is(Exit::Done).json()["name"], "notes.txt");
+}
+
+#[test]
+fn an_empty_folder_and_a_strange_piece_length_are_told() {
+    let desk = desk_with_album();
+    std::fs::create_dir(desk.path("nothing")).unwrap();
+    desk.run(&["create", "nothing"]).failed(Exit::Usage, "nothing");
+    desk.run(&["create", "album", "--piece-length", "1k"]).failed(Exit::Usage, "piece length");
+    desk.run(&["create", "album", "--piece-length", "100G"]).failed(Exit::Usage, "piece-length");
+    desk.run(&["create", "no-such-folder"]).failed(Exit::NotFound, "no-such-folder");
+}
+
+#[test]
+fn a_flipped_byte_a_missing_file_and_one_too_long_are_found() {
+    let desk = desk_with_album();
+    desk.run(&["create", "album", "-o", "a.torrent", "--piece-length", "16k", "--hybrid"]).is(Exit::Done);
+    let mut bytes = desk.read("album/cd1/01.bin");
+    bytes[50_000] ^= 1;
+    desk.write("album/cd1/01.bin", bytes);
+    std::fs::remove_file(desk.path("album/cd2/02.bin")).unwrap();
+    desk.write("album/notes.txt", "three words here\nand more");
+    let verdict = desk.run(&["verify", "a.torrent", "album", "--json"]);
+    let json = verdict.is(Exit::VerifyFailed).json();
+    let status = |n: usize| json["files"][n]["status"].as_str().unwrap().to_owned();
+    assert_eq!([status(0), status(1), status(2), status(3)], ["bad", "missing", "good", "long"]);
+    assert_eq!(json["files"][0]["bad_pieces"][0], 3);
+    assert_eq!(json["bad_files"].as_array().unwrap().len(), 3);
+    assert!(json["bytes_bad"].as_u64().unwrap() < 110_000);
+    let said = desk.run(&["verify", "a.torrent", "."]);
+    assert!(said.is(Exit::VerifyFailed).stdout.contains("missing    cd2/02.bin"), "{}", said.stdout);
+    desk.run(&["verify", "a.torrent", "nowhere"]).failed(Exit::NotFound, "nowhere");
+}
+
+#[test]
+fn what_is_no_torrent_is_told_with_the_reason() {
+    let desk = desk_with_album();
+    desk.run(&["create", "album", "-o", "a.torrent"]).is(Exit::Done);
+    let whole = desk.read("a.torrent");
+    desk.write("cut.torrent", &whole[..whole.len() / 2]);
+    desk.write("page.torrent", "<!DOCTYPE html><title>404</title>");
+    desk.write("empty.torrent", "");
+    desk.write("link.torrent", "magnet:?xt=urn:btih:0123456789012345678901234567890123456789");
+    for command in ["show", "get"] {
+        desk.run(&[command, "cut.torrent"]).failed(Exit::BadTorrent, "cut.torrent: not a usable torrent");
+        desk.run(&[command, "page.torrent"]).failed(Exit::BadTorrent, "looks like a web page");
+        desk.run(&[command, "empty.torrent"]).failed(Exit::BadTorrent, "empty");
+        desk.run(&[command, "link.torrent"]).failed(Exit::BadTorrent, "give the link itself");
+        desk.run(&[command, "album"]).failed(Exit::BadTorrent, "is a folder");
+        desk.run(&[command, "no.torrent"]).failed(Exit::NotFound, "no.torrent");
+        desk.run(&[command, "-"]).failed(Exit::BadTorrent, "standard input");
+    }
+    desk.run(&["shwo", "a.torrent"]).failed(Exit::NotFound, "did you mean the command `show`?");
+}
+
+#[test]
+fn magnets_are_parsed_before_they_are_refused() {
+    let desk = Desk::new();
+    let good = "magnet:?xt=urn:btih:0123456789012345678901234567890123456789&dn=x";
+    desk.run(&[good]).failed(Exit::BadMagnet, "not there yet");
+    desk.run(&["magnet:?xt=urn:btih:0123&dn=x"]).failed(Exit::BadMagnet, "not a usable magnet link");
+    desk.run(&["magnet:?dn=x"]).failed(Exit::BadMagnet, "not a usable magnet link");
+    desk.run(&["0123456789012345678901234567890123456789"]).failed(Exit::BadMagnet, "not there yet");
+    let shown = desk.run(&["show", "--json", good]).is(Exit::Done).json();
+    assert_eq!(shown["info_hash_v1"], "0123456789012345678901234567890123456789");
+}
+
+#[test]
+fn with_json_a_failure_is_an_event_too() {
+    let desk = Desk::new();
+    let failed = desk.run(&["get", "--json", "no.torrent"]);
+    assert_eq!(failed.is(Exit::NotFound).events("error")[0]["code"], 3);
+    assert!(failed.stderr.starts_with("error: "), "{}", failed.stderr);
+}
+
+#[test]
+fn command_lines_that_make_no_sense_exit_2() {
+    let desk = desk_with_album();
+    desk.run(&["create", "album", "-o", "a.torrent"]).is(Exit::Done);
+    let wrong: [&[&str]; 14] = [
+        &[],
+        &["get"],
+        &["get", "a.torrent", "--down", "fast"],
+        &["get", "a.torrent", "--seed-time", "10"],
+        &["get", "a.torrent", "--seed-ratio", "-1"],
+        &["get", "a.torrent", "--select", "0"],
+        &["get", "a.torrent", "--select", "99"],
+        &["get", "a.torrent", "--only", "*.mkv"],
+        &["get", "a.torrent", "--only", "*", "--select", "1"],
+        &["get", "a.torrent", "--peer", "localhost"],
+        &["get", "a.torrent", "--tracker", "ftp://x"],
+        &["get", "a.torrent", "--memory", "1"],
+        &["show", "a.torrent", "-q", "-v"],
+        &["create", "album", "--v1", "--v2"],
+    ];
+    for words in wrong {
+        let outcome = desk.run(words);
+        outcome.failed(Exit::Usage, "");
+        assert!(!outcome.stderr.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn help_goes_to_standard_output_and_names_the_exit_codes() {
+    let desk = Desk::new();
+    for words in [&["--help"][..], &["get", "--help"], &["help", "seed"], &["-V"], &["demo", "-h"]] {
+        let outcome = desk.run(words);
+        assert_eq!(outcome.is(Exit::Done).stderr, "", "{words:?}");
+        assert!(!outcome.stdout.is_empty() && !outcome.stdout.contains('\u{1b}'), "{words:?}");
+    }
+    assert!(desk.run(&["--help"]).stdout.contains("130 ended at once by a second Ctrl-C"));
+}
+
+#[test]
+fn completions_and_the_manual_know_all_commands() {
+    let desk = Desk::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        assert!(desk.run(&["completions", shell]).is(Exit::Done).stdout.contains("verify"), "{shell}");
+    }
+    let man = desk.run(&["man"]);
+    for command in
+        ["GET", "SEED", "CREATE", "SHOW", "VERIFY", "TRACKER", "DEMO", "REPLAY", "COMPLETIONS", "MAN"]
+    {
+        assert!(man.is(Exit::Done).stdout.contains(&format!("\n.SH FERRISWARM {command}\n")), "{command}");
+    }
+    assert!(!man.stdout.contains(".SH EXTRA"));
+}
+
+#[test]
+fn quiet_commands_print_nothing_but_their_answer() {
+    let desk = desk_with_album();
+    assert_eq!(desk.run(&["-q", "create", "album", "-o", "a.torrent"]).is(Exit::Done).stdout, "");
+    assert_eq!(desk.run(&["verify", "-q", "a.torrent", "album"]).is(Exit::Done).stdout, "");
+    assert!(desk.run(&["show", "-q", "a.torrent"]).stdout.contains("album"));
+}
+
+/// A torrent whose names try everything, written by hand because nothing here would make one.
+fn hostile() -> Vec<u8> {
+    let name = "a\u{1b}[2Jb\u{9b}31m\u{202e}gpj.exe\r\n";
+    let text = |s: &str| format!("{}:{s}", s.len());
+    let file = format!("d6:lengthi5e4:pathl{}{}ee", text("..\u{1b}]0;x\u{7}"), text(name));
+    let info =
+        format!("d5:filesl{file}e4:name{}12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae", text(name));
+    format!("d7:comment{}10:created by{}4:info{info}e", text(name), text(name)).into_bytes()
+}
+
+#[test]
+fn hostile_names_reach_no_terminal_unharmed() {
+    let desk = Desk::new();
+    desk.write("h.torrent", hostile());
+    for words in [
+        &["show", "h.torrent"][..],
+        &["show", "--json", "h.torrent"],
+        &["verify", "h.torrent", "."],
+        &["verify", "--json", "h.torrent", "."],
+        &["get", "h.torrent", "--only", "nothing"],
+    ] {
+        let outcome = desk.run(words);
+        let printed = format!("{}{}", outcome.stdout, outcome.stderr);
+        let bad =
+            printed.chars().find(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{202e}').contains(c));
+        assert_eq!(bad, None, "{words:?}: {printed:?}");
+    }
+    let shown = desk.run(&["show", "--json", "h.torrent"]).json();
+    assert_eq!(shown["name"], "a\u{1b}[2Jb\u{9b}31m\u{202e}gpj.exe\r\n");
+}
+
+#[test]
+fn somebody_elses_file_is_not_overwritten() {
+    let desk = desk_with_album();
+    desk.run(&["create", "album/cd1/01.bin", "-o", "a.torrent"]).is(Exit::Done);
+    desk.write("here/01.bin", noise(100_000, 99));
+    let get = ["get", "a.torrent", "-o", "here", "--no-trackers", "--bind", "127.0.0.1", "--port", "0"];
+    desk.run(&get).failed(Exit::WouldOverwrite, "holds nothing of this torrent");
+    desk.write("here/01.bin", noise(100_001, 1));
+    desk.run(&get).failed(Exit::WouldOverwrite, "is longer");
+    assert_eq!(desk.read("here/01.bin"), noise(100_001, 1));
+}

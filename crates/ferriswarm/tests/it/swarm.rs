@@ -1,0 +1,191 @@
+//! Commands that talk to each other over loopback.
+#![allow(clippy::unwrap_used)]
+
+use ferriswarm::Exit;
+
+use crate::{Desk, Outcome, Running, names, noise};
+
+const SIZE: usize = 3_000_000;
+
+/// A payload, its torrent, and what only that torrent's seeder is told.
+fn desk_with_payload() -> Desk {
+    let desk = Desk::new();
+    desk.write("there/payload.bin", noise(SIZE, 7));
+    desk.run(&["create", "there/payload.bin", "-o", "p.torrent", "--piece-length", "64k"]).is(Exit::Done);
+    desk
+}
+
+/// Serves the payload on a port of its own; gives the address.
+fn seed(desk: &Desk, more: &[&str]) -> (Running, String) {
+    let words =
+        ["seed", "p.torrent", "there", "--json", "--no-trackers", "--bind", "127.0.0.1", "--port", "0"];
+    let state = desk.path("seed-state");
+    let state = ["--state-dir", state.to_str().unwrap()];
+    let running = desk.start(&[&words[..], &state, more].concat());
+    let seeding = running.wait_for("\"event\":\"seeding\"");
+    let line = seeding.lines().find(|line| line.contains("\"seeding\"")).unwrap();
+    let event: serde_json::Value = serde_json::from_str(line).unwrap();
+    (running, format!("127.0.0.1:{}", event["port"]))
+}
+
+fn get(desk: &Desk, peer: &str, more: &[&str]) -> Running {
+    let words = [
+        "get",
+        "p.torrent",
+        "-o",
+        "here",
+        "--no-trackers",
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--peer",
+        peer,
+    ];
+    desk.start(&[&words[..], more].concat())
+}
+
+fn stop(running: Running) -> Outcome {
+    running.interrupt();
+    running.finish()
+}
+
+#[test]
+fn a_download_ends_when_it_is_verified_and_says_what_it_did() {
+    let desk = desk_with_payload();
+    let (seeder, peer) = seed(&desk, &[]);
+    let outcome = get(&desk, &peer, &[]).finish();
+    let stdout = &outcome.is(Exit::Done).stdout;
+    assert!(stdout.starts_with("payload.bin  2.86 MiB  1 file  v1  0 trackers\n  info hash "), "{stdout}");
+    assert!(stdout.contains("done: 2.86 MiB in "), "{stdout}");
+    assert!(!stdout.contains('\r') && !stdout.contains('\u{1b}'), "{stdout:?}");
+    assert_eq!(desk.read("here/payload.bin"), noise(SIZE, 7));
+    let seeded = stop(seeder);
+    assert_eq!(seeded.is(Exit::Done).events("done").len(), 1);
+
+    // Again: it is complete, which costs nobody anything.
+    let again = get(&desk, "127.0.0.1:1", &[]).finish();
+    assert!(again.is(Exit::Done).stdout.contains("complete: 2.86 MiB verified"), "{}", again.stdout);
+}
+
+#[test]
+fn json_lines_tell_a_download_from_its_beginning_to_its_end() {
+    let desk = desk_with_payload();
+    let (seeder, peer) = seed(&desk, &[]);
+    let outcome = get(&desk, &peer, &["--json"]).finish();
+    outcome.is(Exit::Done);
+    let added = &outcome.events("added")[0];
+    assert_eq!((&added["name"], &added["total_size"]), (&"payload.bin".into(), &SIZE.into()));
+    let pieces = outcome.events("piece").len();
+    assert_eq!(pieces, SIZE.div_ceil(65536), "{}", outcome.stdout);
+    let done = &outcome.events("done")[0];
+    assert!(done["path"].as_str().unwrap().ends_with("here/payload.bin"));
+    assert_eq!((&done["size"], &done["downloaded"]), (&SIZE.into(), &SIZE.into()));
+    assert!(done["seconds"].is_f64() && done["rate"].is_u64());
+    stop(seeder).is(Exit::Done);
+}
+
+#[test]
+fn ctrl_c_saves_what_is_there_and_the_same_command_continues() {
+    let desk = desk_with_payload();
+    let (seeder, peer) = seed(&desk, &["--up", "1M"]);
+    let running = get(&desk, &peer, &["--json"]);
+    for _ in 0..3 {
+        running.wait_for("\"event\":\"piece\"");
+    }
+    let stopped = stop(running);
+    let command = stopped.is(Exit::Interrupted).events("stopped")[0]["command"].clone();
+    assert!(command.as_str().unwrap().starts_with("ferriswarm get p.torrent -o here"), "{command}");
+    let first = stopped.events("piece").len();
+    stop(seeder).is(Exit::Done);
+
+    let (seeder, peer) = seed(&desk, &[]);
+    let rest = get(&desk, &peer, &["--json"]).finish();
+    let pieces = rest.is(Exit::Done).events("piece").len();
+    assert!(first + pieces <= SIZE.div_ceil(65536) + 1, "{first} and then {pieces}");
+    assert_eq!(desk.read("here/payload.bin"), noise(SIZE, 7));
+    stop(seeder);
+}
+
+#[test]
+fn a_second_run_with_the_same_state_is_refused() {
+    let desk = desk_with_payload();
+    let running = get(&desk, "127.0.0.1:1", &["--json"]);
+    running.wait_for("\"event\":\"added\"");
+    get(&desk, "127.0.0.1:1", &[]).finish().is(Exit::AlreadyRunning);
+    stop(running).is(Exit::Interrupted);
+}
+
+#[test]
+fn seeding_ends_at_its_ratio_and_refuses_what_is_not_there() {
+    let desk = desk_with_payload();
+    let (seeder, peer) = seed(&desk, &["--seed-ratio", "0.9"]);
+    get(&desk, &peer, &[]).finish().is(Exit::Done);
+    seeder.finish().is(Exit::Done);
+    desk.write("elsewhere/payload.bin", noise(SIZE, 8));
+    let words = ["seed", "p.torrent", "elsewhere", "--no-trackers", "--bind", "127.0.0.1", "--port", "0"];
+    desk.run(&words).is(Exit::VerifyFailed);
+}
+
+#[test]
+fn two_torrents_download_together_and_only_the_chosen_files_are_made() {
+    let desk = desk_with_payload();
+    desk.write("there/set/a.txt", noise(40_000, 3));
+    desk.write("there/set/b.txt", noise(50_000, 4));
+    desk.write("there/set/c.bin", noise(60_000, 5));
+    desk.run(&["create", "there/set", "-o", "set.torrent", "--piece-length", "16k"]).is(Exit::Done);
+    let words =
+        ["seed", "set.torrent", "there", "--json", "--no-trackers", "--bind", "127.0.0.1", "--port", "0"];
+    let seeder = desk.start(&words);
+    let line = seeder.wait_for("\"event\":\"seeding\"");
+    let port = line.split("\"port\":").nth(1).unwrap().trim_end().trim_end_matches('}').to_owned();
+    let (other, peer) = seed(&desk, &[]);
+    let set = format!("127.0.0.1:{port}");
+    let state = desk.path("get-state");
+    let more = ["set.torrent", "--peer", &set, "--only", "*.bin", "--state-dir", state.to_str().unwrap()];
+    get(&desk, &peer, &more).finish().is(Exit::Done);
+    assert_eq!(desk.read("here/payload.bin"), noise(SIZE, 7));
+    assert_eq!(names(&desk.path("here/set")), ["c.bin"]);
+    assert_eq!(desk.read("here/set/c.bin"), noise(60_000, 5));
+    stop(seeder);
+    stop(other);
+}
+
+#[test]
+fn a_tracker_brings_them_together() {
+    let desk = desk_with_payload();
+    let tracker = desk.start(&["tracker", "--listen", "127.0.0.1:0"]);
+    let said = tracker.wait_for("stats");
+    let url = said.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+    let state = desk.path("seed-state");
+    let network = ["--bind", "127.0.0.1", "--port", "0", "--tracker", &url];
+    let words = ["seed", "p.torrent", "there", "--state-dir", state.to_str().unwrap()];
+    let seeder = desk.start(&[&words[..], &network].concat());
+    seeder.wait_for("tracker http");
+    let outcome = desk.run(&[&["get", "p.torrent", "-o", "here"][..], &network].concat());
+    assert!(outcome.is(Exit::Done).stdout.contains("1 seeds"), "{}", outcome.stdout);
+    stop(seeder).is(Exit::Done);
+    stop(tracker).is(Exit::Done);
+}
+
+#[test]
+fn the_demo_downloads_verifies_explains_and_leaves_nothing_behind() {
+    let desk = Desk::new();
+    let outcome = desk.run(&["demo", "--size", "6M", "--explain", "--trace", "t.jsonl"]);
+    let stdout = &outcome.is(Exit::Done).stdout;
+    for said in ["what arrived is what was sent", "Ann ", "I am starting", "shook hands", "Send me 16 KiB"] {
+        assert!(stdout.contains(said), "{said:?} is not in {stdout}");
+    }
+    assert_eq!(names(desk.folder.path()), ["t.jsonl"]);
+    let replayed = desk.run(&["replay", "t.jsonl"]);
+    assert!(replayed.is(Exit::Done).stdout.contains("same"), "{}", replayed.stdout);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let desk = Desk::new();
+    let running = desk.start(&["demo", "--size", "200M"]);
+    running.wait_for("seeder    Cleo");
+    stop(running).is(Exit::Interrupted);
+    assert_eq!(names(desk.folder.path()), [""; 0]);
+}
