@@ -132,6 +132,10 @@ impl Work {
             self.stop();
             return Ok(None);
         }
+        if let Some(&next) = pieces.get(start + self.per_batch) {
+            // The disk reads on while this batch is hashed.
+            storage.read_ahead(next, 0, BATCH_LENGTH as u32);
+        }
         let batch = &pieces[start..self.total.min(start + self.per_batch)];
         let lengths: Vec<usize> =
             batch.iter().map(|&piece| storage.layout().piece_len(piece) as usize).collect();

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::io::{Errno, ReadWriteFlags};
@@ -25,17 +27,49 @@ pub struct OpenFile {
     fd: OwnedFd,
     path: PathBuf,
     writable: bool,
+    /// How to read without waiting; an [`Unwaiting`].
+    unwaiting: AtomicU8,
+}
+
+/// What a file system offers to a reader that must not wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Unwaiting {
+    /// `RWF_NOWAIT`, as far as is known.
+    Asked,
+    /// Any read: the file is memory.
+    Always,
+    /// None.
+    Never,
 }
 
 impl OpenFile {
     pub(crate) fn new(fd: OwnedFd, path: PathBuf, writable: bool) -> Self {
-        Self { fd, path, writable }
+        Self { fd, path, writable, unwaiting: AtomicU8::new(Unwaiting::Asked as u8) }
     }
 
     /// The full path it was opened as.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn unwaiting(&self) -> Unwaiting {
+        match self.unwaiting.load(Ordering::Relaxed) {
+            0 => Unwaiting::Asked,
+            1 => Unwaiting::Always,
+            _ => Unwaiting::Never,
+        }
+    }
+
+    /// The file system has no `RWF_NOWAIT`: is it one that needs none?
+    fn find_unwaiting(&self) -> Unwaiting {
+        const TMPFS: i64 = 0x0102_1994;
+        const RAMFS: i64 = 0x8584_58f6;
+        let kind = rustix::fs::fstatfs(self).map_or(0, |found| found.f_type);
+        let found = if kind == TMPFS || kind == RAMFS { Unwaiting::Always } else { Unwaiting::Never };
+        self.unwaiting.store(found as u8, Ordering::Relaxed);
+        found
     }
 
     pub(crate) fn is_writable(&self) -> bool {
@@ -106,11 +140,28 @@ pub(crate) fn read_full(
 /// file system cannot say (it then has to be read on a disk thread).
 pub(crate) fn read_cached(file: &OpenFile, buffer: &mut [u8], offset: u64) -> Result<bool, Errno> {
     let length = buffer.len();
-    match rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT) {
+    let read = match file.unwaiting() {
+        Unwaiting::Asked => {
+            rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT)
+        }
+        Unwaiting::Always => rustix::io::pread(file, &mut *buffer, offset),
+        Unwaiting::Never => return Ok(false),
+    };
+    match read {
         Ok(read) => Ok(read == length),
-        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::INTR) => Ok(false),
+        // Once a file at most: the answer is kept.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => match file.find_unwaiting() {
+            Unwaiting::Always => read_cached(file, buffer, offset),
+            Unwaiting::Asked | Unwaiting::Never => Ok(false),
+        },
+        Err(Errno::AGAIN | Errno::INTR) => Ok(false),
         Err(other) => Err(other),
     }
+}
+
+/// Asks the kernel to read this range soon. Nothing depends on whether it does.
+pub(crate) fn will_need(file: &OpenFile, offset: u64, length: u64) {
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), rustix::fs::Advice::WillNeed);
 }
 
 /// Makes the data (and what is needed to find it) survive a power cut.

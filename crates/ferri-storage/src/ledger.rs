@@ -254,6 +254,8 @@ impl Ledger {
     /// reach the disk (the kernel may have thrown the bytes away), so they stay unsure until they are checked.
     pub(crate) fn put_back(&self, dirty: Dirty, failed: &BTreeSet<u32>) {
         let mut inner = self.lock();
+        // Their times are not synced either.
+        inner.touched.extend(dirty.files.iter().copied());
         inner.dirty.extend(dirty.files);
         inner.dirty_folders.extend(dirty.folders);
         let doubtful: Vec<u32> =

@@ -23,6 +23,10 @@ use crate::storage::Storage;
 /// Jobs that may wait. What they hold in memory is limited by whoever submits them; this only stops a mistake.
 const JOBS_MAX: usize = 4096;
 
+/// Read at once, in bytes, when a block has to come from the device: peers ask for the rest of a piece in order, and a
+/// line of this length costs a disk little more than a block.
+const READ_AHEAD: u32 = 128 << 10;
+
 /// Called once with the outcome, on a disk thread; must not block.
 pub type Reply = Box<dyn FnOnce(Done) + Send>;
 
@@ -299,6 +303,10 @@ fn execute(job: Job) {
             reply(Done::Piece { piece, result: guarded(|| storage.commit_spilled(piece)) });
         }
         Job::ReadBlocks { storage, blocks, buffers, reply } => {
+            // These were not in the cache, so what follows them will not be either.
+            if let Some(first) = blocks.first() {
+                storage.read_ahead(first.piece(), first.begin(), READ_AHEAD);
+            }
             let read = |block| (block, guarded(|| read_block(&storage, block, &buffers)));
             reply(Done::Blocks(blocks.into_iter().map(read).collect()));
         }

@@ -271,6 +271,17 @@ impl Storage {
         true
     }
 
+    /// Tells the kernel that `length` bytes from `begin` in this piece on are read soon, as far as they lie in one file
+    /// (they may run on into the next pieces). Only a hint.
+    pub fn read_ahead(&self, piece: PieceIndex, begin: u32, length: u32) {
+        let homes = self.homes();
+        if let Some(target) = self.targets(&homes, piece, begin, 1).next()
+            && let Ok(Some(file)) = self.open(target.home, Access::Read)
+        {
+            disk::will_need(&file, target.offset, u64::from(length));
+        }
+    }
+
     /// Open files and offsets of `length` bytes of a piece from `begin` on, in order.
     ///
     /// # Errors

@@ -52,26 +52,22 @@ impl Storage {
     fn sync_dirty(&self, mut dirty: Dirty, sync: SyncFile) -> Result<(), StorageError> {
         let mut failed = BTreeSet::new();
         let mut first_error = None;
-        let count = dirty.files.len() + dirty.folders.len();
-        if SYNC_ONE_BY_ONE_MAX < count && dirty.files.remove(&parts_number(self.layout())) {
-            self.sync_file(parts_number(self.layout()), sync)?;
+        let parts = parts_number(self.layout());
+        let is_many = SYNC_ONE_BY_ONE_MAX < dirty.files.len() + dirty.folders.len();
+        if is_many && let Err(error) = self.sync_file_system() {
+            failed.clone_from(&dirty.files);
+            first_error = Some(error);
         }
-        if SYNC_ONE_BY_ONE_MAX < count {
-            if let Err(error) = self.sync_file_system() {
-                failed.clone_from(&dirty.files);
-                first_error = Some(error);
+        // The parts file is on the file system of the state.
+        for &number in dirty.files.iter().filter(|&&number| !is_many || number == parts) {
+            if let Err(error) = self.sync_file(number, sync) {
+                failed.insert(number);
+                first_error.get_or_insert(error);
             }
-        } else {
-            for &number in &dirty.files {
-                if let Err(error) = self.sync_file(number, sync) {
-                    failed.insert(number);
-                    first_error.get_or_insert(error);
-                }
-            }
-            for folder in &dirty.folders {
-                if let Err(error) = self.sync_folder_beneath(folder) {
-                    first_error.get_or_insert(error);
-                }
+        }
+        for folder in dirty.folders.iter().filter(|_| !is_many) {
+            if let Err(error) = self.sync_folder_beneath(folder) {
+                first_error.get_or_insert(error);
             }
         }
         let Some(error) = first_error else { return self.ledger.commit(&dirty) };

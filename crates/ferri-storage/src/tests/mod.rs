@@ -7,6 +7,7 @@ mod hostile;
 mod parts;
 mod pool;
 mod resume;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
