@@ -5,15 +5,21 @@
 #![forbid(unsafe_code)]
 
 mod bencode;
+mod journal;
+mod schedule;
 mod script;
 pub mod seeds;
 mod torrent;
 mod tracker;
+mod tracker_server;
 mod wire;
 
 pub use bencode::bencode;
+pub use journal::journal;
+pub use schedule::schedule;
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
 pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp, tracker_url};
+pub use tracker_server::tracker_server;
 pub use wire::{extension, handshake, wire};
 
 /// One function to be fed.
@@ -39,12 +45,15 @@ pub const TARGETS: &[Target] = &[
     Target { name: "extension", run: extension, memory_factor: 64 },
     Target { name: "handshake", run: handshake, memory_factor: 64 },
     Target { name: "info", run: info, memory_factor: 128 },
+    Target { name: "journal", run: journal, memory_factor: 4096 },
     Target { name: "magnet", run: magnet, memory_factor: 128 },
     Target { name: "metainfo", run: metainfo, memory_factor: 128 },
     Target { name: "names", run: names, memory_factor: 1024 },
+    Target { name: "schedule", run: schedule, memory_factor: 4096 },
     Target { name: "tracker_announce", run: tracker_announce, memory_factor: 64 },
     Target { name: "tracker_packet", run: tracker_packet, memory_factor: 64 },
     Target { name: "tracker_scrape", run: tracker_scrape, memory_factor: 64 },
+    Target { name: "tracker_server", run: tracker_server, memory_factor: 256 },
     Target { name: "tracker_udp", run: tracker_udp, memory_factor: 64 },
     Target { name: "tracker_url", run: tracker_url, memory_factor: 64 },
     Target { name: "wire", run: wire, memory_factor: 64 },

@@ -3,6 +3,7 @@
 //! `cargo run --manifest-path fuzz/Cargo.toml --example seeds` writes them to `fuzz/corpus/`. Crashers that were fixed lie beside
 //! them under names of their own.
 
+mod machines;
 mod torrent;
 
 use bytes::BytesMut;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Seed> {
     wire(&mut seeds);
     torrent::all(&mut seeds);
     tracker(&mut seeds);
+    machines::all(&mut seeds);
     seeds
 }
 

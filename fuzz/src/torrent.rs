@@ -255,14 +255,14 @@ fn check_names(info: &Info) {
             assert!(!part.contains(is_harmful), "{text:?}");
         }
         assert!(path.components().all(|part| matches!(part, Component::Normal(_))));
-        assert!(seen.insert(path.to_owned()), "{text:?} comes twice");
+        assert!(seen.insert(text), "{text:?} comes twice");
         if let Some(target) = paths.symlink_target(file) {
             check_link(path, target, paths.top());
         }
     }
     for path in &seen {
-        let folders = path.ancestors().skip(1);
-        assert!(folders.into_iter().all(|folder| !seen.contains(folder)), "{path:?} is below a file");
+        let mut folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+        assert!(!folders.any(|folder| seen.contains(folder)), "{path:?} is below a file");
     }
     for (file, original, local) in paths.changed() {
         assert_eq!(paths.path(file), Some(local));
@@ -366,6 +366,9 @@ fn list(out: &mut Encoder, items: &[String]) {
     out.end();
 }
 
+/// Bytes of a file in a made-up folder: up to two pieces.
+const FOLDER_FILE_MAX: u16 = 20_000;
+
 /// A builder of a few small files.
 fn some_builder(script: &mut Script<'_>) -> Builder {
     let versions = [Version::V1, Version::V2, Version::Hybrid];
@@ -379,10 +382,10 @@ fn some_builder(script: &mut Script<'_>) -> Builder {
             executable: flags & 2 != 0,
             ..NewFile::new(
                 (0..=script.below(3)).map(|_| text(script.short())).collect(),
-                u64::from(script.u16()),
+                u64::from(script.u16() % FOLDER_FILE_MAX),
             )
         };
-        Content::Folder((0..usize::from(flags >> 4)).map(file).collect())
+        Content::Folder((0..flags >> 5).map(file).collect())
     };
     Builder {
         piece_length: (flags & 4 != 0).then_some(16384 << (flags & 1)),

@@ -4,6 +4,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use ferri_fuzz::{MEMORY_BASE, TARGETS, Target};
 use peak_alloc::PeakAlloc;
@@ -21,6 +22,7 @@ const VARIED_BYTES: usize = 4 << 20;
 #[test]
 fn every_target_holds_for_its_corpus_and_for_variations_of_it() {
     for target in TARGETS {
+        let begun = Instant::now();
         let corpus = corpus(target.name);
         assert!(!corpus.is_empty(), "{}: there is no corpus", target.name);
         run(target, "nothing", &[]);
@@ -31,6 +33,7 @@ fn every_target_holds_for_its_corpus_and_for_variations_of_it() {
             }
         }
         vary(target, &corpus);
+        println!("{}: {:?}", target.name, begun.elapsed());
     }
 }
 

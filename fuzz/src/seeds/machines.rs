@@ -1,0 +1,75 @@
+//! Seeds that are scripts for machines: the resume journal, the announce schedule, our own tracker.
+
+use super::{Seed, add};
+
+/// Those of this file.
+pub(super) fn all(seeds: &mut Vec<Seed>) {
+    journals(seeds);
+    schedules(seeds);
+    servers(seeds);
+}
+
+/// Piece count (two bytes, little-endian, and one that adds 65,536), file count, then kind, length and payload of each record.
+fn journals(seeds: &mut Vec<Seed>) {
+    let session = [&[2, 24][..], &[3; 16], &[1, 0, 0, 0, 0, 0, 0, 0]].concat();
+    let intent = [3, 12, 5, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0];
+    let written = [4, 4, 5, 0, 0, 0];
+    let stamp = [&[5, 28, 1, 0, 0, 0][..], &[7; 24]].concat();
+    let durable = [6, 8, 5, 0, 0, 0, 1, 0, 0, 0];
+    let bits = [9, 6, 8, 0, 0, 0, 0b101, 0xff];
+    let closed = [11, 0];
+    let mut seed = |name, records: &[&[u8]]| {
+        add(seeds, "journal", name, [&[100, 0, 0, 2][..], &records.concat()].concat());
+    };
+    seed("clean", &[&session, &intent, &stamp, &written, &durable, &bits, &closed]);
+    seed("killed", &[&session, &intent, &stamp]);
+    seed("beyond-the-end", &[&session, &[6, 8, 90, 0, 0, 0, 11, 0, 0, 0]]);
+    seed("unknown-kind", &[&session, &[12, 0], &closed]);
+    seed("range-that-overflows", &[&session, &[8, 8, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0]]);
+    add(seeds, "journal", "not-one", b"ferrijnX\x01\0");
+    add(seeds, "journal", "newer", b"ferrijnl\x02\0");
+}
+
+fn schedules(seeds: &mut Vec<Seed>) {
+    // One tier of two, one of one; no extension of the seed.
+    let tiers = [0x40, 2, 0, 1, 1, 2, 0, 0, 0, 9];
+    let mut seed = |name, steps: &[u8]| add(seeds, "schedule", name, [&tiers, steps].concat());
+    seed("start-answer-stop", &[0, 13, 0xed, 0x07, 0x08, 12, 1, 13, 5, 0, 60]);
+    seed("dead-trackers", &[0, 12, 12, 12, 12, 12, 12, 12, 12]);
+    seed("completed", &[2, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 13, 5, 7, 8, 3, 13, 5, 7, 8, 1]);
+    seed("stop-and-start", &[0, 13, 5, 7, 8, 1, 0, 12, 13, 5, 7, 8, 12, 1, 12]);
+    seed("refused-for-good", &[0, 13, 2, 0, 0, 13, 2, 0, 0, 12, 13, 2, 0, 0, 6, 12]);
+    seed("users", &[0, 5, 5, 6, 7, 8, 0x1a, 0xe1, 4, 13, 0xe5, 7, 8, 9, 25, 10, 0x0e, 0x10]);
+}
+
+fn servers(seeds: &mut Vec<Seed>) {
+    let http = |who: u8, path: &str| [&[who << 4 | 1, path.len() as u8][..], path.as_bytes()].concat();
+    let announce = |who: u8, swarm: u8, peer: u8, event: u8| vec![who << 4 | 2, 0, swarm, peer, event, 1];
+    let hash = "a".repeat(20);
+    let mut seed = |name, requests: &[Vec<u8>]| add(seeds, "tracker_server", name, requests.concat());
+    seed("two-peers", &[announce(1, 0, 1, 1), announce(2, 0, 2, 1), announce(1, 0, 1, 3)]);
+    seed("full", &(0..10).map(|number| announce(number % 7, number % 8, number, 1)).collect::<Vec<_>>());
+    seed(
+        "scrape",
+        &[
+            announce(1, 0, 1, 1),
+            http(0, "/scrape?info_hash=%00%00%00%00%00%00%00%00%00%00%00%00%00%00%00%00%00%00%00%00"),
+        ],
+    );
+    seed(
+        "ip-parameter",
+        &[http(0, &format!("/announce?info_hash={hash}&peer_id={hash}&port=1&ip=10.9.8.7&numwant=-1"))],
+    );
+    seed("stats", &[http(0, "/stats"), http(4, "/stats?format=json"), http(0, "/%ff")]);
+    seed("expiry", &[announce(1, 0, 1, 1), vec![0, 0x10, 0], announce(2, 0, 2, 1)]);
+    let mut udp = vec![0x14, 0, 0, 0, 1, 0x15, 0, 0, 0, 2, 82];
+    udp.extend([0x61; 40]);
+    udp.extend([0; 24]);
+    udp.extend([0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 5, 0xff, 0xff, 0xff, 0xff, 0x1a, 0xe1]);
+    udp.extend([0x16, 0, 0, 0, 3, 20]);
+    udp.extend([0x61; 20]);
+    seed("udp", &[udp.clone()]);
+    // The same under another address's id.
+    udp[5] = 0x2d;
+    seed("udp-of-somebody-else", &[udp]);
+}
