@@ -235,6 +235,7 @@ impl Schedule {
     fn hurry_flights(&mut self, now: Instant) {
         for flight in self.trackers.iter_mut().filter_map(|tracker| tracker.flight.as_mut()) {
             flight.ends_at = flight.ends_at.min(now + HAND_OVER);
+            flight.hurried = true;
         }
     }
 
@@ -540,12 +541,13 @@ impl Schedule {
             ip: self.options.ip,
             ..Announce::new(self.options.info_hash, self.options.peer_id, self.options.port)
         };
-        // Who leaves, or waits to join again, is in more of a hurry.
-        let time_max = if self.phase == Phase::Restarting { HAND_OVER } else { FLIGHT_TIME_MAX };
+        // Who waits to join again is in a hurry.
+        let hurried = self.phase == Phase::Restarting;
+        let ends_at = now + if hurried { HAND_OVER } else { FLIGHT_TIME_MAX };
         let id = self.next_request(index);
         let tracker = &mut self.trackers[index];
         let (request, left) = (id.request(), self.totals.left);
-        tracker.flight = Some(Flight { request, event, left, ends_at: now + time_max, purpose });
+        tracker.flight = Some(Flight { request, event, left, ends_at, purpose, hurried });
         let url = tracker.url.clone();
         self.outputs.push_back(Output::Announce { tracker: id, url, announce });
     }

@@ -60,6 +60,8 @@ pub(super) struct Flight {
     /// When we stop waiting.
     pub(super) ends_at: Instant,
     pub(super) purpose: Purpose,
+    /// Something else waits for it to end. That it did not in so short a time is not the tracker's fault.
+    pub(super) hurried: bool,
 }
 
 /// Why an announce was sent.
@@ -78,6 +80,7 @@ pub(super) struct Pace {
     failures: u32,
     /// Our own back-off.
     retry_at: Option<Instant>,
+    failed_at: Option<Instant>,
     /// BEP 31: the tracker asked for patience.
     refused_until: Option<Instant>,
     /// BEP 31: the tracker said never.
@@ -134,8 +137,8 @@ impl Tracker {
     pub(super) fn begin_session(&mut self) {
         self.session = Session::NEW;
         self.pace.failures = 0;
-        self.pace.retry_at = None;
         self.pace.answered_at = None;
+        self.forgive();
     }
 
     /// The earliest instant for the next announce; `None` is at once. A tracker that has news to hear is not asked for
@@ -146,9 +149,10 @@ impl Tracker {
         self.pace.blocked_until().max(spaced)
     }
 
-    /// Forgets our own back-off, but not what the tracker asked for.
+    /// Shortens our own back-off to its first step, but not what the tracker asked for.
     pub(super) fn forgive(&mut self) {
-        self.pace.retry_at = None;
+        let first = self.pace.failed_at.map(|at| at + BACKOFF_FIRST);
+        self.pace.retry_at = self.pace.retry_at.and(first);
     }
 
     /// Takes note of an answer to `flight`.
@@ -181,8 +185,12 @@ impl Tracker {
             Some(Event::Completed) => self.session.completed = Completed::Unanswered,
             Some(Event::Started | Event::Paused) | None => {}
         }
-        self.pace.failed(&error, now);
-        self.heard.error = Some(error);
+        let given_up = flight.hurried && error == TrackerError::TimedOut;
+        // After `stopped` there is nothing to try again.
+        if !given_up && flight.event != Some(Event::Stopped) {
+            self.pace.failed(&error, now);
+            self.heard.error = Some(error);
+        }
     }
 }
 
@@ -230,6 +238,7 @@ impl Pace {
     fn failed(&mut self, error: &TrackerError, now: Instant) {
         let doubled = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16));
         self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(now);
         self.retry_at = Some(now + doubled.min(BACKOFF_MAX));
         match error {
             TrackerError::Failure { retry_in: RetryIn::Never, .. } => self.refused = true,
@@ -247,7 +256,7 @@ mod tests {
     use super::*;
 
     fn flight(event: Option<Event>, left: u64, now: Instant) -> Flight {
-        Flight { request: 0, event, left, ends_at: now, purpose: Purpose::Round }
+        Flight { request: 0, event, left, ends_at: now, purpose: Purpose::Round, hurried: false }
     }
 
     #[test]

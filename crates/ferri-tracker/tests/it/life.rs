@@ -266,6 +266,24 @@ fn a_refusal_with_a_time_is_respected_and_never_is_never() {
 }
 
 #[test]
+fn an_impatient_user_is_obeyed_every_fifteen_seconds_at_most() {
+    let mut world = World::new(&[&["absent"]]);
+    world.tracker("absent", |_, _| absent());
+    world.input(Input::Start);
+    world.run(hours(3));
+    let before = world.sent.len();
+    for turn in 0..60 {
+        world.run(seconds(1));
+        match turn % 3 {
+            0 => world.input(Input::Reannounce),
+            1 => world.input(Input::Stop),
+            _ => world.input(Input::Start),
+        }
+    }
+    assert!((2..=4).contains(&(world.sent.len() - before)), "{}", world.sent.len() - before);
+}
+
+#[test]
 fn a_pause_ends_one_session_and_numbers_begin_again_with_the_next() {
     let mut world = World::new(&[&["a"]]);
     world.tracker("a", |_, _| alive(minutes(30), 1));
