@@ -5,7 +5,12 @@ fn main() {
     let mut bad = 0;
     for seed in args[0]..args[1] {
         let s = std::time::Instant::now();
-        let report = ferri_sim::run(&ferri_sim::Scenario::random(seed), seed);
+        let mut s_ = ferri_sim::Scenario::random(seed);
+        if args.len() > 2 {
+            s_.stop_when_done = false;
+            s_.limit = std::time::Duration::from_secs(args[2]);
+        }
+        let report = ferri_sim::run(&s_, seed);
         if !report.breaches.is_empty() {
             bad += 1;
             println!("{report}");

@@ -428,6 +428,9 @@ impl World {
                 .filter(|n| self.nodes[*n].as_ref().is_some_and(|state| !state.verified.is_full()))
                 .collect();
             self.watch.breach(format!("nodes {missing:?} are not done"));
+            for node in missing {
+                self.describe(node);
+            }
         }
         let mut report = self.report;
         report.time = self.now - self.start;
@@ -437,6 +440,26 @@ impl World {
         }
         (report.breaches, report.trace) = self.watch.into_result();
         report
+    }
+}
+
+impl World {
+    /// Writes down what a stuck node sees.
+    fn describe(&mut self, node: usize) {
+        let Some(state) = &self.nodes[node] else { return };
+        self.watch.breach(format!("node {node}: {:?}", state.swarm.stats()));
+        for peer in state.swarm.peers() {
+            let remote = state.connections.get(&peer.peer);
+            let other = remote.map(|remote| remote.node);
+            let back = remote.and_then(|remote| {
+                self.nodes[remote.node].as_ref()?.swarm.peers().find(|status| status.peer == remote.key)
+            });
+            self.watch.breach(format!("  and back: {back:?}"));
+            self.watch.breach(format!(
+                "node {node} to {other:?}: {:?}, {} pieces, {} out, {} in, {} down, {} up",
+                peer.flags, peer.pieces, peer.requests_out, peer.requests_in, peer.downloaded, peer.uploaded
+            ));
+        }
     }
 }
 

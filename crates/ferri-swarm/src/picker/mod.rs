@@ -34,8 +34,6 @@ const DEADLINE_LOOK: usize = 16;
 const COPY_LOOK: u32 = 4_096;
 /// A block is asked of so many peers at a time in the end game, and of one more if all of them are stalled.
 const COPIES_MAX: usize = 2;
-/// A begun piece nobody was asked about for so long may be dropped to make room.
-const IDLE_PIECE: Duration = Duration::from_secs(15);
 /// Closed pieces whose memory is kept for the next ones.
 const SPARE_MAX: usize = 16;
 
@@ -287,7 +285,8 @@ impl Picker {
         0 < open.free()
             && asker.fits(open.piece)
             && (!open.alone || open.owner.is_none_or(|owner| owner == asker.slot))
-            && (!asker.alone || !open.is_touched_by_others(asker.slot, asker.peer))
+            // A late block of another peer does not take the piece away from its owner.
+            && (!asker.alone || open.owner == Some(asker.slot) || !open.is_touched_by_others(asker.slot, asker.peer))
     }
 
     fn open_new(&mut self, asker: &Asker<'_>, now: Instant) -> Option<u32> {
@@ -475,16 +474,24 @@ impl Picker {
         }
     }
 
+    /// Begun pieces nobody was asked about for long are anybody's, whatever was said about them.
+    pub(crate) fn release_idle(&mut self, now: Instant) {
+        for at in &self.hungry {
+            let open = &mut self.open[*at as usize];
+            if (open.owner.is_some() || open.alone) && open.is_idle(now) {
+                (open.owner, open.alone) = (None, false);
+                self.epoch += 1;
+            }
+        }
+    }
+
     /// Memory is short and nothing moves: the begun piece that has waited longest with nobody asked, if any has long
     /// enough. It is closed; the bytes of it that had come are returned.
     pub(crate) fn evict(&mut self, now: Instant) -> Option<(PieceIndex, u64)> {
         if self.rarity.len() == 0 || self.has_room(self.layout.piece_length()) {
             return None;
         }
-        let idle = |at: &u32| {
-            let open = &self.open[*at as usize];
-            open.requested() == 0 && IDLE_PIECE <= now.saturating_duration_since(open.touched)
-        };
+        let idle = |at: &u32| self.open[*at as usize].is_idle(now);
         let at = self.hungry.iter().copied().filter(idle).min_by_key(|at| self.open[*at as usize].touched)?;
         let open = &self.open[at as usize];
         let (piece, bytes) = (open.piece, open.received_bytes());

@@ -1,13 +1,16 @@
 //! A piece between its first request and its verification: who was asked for each block, and who sent it.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::{Block, PieceIndex};
 use smallvec::SmallVec;
 
 use crate::input::PeerKey;
+
+/// A begun piece nobody was asked about for so long may be dropped to make room.
+const IDLE: Duration = Duration::from_secs(15);
 
 /// A peer's place in the swarm's table. Given to another peer after the first one is gone, and then nothing is
 /// outstanding from the first one any more.
@@ -143,6 +146,11 @@ impl OpenPiece {
             BlockState::Free | BlockState::Requested(_) => u16::MAX,
         };
         (self.blocks.iter().map(sender).collect(), self.senders.clone())
+    }
+
+    /// Nobody is asked for anything of it, and has not been for long.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.requested() == 0 && IDLE <= now.saturating_duration_since(self.touched)
     }
 
     /// Who sent all that came, if that was one peer.

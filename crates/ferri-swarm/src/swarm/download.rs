@@ -243,6 +243,7 @@ impl Swarm {
         {
             // A whole good piece by itself: not suspect any more.
             peer.suspect = false;
+            peer.down.barren = 0;
         }
         let wanted = self.picker.is_missing(piece);
         self.picker.verified(piece);

@@ -117,6 +117,7 @@ impl Swarm {
         self.timers.snubbed = 0;
         self.timers.downloading = 0;
         self.for_each_peer(Self::look_after);
+        self.picker.release_idle(self.timers.now);
         if let Some((piece, bytes)) = self.picker.evict(self.timers.now) {
             self.discard(piece, bytes);
         }
