@@ -9,6 +9,7 @@ mod journal;
 mod schedule;
 mod script;
 pub mod seeds;
+mod swarm;
 mod torrent;
 mod tracker;
 mod tracker_server;
@@ -17,6 +18,7 @@ mod wire;
 pub use bencode::bencode;
 pub use journal::journal;
 pub use schedule::schedule;
+pub use swarm::swarm;
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
 pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp, tracker_url};
 pub use tracker_server::tracker_server;
@@ -50,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "metainfo", run: metainfo, memory_factor: 128 },
     Target { name: "names", run: names, memory_factor: 1024 },
     Target { name: "schedule", run: schedule, memory_factor: 4096 },
+    Target { name: "swarm", run: swarm, memory_factor: 16 << 10 },
     Target { name: "tracker_announce", run: tracker_announce, memory_factor: 64 },
     Target { name: "tracker_packet", run: tracker_packet, memory_factor: 64 },
     Target { name: "tracker_scrape", run: tracker_scrape, memory_factor: 64 },

@@ -1,4 +1,4 @@
-//! Seeds that are scripts for machines: the resume journal, the announce schedule, our own tracker.
+//! Seeds that are scripts for machines: the resume journal, the announce schedule, our own tracker, the swarm.
 
 use super::{Seed, add};
 
@@ -7,6 +7,7 @@ pub(super) fn all(seeds: &mut Vec<Seed>) {
     journals(seeds);
     schedules(seeds);
     servers(seeds);
+    swarms(seeds);
 }
 
 /// Piece count (two bytes, little-endian, and one that adds 65,536), file count, then kind, length and payload of each record.
@@ -72,4 +73,73 @@ fn servers(seeds: &mut Vec<Seed>) {
     // The same under another address's id.
     udp[5] = 0x2d;
     seed("udp-of-somebody-else", &[udp]);
+}
+
+/// Flags, total length in units of 8 bytes, seed; then steps. See `World::step` for what the numbers mean.
+fn swarms(seeds: &mut Vec<Seed>) {
+    // 40,001 bytes in pieces of 16 KiB, nothing there yet.
+    let leech = [0, 0x13, 0x88, 1];
+    let seed_of_all = [0x60, 0x13, 0x88, 1];
+    // An incoming peer 10.0.0.x with all extensions and an id of its own.
+    let accept = |host: u8| vec![7, 0xc0 | host, 1, 0, host];
+    // The number of the peer, of the piece, of the kind.
+    let message = |peer: u8, piece: u8, kind: u8| vec![9, peer, piece, kind];
+    let open_up = |peer: u8| vec![31, peer];
+    let answer = |peer: u8| vec![13, peer];
+    let mut seed =
+        |name, head: &[u8], steps: &[Vec<u8>]| add(seeds, "swarm", name, [head, &steps.concat()].concat());
+    let whole = |peer: u8| [answer(peer), answer(peer), answer(peer)].concat();
+    seed(
+        "download-from-one",
+        &leech,
+        &[accept(1), message(0, 0, 14), open_up(0), whole(0), vec![21, 7, 21, 7, 21, 7], vec![0, 0]],
+    );
+    seed(
+        "one-piece-is-wrong",
+        &leech,
+        &[accept(1), message(0, 0, 14), open_up(0), whole(0), vec![21, 0, 21, 7, 21, 7], vec![0, 0]],
+    );
+    seed(
+        "two-senders-one-lies",
+        &[2, 0x13, 0x88, 1],
+        &[
+            [accept(1), accept(2), message(0, 0, 14), message(1, 0, 14), open_up(0), open_up(1)].concat(),
+            [answer(0), answer(1), answer(0), answer(1), vec![21, 0, 0], answer(0), answer(1)].concat(),
+            [whole(0), whole(1), vec![21, 7, 5, 0]].concat(),
+        ],
+    );
+    seed(
+        "dial",
+        &leech,
+        &[vec![4, 1, 3, 0xc1, 1, 0xc2, 1, 0xc3, 1], vec![5, 0, 1, 0, 9], vec![5, 0, 0], vec![0, 0, 0]],
+    );
+    seed(
+        "upload",
+        &seed_of_all,
+        &[
+            [accept(1), vec![9, 0, 0, 15], open_up(0), vec![0, 0, 0]].concat(),
+            [vec![9, 0, 0, 8, 0], vec![9, 0, 1, 8, 0], vec![25, 0, 2], vec![9, 0, 2, 11, 0]].concat(),
+        ],
+    );
+    seed(
+        "disk-fails",
+        &leech,
+        &[accept(1), message(0, 0, 14), open_up(0), whole(0), vec![21, 2, 21, 7, 29, 0, 0]],
+    );
+    seed(
+        "pause-and-resume",
+        &leech,
+        &[accept(1), message(0, 0, 14), open_up(0), vec![28, 0, 0, 28, 0, 1], accept(2)],
+    );
+    seed(
+        "skip-everything",
+        &leech,
+        &[accept(1), message(0, 0, 14), open_up(0), vec![28, 0, 3, 3, 0, 0, 0], answer(0)],
+    );
+    seed("flood-of-requests", &seed_of_all, &[accept(1), open_up(0), [9, 0, 0, 8, 0].repeat(40)]);
+    seed("nonsense", &leech, &(0..7).map(|kind| vec![30, 1, 2, kind]).collect::<Vec<_>>());
+    let extension = b"d1:md11:lt_donthavei3ee4:reqqi9e1:v1:xe";
+    let mut hello = vec![9, 0, 0, 18, 0, extension.len() as u8];
+    hello.extend(extension);
+    seed("extensions", &seed_of_all, &[accept(1), hello, vec![9, 0, 0, 18, 3, 4, 0, 0, 0, 1]]);
 }

@@ -1,0 +1,515 @@
+//! The swarm machine in a world that does anything: peers that lie, flood and vanish, a disk that fails, a user who changes
+//! limits. What the machine may never do is checked after every input.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ferri_metainfo::{Bitfield, Block, Layout};
+use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Source, Swarm, SwarmOptions};
+use ferri_wire::{Handshake, Message, PeerId, Reserved};
+
+use crate::script::Script;
+
+const OUR_ID: [u8; 20] = *b"-FS0100-abcdefghijkl";
+const INFO_HASH: [u8; 20] = [0xaa; 20];
+
+/// Data of all blocks; what is in it is nothing to the machine.
+const ZEROS: &[u8] = &[0; 128 << 10];
+
+/// Outputs that one input may cause. Every peer may be told of every piece, and every request be refilled.
+const OUTPUTS_MAX: usize = 20_000;
+
+/// How long the machine waits for the answer to a dial.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// The same script twice gives the same outputs, whenever it begins.
+pub fn swarm(data: &[u8]) {
+    let start = Instant::now();
+    let first = World::new(&mut Script::new(data), start).run();
+    let later = World::new(&mut Script::new(data), start + Duration::from_secs(1)).run();
+    assert_eq!(first, later, "the same script, other outputs");
+}
+
+/// What the world knows of a connection.
+#[derive(Debug)]
+struct Peer {
+    fast: bool,
+    extensions: bool,
+    /// Requests that were sent and neither answered nor cancelled, oldest first.
+    asked: Vec<(u32, u32, u32)>,
+    /// Blocks that were released to it and not reported as sent.
+    released: Vec<Block>,
+}
+
+struct World<'a> {
+    script: Script<'a>,
+    swarm: Swarm,
+    layout: Layout,
+    now: Instant,
+    peers: BTreeMap<PeerKey, Peer>,
+    next_key: u64,
+    /// Addresses that are being dialled, and since when.
+    dialled: Vec<(SocketAddr, Instant)>,
+    /// Blocks that are kept for pieces that are not verified, by piece: their starts.
+    stored: BTreeMap<u32, BTreeSet<u32>>,
+    /// Pieces whose verification is under way.
+    verifying: BTreeSet<u32>,
+    have: BTreeSet<u32>,
+    /// Copies of failed pieces that are being remembered.
+    suspects: BTreeSet<u32>,
+    /// No more connections than this, ever.
+    peers_max: usize,
+    half_open_max: usize,
+    outputs: DefaultHasher,
+}
+
+impl<'a> World<'a> {
+    fn new(script: &mut Script<'a>, now: Instant) -> Self {
+        let flags = script.u8();
+        let piece_length = 16_384 << (flags & 3);
+        let total = 1 + u64::from(script.u16()) * 8;
+        let layout = Layout::single(piece_length, total).expect("a small torrent");
+        let mut options = SwarmOptions::new(INFO_HASH.into(), PeerId::from(OUR_ID));
+        options.listen_port = Some(6881);
+        options.sequential = flags & 4 != 0;
+        options.upload = flags & 8 == 0;
+        (options.peers_max, options.half_open_max) = (6, 3);
+        options.memory_bytes = if flags & 16 == 0 { 64 << 20 } else { 40_000 };
+        let mut have = Bitfield::new(layout.piece_count());
+        for piece in 0..layout.piece_count() {
+            if flags & 32 != 0 && (flags & 64 != 0 || piece % 3 == 0) {
+                have.set(piece);
+            }
+        }
+        let swarm = Swarm::new(options, layout.clone(), have.clone(), u64::from(script.u8()), now);
+        Self {
+            script: Script::new(script.rest()),
+            swarm,
+            layout,
+            now,
+            peers: BTreeMap::new(),
+            next_key: 0,
+            dialled: Vec::new(),
+            stored: BTreeMap::new(),
+            verifying: BTreeSet::new(),
+            have: have.iter_ones().collect(),
+            suspects: BTreeSet::new(),
+            peers_max: 6,
+            half_open_max: 3,
+            outputs: DefaultHasher::new(),
+        }
+    }
+
+    /// Runs the script and says what came out, as a digest.
+    fn run(mut self) -> u64 {
+        self.drain();
+        while !self.script.is_empty() {
+            self.step();
+            self.check();
+        }
+        // Whatever happened, a stop ends it.
+        self.handle(Input::Stop);
+        assert!(self.peers.is_empty(), "connections after the end");
+        for _ in 0..4 {
+            self.sleep();
+        }
+        assert!(self.dialled.len() <= self.half_open_max);
+        self.outputs.finish()
+    }
+
+    fn step(&mut self) {
+        let kind = self.script.u8();
+        match kind % 32 {
+            0..=2 => self.sleep(),
+            3 => {
+                self.now += Duration::from_millis(u64::from(self.script.u16()));
+                self.handle(Input::Timeout);
+            }
+            4 => self.find_peers(),
+            5 | 6 => self.answer_dial(),
+            7 | 8 => self.accept(),
+            9..=12 => self.message(),
+            13..=20 => self.answer_request(kind >> 6),
+            21..=24 => self.finish_piece(),
+            25 => self.report_sent(),
+            26 => self.hang_up(),
+            27 => self.limits(),
+            28 => self.user(),
+            29 => self.lose_piece(),
+            30 => self.nonsense(),
+            _ => {
+                // A well-behaved peer opens up.
+                if let Some(peer) = self.some_peer() {
+                    self.tell(peer, Message::Unchoke);
+                    self.tell(peer, Message::Interested);
+                }
+            }
+        }
+    }
+
+    /// Lets time pass until the machine wants to be woken. It must not want that at once, over and over.
+    fn sleep(&mut self) {
+        for _ in 0..8 {
+            let Some(at) = self.swarm.poll_timeout() else { return };
+            let waited = self.now < at;
+            self.now = self.now.max(at);
+            self.handle(Input::Timeout);
+            if waited {
+                return;
+            }
+        }
+        panic!("it wants to be woken again and again");
+    }
+
+    fn find_peers(&mut self) {
+        let sources =
+            [Source::Explicit, Source::Tracker, Source::Resume, Source::Lsd, Source::Pex, Source::Dht];
+        let source = sources[self.script.below(sources.len())];
+        let addrs = (0..self.script.u8() % 8).map(|_| self.addr()).collect();
+        self.handle(Input::PeersFound { source, addrs });
+    }
+
+    fn addr(&mut self) -> SocketAddr {
+        let (host, port) = (self.script.u8(), 6880 + u16::from(self.script.u8() % 4));
+        match host >> 5 {
+            0 => ([127, 0, 0, 1], port).into(),
+            1 => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(host)], port).into(),
+            2 => ([224 | host, host, 0, 1], port - 6880).into(),
+            _ => ([10, 0, 0, host], port).into(),
+        }
+    }
+
+    fn answer_dial(&mut self) {
+        if self.dialled.is_empty() {
+            return;
+        }
+        let (addr, _) = self.dialled.swap_remove(self.script.below(self.dialled.len()));
+        if self.script.u8().is_multiple_of(4) {
+            self.handle(Input::ConnectFailed { addr });
+        } else {
+            self.connect(addr, Direction::Outgoing);
+        }
+    }
+
+    fn accept(&mut self) {
+        let addr = self.addr();
+        self.connect(addr, Direction::Incoming);
+    }
+
+    fn connect(&mut self, addr: SocketAddr, direction: Direction) {
+        let flags = self.script.u8();
+        let mut reserved = Reserved::NONE;
+        if flags & 1 == 0 {
+            reserved = reserved.with_fast();
+        }
+        if flags & 2 == 0 {
+            reserved = reserved.with_extensions();
+        }
+        let info_hash = if flags & 0x1c == 0x1c { [0xbb; 20] } else { INFO_HASH };
+        let peer_id = PeerId::from(if flags & 0xe0 == 0xe0 { OUR_ID } else { [self.script.u8(); 20] });
+        let key = PeerKey(self.next_key);
+        self.next_key += 1;
+        let peer = Peer {
+            fast: reserved.has_fast(),
+            extensions: reserved.has_extensions(),
+            asked: Vec::new(),
+            released: Vec::new(),
+        };
+        self.peers.insert(key, peer);
+        let handshake = Handshake { reserved, info_hash: info_hash.into(), peer_id };
+        self.handle(Input::PeerConnected { peer: key, addr, direction, handshake });
+    }
+
+    fn some_peer(&mut self) -> Option<PeerKey> {
+        let number = self.script.below(self.peers.len());
+        self.peers.keys().nth(number).copied()
+    }
+
+    fn tell(&mut self, peer: PeerKey, message: Message) {
+        self.handle(Input::PeerMessage { peer, message });
+    }
+
+    /// Any message, its numbers mostly near what makes sense.
+    fn message(&mut self) {
+        let Some(peer) = self.some_peer() else { return };
+        let piece = self.piece();
+        let message = match self.script.u8() % 20 {
+            0 => Message::KeepAlive,
+            1 => Message::Choke,
+            2 => Message::Unchoke,
+            3 => Message::Interested,
+            4 => Message::NotInterested,
+            5 | 6 => Message::Have { piece },
+            7 => Message::Bitfield(Bytes::copy_from_slice(self.script.short())),
+            8 | 9 => {
+                let (begin, length) = self.range();
+                Message::Request { piece, begin, length }
+            }
+            10 => {
+                let (begin, length) = self.range();
+                Message::Piece { piece, begin, data: zeros(length) }
+            }
+            11 => {
+                let (begin, length) = self.range();
+                Message::Cancel { piece, begin, length }
+            }
+            12 => Message::Port(self.script.u16()),
+            13 => Message::Suggest { piece },
+            14 => Message::HaveAll,
+            15 => Message::HaveNone,
+            16 => {
+                let (begin, length) = self.range();
+                Message::Reject { piece, begin, length }
+            }
+            17 => Message::AllowedFast { piece },
+            18 => Message::Extended {
+                id: self.script.u8() % 8,
+                payload: Bytes::copy_from_slice(self.script.short()),
+            },
+            _ => Message::Unknown { id: 99, length: self.script.u32() % 1000 },
+        };
+        self.tell(peer, message);
+    }
+
+    fn piece(&mut self) -> u32 {
+        match self.script.u8() {
+            255 => self.script.u32(),
+            number => u32::from(number) % (self.layout.piece_count() + u32::from(number >= 250)),
+        }
+    }
+
+    fn range(&mut self) -> (u32, u32) {
+        match self.script.u8() {
+            255 => (self.script.u32(), self.script.u32()),
+            number => (u32::from(number % 8) * 16_384, if number < 250 { 16_384 } else { u32::from(number) }),
+        }
+    }
+
+    /// A peer answers a request: with the block, or in ways it should not.
+    fn answer_request(&mut self, way: u8) {
+        let Some(key) = self.some_peer() else { return };
+        let peer = self.peers.get_mut(&key).expect("it was just found");
+        if peer.asked.is_empty() {
+            return;
+        }
+        let at = if way == 1 { peer.asked.len() - 1 } else { 0 };
+        let (piece, begin, length) = peer.asked[at];
+        if way == 2 {
+            return self.tell(key, Message::Reject { piece, begin, length });
+        }
+        if way == 3 && !self.script.u8().is_multiple_of(4) {
+            let length = u32::from(self.script.u16());
+            return self.tell(key, Message::Piece { piece, begin, data: zeros(length) });
+        }
+        peer.asked.remove(at);
+        self.tell(key, Message::Piece { piece, begin, data: zeros(length) });
+    }
+
+    /// The disk answers: the hash matched or did not, or the disk failed.
+    fn finish_piece(&mut self) {
+        let Some(&piece) = self.verifying.first() else { return };
+        self.verifying.remove(&piece);
+        self.stored.remove(&piece);
+        match self.script.u8() % 8 {
+            0 | 1 => self.handle(Input::PieceVerified { piece, ok: false }),
+            2 => self.handle(Input::PieceFailed { piece }),
+            _ => {
+                self.have.insert(piece);
+                self.handle(Input::PieceVerified { piece, ok: true });
+                if self.suspects.remove(&piece) {
+                    let blocks = self.script.u8();
+                    let bad =
+                        (0..8).filter(|block| blocks & 1 << block != 0).map(|block| block * 16_384).collect();
+                    self.handle(Input::SuspectBlocks { piece, bad });
+                }
+            }
+        }
+    }
+
+    fn report_sent(&mut self) {
+        let Some(key) = self.some_peer() else { return };
+        let peer = self.peers.get_mut(&key).expect("it was just found");
+        let count = usize::from(self.script.u8()).min(peer.released.len());
+        let bytes = peer.released.drain(..count).map(|block| u64::from(block.length())).sum();
+        self.handle(Input::BlocksSent { peer: key, blocks: count as u32, bytes });
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(peer) = self.some_peer() {
+            self.peers.remove(&peer);
+            self.handle(Input::PeerDisconnected { peer });
+        }
+    }
+
+    fn limits(&mut self) {
+        let (peers_max, half_open_max) = (self.script.below(8), self.script.below(5));
+        // What is open stays open when there is nothing against it.
+        self.peers_max = self.peers_max.max(peers_max);
+        self.half_open_max = self.half_open_max.max(half_open_max);
+        let (slots, memory) = (self.script.u8(), self.script.u8());
+        self.handle(Input::Budget {
+            peers_max,
+            half_open_max,
+            upload_slots: (slots < 128).then_some(usize::from(slots % 8)),
+            memory_bytes: u64::from(memory) << 12,
+        });
+    }
+
+    fn user(&mut self) {
+        let piece = self.piece();
+        let levels = [Priority::Skip, Priority::Low, Priority::Normal, Priority::High];
+        let input = match self.script.u8() % 8 {
+            0 => {
+                // The dials of a paused torrent are given up on both sides.
+                self.dialled.clear();
+                Input::Pause
+            }
+            1 | 2 => Input::Resume,
+            3 => {
+                let levels = self.script.short().iter().map(|level| levels[usize::from(level % 4)]);
+                Input::Priorities { priorities: levels.collect() }
+            }
+            4 => Input::Deadline { piece, within: Some(Duration::from_secs(u64::from(self.script.u8()))) },
+            5 => Input::Deadline { piece, within: None },
+            6 => Input::Sequential { sequential: piece.is_multiple_of(2) },
+            _ => Input::ExternalAddress { ip: self.addr().ip() },
+        };
+        self.handle(input);
+    }
+
+    fn lose_piece(&mut self) {
+        let piece = self.piece();
+        self.have.remove(&piece);
+        self.handle(Input::PieceLost { piece });
+    }
+
+    /// What no careful caller says; it must be of no effect.
+    fn nonsense(&mut self) {
+        let peer = PeerKey(u64::MAX - u64::from(self.script.u8()));
+        let piece = u32::MAX - u32::from(self.script.u8());
+        let input = match self.script.u8() % 7 {
+            0 => Input::PeerMessage { peer, message: Message::HaveAll },
+            1 => Input::PeerDisconnected { peer },
+            2 => Input::BlocksSent { peer, blocks: 1, bytes: u64::MAX },
+            3 => Input::PieceVerified { piece, ok: true },
+            4 => Input::PieceFailed { piece },
+            5 => Input::SuspectBlocks { piece, bad: vec![0, 1, u32::MAX] },
+            _ => Input::ConnectFailed { addr: ([10, 9, 9, 9], 1).into() },
+        };
+        self.handle(input);
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.swarm.handle(input, self.now);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        let mut count = 0;
+        while let Some(output) = self.swarm.poll_output() {
+            count += 1;
+            assert!(count < OUTPUTS_MAX, "no end of outputs");
+            format!("{output:?}").hash(&mut self.outputs);
+            self.output(output);
+        }
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Connect { addr } => {
+                // A dial that nobody reports on is given up.
+                self.dialled.retain(|(_, since)| self.now < *since + DIAL_TIME_MAX);
+                assert!(
+                    self.dialled.iter().all(|(dialled, _)| *dialled != addr),
+                    "{addr} is being dialled already"
+                );
+                assert!(addr.port() != 0 && !addr.ip().is_multicast() && !addr.ip().is_unspecified());
+                self.dialled.push((addr, self.now));
+                assert!(self.dialled.len() <= self.half_open_max, "too many connections being opened");
+            }
+            Output::Send { peer, message } => self.sent(peer, message),
+            Output::SendBlock { peer, block } => {
+                assert!(self.have.contains(&block.piece().get()), "{block:?} is not ours to send");
+                self.peers.get_mut(&peer).expect("a connected peer").released.push(block);
+            }
+            Output::Disconnect { peer, reason } => {
+                assert!(!reason.to_string().is_empty());
+                assert!(self.peers.remove(&peer).is_some(), "{peer:?} was gone already");
+            }
+            Output::StoreBlock { block, data } => {
+                let piece = block.piece().get();
+                assert_eq!(data.len(), block.length() as usize);
+                assert!(!self.verifying.contains(&piece) && !self.have.contains(&piece), "{block:?} is late");
+                let is_new = self.stored.entry(piece).or_default().insert(block.begin());
+                assert!(is_new, "{block:?} is stored twice");
+            }
+            Output::VerifyPiece { piece } => {
+                let blocks = self.stored.get(&piece.get()).map_or(0, BTreeSet::len);
+                assert_eq!(blocks, self.layout.block_count(piece) as usize, "piece {piece} is not complete");
+                assert!(self.verifying.insert(piece.get()), "piece {piece} is being verified already");
+            }
+            Output::DiscardPiece { piece } => {
+                assert!(!self.verifying.contains(&piece.get()), "piece {piece} is being verified");
+                self.stored.remove(&piece.get());
+            }
+            Output::KeepSuspect { piece } => drop(self.suspects.insert(piece.get())),
+            Output::WantPeers | Output::Event(_) => {}
+        }
+    }
+
+    fn sent(&mut self, key: PeerKey, message: Message) {
+        let peer = self.peers.get_mut(&key).expect("a connected peer");
+        assert!(peer.fast || !message.is_fast(), "{message:?} to a peer without the fast extension");
+        match message {
+            Message::Request { piece, begin, length } => {
+                let block = self.layout.block(piece, begin, length);
+                assert!(block.is_some(), "a request for {length} bytes at {begin} of piece {piece}");
+                assert!(
+                    !self.have.contains(&piece) && !self.verifying.contains(&piece),
+                    "piece {piece} is there"
+                );
+                assert!(!peer.asked.contains(&(piece, begin, length)), "the same request twice");
+                peer.asked.push((piece, begin, length));
+            }
+            Message::Cancel { piece, begin, length } => {
+                peer.asked.retain(|asked| *asked != (piece, begin, length));
+            }
+            Message::Have { piece } => assert!(self.have.contains(&piece), "piece {piece} is not verified"),
+            Message::HaveAll => assert_eq!(self.have.len(), self.layout.piece_count() as usize),
+            Message::Bitfield(bits) => {
+                let bits = Bitfield::from_wire(&bits, self.layout.piece_count()).expect("a good bitfield");
+                assert!(
+                    bits.iter_ones().all(|piece| self.have.contains(&piece)),
+                    "pieces that are not verified"
+                );
+            }
+            Message::Piece { .. } => panic!("payload goes out as `SendBlock`"),
+            Message::Extended { .. } => assert!(peer.extensions, "the peer knows no extensions"),
+            _ => {}
+        }
+    }
+
+    /// What holds between inputs.
+    fn check(&self) {
+        assert!(
+            self.swarm.have().iter_ones().eq(self.have.iter().copied()),
+            "it has other pieces than were verified"
+        );
+        let stats = self.swarm.stats();
+        assert_eq!(stats.have_pieces as usize, self.have.len());
+        assert_eq!(stats.peers, self.peers.len());
+        assert!(self.peers.len() <= self.peers_max, "{} connections", self.peers.len());
+        assert!(stats.wanted_have_pieces <= stats.wanted_pieces && stats.wasted <= stats.downloaded);
+        for peer in self.swarm.peers() {
+            assert!(self.peers.contains_key(&peer.peer));
+            assert!(peer.pieces <= self.layout.piece_count() && (0.0..=1.0).contains(&peer.progress));
+        }
+    }
+}
+
+fn zeros(length: u32) -> Bytes {
+    Bytes::from_static(ZEROS).slice(..ZEROS.len().min(length as usize))
+}
