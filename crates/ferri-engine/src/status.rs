@@ -81,7 +81,7 @@ impl TorrentStatus {
     /// Every wanted piece is verified and on disk.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.wanted_done == self.wanted && !matches!(self.state, State::Checking { .. })
+        self.state == State::Seeding
     }
 }
 

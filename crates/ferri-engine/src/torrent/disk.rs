@@ -37,8 +37,10 @@ pub(crate) enum DiskDone {
     Probed(Result<(), StorageError>),
     /// Whether a piece that could not be read is still what it should be.
     Rechecked(PieceIndex, Result<bool, StorageError>),
-    /// The last touches were put to a finished download, or the selection was changed.
+    /// The last touches were put to a finished download.
     Finished(Result<(), StorageError>),
+    /// The selection was changed.
+    Selected(Result<(), StorageError>),
 }
 
 /// The disk side of one torrent.
@@ -202,7 +204,7 @@ impl Disk {
 
     /// Changes which files are wanted.
     pub(crate) fn set_wanted(&self, wanted: Vec<bool>) {
-        self.run(move |storage| DiskDone::Finished(storage.set_wanted(&wanted)));
+        self.run(move |storage| DiskDone::Selected(storage.set_wanted(&wanted)));
     }
 
     /// The swarm wants the digests of the piece that just failed.

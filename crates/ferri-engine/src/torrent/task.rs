@@ -384,7 +384,13 @@ impl Task {
                 self.disk.synced();
                 self.disk_answered(result, now);
             }
-            DiskDone::Finished(result) => self.disk_answered(result, now),
+            DiskDone::Finished(Ok(())) => self.finished(),
+            DiskDone::Finished(Err(error)) => {
+                // Every byte is there; a permission or a link that cannot be set is no reason to wait.
+                self.view.event(Event::Note(error.to_string()));
+                self.finished();
+            }
+            DiskDone::Selected(result) => self.disk_answered(result, now),
             DiskDone::Rechecked(_, Ok(true)) => {}
             DiskDone::Rechecked(piece, Ok(false)) => self.lost(piece.get(), now),
             DiskDone::Rechecked(_, Err(error)) => self.disk_answered(Err(error), now),
@@ -526,8 +532,14 @@ impl Task {
         self.trackers.completed(&self.swarm, now);
         self.disk.sync();
         self.disk.finish();
-        self.set_state(State::Seeding);
-        self.view.event(Event::Completed);
+    }
+
+    /// The last touches are done: now it is complete for everybody to see.
+    fn finished(&mut self) {
+        if self.swarm.stats().left == 0 && !matches!(self.view.state, State::Paused) {
+            self.set_state(State::Seeding);
+            self.view.event(Event::Completed);
+        }
     }
 
     fn peer_statuses(&self) -> Vec<PeerStatus> {

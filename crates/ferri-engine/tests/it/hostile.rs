@@ -15,7 +15,7 @@ use crate::support::{Payload, Seed, options, resident_bytes, within};
 fn shake(addr: SocketAddr, payload: &Payload) -> TcpStream {
     let mut stream = TcpStream::connect(addr).unwrap();
     let info_hash = payload.metainfo(&[]).info().info_hashes().wire();
-    let peer_id = PeerId::new(*b"XX", *b"0001", rand::random());
+    let peer_id = PeerId::new("XX", [0, 0, 0, 1], rand::random());
     let ours = Handshake { reserved: Reserved::default().with_fast(), info_hash, peer_id };
     stream.write_all(&ours.encode()).unwrap();
     stream.read_exact(&mut [0; 68]).unwrap();

@@ -1,4 +1,10 @@
-//! Trackers that mean harm: each costs little memory and time, and what it did is said in words.
+//! Trackers that mean harm: each costs little memory and time, and what it did is said in words. A binary of its own,
+//! one test at a time, so that memory can be measured.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "it/support.rs"]
+#[allow(dead_code)]
+mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ferri_engine::{AddTorrent, Event, Session};
 
-use crate::support::{Payload, options, resident_bytes};
+use support::{Payload, options, resident_bytes};
 
 /// What one bad tracker may cost.
 const MEMORY_MAX: u64 = 16 << 20;
@@ -30,8 +36,11 @@ fn server(serve: impl Fn(&mut TcpStream, SocketAddr) + Send + Sync + Clone + 'st
     addr
 }
 
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Announces to `url` and returns what was said of it.
 async fn verdict(url: String) -> String {
+    let _alone = ONE_AT_A_TIME.lock().await;
     let dir = tempfile::tempdir().unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
     let payload = Payload::single(100_000, 16384);
@@ -112,7 +121,7 @@ async fn a_circle_of_redirects_ends() {
 
 #[tokio::test]
 async fn a_page_instead_of_an_answer_is_quoted() {
-    check("<html>", |stream, _| {
+    check("web page", |stream, _| {
         let _ =
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n<html>No tracker.</html>\r\n");
     })
