@@ -26,6 +26,8 @@ mod requests;
 mod rng;
 mod status;
 mod swarm;
+#[cfg(feature = "serde")]
+pub mod trace;
 mod upload;
 
 pub use input::{Direction, Input, PeerKey, Priority, Source};

@@ -351,9 +351,9 @@ impl Picker {
         self.verifying -= usize::from(open.verifying);
         let touched = open.touched;
         if self.vacant.len() < SPARE_MAX {
-            open.reset(piece, 0, touched)
+            open.reset(piece, 0, touched);
         } else {
-            *open = OpenPiece::new(piece, 0, touched)
+            *open = OpenPiece::new(piece, 0, touched);
         }
         self.vacant.push(at);
         if !self.have.get(piece.get()) {

@@ -59,7 +59,7 @@ impl Swarm {
                     DisconnectReason::Ourselves => self.candidates.met_ourselves(addr),
                     // The other connection to the same address keeps its state.
                     DisconnectReason::Duplicate if self.is_connected_to(addr) => {
-                        self.candidates.connected(addr)
+                        self.candidates.connected(addr);
                     }
                     _ => self.candidates.failed(addr, now),
                 }

@@ -229,9 +229,9 @@ impl Swarm {
             return;
         };
         if ok {
-            self.piece_completed(piece)
+            self.piece_completed(piece);
         } else {
-            self.piece_corrupt(piece)
+            self.piece_corrupt(piece);
         }
         self.refill_all();
     }
