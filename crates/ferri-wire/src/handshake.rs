@@ -101,7 +101,6 @@ pub struct Handshake {
     /// What the sender can do.
     pub reserved: Reserved,
     /// Which torrent the connection is for.
-    #[cfg_attr(feature = "serde", serde(with = "crate::serial::info_hash"))]
     pub info_hash: InfoHash,
     /// The name the sender gave itself.
     pub peer_id: PeerId,

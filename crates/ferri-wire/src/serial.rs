@@ -37,22 +37,6 @@ pub(crate) mod length {
     }
 }
 
-/// An info hash as hex.
-pub(crate) mod info_hash {
-    use ferri_metainfo::InfoHash;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(crate) fn serialize<S: Serializer>(hash: &InfoHash, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&super::to_hex(hash.as_bytes()))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<InfoHash, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let bytes = super::from_hex(&text).and_then(|bytes| <[u8; 20]>::try_from(bytes).ok());
-        bytes.map(InfoHash::from).ok_or_else(|| D::Error::custom("not 40 hex digits"))
-    }
-}
-
 impl serde::Serialize for crate::PeerId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&to_hex(self.as_bytes()))
