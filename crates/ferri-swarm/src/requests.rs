@@ -78,7 +78,7 @@ pub(crate) struct Requests {
     progress: Instant,
     /// Silent since it was asked; grows with each probe it does not answer either.
     snubs: u32,
-    /// Rejects since the last block.
+    /// Rejects since the last block, those of a choke left out.
     rejects: u32,
     /// The piece it gets blocks of.
     pub(crate) working: Option<PieceIndex>,
@@ -201,7 +201,6 @@ impl Requests {
     pub(crate) fn rejected(&mut self, block: Block) -> Asked {
         if let Some(at) = self.outstanding.iter().position(|pending| pending.block == block) {
             self.outstanding.remove(at);
-            self.rejects += 1;
             return Asked::Yes;
         }
         let Some(at) = self.forgiven.iter().position(|forgiven| *forgiven == block) else {
@@ -214,6 +213,7 @@ impl Requests {
     /// The peer rejected a request although it does not choke us: it keeps fewer than it said, or will not give this
     /// piece.
     pub(crate) fn refuse(&mut self, piece: PieceIndex) {
+        self.rejects += 1;
         self.slow_start = false;
         self.window = self.window.min(self.outstanding.len().max(WINDOW_MIN));
         if !self.refused.contains(&piece) && self.refused.len() < REFUSED_MAX {
@@ -221,7 +221,7 @@ impl Requests {
         }
     }
 
-    /// Rejects since the last block.
+    /// Rejects since the last block, those of a choke left out.
     pub(crate) fn rejects(&self) -> u32 {
         self.rejects
     }
@@ -329,7 +329,6 @@ impl Requests {
         self.barren = 0;
         self.progress = now;
         self.slow_start = true;
-        self.rejects = 0;
         self.window = self.window.clamp(WINDOW_MIN, WINDOW_START.max(self.window / 2)).min(self.reqq);
     }
 }

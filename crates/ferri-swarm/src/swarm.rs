@@ -214,3 +214,7 @@ fn cancel_of(block: Block) -> Message {
 fn reject_of(block: Block) -> Message {
     Message::Reject { piece: block.piece().get(), begin: block.begin(), length: block.length() }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

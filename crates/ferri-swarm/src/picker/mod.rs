@@ -506,4 +506,5 @@ fn nth_block(layout: &Layout, piece: PieceIndex, block: u32) -> Block {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;
