@@ -34,7 +34,7 @@ mod rate;
 mod session;
 mod status;
 mod torrent;
-mod trace;
+mod trace_file;
 mod tracker_client;
 mod tracker_server;
 
@@ -49,3 +49,5 @@ pub use torrent::Torrent;
 pub use tracker_server::TrackerServer;
 
 pub use ferri_storage::{StorageError, atomic_write};
+/// Recorded runs of the swarm machine, and their replay.
+pub use ferri_swarm::trace;

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::listen;
 use crate::rate::Limiter;
 use crate::torrent::{self, Torrent};
-use crate::trace::TraceFile;
+use crate::trace_file::TraceFile;
 use crate::{AddTorrent, Error, SessionOptions, http};
 
 /// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.

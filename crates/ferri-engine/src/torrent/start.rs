@@ -21,7 +21,7 @@ use super::{Budget, COMMANDS_MAX, Command, EVENTS_MAX, Entry, Inner, Torrent};
 use crate::rate::Limiter;
 use crate::session::Shared;
 use crate::status::{Event, State, TorrentStatus};
-use crate::trace::Trace;
+use crate::trace_file::Trace;
 use crate::{AddTorrent, Check, Error, FilePriority};
 
 /// Reports of peers waiting for the torrent's task; beyond that peers wait, and TCP slows them.

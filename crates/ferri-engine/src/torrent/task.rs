@@ -25,7 +25,7 @@ use crate::peer::{self, Connection, Report};
 use crate::rate::{Limiter, Limits};
 use crate::session::Shared;
 use crate::status::{Event, PeerStatus, Said, State, TorrentStatus};
-use crate::trace::Trace;
+use crate::trace_file::Trace;
 use crate::{FilePriority, handshake};
 
 /// Reports of peers taken at once, each a batch of messages itself.

@@ -5,4 +5,5 @@ mod hostile;
 mod limits;
 mod resume;
 mod support;
+mod trace;
 mod transfer;
