@@ -18,7 +18,7 @@ mod wire;
 pub use bencode::bencode;
 pub use journal::journal;
 pub use schedule::schedule;
-pub use swarm::swarm;
+pub use swarm::{swarm, trace};
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
 pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp, tracker_url};
 pub use tracker_server::tracker_server;
@@ -53,6 +53,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "names", run: names, memory_factor: 1024 },
     Target { name: "schedule", run: schedule, memory_factor: 4096 },
     Target { name: "swarm", run: swarm, memory_factor: 16 << 10 },
+    // A line of a trace can tell of a torrent of two million pieces.
+    Target { name: "trace", run: trace, memory_factor: 1 << 20 },
     Target { name: "tracker_announce", run: tracker_announce, memory_factor: 64 },
     Target { name: "tracker_packet", run: tracker_packet, memory_factor: 64 },
     Target { name: "tracker_scrape", run: tracker_scrape, memory_factor: 64 },

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferri_metainfo::{Bitfield, Block, Layout};
-use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Source, Swarm, SwarmOptions};
+use ferri_swarm::trace::{Recorder, Replay};
+use ferri_swarm::{Direction, Event, Input, Output, PeerKey, Priority, Source, Swarm, SwarmOptions};
 use ferri_wire::{Handshake, Message, PeerId, Reserved};
 
 use crate::script::Script;
@@ -25,12 +26,51 @@ const OUTPUTS_MAX: usize = 20_000;
 /// How long the machine waits for the answer to a dial.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// The same script twice gives the same outputs, whenever it begins.
+/// The same script twice gives the same outputs, whenever it begins, and so does the replay of its trace.
 pub fn swarm(data: &[u8]) {
     let start = Instant::now();
     let first = World::new(&mut Script::new(data), start).run();
-    let later = World::new(&mut Script::new(data), start + Duration::from_secs(1)).run();
-    assert_eq!(first, later, "the same script, other outputs");
+    let mut second = World::new(&mut Script::new(data), start + Duration::from_secs(1));
+    let is_recorded = data.first().is_some_and(|flags| flags & 128 != 0);
+    if is_recorded {
+        second.trace.replay = Some(Replay::new(start));
+    }
+    assert_eq!(first, second.run(), "the same script, other outputs");
+}
+
+/// Any text as a trace, which people send each other: it is refused or replayed.
+pub fn trace(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let mut replay = Replay::new(Instant::now());
+    for (number, line) in (1..).zip(text.lines()) {
+        let fed = replay.feed(line);
+        assert_eq!(replay.lines(), number);
+        if let Err(error) = fed {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    }
+}
+
+/// Records what happens and feeds it to another machine, line by line.
+#[derive(Debug)]
+struct Trace {
+    recorder: Recorder,
+    first_line: String,
+    replay: Option<Replay>,
+}
+
+impl Trace {
+    fn feed(&mut self, line: impl FnOnce(&Recorder) -> String) {
+        let Some(replay) = &mut self.replay else { return };
+        if replay.lines() == 0 {
+            replay.feed(&self.first_line).expect("the start");
+        }
+        let line = line(&self.recorder);
+        if let Err(error) = replay.feed(&line) {
+            panic!("the replay differs: {error}");
+        }
+    }
 }
 
 /// What the world knows of a connection.
@@ -64,6 +104,7 @@ struct World<'a> {
     peers_max: usize,
     half_open_max: usize,
     outputs: DefaultHasher,
+    trace: Trace,
 }
 
 impl<'a> World<'a> {
@@ -84,7 +125,9 @@ impl<'a> World<'a> {
                 have.set(piece);
             }
         }
-        let swarm = Swarm::new(options, layout.clone(), have.clone(), u64::from(script.u8()), now);
+        let seed = u64::from(script.u8());
+        let (recorder, first_line) = Recorder::new(&options, &layout, &have, seed, now);
+        let swarm = Swarm::new(options, layout.clone(), have.clone(), seed, now);
         Self {
             script: Script::new(script.rest()),
             swarm,
@@ -100,6 +143,7 @@ impl<'a> World<'a> {
             peers_max: 6,
             half_open_max: 3,
             outputs: DefaultHasher::new(),
+            trace: Trace { recorder, first_line, replay: None },
         }
     }
 
@@ -210,6 +254,8 @@ impl<'a> World<'a> {
         }
         let info_hash = if flags & 0x1c == 0x1c { [0xbb; 20] } else { INFO_HASH };
         let peer_id = PeerId::from(if flags & 0xe0 == 0xe0 { OUR_ID } else { [self.script.u8(); 20] });
+        // Whoever calls need not be called any more.
+        self.dialled.retain(|(dialled, _)| *dialled != addr);
         let key = PeerKey(self.next_key);
         self.next_key += 1;
         let peer = Peer {
@@ -375,7 +421,12 @@ impl<'a> World<'a> {
             4 => Input::Deadline { piece, within: Some(Duration::from_secs(u64::from(self.script.u8()))) },
             5 => Input::Deadline { piece, within: None },
             6 => Input::Sequential { sequential: piece.is_multiple_of(2) },
-            _ => Input::ExternalAddress { ip: self.addr().ip() },
+            _ => {
+                // An address that turns out to be our own is forgotten, as are those that are banned.
+                let own = SocketAddr::new(self.addr().ip(), 6881);
+                self.dialled.retain(|(dialled, _)| *dialled != own);
+                Input::ExternalAddress { ip: own.ip() }
+            }
         };
         self.handle(input);
     }
@@ -403,6 +454,7 @@ impl<'a> World<'a> {
     }
 
     fn handle(&mut self, input: Input) {
+        self.trace.feed(|recorder| recorder.input(&input, self.now));
         self.swarm.handle(input, self.now);
         self.drain();
     }
@@ -413,6 +465,7 @@ impl<'a> World<'a> {
             count += 1;
             assert!(count < OUTPUTS_MAX, "no end of outputs");
             format!("{output:?}").hash(&mut self.outputs);
+            self.trace.feed(|recorder| recorder.output(&output));
             self.output(output);
         }
     }
@@ -456,6 +509,9 @@ impl<'a> World<'a> {
                 self.stored.remove(&piece.get());
             }
             Output::KeepSuspect { piece } => drop(self.suspects.insert(piece.get())),
+            Output::Event(Event::Banned { addr, .. }) => {
+                self.dialled.retain(|(dialled, _)| dialled.ip() != addr.ip());
+            }
             Output::WantPeers | Output::Event(_) => {}
         }
     }

@@ -1,5 +1,12 @@
 //! Seeds that are scripts for machines: the resume journal, the announce schedule, our own tracker, the swarm.
 
+use std::time::{Duration, Instant};
+
+use ferri_metainfo::{Bitfield, Layout};
+use ferri_swarm::trace::Recorder;
+use ferri_swarm::{Direction, Input, PeerKey, Source, Swarm, SwarmOptions};
+use ferri_wire::{Handshake, Message, PeerId, Reserved};
+
 use super::{Seed, add};
 
 /// Those of this file.
@@ -8,6 +15,7 @@ pub(super) fn all(seeds: &mut Vec<Seed>) {
     schedules(seeds);
     servers(seeds);
     swarms(seeds);
+    traces(seeds);
 }
 
 /// Piece count (two bytes, little-endian, and one that adds 65,536), file count, then kind, length and payload of each record.
@@ -138,8 +146,55 @@ fn swarms(seeds: &mut Vec<Seed>) {
     );
     seed("flood-of-requests", &seed_of_all, &[accept(1), open_up(0), [9, 0, 0, 8, 0].repeat(40)]);
     seed("nonsense", &leech, &(0..7).map(|kind| vec![30, 1, 2, kind]).collect::<Vec<_>>());
+    let recorded = [&[0x80], &leech[1..]].concat();
+    seed(
+        "recorded",
+        &recorded,
+        &[accept(1), message(0, 0, 14), open_up(0), whole(0), vec![21, 0, 21, 7, 0, 0]],
+    );
     let extension = b"d1:md11:lt_donthavei3ee4:reqqi9e1:v1:xe";
     let mut hello = vec![9, 0, 0, 18, 0, extension.len() as u8];
     hello.extend(extension);
     seed("extensions", &seed_of_all, &[accept(1), hello, vec![9, 0, 0, 18, 3, 4, 0, 0, 0, 1]]);
+}
+
+/// The trace of a peer that connects, offers everything, sends one block and leaves.
+fn traces(seeds: &mut Vec<Seed>) {
+    let start = Instant::now();
+    let layout = Layout::single(16_384, 20_000).expect("a small torrent");
+    let options = SwarmOptions {
+        client: "Ferriswarm".to_owned(),
+        ..SwarmOptions::new([1; 20].into(), PeerId::from([2; 20]))
+    };
+    let have = Bitfield::new(layout.piece_count());
+    let (recorder, first) = Recorder::new(&options, &layout, &have, 7, start);
+    let mut swarm = Swarm::new(options, layout, have, 7, start);
+    let addr = ([10, 0, 0, 1], 6881).into();
+    let peer = PeerKey(1);
+    let reserved = Reserved::NONE.with_fast().with_extensions();
+    let handshake = Handshake { reserved, info_hash: [1; 20].into(), peer_id: PeerId::from([3; 20]) };
+    let tell = |message| Input::PeerMessage { peer, message };
+    let inputs = [
+        Input::PeersFound { source: Source::Tracker, addrs: vec![addr] },
+        Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake },
+        tell(Message::HaveAll),
+        tell(Message::Unchoke),
+        tell(Message::Extended { id: 0, payload: b"d1:md6:ut_pexi1eee".to_vec().into() }),
+        tell(Message::Piece { piece: 0, begin: 0, data: vec![0; 16_384].into() }),
+        Input::PieceVerified { piece: 0, ok: true },
+        Input::Deadline { piece: 1, within: Some(Duration::from_secs(1)) },
+        Input::PeerDisconnected { peer },
+        Input::Timeout,
+    ];
+    let mut lines = vec![first];
+    for (number, input) in (1..).zip(inputs) {
+        let now = start + number * Duration::from_millis(100);
+        lines.push(recorder.input(&input, now));
+        swarm.handle(input, now);
+        lines.extend(std::iter::from_fn(|| swarm.poll_output()).map(|output| recorder.output(&output)));
+    }
+    add(seeds, "trace", "one-block", lines.join("\n"));
+    add(seeds, "trace", "no-start", &lines[1]);
+    add(seeds, "trace", "only-a-start", &lines[0]);
+    add(seeds, "trace", "not-json", b"{\"swarm\":");
 }
