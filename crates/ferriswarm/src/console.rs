@@ -68,6 +68,12 @@ impl Console {
         }
     }
 
+    /// The same, but only answers and failures are printed: for when the answer itself is data on standard output.
+    pub(crate) fn quiet(&self) -> Self {
+        let live = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
+        Self { mode: Mode::Quiet, live, ..self.clone() }
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         self.mode == Mode::Json
     }

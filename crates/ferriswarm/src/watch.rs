@@ -142,12 +142,14 @@ impl Watched {
             Engine::TrackerAnswered { url, seeders, leechers, peers, warning } => {
                 let (seeders, leechers, peers) = (*seeders, *leechers, *peers);
                 console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error: None })?;
-                let count = |n: Option<u32>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
                 let warning =
                     warning.as_deref().map_or_else(String::new, |text| format!("; it says: {text}"));
-                let peers = units::count(peers as u64, "peer", "peers");
-                let answer =
-                    format!("{} seeds, {} leechers, {peers}{warning}", count(seeders), count(leechers));
+                let answer = format!(
+                    "{}, {}, {} to try{warning}",
+                    known(seeders, "seed", "seeds"),
+                    known(leechers, "leecher", "leechers"),
+                    units::count(peers as u64, "address", "addresses")
+                );
                 // Its numbers change with every answer; a person is told when it begins to work.
                 let is_news = self.trackers.insert(url.clone(), String::new()).is_none_or(|e| !e.is_empty());
                 if is_news {
@@ -323,6 +325,11 @@ impl Watched {
         self.told_at = Instant::now();
         console.line(&progress::line(&status, PLAIN_COLUMNS))
     }
+}
+
+/// `12 seeds`; a tracker need not tell how many there are.
+fn known(n: Option<u32>, one: &str, many: &str) -> String {
+    n.map_or_else(|| format!("? {many}"), |n| units::count(n.into(), one, many))
 }
 
 /// Between two JSON progress lines of a torrent.

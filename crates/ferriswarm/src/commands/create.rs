@@ -29,6 +29,14 @@ pub(crate) async fn run(
     let root = env.path(&args.path);
     let root = root.canonicalize().map_err(|error| Failure::file("read", &args.path, &error))?;
     let out = Out::new(env, args, &root)?;
+    let quiet = console.quiet();
+    let console = match out {
+        Out::Stdout if console.is_json() => {
+            return Err(Failure::usage("--json and -o - both want standard output"));
+        }
+        Out::Stdout => &quiet,
+        Out::File { .. } => console,
+    };
     let payload = walk::payload(&root, out.path())?;
     for skipped in &payload.skipped {
         console.warn(&format!("left out {}: {}", skipped.path.display(), skipped.why));
@@ -47,8 +55,8 @@ pub(crate) async fn run(
         return Err(Failure::new(Exit::Interrupted, "stopped; nothing was written"));
     };
     out.write(&bytes, console)?;
-    if out.path().is_some() || console.is_json() {
-        tell(&bytes, &out, started, console)?;
+    if let Out::File { path, typed } = &out {
+        tell(&bytes, path, typed, started, console)?;
     }
     Ok(Exit::Done)
 }
@@ -127,9 +135,6 @@ impl Out {
 
     fn write(&self, bytes: &[u8], console: &Console) -> Result<(), Failure> {
         match self {
-            Self::Stdout if console.is_json() => {
-                Err(Failure::usage("--json and -o - both want standard output"))
-            }
             Self::Stdout => console.answer_bytes(bytes),
             Self::File { path, .. } => {
                 ferri_engine::atomic_write(path, bytes).map_err(|error| session::disk(&error))
@@ -138,10 +143,10 @@ impl Out {
     }
 }
 
-fn tell(bytes: &[u8], out: &Out, started: Instant, console: &Console) -> Result<(), Failure> {
+fn tell(bytes: &[u8], path: &Path, typed: &Path, started: Instant, console: &Console) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Created<'a> {
-        output: Option<String>,
+        output: String,
         #[serde(flatten)]
         facts: &'a Facts,
     }
@@ -149,7 +154,7 @@ fn tell(bytes: &[u8], out: &Out, started: Instant, console: &Console) -> Result<
         .map_err(|error| Failure::new(Exit::Internal, format!("our own torrent does not parse: {error}")))?;
     let facts = Facts::new(&metainfo);
     if console.is_json() {
-        return console.json(&Created { output: out.path().map(local_text), facts: &facts });
+        return console.json(&Created { output: local_text(path), facts: &facts });
     }
     console.line(&facts.headline(console))?;
     for (what, hash) in [("info hash v1", &facts.info_hash_v1), ("info hash v2", &facts.info_hash_v2)] {
@@ -165,8 +170,5 @@ fn tell(bytes: &[u8], out: &Out, started: Instant, console: &Console) -> Result<
         units::took(took),
         units::rate(rate)
     ))?;
-    if let Out::File { typed, .. } = out {
-        console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())))?;
-    }
-    Ok(())
+    console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())))
 }

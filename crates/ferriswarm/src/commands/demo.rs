@@ -38,7 +38,7 @@ pub(crate) async fn run(
     let Some(made) = make(folder.path(), args, console, &interrupts).await? else {
         return Ok(Exit::Interrupted);
     };
-    let tracker = TrackerServer::start(SocketAddr::new(LEECHER_IP, 0), rand::random())
+    let tracker = TrackerServer::start(SocketAddr::new(LEECHER_IP, 0))
         .await
         .map_err(|error| session::failure(&error))?;
     let metainfo = with_tracker(&made, &tracker)?;

@@ -16,8 +16,7 @@ pub(crate) async fn run(
     args: &TrackerArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let server =
-        TrackerServer::start(args.listen, rand::random()).await.map_err(|error| session::failure(&error))?;
+    let server = TrackerServer::start(args.listen).await.map_err(|error| session::failure(&error))?;
     console.line(&format!("tracker  {}", server.http_url()))?;
     console.line(&format!("         {}", server.udp_url()))?;
     console.line(&format!("stats    http://{}/stats", server.addr()))?;

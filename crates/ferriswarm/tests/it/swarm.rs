@@ -163,7 +163,7 @@ fn a_tracker_brings_them_together() {
     let seeder = desk.start(&[&words[..], &network].concat());
     seeder.wait_for("tracker http");
     let outcome = desk.run(&[&["get", "p.torrent", "-o", "here"][..], &network].concat());
-    assert!(outcome.is(Exit::Done).stdout.contains("1 seeds"), "{}", outcome.stdout);
+    assert!(outcome.is(Exit::Done).stdout.contains("1 seed, 1 leecher"), "{}", outcome.stdout);
     stop(seeder).is(Exit::Done);
     stop(tracker).is(Exit::Done);
 }
