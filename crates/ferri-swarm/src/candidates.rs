@@ -89,8 +89,12 @@ impl Candidates {
                 continue;
             }
             if let Some(known) = self.known.get_mut(&addr) {
-                if source == Source::Explicit && known.source != source {
+                // A person who names an address wants it tried now.
+                if source == Source::Explicit {
                     (known.source, known.failures) = (source, 0);
+                    if let State::Idle(at) = &mut known.state {
+                        *at = now;
+                    }
                 }
                 continue;
             }
@@ -124,6 +128,16 @@ impl Candidates {
             }
         }
         ready.into_iter().map(|(.., addr)| addr).collect()
+    }
+
+    /// Peers we left for reasons of our own that no longer hold (a pause, a wish fulfilled) may be dialled at once;
+    /// those that failed wait as before.
+    pub(crate) fn welcome_back(&mut self, now: Instant) {
+        for candidate in self.known.values_mut().filter(|candidate| candidate.failures == 0) {
+            if let State::Idle(at) = &mut candidate.state {
+                *at = now;
+            }
+        }
     }
 
     /// How many addresses `next` would give now.
@@ -457,6 +471,33 @@ mod tests {
         candidates.met_ourselves(addr("10.0.0.1:5"));
         candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
         assert_eq!((candidates.len(), candidates.connecting()), (0, 0));
+    }
+
+    #[test]
+    fn a_person_who_names_an_address_has_it_dialled_at_once() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        let peer = addr("198.51.100.7:6881");
+        candidates.found(Source::Explicit, &[peer], now);
+        assert_eq!(candidates.next(1, true, now), [peer]);
+        candidates.failed(peer, now);
+        assert!(candidates.next(1, true, now).is_empty(), "it backs off");
+        candidates.found(Source::Explicit, &[peer], now);
+        assert_eq!(candidates.next(1, true, now), [peer]);
+    }
+
+    #[test]
+    fn peers_left_for_a_pause_are_welcome_after_it_and_failed_ones_wait() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        let (left, failed) = (addr("198.51.100.7:6881"), addr("198.51.100.8:6881"));
+        candidates.found(Source::Tracker, &[left, failed], now);
+        assert_eq!(candidates.next(2, true, now).len(), 2);
+        candidates.connected(left);
+        candidates.disconnected(left, true, false, now);
+        candidates.failed(failed, now);
+        candidates.welcome_back(now);
+        assert_eq!(candidates.next(2, true, now), [left]);
     }
 
     #[test]

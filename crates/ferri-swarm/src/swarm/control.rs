@@ -85,6 +85,10 @@ impl Swarm {
             self.timers.end_game = false;
             self.announce_upload_only();
         }
+        if role == Role::Leech {
+            self.candidates.welcome_back(self.timers.now);
+            self.dial();
+        }
         if before == Role::Leech {
             self.emit(Event::Completed);
             self.for_each_peer(Self::drop_if_pointless);
@@ -101,6 +105,7 @@ impl Swarm {
     pub(super) fn resume(&mut self) {
         if self.state == State::Paused {
             self.state = State::Active;
+            self.candidates.welcome_back(self.timers.now);
             self.dial();
         }
     }
