@@ -275,6 +275,16 @@ impl<'a> World<'a> {
     }
 
     fn tell(&mut self, peer: PeerKey, message: Message) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            match message {
+                // BEP 6: a reject is the answer to a request; without that extension a choke answers them all.
+                Message::Reject { piece, begin, length } if peer.fast => {
+                    peer.asked.retain(|asked| *asked != (piece, begin, length));
+                }
+                Message::Choke if !peer.fast => peer.asked.clear(),
+                _ => {}
+            }
+        }
         self.handle(Input::PeerMessage { peer, message });
     }
 
