@@ -3,6 +3,7 @@
 pub(crate) mod create;
 pub(crate) mod demo;
 pub(crate) mod get;
+pub(crate) mod replay;
 pub(crate) mod show;
 pub(crate) mod tracker;
 pub(crate) mod verify;

@@ -123,7 +123,7 @@ fn dispatch(env: &mut Env, console: &Console, cli: Cli) -> Result<Exit, Failure>
         Command::Verify(args) => interruptible(env, async |env, interrupts| {
             commands::verify::run(env, console, &args, interrupts).await
         }),
-        _ => Err(Failure::new(Exit::Internal, "not yet")),
+        Command::Replay(args) => commands::replay::run(env, console, &args),
     }
 }
 

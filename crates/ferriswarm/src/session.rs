@@ -1,12 +1,53 @@
 //! The engine as the commands see it: everything that touches `ferri_engine` by name starts here.
 
-use ferri_engine::{Error, StorageError};
+use std::sync::Arc;
+
+use ferri_engine::{AddTorrent, Error, Event, Session, SessionOptions, StorageError, Torrent};
+use tokio::sync::broadcast;
 
 use crate::exit::{Exit, Failure};
 
 /// Fetches a .torrent file.
 pub(crate) async fn fetch(url: &str) -> Result<Vec<u8>, Failure> {
     ferri_engine::fetch_torrent(url, None).await.map_err(|error| failure(&error))
+}
+
+/// Starts a session.
+pub(crate) async fn start(options: SessionOptions) -> Result<Arc<Session>, Failure> {
+    Session::start(options).await.map(Arc::new).map_err(|error| failure(&error))
+}
+
+/// Adds a torrent and hears it from its first event on.
+///
+/// This is a task of its own because a task that another one spawns waits for it to yield: so the subscription is made
+/// before the torrent says its first word, where a caller outside the runtime's threads would come too late.
+pub(crate) async fn add(
+    session: &Arc<Session>,
+    add: AddTorrent,
+    hearing: Hearing,
+) -> Result<(Torrent, broadcast::Receiver<Event>), Failure> {
+    let session = session.clone();
+    let adding = tokio::spawn(async move {
+        let torrent = session.add(add).await?;
+        if hearing == Hearing::EveryMessage {
+            torrent.follow();
+        }
+        let events = torrent.events();
+        Ok((torrent, events))
+    });
+    match adding.await {
+        Ok(result) => result.map_err(|error| failure(&error)),
+        Err(error) => Err(Failure::new(Exit::Internal, format!("the torrent could not be added: {error}"))),
+    }
+}
+
+/// How much of a torrent's talk is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hearing {
+    /// What happens.
+    Events,
+    /// Also every message between the peers.
+    EveryMessage,
 }
 
 /// What an engine's refusal means to a script and to a person.

@@ -52,16 +52,34 @@ pub(crate) enum Ended {
     Interrupted,
 }
 
+type Events = broadcast::Receiver<ferri_engine::Event>;
+
+/// What a torrent was started for.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) facts: Facts,
+    /// Where its file or folder is.
+    pub(crate) path: PathBuf,
+    /// Where peers reach us.
+    pub(crate) port: u16,
+    pub(crate) goal: Goal,
+    /// Nothing is fetched: what is there is served.
+    pub(crate) is_seeder: bool,
+}
+
 /// One torrent and what was already said about it.
 #[derive(Debug)]
 pub(crate) struct Watched {
     torrent: Torrent,
+    /// Until [`watch`] takes them.
+    events: Option<Events>,
     facts: Facts,
     info_hash: String,
     /// Where its file or folder is.
     path: PathBuf,
     port: u16,
     goal: Goal,
+    is_seeder: bool,
     started: Instant,
     state: &'static str,
     /// The last tenth that was told, on a plain output.
@@ -78,16 +96,19 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(torrent: Torrent, facts: Facts, path: PathBuf, port: u16, goal: Goal) -> Self {
+    pub(crate) fn new((torrent, events): (Torrent, Events), setup: Setup) -> Self {
+        let Setup { facts, path, port, goal, is_seeder } = setup;
         let info_hash = torrent.info_hashes().wire().to_string();
         let now = Instant::now();
         Self {
+            events: Some(events),
             torrent,
             facts,
             info_hash,
             path,
             port,
             goal,
+            is_seeder,
             started: now,
             state: "",
             tenth: 0,
@@ -100,13 +121,28 @@ impl Watched {
         }
     }
 
+    /// A seeder wants nothing more; what it shows is how much of the whole it has.
     pub(crate) fn status(&self) -> TorrentStatus {
-        self.torrent.status()
+        let mut status = self.torrent.status();
+        if self.is_seeder {
+            let piece_length = u64::from(self.facts.piece_length);
+            status.wanted = status.total;
+            status.wanted_done = match status.pieces_done {
+                done if done == status.pieces_total => status.total,
+                done => status.total.min(u64::from(done) * piece_length),
+            };
+        }
+        status
+    }
+
+    /// Everything wanted is there, whatever the torrent does now.
+    pub(crate) fn is_complete(&self) -> bool {
+        is_complete(&self.status())
     }
 
     fn has_reached_its_goal(&self) -> bool {
         let status = self.status();
-        (self.is_done_told || !status.is_done()) && self.goal.is_reached(&status)
+        (self.is_done_told || !is_complete(&status)) && self.goal.is_reached(&status)
     }
 
     /// How the program ends when it is interrupted while this torrent waits for a disk.
@@ -209,7 +245,7 @@ impl Watched {
         if is_new_state {
             self.tell_state(&status, console)?;
         }
-        if status.is_done() && !self.is_done_told && matches!(status.state, State::Seeding) {
+        if is_complete(&status) && !self.is_done_told && matches!(status.state, State::Seeding) {
             self.is_done_told = true;
             self.tell_done(&status, console)?;
         }
@@ -242,7 +278,7 @@ impl Watched {
                 }
                 Ok(())
             }
-            State::Seeding if !status.is_done() => self.tell_partial(status, console),
+            State::Seeding if !is_complete(status) => self.tell_partial(status, console),
             State::Downloading | State::Seeding | State::Paused | State::Stopped => {
                 self.trouble = None;
                 Ok(())
@@ -301,6 +337,10 @@ impl Watched {
 
     /// On an output that cannot be rewritten: a line each tenth, or each `every`.
     fn tell_progress(&mut self, console: &Console, every: Option<Duration>) -> Result<(), Failure> {
+        // On a terminal the live line shows it.
+        if console.is_live() {
+            return Ok(());
+        }
         let status = self.status();
         if console.is_json() {
             if self.told_at.elapsed() < every.unwrap_or(JSON_EVERY) {
@@ -327,6 +367,10 @@ impl Watched {
     }
 }
 
+fn is_complete(status: &TorrentStatus) -> bool {
+    status.wanted_done == status.wanted && !matches!(status.state, State::Checking { .. })
+}
+
 /// `12 seeds`; a tracker need not tell how many there are.
 fn known(n: Option<u32>, one: &str, many: &str) -> String {
     n.map_or_else(|| format!("? {many}"), |n| units::count(n.into(), one, many))
@@ -338,17 +382,39 @@ const JSON_EVERY: Duration = Duration::from_secs(1);
 /// A plain line has no terminal to fit; this only keeps a hostile name from filling a screen.
 const PLAIN_COLUMNS: usize = 240;
 
+/// Somebody else who wants to know what happens meanwhile.
+pub(crate) trait Audience {
+    /// Each event, before it is told here.
+    fn hear(&mut self, event: &ferri_engine::Event, console: &Console) -> Result<(), Failure>;
+
+    /// Four times a second.
+    fn tick(&mut self, console: &Console) -> Result<(), Failure>;
+}
+
+/// Nobody.
+impl Audience for () {
+    fn hear(&mut self, _event: &ferri_engine::Event, _console: &Console) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn tick(&mut self, _console: &Console) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 /// Looks at all torrents until they have reached their goals, one cannot, or Ctrl-C is pressed.
 pub(crate) async fn watch(
     torrents: &mut [Watched],
     every: Option<Duration>,
+    audience: &mut dyn Audience,
     console: &Console,
     interrupts: &Interrupts,
 ) -> Result<Ended, Failure> {
     let mut streams = JoinSet::new();
     let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    for (index, watched) in torrents.iter().enumerate() {
-        streams.spawn(forward(index, watched.torrent.events(), sender.clone()));
+    for (index, watched) in torrents.iter_mut().enumerate() {
+        let events = watched.events.take().unwrap_or_else(|| watched.torrent.events());
+        streams.spawn(forward(index, events, sender.clone()));
     }
     drop(sender);
     let mut ticks = interval(LOOK_EVERY);
@@ -358,8 +424,12 @@ pub(crate) async fn watch(
         tokio::select! {
             biased;
             () = interrupts.pressed(1) => return Ok(Ended::Interrupted),
-            Some((index, event)) = events.recv() => torrents[index].on_event(&event, console)?,
+            Some((index, event)) = events.recv() => {
+                audience.hear(&event, console)?;
+                torrents[index].on_event(&event, console)?;
+            }
             _ = ticks.tick() => {
+                audience.tick(console)?;
                 for watched in torrents.iter_mut() {
                     watched.look(console)?;
                     watched.tell_progress(console, every)?;
@@ -382,11 +452,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Events of all torrents that wait to be told.
 const EVENTS_MAX: usize = 256;
 
-async fn forward(
-    index: usize,
-    mut events: broadcast::Receiver<ferri_engine::Event>,
-    to: mpsc::Sender<(usize, ferri_engine::Event)>,
-) {
+async fn forward(index: usize, mut events: Events, to: mpsc::Sender<(usize, ferri_engine::Event)>) {
     loop {
         match events.recv().await {
             Ok(event) => {
@@ -416,7 +482,7 @@ impl Board {
         }
         let columns = console.columns();
         let mut statuses: Vec<TorrentStatus> = torrents.iter().map(Watched::status).collect();
-        statuses.sort_by_key(TorrentStatus::is_done);
+        statuses.sort_by_key(is_complete);
         let mut texts: Vec<String> =
             statuses.iter().take(LIVE_LINES_MAX).map(|status| progress::line(status, columns)).collect();
         if let Some(others @ 1..) = statuses.len().checked_sub(LIVE_LINES_MAX) {

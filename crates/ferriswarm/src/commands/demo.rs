@@ -6,22 +6,23 @@ mod payload;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{AddTorrent, Check, Session, SessionOptions, Torrent, TrackerServer};
+use ferri_engine::{AddTorrent, Check, Event, Session, SessionOptions, Torrent, TrackerServer};
 use ferri_metainfo::{Bitfield, Metainfo};
-use tokio::sync::broadcast;
 
 use crate::args::DemoArgs;
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
-use crate::watch::{Ended, Goal, Watched, watch};
+use crate::session::Hearing;
+use crate::watch::{Audience, Ended, Goal, Setup, Watched, watch};
 use crate::work::{Progress, follow};
 use crate::{session, units};
 
-use explain::{Cast, explain};
+use explain::{Cast, Story};
 
 pub(crate) async fn run(
     env: &Env,
@@ -103,7 +104,7 @@ async fn make(
         return Err(Failure::usage("--size: there must be something to download"));
     }
     let (path, size, seed) = (folder.join(NAME), args.size, args.number);
-    let progress = std::sync::Arc::new(Progress::new(size));
+    let progress = Arc::new(Progress::new(size));
     let work = {
         let progress = progress.clone();
         move || payload::make(&path, size, seed, &progress)
@@ -120,7 +121,7 @@ fn with_tracker(made: &payload::Made, tracker: &TrackerServer) -> Result<Metainf
 
 struct Seeder {
     role: &'static Role,
-    session: Session,
+    session: Arc<Session>,
     torrent: Torrent,
     have: u32,
 }
@@ -134,7 +135,7 @@ impl Seeder {
     ) -> Result<Self, Failure> {
         let mut options = options(role.ip, folder.join(role.name));
         options.up_limit = Some(role.up);
-        let session = Session::start(options).await.map_err(|error| session::failure(&error))?;
+        let session = session::start(options).await?;
         let count = metainfo.info().layout().piece_count();
         let share = |percent: u64| u64::from(count) * percent / 100;
         let mut have = Bitfield::new(count);
@@ -148,7 +149,7 @@ impl Seeder {
         add.payload = Some(payload.to_owned());
         add.check = Check::Trust(have);
         add.seed_only = true;
-        let torrent = session.add(add).await.map_err(|error| session::failure(&error))?;
+        let (torrent, _) = session::add(&session, add, Hearing::Events).await?;
         Ok(Self { role, session, torrent, have: have_count })
     }
 
@@ -195,43 +196,36 @@ impl Download<'_> {
     ) -> Result<Option<Finished>, Failure> {
         let mut options = options(LEECHER_IP, self.folder.join("state"));
         options.trace = self.trace;
-        let session = Session::start(options).await.map_err(|error| session::failure(&error))?;
+        let session = session::start(options).await?;
         let output = self.folder.join("download");
         let add = AddTorrent::new(metainfo.clone(), &output);
         let started = Instant::now();
-        let torrent = session.add(add).await.map_err(|error| session::failure(&error))?;
-        let counting = count(torrent.events());
+        let hearing = if self.is_explained { Hearing::EveryMessage } else { Hearing::Events };
+        let (torrent, events) = session::add(&session, add, hearing).await?;
+        let path = output.join(NAME);
+        let setup = Setup {
+            facts: Facts::new(metainfo),
+            path,
+            port: session.listen_addr().port(),
+            goal: Goal::Verified,
+            is_seeder: false,
+        };
+        let watched = Watched::new((torrent.clone(), events), setup);
+        watched.introduce(console)?;
         let cast = Cast {
             peers: seeders.iter().map(|seeder| (seeder.role.ip, seeder.role.name)).collect(),
             piece_count: metainfo.info().layout().piece_count(),
         };
-        let talk = self.is_explained.then(|| {
-            torrent.follow();
-            torrent.events()
-        });
-        let path = output.join(NAME);
-        let watched = Watched::new(
-            torrent.clone(),
-            Facts::new(metainfo),
-            path,
-            session.listen_addr().port(),
-            Goal::Verified,
-        );
-        watched.introduce(console)?;
-        let mut watched = [watched];
-        let mut counts = Counts::default();
-        let ended = tokio::select! {
-            biased;
-            ended = watch(&mut watched, None, console, interrupts) => ended,
-            failure = explain(talk, &cast, console) => Err(failure),
-            () = counting.run(&mut counts) => Err(Failure::new(Exit::Internal, "the downloader ended early")),
-        };
+        let mut listener =
+            Listener { counts: Counts::default(), story: self.is_explained.then(|| Story::new(cast)) };
+        let ended = watch(&mut [watched], None, &mut listener, console, interrupts).await;
         let time = started.elapsed();
         session.shutdown().await;
         let status = torrent.status();
         Ok(match ended? {
             Ended::Interrupted => None,
             Ended::Reached => {
+                let counts = listener.counts;
                 Some(Finished { time, downloaded: status.downloaded, wasted: status.wasted, counts })
             }
         })
@@ -246,23 +240,30 @@ struct Counts {
     failed_pieces: u64,
 }
 
-struct Counting(broadcast::Receiver<ferri_engine::Event>);
-
-fn count(events: broadcast::Receiver<ferri_engine::Event>) -> Counting {
-    Counting(events)
+/// Counts what happens, and tells the story if somebody wants to hear it.
+struct Listener {
+    counts: Counts,
+    story: Option<Story>,
 }
 
-impl Counting {
-    /// Ends with the torrent.
-    async fn run(mut self, counts: &mut Counts) {
-        loop {
-            match self.0.recv().await {
-                Ok(ferri_engine::Event::Announcing { .. }) => counts.announces += 1,
-                Ok(ferri_engine::Event::PeerConnected { .. }) => counts.connections += 1,
-                Ok(ferri_engine::Event::PieceFailed { .. }) => counts.failed_pieces += 1,
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return,
-            }
+impl Audience for Listener {
+    fn hear(&mut self, event: &Event, console: &Console) -> Result<(), Failure> {
+        match event {
+            Event::Announcing { .. } => self.counts.announces += 1,
+            Event::PeerConnected { .. } => self.counts.connections += 1,
+            Event::PieceFailed { .. } => self.counts.failed_pieces += 1,
+            _ => {}
+        }
+        match self.story.as_mut().and_then(|story| story.tell(event, Instant::now())) {
+            Some(line) => console.line(&line),
+            None => Ok(()),
+        }
+    }
+
+    fn tick(&mut self, console: &Console) -> Result<(), Failure> {
+        match self.story.as_mut().and_then(|story| story.sum(Instant::now())) {
+            Some(line) => console.line(&line),
+            None => Ok(()),
         }
     }
 }
@@ -275,7 +276,7 @@ async fn compare(
     interrupts: &Interrupts,
 ) -> Result<bool, Failure> {
     let (path, size) = (received.to_owned(), made.size);
-    let progress = std::sync::Arc::new(Progress::new(size));
+    let progress = Arc::new(Progress::new(size));
     let work = {
         let progress = progress.clone();
         move || payload::digest(&path, &progress)

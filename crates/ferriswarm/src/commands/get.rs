@@ -3,6 +3,7 @@
 mod guard;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ferri_engine::{AddTorrent, Check, FilePriority, Session, SessionOptions};
 
@@ -14,7 +15,8 @@ use crate::exit::{Exit, Failure};
 use crate::facts::{self, Facts};
 use crate::place::Place;
 use crate::select::Selection;
-use crate::watch::{Ended, Goal, Watched, watch};
+use crate::session::Hearing;
+use crate::watch::{Ended, Goal, Setup, Watched, watch};
 use crate::{session, source, text, units};
 
 pub(crate) async fn get(
@@ -99,9 +101,7 @@ async fn transfer(
     plan: Plan<'_>,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let session = Session::start(session_options(env, plan.network, plan.report)?)
-        .await
-        .map_err(|error| session::failure(&error))?;
+    let session = session::start(session_options(env, plan.network, plan.report)?).await?;
     let ended = start_and_watch(console, &session, &plan, &interrupts).await;
     if matches!(ended, Ok((Ended::Interrupted, _))) {
         console
@@ -117,7 +117,7 @@ async fn transfer(
 
 async fn start_and_watch(
     console: &Console,
-    session: &Session,
+    session: &Arc<Session>,
     plan: &Plan<'_>,
     interrupts: &Interrupts,
 ) -> Result<(Ended, Vec<Watched>), Failure> {
@@ -127,14 +127,19 @@ async fn start_and_watch(
         add.extra_trackers.clone_from(&plan.network.tracker);
         add.no_trackers = plan.network.no_trackers;
         add.peers.clone_from(&plan.network.peer);
-        let facts = Facts::new(&add.metainfo);
-        let path = local_path(&add)?;
-        let torrent = session.add(add).await.map_err(|error| session::failure(&error))?;
-        let watched = Watched::new(torrent, facts, path, session.listen_addr().port(), plan.goal);
+        let setup = Setup {
+            facts: Facts::new(&add.metainfo),
+            path: local_path(&add)?,
+            port: session.listen_addr().port(),
+            goal: plan.goal,
+            is_seeder: add.seed_only,
+        };
+        let added = session::add(session, add, Hearing::Events).await?;
+        let watched = Watched::new(added, setup);
         watched.introduce(console)?;
         torrents.push(watched);
     }
-    let ended = watch(&mut torrents, plan.report.progress, console, interrupts).await?;
+    let ended = watch(&mut torrents, plan.report.progress, &mut (), console, interrupts).await?;
     Ok((ended, torrents))
 }
 
@@ -174,7 +179,7 @@ fn session_options(env: &Env, network: &Network, report: &Report) -> Result<Sess
 /// After a clean stop on Ctrl-C: what is safe, and how to go on.
 fn interrupted(env: &Env, console: &Console, goal: Goal, torrents: &[Watched]) -> Result<Exit, Failure> {
     let statuses: Vec<_> = torrents.iter().map(Watched::status).collect();
-    let is_complete = statuses.iter().all(ferri_engine::TorrentStatus::is_done);
+    let is_complete = torrents.iter().all(Watched::is_complete);
     if is_complete && goal == Goal::SeedForGood {
         let sent = statuses.iter().map(|status| status.uploaded).sum();
         console.line(&format!("stopped; sent {}", units::size(sent)))?;

@@ -75,9 +75,12 @@ fn a_terminal_gets_a_line_that_rewrites_itself_and_a_pipe_does_not() {
 fn no_line_is_wider_than_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let seen = in_a_terminal("", 0, &["demo", "--size", "24M"], folder.path());
-    let live = seen.text.split("\r\u{1b}[2K").filter(|line| line.contains("peers"));
-    for line in live.map(|line| line.split(['\r', '\n']).next().unwrap_or_default()) {
-        assert!(line.chars().count() < 80, "{line:?}");
+    let pieces =
+        seen.text.split("\r\u{1b}[2K").map(|piece| piece.split(['\r', '\n']).next().unwrap_or_default());
+    let live: Vec<&str> = pieces.filter(|line| line.contains("ETA")).collect();
+    assert!(!live.is_empty(), "{:?}", seen.text);
+    for line in live {
+        assert!(line.chars().count() <= 80 && line.trim_end().chars().count() < 80, "{line:?}");
     }
 }
 

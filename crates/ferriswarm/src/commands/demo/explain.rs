@@ -7,11 +7,7 @@ use std::time::{Duration, Instant};
 
 use ferri_engine::{Event, Said};
 use ferri_metainfo::display::redact_url;
-use tokio::sync::broadcast;
-use tokio::time::{MissedTickBehavior, interval};
 
-use crate::console::Console;
-use crate::exit::{Exit, Failure};
 use crate::text::harmless;
 use crate::units;
 
@@ -22,57 +18,26 @@ pub(crate) struct Cast {
     pub(crate) piece_count: u32,
 }
 
-/// Tells `events` until the torrent ends or the output fails. Without events it waits for ever.
-pub(crate) async fn explain(
-    events: Option<broadcast::Receiver<Event>>,
-    cast: &Cast,
-    console: &Console,
-) -> Failure {
-    let Some(mut events) = events else { return std::future::pending().await };
-    let mut story = Story::new(cast);
-    let mut sums = interval(SUM_EVERY);
-    sums.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let told = tokio::select! {
-            event = events.recv() => match event {
-                Ok(event) => story.tell(&event, Instant::now()),
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    story.missed += missed;
-                    None
-                }
-                Err(broadcast::error::RecvError::Closed) => {
-                    return Failure::new(Exit::Internal, "the downloader ended early");
-                }
-            },
-            _ = sums.tick() => story.sum(),
-        };
-        if let Some(line) = told
-            && let Err(failure) = console.line(&line)
-        {
-            return failure;
-        }
-    }
-}
-
 /// What is not told one by one is summed up this often.
 const SUM_EVERY: Duration = Duration::from_secs(1);
 
 /// This many of a kind are told in full; by then it is clear how it goes.
-const IN_FULL: u32 = 2;
+const IN_FULL: u32 = 3;
 
 /// A reader takes in about this many lines a second.
 const LINES_PER_SECOND: u32 = 12;
 
 /// Events become sentences.
-struct Story<'a> {
-    cast: &'a Cast,
+#[derive(Debug)]
+pub(crate) struct Story {
+    cast: Cast,
     told: BTreeMap<&'static str, u32>,
     /// Since the last sum.
     requested: u32,
     received: u64,
     verified: u32,
-    missed: u64,
     verified_in_all: u32,
+    summed_at: Option<Instant>,
     second: Option<Instant>,
     lines_this_second: u32,
 }
@@ -84,22 +49,23 @@ struct Sentence {
     why: &'static str,
 }
 
-impl<'a> Story<'a> {
-    fn new(cast: &'a Cast) -> Self {
+impl Story {
+    pub(crate) fn new(cast: Cast) -> Self {
         Self {
             cast,
             told: BTreeMap::new(),
             requested: 0,
             received: 0,
             verified: 0,
-            missed: 0,
             verified_in_all: 0,
+            summed_at: None,
             second: None,
             lines_this_second: 0,
         }
     }
 
-    fn tell(&mut self, event: &Event, now: Instant) -> Option<String> {
+    /// What to print about it, if anything; harmless already.
+    pub(crate) fn tell(&mut self, event: &Event, now: Instant) -> Option<String> {
         self.add_up(event);
         let sentence = match event {
             Event::Said { addr, outgoing, message } => self.said(*addr, *outgoing, *message)?,
@@ -138,8 +104,13 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The sums since the last time, if there are any.
-    fn sum(&mut self) -> Option<String> {
+    /// The sums since the last time, once a second if there are any.
+    pub(crate) fn sum(&mut self, now: Instant) -> Option<String> {
+        let is_due = self.summed_at.is_none_or(|at| SUM_EVERY <= now.saturating_duration_since(at));
+        if !is_due {
+            return None;
+        }
+        self.summed_at = Some(now);
         let (requested, received) = (std::mem::take(&mut self.requested), std::mem::take(&mut self.received));
         let verified = std::mem::take(&mut self.verified);
         if (requested, received, verified) == (0, 0, 0) {
@@ -185,7 +156,7 @@ impl<'a> Story<'a> {
                 sentence(
                     "answer",
                     format!(
-                        "tracker -> we  \"{} seeds and {} others are here; try these {peers} addresses.\"",
+                        "tracker -> we  \"I know {} seeds and {} others; try these {peers} addresses.\"",
                         count(*seeders),
                         count(*leechers)
                     ),
@@ -301,22 +272,23 @@ mod tests {
 
     #[test]
     fn the_first_of_a_kind_comes_with_its_reason_and_the_rest_in_sums() {
-        let (cast, now) = (cast(), Instant::now());
-        let mut story = Story::new(&cast);
+        let now = Instant::now();
+        let mut story = Story::new(cast());
         let first = story.tell(&request(7), now).unwrap();
         assert!(first.starts_with("we -> Ann  \"Send me 16 KiB of piece 7, from byte 0.\"\n"), "{first}");
         assert!(!story.tell(&request(8), now).unwrap().contains('\n'));
-        for piece in 9..100 {
+        assert!(story.tell(&request(9), now).is_some());
+        for piece in 10..100 {
             assert_eq!(story.tell(&request(piece), now), None);
         }
-        assert!(story.sum().unwrap().contains("93 blocks asked for"));
-        assert_eq!(story.sum(), None);
+        assert!(story.sum(now).unwrap().contains("93 blocks asked for"));
+        assert_eq!(story.sum(now + SUM_EVERY), None);
     }
 
     #[test]
     fn a_peer_cannot_write_lines_of_its_own() {
-        let (cast, now) = (cast(), Instant::now());
-        let mut story = Story::new(&cast);
+        let now = Instant::now();
+        let mut story = Story::new(cast());
         let addr = SocketAddr::from(([127, 0, 0, 2], 5));
         let event = Event::PeerDisconnected { addr, reason: "bye\nfake line\u{1b}[2J".to_owned() };
         let line = story.tell(&event, now).unwrap();
