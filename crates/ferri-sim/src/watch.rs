@@ -70,10 +70,10 @@ impl Watch {
                 }
             }
             Message::Request { piece, begin, length } => {
-                self.requests(at, node, layout.block(*piece, *begin, *length), peer)
+                self.requests(at, node, layout.block(*piece, *begin, *length), peer);
             }
             Message::Cancel { piece, begin, length } => {
-                forget(node, layout.block(*piece, *begin, *length), peer)
+                forget(node, layout.block(*piece, *begin, *length), peer);
             }
             _ => {}
         }
@@ -98,13 +98,13 @@ impl Watch {
     }
 
     /// What a node is about to hear.
-    pub(crate) fn incoming(&mut self, node: &mut Node, layout: &Layout, peer: PeerKey, message: &Message) {
+    pub(crate) fn incoming(&self, node: &mut Node, layout: &Layout, peer: PeerKey, message: &Message) {
         match message {
             Message::Piece { piece, begin, data } => {
                 forget(node, layout.block(*piece, *begin, data.len() as u32), peer);
             }
             Message::Reject { piece, begin, length } => {
-                forget(node, layout.block(*piece, *begin, *length), peer)
+                forget(node, layout.block(*piece, *begin, *length), peer);
             }
             Message::Choke => {
                 let fast = node.spec.fast
@@ -178,7 +178,7 @@ impl Watch {
                 reason.to_string().bytes().for_each(|byte| fold(u64::from(byte)));
             }
             Output::StoreBlock { block, .. } => {
-                fold(u64::from(block.piece().get()) << 32 | u64::from(block.begin()))
+                fold(u64::from(block.piece().get()) << 32 | u64::from(block.begin()));
             }
             Output::VerifyPiece { piece }
             | Output::DiscardPiece { piece }

@@ -280,29 +280,10 @@ impl Run {
         match step {
             Step::Pick { slot, count, whole, alone, working } => {
                 let has = self.has[slot as usize].clone();
-                let asker = Asker { whole, alone, working: working.map(p), ..asker(slot, &has) };
-                let mut blocks = Vec::new();
-                self.picker.pick(&asker, count, self.now, &mut blocks);
-                assert!(blocks.len() <= count);
-                for block in blocks {
-                    assert!(has.has(block.piece()), "the peer does not have it");
-                    assert!(self.picker.is_missing(block.piece()) && !self.model.received.contains(&block));
-                    assert!(
-                        self.model.asked.insert(block, vec![slot]).is_none(),
-                        "asked for twice: {block:?}"
-                    );
-                }
+                let working = working.map(p);
+                self.pick(&Asker { whole, alone, working, ..asker(slot, &has) }, count);
             }
-            Step::Copies { slot, count } if self.picker.is_end_game() => {
-                let has = self.has[slot as usize].clone();
-                let mut blocks = Vec::new();
-                self.picker.pick_copies(&asker(slot, &has), count, None, |_| true, |_| false, &mut blocks);
-                for block in blocks {
-                    let slots = self.model.asked.get_mut(&block).expect("a copy of a request");
-                    assert!(has.has(block.piece()) && !slots.contains(&slot) && slots.len() < COPIES_MAX);
-                    slots.push(slot);
-                }
-            }
+            Step::Copies { slot, count } if self.picker.is_end_game() => self.pick_copies(slot, count),
             Step::Copies { .. } => {}
             Step::Receive(n) => {
                 if let Some((block, slot)) = outstanding.get(n % outstanding.len().max(1)) {
@@ -346,6 +327,31 @@ impl Run {
                 }
             }
             Step::Lost(piece) => assert_eq!(self.picker.lost(p(piece)), self.model.have.remove(&piece)),
+        }
+    }
+
+    fn pick(&mut self, asker: &Asker<'_>, count: usize) {
+        let mut blocks = Vec::new();
+        self.picker.pick(asker, count, self.now, &mut blocks);
+        assert!(blocks.len() <= count);
+        for block in blocks {
+            assert!(asker.has.has(block.piece()), "the peer does not have it");
+            assert!(self.picker.is_missing(block.piece()) && !self.model.received.contains(&block));
+            assert!(
+                self.model.asked.insert(block, vec![asker.slot.0]).is_none(),
+                "asked for twice: {block:?}"
+            );
+        }
+    }
+
+    fn pick_copies(&mut self, slot: u32, count: usize) {
+        let has = self.has[slot as usize].clone();
+        let mut blocks = Vec::new();
+        self.picker.pick_copies(&asker(slot, &has), count, None, |_| true, |_| false, &mut blocks);
+        for block in blocks {
+            let slots = self.model.asked.get_mut(&block).expect("a copy of a request");
+            assert!(has.has(block.piece()) && !slots.contains(&slot) && slots.len() < COPIES_MAX);
+            slots.push(slot);
         }
     }
 
