@@ -83,79 +83,91 @@ fn servers(seeds: &mut Vec<Seed>) {
     seed("udp-of-somebody-else", &[udp]);
 }
 
-/// Flags, total length in units of 8 bytes, seed; then steps. See `World::step` for what the numbers mean.
+/// How scripts for the swarm begin: flags, total length in units of 8 bytes, seed. This one has 40,000 bytes in pieces of
+/// 16 KiB and nothing yet.
+const LEECH: [u8; 4] = [0, 0x13, 0x88, 1];
+/// The same with everything there.
+const SEED: [u8; 4] = [0x60, 0x13, 0x88, 1];
+
+/// A peer 10.0.0.x with all extensions and an id of its own calls. See `World::step` for what the numbers mean.
+fn accept(host: u8) -> Vec<u8> {
+    vec![7, 0xc0 | host, 1, 0, host]
+}
+
+/// A message about a piece.
+fn message(peer: u8, piece: u8, kind: u8) -> Vec<u8> {
+    vec![9, peer, piece, kind]
+}
+
+/// The peer unchokes us and is interested.
+fn open_up(peer: u8) -> Vec<u8> {
+    vec![31, peer]
+}
+
+/// The peer answers as many requests.
+fn answer(peer: u8, count: usize) -> Vec<u8> {
+    [13, peer].repeat(count)
+}
+
+/// A peer that has everything calls and opens up.
+fn generous(host: u8, peer: u8) -> Vec<u8> {
+    [accept(host), message(peer, 0, 14), open_up(peer)].concat()
+}
+
+/// What happens to somebody who lacks something.
 fn swarms(seeds: &mut Vec<Seed>) {
-    // 40,001 bytes in pieces of 16 KiB, nothing there yet.
-    let leech = [0, 0x13, 0x88, 1];
-    let seed_of_all = [0x60, 0x13, 0x88, 1];
-    // An incoming peer 10.0.0.x with all extensions and an id of its own.
-    let accept = |host: u8| vec![7, 0xc0 | host, 1, 0, host];
-    // The number of the peer, of the piece, of the kind.
-    let message = |peer: u8, piece: u8, kind: u8| vec![9, peer, piece, kind];
-    let open_up = |peer: u8| vec![31, peer];
-    let answer = |peer: u8| vec![13, peer];
-    let mut seed =
-        |name, head: &[u8], steps: &[Vec<u8>]| add(seeds, "swarm", name, [head, &steps.concat()].concat());
-    let whole = |peer: u8| [answer(peer), answer(peer), answer(peer)].concat();
-    seed(
-        "download-from-one",
-        &leech,
-        &[accept(1), message(0, 0, 14), open_up(0), whole(0), vec![21, 7, 21, 7, 21, 7], vec![0, 0]],
-    );
-    seed(
-        "one-piece-is-wrong",
-        &leech,
-        &[accept(1), message(0, 0, 14), open_up(0), whole(0), vec![21, 0, 21, 7, 21, 7], vec![0, 0]],
-    );
+    let mut seed = |name, head: &[u8], steps: &[Vec<u8>]| {
+        add(seeds, "swarm", name, [head, &steps.concat()].concat());
+    };
+    let good = vec![21, 7, 21, 7, 21, 7, 0, 0];
+    let one_is_bad = vec![21, 0, 21, 7, 21, 7, 0, 0];
+    seed("download-from-one", &LEECH, &[generous(1, 0), answer(0, 3), good]);
+    seed("one-piece-is-wrong", &LEECH, &[generous(1, 0), answer(0, 3), one_is_bad.clone()]);
+    let recorded = [&[0x80], &LEECH[1..]].concat();
+    seed("recorded", &recorded, &[generous(1, 0), answer(0, 3), one_is_bad]);
+    let mixed =
+        [answer(0, 1), answer(1, 1), answer(0, 1), answer(1, 1), vec![21, 0, 0], answer(0, 1), answer(1, 1)];
+    let again = [answer(0, 3), answer(1, 3), vec![21, 7, 5, 0]];
+    let large_pieces = [2, 0x13, 0x88, 1];
     seed(
         "two-senders-one-lies",
-        &[2, 0x13, 0x88, 1],
-        &[
-            [accept(1), accept(2), message(0, 0, 14), message(1, 0, 14), open_up(0), open_up(1)].concat(),
-            [answer(0), answer(1), answer(0), answer(1), vec![21, 0, 0], answer(0), answer(1)].concat(),
-            [whole(0), whole(1), vec![21, 7, 5, 0]].concat(),
-        ],
+        &large_pieces,
+        &[generous(1, 0), generous(2, 1), mixed.concat(), again.concat()],
     );
-    seed(
-        "dial",
-        &leech,
-        &[vec![4, 1, 3, 0xc1, 1, 0xc2, 1, 0xc3, 1], vec![5, 0, 1, 0, 9], vec![5, 0, 0], vec![0, 0, 0]],
-    );
+    let found = vec![4, 1, 3, 0xc1, 1, 0xc2, 1, 0xc3, 1];
+    seed("dial", &LEECH, &[found, vec![5, 0, 1, 0, 9], vec![5, 0, 0], vec![0, 0, 0]]);
+    seed("disk-fails", &LEECH, &[generous(1, 0), answer(0, 3), vec![21, 2, 21, 7, 29, 0, 0]]);
+    seed("pause-and-resume", &LEECH, &[generous(1, 0), vec![28, 0, 0, 28, 0, 1], accept(2)]);
+    seed("skip-everything", &LEECH, &[generous(1, 0), vec![28, 0, 3, 3, 0, 0, 0], answer(0, 1)]);
+    seed("nonsense", &LEECH, &(0..7).map(|kind| vec![30, 1, 2, kind]).collect::<Vec<_>>());
+    uploads(seeds);
+}
+
+/// What happens to somebody who has everything.
+fn uploads(seeds: &mut Vec<Seed>) {
+    let mut seed = |name, steps: &[Vec<u8>]| {
+        add(seeds, "swarm", name, [&SEED, &steps.concat()[..]].concat());
+    };
+    let has_nothing = || message(0, 0, 15);
+    let request = |piece: u8| vec![9, 0, piece, 8, 0];
+    let cancel = |piece: u8| vec![9, 0, piece, 11, 0];
     seed(
         "upload",
-        &seed_of_all,
         &[
-            [accept(1), vec![9, 0, 0, 15], open_up(0), vec![0, 0, 0]].concat(),
-            [vec![9, 0, 0, 8, 0], vec![9, 0, 1, 8, 0], vec![25, 0, 2], vec![9, 0, 2, 11, 0]].concat(),
+            accept(1),
+            has_nothing(),
+            open_up(0),
+            vec![0, 0, 0],
+            request(0),
+            request(1),
+            vec![25, 0, 2],
+            cancel(2),
         ],
     );
-    seed(
-        "disk-fails",
-        &leech,
-        &[accept(1), message(0, 0, 14), open_up(0), whole(0), vec![21, 2, 21, 7, 29, 0, 0]],
-    );
-    seed(
-        "pause-and-resume",
-        &leech,
-        &[accept(1), message(0, 0, 14), open_up(0), vec![28, 0, 0, 28, 0, 1], accept(2)],
-    );
-    seed(
-        "skip-everything",
-        &leech,
-        &[accept(1), message(0, 0, 14), open_up(0), vec![28, 0, 3, 3, 0, 0, 0], answer(0)],
-    );
-    seed("flood-of-requests", &seed_of_all, &[accept(1), open_up(0), [9, 0, 0, 8, 0].repeat(40)]);
-    seed("nonsense", &leech, &(0..7).map(|kind| vec![30, 1, 2, kind]).collect::<Vec<_>>());
-    let recorded = [&[0x80], &leech[1..]].concat();
-    seed(
-        "recorded",
-        &recorded,
-        &[accept(1), message(0, 0, 14), open_up(0), whole(0), vec![21, 0, 21, 7, 0, 0]],
-    );
-    let extension = b"d1:md11:lt_donthavei3ee4:reqqi9e1:v1:xe";
-    let mut hello = vec![9, 0, 0, 18, 0, extension.len() as u8];
-    hello.extend(extension);
-    seed("extensions", &seed_of_all, &[accept(1), hello, vec![9, 0, 0, 18, 3, 4, 0, 0, 0, 1]]);
+    seed("flood-of-requests", &[accept(1), open_up(0), request(0).repeat(40)]);
+    let payload = b"d1:md11:lt_donthavei3ee4:reqqi9e1:v1:xe";
+    let extension = |id: u8, payload: &[u8]| [&[9, 0, 0, 18, id, payload.len() as u8], payload].concat();
+    seed("extensions", &[accept(1), extension(0, payload), extension(3, &[0, 0, 0, 1])]);
 }
 
 /// The trace of a peer that connects, offers everything, sends one block and leaves.
