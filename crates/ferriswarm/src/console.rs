@@ -192,7 +192,6 @@ impl LiveLine {
     /// `line` must be no wider than the terminal.
     pub(crate) fn set(&self, line: String) {
         self.0.set_message(line);
-        self.0.tick();
     }
 }
 

@@ -17,10 +17,11 @@ fn main() -> ExitCode {
     ExitCode::from(exit.code())
 }
 
-/// Warnings without `-v`, what happens with one, every detail with two. `RUST_LOG` wins.
+/// Nothing without `-v` (what goes wrong is told to the person by then), what happens with one, every detail with two.
+/// `RUST_LOG` wins.
 fn start_logging(verbose: u8) {
     let default = match verbose {
-        0 => "error",
+        0 => "off",
         1 => "info,ferri_engine=debug",
         _ => "debug,ferri_engine=trace,ferri_swarm=trace",
     };

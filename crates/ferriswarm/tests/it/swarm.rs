@@ -189,3 +189,21 @@ fn an_interrupted_demo_leaves_nothing_behind() {
     stop(running).is(Exit::Interrupted);
     assert_eq!(names(desk.folder.path()), [""; 0]);
 }
+
+#[test]
+fn a_second_ctrl_c_ends_at_once() {
+    let desk = desk_with_payload();
+    let running = get(&desk, "127.0.0.1:1", &[]);
+    running.wait_for("into ");
+    running.interrupt();
+    running.interrupt();
+    assert!(running.finish().is(Exit::Killed).stderr.is_empty());
+
+    let running = desk.start(&["demo", "--size", "200M"]);
+    running.wait_for("seeder    Cleo");
+    running.interrupt();
+    running.interrupt();
+    running.finish().is(Exit::Killed);
+    let left: Vec<_> = names(desk.folder.path()).into_iter().filter(|name| name.contains("demo")).collect();
+    assert_eq!(left, [""; 0]);
+}
