@@ -39,7 +39,6 @@ def run(mode, torrent, folder, ip, port, rate):
         "allow_multiple_connections_per_ip": True,
         "alert_mask": lt.alert.category_t.error_notification | lt.alert.category_t.tracker_notification
                       | lt.alert.category_t.status_notification | lt.alert.category_t.storage_notification,
-        "upload_rate_limit": rate,
         "active_tracker_limit": -1,
         "min_reconnect_time": 1,
         "max_failcount": 50,
@@ -53,6 +52,8 @@ def run(mode, torrent, folder, ip, port, rate):
     if mode == "seed":
         options.flags &= ~lt.torrent_flags.apply_ip_filter
     handle = session.add_torrent(options)
+    # A session's limit does not hold for peers of the local network, a torrent's does.
+    handle.set_upload_limit(rate)
     ends = []
     signal.signal(signal.SIGTERM, lambda *_: ends.append(True))
     last, flushing, flushed = None, False, False

@@ -66,7 +66,8 @@ impl Ferriswarm {
     fn subcommand(&self, name: &str, torrent: &Path) -> Command {
         let mut command = self.place.command(&self.place.tools.ferriswarm);
         let port = PEER_PORT.to_string();
-        command.args([name, "--json", "--port", &port]);
+        // Verbose, so that a failure's log says why peers went.
+        command.args([name, "--json", "-v", "--port", &port]);
         command.args(["--bind", &self.place.host.address().to_string()]);
         command.arg("--state-dir").arg(self.place.home.join("state"));
         command.args(&self.extra).arg(torrent);
