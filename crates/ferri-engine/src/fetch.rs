@@ -15,7 +15,7 @@ pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Vec<u8>, Error> 
     let failed =
         |reason: String, dns, not_found| Error::Fetch { url: url.to_owned(), reason, dns, not_found };
     let client = http::client(bind).map_err(|error| failed(error.text, false, false))?;
-    let (status, body) = http::get(&client, url, TORRENT_BYTES_MAX as usize)
+    let (status, body) = http::get(&client, url, TORRENT_BYTES_MAX)
         .await
         .map_err(|error| failed(error.text, error.dns, false))?;
     if status.is_success() {

@@ -50,7 +50,7 @@ async fn welcome(mut stream: TcpStream, addr: SocketAddr, shared: Arc<Shared>) {
     let find = |info_hash: &_| {
         let torrents = shared.torrents();
         let entry = torrents.get(info_hash)?;
-        Some((entry.arrivals.clone(), entry.handshake.clone()))
+        Some((entry.arrivals.clone(), entry.handshake))
     };
     let found = handshake::accept(&mut stream, find).await;
     match found {

@@ -26,8 +26,8 @@ use crate::{AddTorrent, Error, SessionOptions, http};
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 /// The listener's backlog.
 const BACKLOG: i32 = 1024;
-/// Freed block buffers kept for the next block: 4 MiB.
-const FREE_BLOCKS_MAX: usize = 256;
+/// Freed block buffers kept for the next block: what steady downloading has in flight, 16 MiB.
+const FREE_BLOCKS_MAX: usize = 1024;
 /// Shutting down takes at most this long: trackers are told, pieces flushed, journals synced.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);

@@ -53,11 +53,11 @@ impl Trace {
         Self { file, recorder }
     }
 
-    pub(crate) fn input(&mut self, input: &Input, now: Instant) {
+    pub(crate) fn input(&self, input: &Input, now: Instant) {
         self.file.line(&self.recorder.input(input, now));
     }
 
-    pub(crate) fn output(&mut self, output: &Output) {
+    pub(crate) fn output(&self, output: &Output) {
         self.file.line(&self.recorder.output(output));
     }
 }

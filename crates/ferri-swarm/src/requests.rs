@@ -21,10 +21,10 @@ const WINDOW_MAX: usize = 2_000;
 const REQQ_DEFAULT: usize = 250;
 /// How much a slow peer shall have queued beyond the round trip: covers pauses of the peer and of its disk.
 const QUEUE_MAX: Duration = Duration::from_secs(2);
-/// A fast peer needs less time for the same number of bytes.
-const QUEUE_MIN: Duration = Duration::from_millis(250);
-/// Queued bytes above which the time shrinks.
-const QUEUE_BYTES: u64 = 4 << 20;
+/// A fast peer needs less time for the same number of bytes, but some to be scheduled.
+const QUEUE_MIN: Duration = Duration::from_millis(5);
+/// Queued bytes above which the time shrinks: what waits at the peer is memory bound here for pieces that do not come sooner.
+const QUEUE_BYTES: u64 = 1 << 20;
 /// A peer that sent nothing for so long, although asked, is snubbing us, unless it is known to be slow.
 const SNUB_MIN: Duration = Duration::from_secs(5);
 /// However slow a peer is, silence of this length is snubbing.
@@ -35,8 +35,9 @@ const OVERDUE_MIN: Duration = Duration::from_secs(8);
 const FORGIVEN_MAX: usize = WINDOW_MAX + 500;
 /// Pieces a peer rejected; more means it rejects everything.
 const REFUSED_MAX: usize = 32;
-/// A window is refilled when less than this share of it is outstanding, so that one write carries many requests.
-const REFILL: (usize, usize) = (3, 4);
+/// A window is refilled when a quarter of it is empty, or so many blocks, so that one write carries many requests. More would
+/// let a long pipe run dry in between, and the window would shrink with the rate that this costs.
+const REFILL_MAX: usize = 16;
 
 /// A request that was not answered yet.
 #[derive(Clone, Copy, Debug)]
@@ -115,12 +116,8 @@ impl Requests {
     /// How many requests to send. 0 while the window is full enough.
     pub(crate) fn room(&self, share: usize) -> usize {
         let window = self.window(share);
-        let low = window * REFILL.0 / REFILL.1;
-        if self.outstanding.len() <= low.min(window.saturating_sub(1)) {
-            window - self.outstanding.len().min(window)
-        } else {
-            0
-        }
+        let low = window - (window / 4).clamp(1, REFILL_MAX).min(window);
+        if self.outstanding.len() <= low { window - self.outstanding.len().min(window) } else { 0 }
     }
 
     /// How many requests the peer should have; `share` is how many blocks the memory for pieces allows it.
@@ -150,12 +147,20 @@ impl Requests {
         if let Some(pending) = self.outstanding.remove(at) {
             let took = now.saturating_duration_since(pending.sent);
             self.rtt = Some(self.rtt.map_or(took, |rtt| rtt.min(took)));
+            if self.slow_start && self.queued(took) < QUEUE_BYTES {
+                self.window = (self.window + 1).min(self.reqq.min(WINDOW_MAX));
+            }
         }
         self.delivered(block, now);
-        if self.slow_start {
-            self.window = (self.window + 1).min(self.reqq.min(WINDOW_MAX));
-        }
         Asked::Yes
+    }
+
+    /// Bytes of the window that wait at the peer rather than travel: the share of a block's time beyond the round trip.
+    fn queued(&self, took: Duration) -> u64 {
+        let window = self.window as u64 * u64::from(BLOCK_LENGTH);
+        let waited = took.saturating_sub(self.rtt.unwrap_or_default());
+        let share = waited.as_secs_f64() / took.as_secs_f64().max(1e-6);
+        (window as f64 * share) as u64
     }
 
     fn delivered(&mut self, block: Block, now: Instant) {
@@ -384,12 +389,15 @@ mod tests {
 
     #[test]
     fn the_window_is_rate_times_round_trip_and_queue() {
-        // 1 MiB/s: two seconds and a round trip are 134 blocks.
+        // 256 KiB/s: two seconds and a round trip of 100 ms are 34 blocks.
+        let (requests, _) = run(Duration::from_micros(62_500), 60, 2000);
+        assert!((31..=37).contains(&requests.window(ALL)), "{}", requests.window(ALL));
+        // 1 MiB/s: a queue of one MiB and a round trip are 71 blocks.
         let (requests, _) = run(Duration::from_micros(15_625), 60, 2000);
-        assert!((125..=145).contains(&requests.window(ALL)), "{}", requests.window(ALL));
-        // 64 MiB/s: a quarter of a second is 1024 blocks.
+        assert!((66..=76).contains(&requests.window(ALL)), "{}", requests.window(ALL));
+        // 64 MiB/s: the same queue, and a round trip of 410 blocks.
         let (requests, _) = run(Duration::from_micros(244), 20, 2000);
-        assert!((1000..=1500).contains(&requests.window(ALL)), "{}", requests.window(ALL));
+        assert!((440..=560).contains(&requests.window(ALL)), "{}", requests.window(ALL));
         // 2 KiB/s.
         let (requests, _) = run(Duration::from_secs(8), 600, 2000);
         assert_eq!(requests.window(ALL), 2);
@@ -415,8 +423,8 @@ mod tests {
             requests.arrived(block(n), now);
             rooms.push(requests.room(ALL));
         }
-        assert!(rooms[..24].iter().all(|room| *room == 0), "{rooms:?}");
-        assert_eq!(rooms[24], 25);
+        assert!(rooms[..15].iter().all(|room| *room == 0), "{rooms:?}");
+        assert_eq!(rooms[15], 16);
     }
 
     #[test]

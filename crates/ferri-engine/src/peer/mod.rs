@@ -206,7 +206,7 @@ impl Talk {
         self.report(messages).await
     }
 
-    async fn report(&mut self, messages: Vec<Message>) -> Result<(), End> {
+    async fn report(&self, messages: Vec<Message>) -> Result<(), End> {
         if messages.is_empty() {
             return Ok(());
         }

@@ -7,8 +7,8 @@ mod task;
 mod trackers;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ferri_metainfo::{Info, InfoHashes};
 use ferri_wire::Handshake;
@@ -33,6 +33,8 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<TorrentStatus>,
     events: broadcast::Sender<Event>,
+    /// Everything from the beginning, for the first who asks.
+    first_events: Mutex<Option<broadcast::Receiver<Event>>>,
     follow: Arc<AtomicBool>,
 }
 
@@ -128,10 +130,12 @@ impl Torrent {
         self.inner.status.clone()
     }
 
-    /// Everything that happens from here on. A subscriber that lags misses events and is told so.
+    /// Everything that happens: for the first caller since the torrent was added, for others from here on. A subscriber
+    /// that lags misses events and is told so.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.inner.events.subscribe()
+        let first = self.inner.first_events.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.unwrap_or_else(|| self.inner.events.subscribe())
     }
 
     /// Also reports every message of the peer protocol as [`Event::Said`].

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::names::LocalPaths;
-use ferri_metainfo::{Bitfield, Info, InfoHash};
+use ferri_metainfo::{Bitfield, Info, InfoHash, PieceIndex};
 use ferri_storage::{Done, Job, Place, Progress, Resumed, Storage, StorageError, StorageOptions};
 use ferri_swarm::{Input, Priority, Source, Swarm, SwarmOptions};
 use ferri_wire::{Handshake, Reserved};
@@ -50,7 +50,7 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
     };
     let (commands, command_inbox) = mpsc::channel(COMMANDS_MAX);
     let (arrivals, arrival_inbox) = mpsc::channel(ARRIVALS_MAX);
-    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (events, first_events) = broadcast::channel(EVENTS_MAX);
     let (status, snapshot) = watch::channel(first_status(&info));
     let follow = Arc::new(AtomicBool::new(false));
     let torrent = Torrent {
@@ -60,10 +60,11 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
             commands,
             status: snapshot,
             events: events.clone(),
+            first_events: Mutex::new(Some(first_events)),
             follow: follow.clone(),
         }),
     };
-    let entry = Entry { torrent: torrent.clone(), arrivals: arrivals.clone(), handshake: handshake.clone() };
+    let entry = Entry { torrent: torrent.clone(), arrivals: arrivals.clone(), handshake };
     {
         let mut torrents = shared.torrents();
         if torrents.contains_key(&info_hash) {
@@ -137,11 +138,14 @@ async fn open(
         .map(|n| add.priorities.get(n).copied().unwrap_or_default() != FilePriority::Skip)
         .collect();
     let options = StorageOptions { preallocate: add.preallocate, top, ..StorageOptions::default() };
-    let storage = Arc::new(Storage::new(info.clone(), paths, place, options, &wanted)?);
-    let opened = storage.clone();
-    let resumed = tokio::task::spawn_blocking(move || opened.resume()).await.map_err(|_| Error::Closed)?;
-    match resumed {
-        Ok(resumed) => Ok((storage, resumed)),
+    let info = info.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let storage = Arc::new(Storage::new(info, paths, place, options, &wanted)?);
+        let resumed = storage.resume()?;
+        Ok((storage, resumed))
+    });
+    match opened.await.map_err(|_| Error::Closed)? {
+        Ok(opened) => Ok(opened),
         Err(StorageError::Busy { .. }) => Err(Error::AlreadyRunning(info_hash)),
         Err(error) => Err(error.into()),
     }
@@ -329,26 +333,8 @@ impl Start {
             return Checked::Have(have);
         }
         let total: u64 = pieces.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum();
-        let (progress, mut progress_inbox) = watch::channel(Progress::default());
-        let (reply, mut answer) = oneshot::channel();
         let cancel = Arc::new(AtomicBool::new(false));
-        let job = Job::CheckPieces {
-            storage: self.storage.clone(),
-            pieces,
-            cancel: cancel.clone(),
-            progress: Box::new(move |at| {
-                progress.send_replace(at);
-            }),
-            reply: Box::new(move |done| {
-                if let Done::Checked(result) = done {
-                    // The torrent's task waits for it, except when the process is being torn down.
-                    let _ = reply.send(result);
-                }
-            }),
-        };
-        if self.shared.pool.submit(job).is_err() {
-            return Checked::Stopped;
-        }
+        let (mut progress_inbox, mut answer) = self.submit_check(pieces, cancel.clone());
         loop {
             tokio::select! {
                 biased;
@@ -379,6 +365,34 @@ impl Start {
                 }
             }
         }
+    }
+
+    /// Gives pieces to the disk threads to be hashed. The answer never comes when there are no threads any more.
+    fn submit_check(
+        &self,
+        pieces: Vec<PieceIndex>,
+        cancel: Arc<AtomicBool>,
+    ) -> (watch::Receiver<Progress>, oneshot::Receiver<Result<Bitfield, StorageError>>) {
+        let (progress, progress_inbox) = watch::channel(Progress::default());
+        let (reply, answer) = oneshot::channel();
+        let job = Job::CheckPieces {
+            storage: self.storage.clone(),
+            pieces,
+            cancel,
+            progress: Box::new(move |at| {
+                progress.send_replace(at);
+            }),
+            reply: Box::new(move |done| {
+                if let Done::Checked(result) = done {
+                    // The torrent's task waits for it, except when the process is being torn down.
+                    let _ = reply.send(result);
+                }
+            }),
+        };
+        if self.shared.pool.submit(job).is_err() {
+            tracing::error!("the disk threads are overloaded or gone");
+        }
+        (progress_inbox, answer)
     }
 
     /// Waits until the disk may be tried again. `false`: the torrent was stopped meanwhile.

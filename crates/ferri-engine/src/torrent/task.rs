@@ -157,7 +157,7 @@ impl Task {
     }
 
     pub(super) fn handle(&mut self, input: Input, now: Instant) {
-        if let Some(trace) = &mut self.trace {
+        if let Some(trace) = &self.trace {
             trace.input(&input, now);
         }
         self.swarm.handle(input, now);
@@ -172,7 +172,7 @@ impl Task {
             Command::Stop => self.stop(now),
             Command::Reannounce => self.trackers.reannounce(&self.swarm, now),
             Command::AddPeers(addrs) => {
-                self.handle(Input::PeersFound { source: Source::Explicit, addrs }, now)
+                self.handle(Input::PeersFound { source: Source::Explicit, addrs }, now);
             }
             Command::SetPriorities(files) => self.set_priorities(&files, now),
             Command::SetLimits { down, up } => {
@@ -412,7 +412,6 @@ impl Task {
     }
 
     fn disk_failed(&mut self, error: &StorageError, now: Instant) {
-        tracing::error!(%error, "the disk does not take or give data");
         let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
         let was_working = !matches!(self.view.state, State::Error { .. });
         self.set_state(State::Error {
@@ -421,6 +420,7 @@ impl Task {
             missing,
         });
         if was_working {
+            tracing::error!(%error, "the disk does not take or give data");
             self.apply_budget(now);
         }
     }
@@ -430,7 +430,7 @@ impl Task {
         let now = Instant::now();
         loop {
             while let Some(output) = self.swarm.poll_output() {
-                if let Some(trace) = &mut self.trace {
+                if let Some(trace) = &self.trace {
                     trace.output(&output);
                 }
                 self.carry_out(output, now);
@@ -491,7 +491,7 @@ impl Task {
     }
 
     fn dial(&self, addr: SocketAddr) {
-        let (ours, bind) = (self.handshake.clone(), self.shared.options.bind);
+        let (ours, bind) = (self.handshake, self.shared.options.bind);
         let arrivals = self.senders.arrivals.clone();
         let dial = async move {
             let result = handshake::dial(addr, bind, &ours).await.map_err(|error| error.to_string());

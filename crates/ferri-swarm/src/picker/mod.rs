@@ -34,6 +34,8 @@ const DEADLINE_LOOK: usize = 16;
 const COPY_LOOK: u32 = 4_096;
 /// A block is asked of so many peers at a time in the end game, and of one more if all of them are stalled.
 const COPIES_MAX: usize = 2;
+/// Bytes that may wait for the disk before no further piece is begun.
+const VERIFYING_MAX: u64 = 4 << 20;
 /// Closed pieces whose memory is kept for the next ones.
 const SPARE_MAX: usize = 16;
 
@@ -58,7 +60,7 @@ pub(crate) struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    fn fits(&self, piece: PieceIndex) -> bool {
+    pub(crate) fn fits(&self, piece: PieceIndex) -> bool {
         self.has.has(piece)
             && self.only.is_none_or(|only| only.contains(&piece))
             && (self.refused.is_empty() || !self.refused.contains(&piece))
@@ -101,6 +103,8 @@ pub(crate) struct Picker {
     pending_bytes: u64,
     /// Open pieces that are being verified.
     verifying: usize,
+    /// Their bytes.
+    verifying_bytes: u64,
     /// Pieces with a deadline that are not had, by time.
     deadlines: BTreeSet<(Instant, PieceIndex)>,
     deadline_of: BTreeMap<PieceIndex, Instant>,
@@ -140,6 +144,7 @@ impl Picker {
             memory_bytes,
             pending_bytes: 0,
             verifying: 0,
+            verifying_bytes: 0,
             deadlines: BTreeSet::new(),
             deadline_of: BTreeMap::new(),
             failed: BTreeSet::new(),
@@ -233,7 +238,11 @@ impl Picker {
         if let Some(at) = self.open_new(asker, now) {
             return Some((at, End::Front));
         }
-        self.choose_shared(asker).map(|at| (at, End::Back))
+        let shared = self.choose_shared(asker).or_else(|| {
+            // Suspects are kept apart while there is something else for them, or a swarm of suspects would stand still.
+            if asker.alone { self.choose_shared(&Asker { alone: false, ..*asker }) } else { None }
+        });
+        shared.map(|at| (at, End::Back))
     }
 
     /// Pieces that are needed by a certain time go before everything else, whoever owns them.
@@ -313,9 +322,13 @@ impl Picker {
         asker.may_open && self.has_room(self.layout.piece_len(piece))
     }
 
-    /// Memory for one more piece. One may always be open.
+    /// Memory for one more piece. One may always be open. While more than a disk needs to be busy waits for it, no piece is
+    /// begun: a disk slower than the network must slow the network, not fill the memory.
     fn has_room(&self, length: u32) -> bool {
-        self.index.is_empty() || self.open_bytes + u64::from(length) <= self.memory_bytes
+        let length = u64::from(length);
+        self.index.is_empty()
+            || self.open_bytes + length <= self.memory_bytes
+                && self.verifying_bytes <= VERIFYING_MAX.max(2 * length)
     }
 
     fn open(&mut self, piece: PieceIndex, asker: &Asker<'_>, now: Instant) -> u32 {
@@ -348,7 +361,10 @@ impl Picker {
         self.open_bytes -= u64::from(self.layout.piece_len(piece));
         let open = &mut self.open[at as usize];
         self.pending_bytes -= open.received_bytes();
-        self.verifying -= usize::from(open.verifying);
+        if open.verifying {
+            self.verifying -= 1;
+            self.verifying_bytes -= u64::from(self.layout.piece_len(piece));
+        }
         let touched = open.touched;
         if self.vacant.len() < SPARE_MAX {
             open.reset(piece, 0, touched);
@@ -392,7 +408,10 @@ impl Picker {
         self.pending_bytes += u64::from(block.length());
         let complete = open.is_complete();
         open.verifying = complete;
-        self.verifying += usize::from(complete);
+        if complete {
+            self.verifying += 1;
+            self.verifying_bytes += u64::from(self.layout.piece_len(block.piece()));
+        }
         if open.free() == 0 {
             self.sated(at);
         }

@@ -78,7 +78,7 @@ impl Swarm {
             return;
         }
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if !peer.down.may_copy(now) {
+        if peer.down.is_snubbed() || !peer.down.may_copy(now) {
             return;
         }
         let mut waits = vec![(false, None); self.peers.slot_count() as usize];
@@ -106,11 +106,12 @@ impl Swarm {
         if self.timers.snubbed == 0 || self.peers.get(slot).is_none_or(|peer| peer.down.is_snubbed()) {
             return false;
         }
-        let Some(has) = self.peers.get(slot).map(|peer| &peer.has) else { return false };
+        let Some(peer) = self.peers.get(slot) else { return false };
+        let asker = asker(slot, peer, self.layout.piece_length(), self.timers.now);
         let snubbed = self.peers.iter().filter(|(_, peer)| peer.down.is_snubbed());
         let held =
             snubbed.flat_map(|(holder, peer)| peer.down.outstanding().map(move |block| (holder, block)));
-        let freed: Vec<_> = held.filter(|(_, block)| has.has(block.piece())).collect();
+        let freed: Vec<_> = held.filter(|(_, block)| asker.fits(block.piece())).collect();
         for (holder, block) in &freed {
             if let Some(peer) = self.peers.get_mut(*holder) {
                 peer.down.forgive(*block);
