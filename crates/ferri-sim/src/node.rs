@@ -51,6 +51,8 @@ pub(crate) struct Node {
     pub(crate) verified: Bitfield,
     /// Requests on their way or with a peer: who was asked for each block.
     pub(crate) outstanding: BTreeMap<Block, BTreeSet<PeerKey>>,
+    /// Whether it was in the end game before the input it is busy with, which may well have ended it.
+    pub(crate) was_end_game: bool,
     /// The timeout for which an event is in the queue.
     pub(crate) wakes: Option<Instant>,
     pub(crate) report: NodeReport,
@@ -92,6 +94,7 @@ impl Node {
             suspects: BTreeMap::new(),
             verified,
             outstanding: BTreeMap::new(),
+            was_end_game: false,
             wakes: None,
             report,
         }

@@ -312,6 +312,7 @@ impl World {
     fn input(&mut self, node: usize, input: Input) {
         let now = self.now;
         let Some(state) = &mut self.nodes[node] else { return };
+        state.was_end_game = state.swarm.stats().end_game;
         state.swarm.handle(input, now);
         while let Some(output) = self.nodes[node].as_mut().and_then(|state| state.swarm.poll_output()) {
             self.watch.fold(node, &output);
