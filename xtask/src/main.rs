@@ -26,6 +26,12 @@ cargo xtask test [--only fmt,clippy,unit,fuzz,build,interop,kill] [--filter NAME
 cargo xtask bench leech|seed|check|all [--clients ours,rqbit,libtorrent,...] [--size 1GiB] [--piece 1MiB]
                   [--peers 4] [--runs 3] [--write]
     Measures whole processes side by side. --write puts the table into BENCHMARKS.md.
+
+cargo xtask sim [--seeds 10000] [--from 0]
+    Runs that many random swarms on the virtual network and prints those that broke a promise.
+
+cargo xtask picture
+    Draws the demo's terminal into docs/demo.svg, for the README.
 ";
 
 fn main() -> ExitCode {
@@ -53,6 +59,20 @@ fn run(args: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["lab", test, rest @ ..] => inside(root, test, rest),
+        ["sim", rest @ ..] => sim(rest),
+        ["picture"] => {
+            let target = gate::target(root);
+            gate::build_release(root)?;
+            std::fs::create_dir_all(root.join("docs"))?;
+            let out = root.join("docs/demo.svg");
+            picture::draw(
+                &target.join("release/ferriswarm"),
+                "demo --explain --number 7 | head -60",
+                "ready",
+                &out,
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
         ["help" | "--help" | "-h"] => {
             say(USAGE);
             Ok(ExitCode::SUCCESS)

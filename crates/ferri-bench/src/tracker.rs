@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn somebody_is_always_incomplete() {
         let answer = answer(&["10.77.0.11:6881".parse().expect("an address")]);
-        let body = answer.rsplit(|byte| *byte == b'\n').next().expect("a body");
-        assert_eq!(body, b"d8:completei1e10:incompletei1e8:intervali1800e5:peers6:\x0aM\x00\x0b\x1a\xe1e");
+        let body = b"d8:completei1e10:incompletei1e8:intervali1800e5:peers6:\x0aM\x00\x0b\x1a\xe1e";
+        assert!(answer.ends_with(body));
     }
 }
