@@ -282,6 +282,9 @@ impl<'a> World<'a> {
                     peer.asked.retain(|asked| *asked != (piece, begin, length));
                 }
                 Message::Choke if !peer.fast => peer.asked.clear(),
+                Message::Piece { piece, begin, ref data } => {
+                    peer.asked.retain(|asked| *asked != (piece, begin, data.len() as u32));
+                }
                 _ => {}
             }
         }
@@ -428,7 +431,14 @@ impl<'a> World<'a> {
                 let levels = self.script.short().iter().map(|level| levels[usize::from(level % 4)]);
                 Input::Priorities { priorities: levels.collect() }
             }
-            4 => Input::Deadline { piece, within: Some(Duration::from_secs(u64::from(self.script.u8()))) },
+            4 => {
+                // One in 256 is beyond the end of time.
+                let within = match self.script.u8() {
+                    u8::MAX => Duration::MAX,
+                    seconds => Duration::from_secs(u64::from(seconds)),
+                };
+                Input::Deadline { piece, within: Some(within) }
+            }
             5 => Input::Deadline { piece, within: None },
             6 => Input::Sequential { sequential: piece.is_multiple_of(2) },
             _ => {

@@ -7,6 +7,7 @@ mod http;
 mod install;
 mod interop;
 mod lab;
+mod picture;
 mod report;
 
 use std::path::{Path, PathBuf};
@@ -60,25 +61,49 @@ fn run(args: &[String]) -> Result<ExitCode> {
         }
         ["lab", test, rest @ ..] => inside(root, test, rest),
         ["sim", rest @ ..] => sim(rest),
-        ["picture"] => {
-            let target = gate::target(root);
-            gate::build_release(root)?;
-            std::fs::create_dir_all(root.join("docs"))?;
-            let out = root.join("docs/demo.svg");
-            picture::draw(
-                &target.join("release/ferriswarm"),
-                "demo --explain --number 7 | head -60",
-                "ready",
-                &out,
-            )?;
-            Ok(ExitCode::SUCCESS)
-        }
+        ["picture"] => picture(root),
         ["help" | "--help" | "-h"] => {
             say(USAGE);
             Ok(ExitCode::SUCCESS)
         }
         _ => bail!("what to do?\n\n{USAGE}"),
     }
+}
+
+/// Long runs of the simulator; the gate runs two hundred.
+fn sim(words: &[&str]) -> Result<ExitCode> {
+    let (mut seeds, mut from) = (10_000, 0);
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().with_context(|| format!("{word} needs a value"));
+        match *word {
+            "--seeds" => seeds = value()?.parse().context("--seeds needs a number")?,
+            "--from" => from = value()?.parse().context("--from needs a number")?,
+            _ => bail!("there is no option {word}\n\n{USAGE}"),
+        }
+    }
+    let mut broken = 0u64;
+    for seed in from..from + seeds {
+        let report = ferri_sim::run(&ferri_sim::Scenario::random(seed), seed);
+        if !report.breaches.is_empty() {
+            broken += 1;
+            say(&format!("seed {seed}: {report}"));
+        }
+    }
+    say(&format!("{} passed, {broken} failed", seeds - broken));
+    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn picture(root: &Path) -> Result<ExitCode> {
+    let build = std::process::Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args(["build", "--release", "--quiet", "-p", "ferriswarm"])
+        .status()?;
+    anyhow::ensure!(build.success(), "the program does not build");
+    std::fs::create_dir_all(root.join("docs"))?;
+    let binary = gate::target(root).join("release/ferriswarm");
+    picture::draw(&binary, "demo", "received in vain", &root.join("docs/demo.svg"))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn test_options(words: &[&str]) -> Result<gate::Options> {

@@ -51,7 +51,8 @@ impl Drop for Session {
 }
 
 fn tmux(arguments: &[&str]) -> Result<String> {
-    let output = Command::new("tmux").args(arguments).output().context("running tmux (apt-get install tmux)")?;
+    let output =
+        Command::new("tmux").args(arguments).output().context("running tmux (apt-get install tmux)")?;
     if !output.status.success() {
         bail!("tmux {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     }

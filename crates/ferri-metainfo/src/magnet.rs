@@ -126,11 +126,12 @@ impl Magnet {
         let mut magnet = Self::new(info.info_hashes());
         magnet.display_name = Some(info.name().to_owned()).filter(|name| !name.is_empty());
         magnet.length = Some(info.files().iter().filter(|file| !file.is_pad()).map(|file| file.length).sum());
-        for url in metainfo.trackers().iter().flatten().take(URLS_MAX) {
-            push_new(&mut magnet.trackers, url.clone());
+        // What a link cannot say (control characters, more than there is room for) is left out of it.
+        for url in metainfo.trackers().iter().flatten() {
+            let _ = add_url(&mut magnet.trackers, "tr", url);
         }
-        for url in metainfo.web_seeds().iter().take(URLS_MAX) {
-            push_new(&mut magnet.web_seeds, url.clone());
+        for url in metainfo.web_seeds() {
+            let _ = add_url(&mut magnet.web_seeds, "ws", url);
         }
         magnet
     }

@@ -123,6 +123,7 @@ fn swarms(seeds: &mut Vec<Seed>) {
     let one_is_bad = vec![21, 0, 21, 7, 21, 7, 0, 0];
     seed("download-from-one", &LEECH, &[generous(1, 0), answer(0, 3), good]);
     seed("one-piece-is-wrong", &LEECH, &[generous(1, 0), answer(0, 3), one_is_bad.clone()]);
+    seed("endless-deadline", &LEECH, &[accept(1), vec![28, 0, 4, 255, 0]]);
     let recorded = [&[0x80], &LEECH[1..]].concat();
     seed("recorded", &recorded, &[generous(1, 0), answer(0, 3), one_is_bad]);
     let mixed =

@@ -46,7 +46,9 @@ impl Swarm {
 
     pub(super) fn set_deadline(&mut self, piece: u32, within: Option<Duration>) {
         if let Some(piece) = self.layout.piece(piece) {
-            self.picker.set_deadline(piece, within.map(|within| self.timers.now + within));
+            // A deadline beyond the end of time is none.
+            let at = within.and_then(|within| self.timers.now.checked_add(within));
+            self.picker.set_deadline(piece, at);
             self.refill_all();
         }
     }
