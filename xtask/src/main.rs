@@ -102,7 +102,11 @@ fn picture(root: &Path) -> Result<ExitCode> {
     anyhow::ensure!(build.success(), "the program does not build");
     std::fs::create_dir_all(root.join("docs"))?;
     let binary = gate::target(root).join("release/ferriswarm");
-    picture::draw(&binary, "demo", "received in vain", &root.join("docs/demo.svg"))?;
+    // Well into the download, so that the live line is seen at work.
+    let ready = |screen: &str| {
+        screen.contains("  peers ") && (60..90).any(|percent| screen.contains(&format!("  {percent}.")))
+    };
+    picture::draw(&binary, "demo", ready, &root.join("docs/demo.svg"))?;
     Ok(ExitCode::SUCCESS)
 }
 

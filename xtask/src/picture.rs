@@ -19,26 +19,33 @@ const TITLE: f64 = 30.0;
 /// The demo takes seconds; a machine that needs longer has another problem.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Runs the demo in `binary` and draws the screen as it is when `until` stands on it.
-pub(crate) fn draw(binary: &Path, arguments: &str, until: &str, out: &Path) -> Result<()> {
+/// Runs `binary` with `arguments` in a terminal and draws the screen as it is when `ready` says so.
+pub(crate) fn draw(binary: &Path, arguments: &str, ready: impl Fn(&str) -> bool, out: &Path) -> Result<()> {
     let session = format!("ferriswarm-picture-{}", std::process::id());
     let _end = Session(session.clone());
     let size = [COLUMNS.to_string(), ROWS.to_string()];
     let shell = "env -i PATH=/usr/bin:/bin TERM=tmux-256color LANG=C.UTF-8 PS1='$ ' sh";
     tmux(&["-u", "new-session", "-d", "-s", &session, "-x", &size[0], "-y", &size[1], shell])?;
     let folder = binary.parent().context("the binary lies in a folder")?;
-    tmux(&["send-keys", "-t", &session, &format!("PATH={}:$PATH; clear", folder.display()), "Enter"])?;
+    let path = format!("PATH={}:$PATH; clear", folder.display());
+    tmux(&["send-keys", "-t", &session, &path, "Enter"])?;
+    wait(&session, |screen| screen.trim() == "$")?;
     tmux(&["send-keys", "-t", &session, &format!("ferriswarm {arguments}"), "Enter"])?;
-    let deadline = Instant::now() + PATIENCE;
-    let screen = loop {
-        let screen = tmux(&["capture-pane", "-p", "-e", "-t", &session])?;
-        if screen.contains(until) {
-            break screen;
-        }
-        ensure!(Instant::now() < deadline, "{until:?} never came:\n{screen}");
-        std::thread::sleep(Duration::from_millis(50));
-    };
+    let screen = wait(&session, ready)?;
     std::fs::write(out, svg(&screen)).with_context(|| format!("writing {}", out.display()))
+}
+
+/// The screen, colours included, once it is as wanted.
+fn wait(session: &str, ready: impl Fn(&str) -> bool) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let screen = tmux(&["capture-pane", "-p", "-e", "-t", session])?;
+        if ready(&screen) {
+            return Ok(screen);
+        }
+        ensure!(Instant::now() < deadline, "the screen never came to this:\n{screen}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 struct Session(String);

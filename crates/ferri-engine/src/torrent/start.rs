@@ -24,8 +24,8 @@ use crate::status::{Event, State, TorrentStatus};
 use crate::trace_file::Trace;
 use crate::{AddTorrent, Check, Error, FilePriority};
 
-/// Reports of peers waiting for the torrent's task; beyond that peers wait, and TCP slows them.
-const REPORTS_MAX: usize = 256;
+/// Reports of peers waiting for the torrent's task, each up to 256 KiB of blocks; beyond that peers wait, and TCP slows them.
+const REPORTS_MAX: usize = 32;
 /// Connections waiting to be admitted.
 const ARRIVALS_MAX: usize = 64;
 
