@@ -113,7 +113,7 @@ async fn endless_headers_are_cut() {
 async fn a_circle_of_redirects_ends() {
     check("redirect", |stream, addr| {
         let answer =
-            format!("HTTP/1.1 302 Found\r\nLocation: http://{addr}/again\r\nContent-Length: 0\r\n\r\n");
+            format!("HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: http://{addr}/again\r\nContent-Length: 0\r\n\r\n");
         let _ = stream.write_all(answer.as_bytes());
     })
     .await;
@@ -144,7 +144,7 @@ async fn a_hundred_thousand_peers_are_bounded() {
     check("answered with 2000 peers", |stream, _| {
         let mut peers = Vec::new();
         for n in 0..100_000u32 {
-            peers.extend_from_slice(&(0x0b00_0000 + n).to_be_bytes());
+            peers.extend_from_slice(&(0x7f02_0000 + n % 60_000).to_be_bytes());
             peers.extend_from_slice(&6881u16.to_be_bytes());
         }
         let mut body = format!("d8:intervali-1e5:peers{}:", peers.len()).into_bytes();

@@ -53,6 +53,8 @@ pub(crate) struct Patience {
     /// Messages without effect.
     pub(crate) control: Bucket,
     pub(crate) extensions: Bucket,
+    /// Bitfields after the first.
+    pub(crate) bitfields: Bucket,
     /// Haves of pieces it had already.
     pub(crate) haves: Bucket,
     /// Requests beyond the queue, or repeated.
@@ -70,6 +72,7 @@ impl Patience {
         Self {
             control: Bucket::new(300, 2, now),
             extensions: Bucket::new(100, 2, now),
+            bitfields: Bucket::new(64, 1, now),
             haves: Bucket::new(500, 5, now),
             requests: Bucket::new(4 * in_flight, 50, now),
             while_choked: Bucket::new(4 * in_flight, 10, now),

@@ -76,7 +76,7 @@ pub enum Misbehavior {
     #[error("sent a bitfield that does not fit this torrent")]
     BadBitfield,
     /// A bitfield (or Have All, Have None) that was not the first message.
-    #[error("sent its bitfield late or twice")]
+    #[error("sent its bitfield late, or again and again")]
     LateBitfield,
     /// A message of the fast extension without having announced it (BEP 6).
     #[error("used the fast extension without announcing it")]

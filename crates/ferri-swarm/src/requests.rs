@@ -33,6 +33,8 @@ const SNUB_MAX: Duration = Duration::from_secs(60);
 const OVERDUE_MIN: Duration = Duration::from_secs(8);
 /// Requests we gave up whose answers may still be on their way.
 const FORGIVEN_MAX: usize = WINDOW_MAX + 500;
+/// How long a peer is not asked again for a piece it rejected, after its last reject.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// Pieces a peer rejected; more means it rejects everything.
 const REFUSED_MAX: usize = 32;
 /// A window is refilled when a quarter of it is empty, or so many blocks, so that one write carries many requests. More would
@@ -85,6 +87,8 @@ pub(crate) struct Requests {
     pub(crate) working: Option<PieceIndex>,
     /// Pieces it rejected requests for, since it unchoked us.
     pub(crate) refused: Vec<PieceIndex>,
+    /// When it rejected the last of them.
+    refused_at: Instant,
     /// There was nothing to ask it for at this epoch of the picker.
     pub(crate) barren: u64,
     /// When it may be asked for copies again: looking for them is not free.
@@ -108,6 +112,7 @@ impl Requests {
             rejects: 0,
             working: None,
             refused: Vec::new(),
+            refused_at: now,
             barren: 0,
             copies_at: now,
         }
@@ -217,7 +222,8 @@ impl Requests {
 
     /// The peer rejected a request although it does not choke us: it keeps fewer than it said, or will not give this
     /// piece.
-    pub(crate) fn refuse(&mut self, piece: PieceIndex) {
+    pub(crate) fn refuse(&mut self, piece: PieceIndex, now: Instant) {
+        self.refused_at = now;
         self.rejects += 1;
         self.slow_start = false;
         self.window = self.window.min(self.outstanding.len().max(WINDOW_MIN));
@@ -251,6 +257,11 @@ impl Requests {
             self.window = blocks.clamp(WINDOW_MIN, WINDOW_MAX).min(self.reqq);
         }
         self.last_rate = rate;
+        // A peer may reject what it is too busy for, and be the only one that has it.
+        if !self.refused.is_empty() && REFUSED_FOR <= now.saturating_duration_since(self.refused_at) {
+            self.refused.clear();
+            self.barren = 0;
+        }
     }
 
     /// Whether nothing came for so long that the peer counts as stalled. True once for each silence.
@@ -470,7 +481,7 @@ mod tests {
         let mut requests = Requests::new(now);
         requests.asked(&(0..4).map(block).collect::<Vec<_>>(), now);
         assert_eq!(requests.rejected(block(3)), Asked::Yes);
-        requests.refuse(block(3).piece());
+        requests.refuse(block(3).piece(), Instant::now());
         assert_eq!((requests.window(ALL), requests.rejects()), (3, 1));
         assert!(requests.forgive(block(0)));
         assert_eq!(requests.rejected(block(0)), Asked::Once);

@@ -14,6 +14,8 @@ use ferri_metainfo::{Block, Layout, PieceIndex};
 use ferri_storage::{Done, Job, Pool, Storage, StorageError};
 use tokio::sync::mpsc;
 
+use super::spill::{Runs, Spills, Step};
+
 /// Verified pieces are made durable when this many bytes of them are not yet...
 const SYNC_BYTES: u64 = 64 << 20;
 /// ...or the oldest has waited this long.
@@ -30,6 +32,17 @@ pub(crate) enum DiskDone {
         piece: PieceIndex,
         /// Whether the hash matched and the write succeeded.
         result: Result<bool, StorageError>,
+    },
+    /// Blocks of a piece too large for memory were written aside, or not.
+    Spilled {
+        /// Which piece.
+        piece: PieceIndex,
+        /// To be given back to [`Disk::spilled`].
+        round: u32,
+        /// What could not be written.
+        unwritten: Runs,
+        /// Why not.
+        error: Option<StorageError>,
     },
     /// Written pieces are durable and recorded, or not.
     Synced(Result<(), StorageError>),
@@ -52,6 +65,7 @@ pub(crate) struct Disk {
     done: mpsc::UnboundedSender<DiskDone>,
     /// Blocks of unverified pieces, by piece, at `begin / 16 KiB`.
     pieces: BTreeMap<u32, Vec<Option<Bytes>>>,
+    spills: Spills,
     blame: Blame,
     /// Pieces with a disk thread. Kept until the answer: a piece that fails is compared, one that could not be
     /// written is tried again.
@@ -81,9 +95,11 @@ impl Disk {
         storage: Arc<Storage>,
         layout: Layout,
         pool: Pool,
+        memory: u64,
         done: mpsc::UnboundedSender<DiskDone>,
     ) -> Self {
         Self {
+            spills: Spills::new(memory),
             storage,
             layout,
             pool,
@@ -110,6 +126,11 @@ impl Disk {
 
     /// Keeps a block until its piece is whole.
     pub(crate) fn store(&mut self, block: Block, data: Bytes) {
+        if self.spills.takes(self.layout.piece_len(block.piece())) {
+            let digest = self.blame.hasher.hash_one(&data[..]);
+            let step = self.spills.store(block.piece().get(), block.begin(), data, digest);
+            return self.spill(block.piece(), step);
+        }
         let count = self.layout.block_count(block.piece()) as usize;
         let blocks = self.pieces.entry(block.piece().get()).or_insert_with(|| vec![None; count]);
         debug_assert!(block.begin().is_multiple_of(BLOCK_LENGTH) && data.len() == block.length() as usize);
@@ -119,10 +140,18 @@ impl Disk {
     /// Forgets the blocks of a piece.
     pub(crate) fn discard(&mut self, piece: PieceIndex) {
         self.pieces.remove(&piece.get());
+        self.spills.discard(piece.get());
     }
 
     /// Sends a whole piece to be hashed and written.
     pub(crate) fn verify(&mut self, piece: PieceIndex) {
+        if self.spills.has(piece.get()) {
+            if self.blame.kept.contains_key(&piece.get()) {
+                self.blame.candidates.insert(piece.get(), self.spills.digests(piece.get()));
+            }
+            let step = self.spills.complete(piece.get());
+            return self.spill(piece, step);
+        }
         let blocks = self.pieces.remove(&piece.get()).unwrap_or_default();
         let blocks: Vec<Bytes> = blocks.into_iter().flatten().collect();
         if self.blame.kept.contains_key(&piece.get()) {
@@ -152,6 +181,46 @@ impl Disk {
         }
     }
 
+    /// Carries on with a piece too large for memory.
+    fn spill(&self, piece: PieceIndex, step: Option<Step>) {
+        match step {
+            None => {}
+            Some(Step::Write(round, runs)) => self.run(move |storage| {
+                let mut runs = runs;
+                while let Some((begin, blocks)) = runs.last() {
+                    if let Err(error) = storage.spill(piece, *begin, blocks) {
+                        return DiskDone::Spilled { piece, round, unwritten: runs, error: Some(error) };
+                    }
+                    runs.pop();
+                }
+                DiskDone::Spilled { piece, round, unwritten: runs, error: None }
+            }),
+            Some(Step::Commit) => {
+                self.run(move |storage| DiskDone::Piece { piece, result: storage.commit_spilled(piece) });
+            }
+        }
+    }
+
+    /// Books a portion of a spilled piece. `Err` is a disk that does not take data: the portion is kept.
+    pub(crate) fn spilled(
+        &mut self,
+        piece: PieceIndex,
+        round: u32,
+        unwritten: Runs,
+        error: Option<StorageError>,
+        now: Instant,
+    ) -> Result<(), StorageError> {
+        let step = self.spills.written(piece.get(), round, unwritten);
+        self.spill(piece, step);
+        match error {
+            None => Ok(()),
+            Some(error) => {
+                self.probe_at = Some(now + PROBE_INTERVAL);
+                Err(error)
+            }
+        }
+    }
+
     fn park(&mut self, piece: PieceIndex, blocks: Vec<Bytes>, now: Instant) {
         self.parked.push((piece, blocks));
         self.probe_at = Some(now + PROBE_INTERVAL);
@@ -174,6 +243,9 @@ impl Disk {
         now: Instant,
     ) -> Result<Verdict, StorageError> {
         let blocks = self.jobs.remove(&piece.get()).unwrap_or_default();
+        let is_spilled = self.spills.has(piece.get());
+        let spilled = self.spills.digests(piece.get());
+        self.spills.committed(piece.get(), result.as_ref().ok().copied());
         match result {
             Ok(true) => {
                 self.unsynced += u64::from(self.layout.piece_len(piece));
@@ -181,12 +253,17 @@ impl Disk {
                 Ok(Verdict::Good { suspects: self.blame.good(piece) })
             }
             Ok(false) => {
-                self.blame.last = Some((piece.get(), self.blame.digests(&blocks)));
+                let digests = if is_spilled { spilled } else { self.blame.digests(&blocks) };
+                self.blame.last = Some((piece.get(), digests));
                 self.blame.candidates.remove(&piece.get());
                 Ok(Verdict::Bad)
             }
             Err(error) => {
-                self.park(piece, blocks, now);
+                if is_spilled {
+                    self.probe_at = Some(now + PROBE_INTERVAL);
+                } else {
+                    self.park(piece, blocks, now);
+                }
                 Err(error)
             }
         }
@@ -254,6 +331,11 @@ impl Disk {
         for (piece, blocks) in std::mem::take(&mut self.parked) {
             self.submit(piece, blocks);
         }
+        for (piece, step) in self.spills.resume() {
+            if let Some(piece) = self.layout.piece(piece) {
+                self.spill(piece, Some(step));
+            }
+        }
         true
     }
 
@@ -269,7 +351,7 @@ impl Disk {
 
     /// Piece jobs are out.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.jobs.is_empty()
+        !self.jobs.is_empty() || self.spills.is_busy()
     }
 
     /// Bytes that the parked pieces need.

@@ -2,6 +2,7 @@
 
 mod disk;
 mod outbox;
+mod spill;
 mod start;
 mod task;
 mod trackers;

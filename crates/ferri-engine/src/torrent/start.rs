@@ -244,8 +244,13 @@ impl Start {
         let (answers, answer_inbox) = mpsc::unbounded_channel();
         let (swarm, trace) = self.swarm(have, now);
         let trackers = Trackers::new(self.trackers(), answers, now);
-        let disk =
-            Disk::new(self.storage.clone(), self.info.layout().clone(), self.shared.pool.clone(), disk_done);
+        let disk = Disk::new(
+            self.storage.clone(),
+            self.info.layout().clone(),
+            self.shared.pool.clone(),
+            self.shared.options.memory,
+            disk_done,
+        );
         let budget = budget(&self.shared, self.shared.torrents().len());
         let mut task = Task {
             limits: TorrentLimits {

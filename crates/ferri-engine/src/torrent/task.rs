@@ -380,6 +380,11 @@ impl Task {
                 }
                 Err(error) => self.disk_failed(&error, now),
             },
+            DiskDone::Spilled { piece, round, unwritten, error } => {
+                if let Err(error) = self.disk.spilled(piece, round, unwritten, error, now) {
+                    self.disk_failed(&error, now);
+                }
+            }
             DiskDone::Synced(result) => {
                 self.disk.synced();
                 self.disk_answered(result, now);

@@ -71,6 +71,22 @@ async fn unwanted_files_are_not_created_until_they_are_wanted() {
 }
 
 #[tokio::test]
+async fn pieces_larger_than_the_memory_for_pieces_come_all_the_same() {
+    let payload = Payload::several(&[("a", 9_000_000), ("b", 3_000_001)], 8 << 20);
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir);
+    options.memory = 1 << 20;
+    let session = Session::start(options).await.unwrap();
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+    add.peers = vec![seed.session.listen_addr()];
+    let torrent = session.add(add).await.unwrap();
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+    session.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_torrent_pauses_and_goes_on() {
     let payload = Payload::single(4_000_000, 65536);
     let seed = Seed::start_with(&payload, &[], |options, _| options.up_limit = Some(2_000_000)).await;

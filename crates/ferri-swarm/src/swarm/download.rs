@@ -207,7 +207,7 @@ impl Swarm {
             Some((block, Asked::Yes)) => {
                 peer.allowed_in.retain(|allowed| *allowed != block.piece());
                 if !peer.terms.peer_choking {
-                    peer.down.refuse(block.piece());
+                    peer.down.refuse(block.piece(), self.timers.now);
                 }
                 let useless = REJECTS_MAX < peer.down.rejects() && !peer.terms.peer_choking;
                 self.picker.give_back(block, slot);

@@ -36,7 +36,7 @@ impl Swarm {
             Message::NotInterested => self.peer_not_interested(slot),
             Message::Have { piece } => self.peer_has(slot, piece),
             Message::Bitfield(bits) => match Bitfield::from_wire(&bits, self.layout.piece_count()) {
-                Ok(bits) => self.peer_pieces(slot, PeerPieces::from_bitfield(bits)),
+                Ok(bits) => self.peer_bitfield(slot, bits),
                 Err(_) => self.punish(slot, Misbehavior::BadBitfield),
             },
             Message::HaveAll => self.peer_pieces(slot, PeerPieces::All { len: self.layout.piece_count() }),
@@ -60,6 +60,22 @@ impl Swarm {
             self.punish(slot, Misbehavior::NoSuchPiece { piece });
         }
         index
+    }
+
+    /// BEP 3 wants the bitfield first and once. aria2 sends another in place of many Haves; what is new in it counts as those.
+    fn peer_bitfield(&mut self, slot: PeerSlot, bits: Bitfield) {
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if peer.bitfield_due {
+            return self.peer_pieces(slot, PeerPieces::from_bitfield(bits));
+        }
+        if !peer.patience.bitfields.take(self.timers.now) {
+            return self.punish(slot, Misbehavior::LateBitfield);
+        }
+        let is_new = |piece: &u32| self.layout.piece(*piece).is_some_and(|piece| !peer.has.has(piece));
+        let news: Vec<u32> = bits.iter_ones().filter(is_new).collect();
+        for piece in news {
+            self.peer_has(slot, piece);
+        }
     }
 
     /// The first thing a peer says about its pieces: all that it has.

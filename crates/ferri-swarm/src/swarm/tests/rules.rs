@@ -94,8 +94,27 @@ fn late_bitfield() {
         lab.swarm.handle(Input::PieceLost { piece: 1 }, lab.now);
         let peer = lab.peer();
         lab.says(peer, first);
-        check(&mut lab, peer, Message::Bitfield(vec![0; 3].into()), Misbehavior::LateBitfield);
+        check(&mut lab, peer, Message::HaveAll, Misbehavior::LateBitfield);
     }
+    let mut lab = Lab::seed();
+    lab.swarm.handle(Input::PieceLost { piece: 1 }, lab.now);
+    let peer = lab.peer();
+    for _ in 0..65 {
+        lab.says(peer, Message::Bitfield(vec![0; 3].into()));
+    }
+    check(&mut lab, peer, Message::Bitfield(vec![0; 3].into()), Misbehavior::LateBitfield);
+}
+
+#[test]
+fn a_second_bitfield_counts_as_haves_of_what_is_new_in_it() {
+    let mut lab = Lab::new(&[]);
+    let peer = lab.peer();
+    lab.says(peer, Message::Have { piece: 0 });
+    lab.says(peer, Message::Bitfield(vec![0b1010_0000, 0, 0].into()));
+    let status = lab.swarm.peers().next().unwrap();
+    assert_eq!(status.pieces, 2);
+    lab.says(peer, Message::Bitfield(vec![0b0010_0000, 0, 0].into()));
+    assert_eq!(lab.swarm.peers().next().unwrap().pieces, 2, "it loses nothing by saying less");
 }
 
 #[test]
