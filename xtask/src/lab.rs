@@ -58,6 +58,9 @@ where
     S: AsRef<OsStr>,
 {
     let program = std::env::current_exe().context("finding this program's own path")?;
+    // The steps before may have built this program anew, at the same place.
+    let program =
+        program.to_str().context("a path that is no text")?.trim_end_matches(" (deleted)").to_owned();
     let who = if rustix::process::geteuid().is_root() { ROOT } else { "somebody" };
     let mut unshare = Command::new("unshare");
     unshare.args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]);

@@ -47,7 +47,7 @@ pub struct TorrentStatus {
     pub state: State,
     /// Bytes of all files.
     pub total: u64,
-    /// Bytes of the wanted pieces.
+    /// Bytes of the wanted pieces; of those served, when nothing is to be fetched.
     pub wanted: u64,
     /// Verified bytes of the wanted pieces.
     pub wanted_done: u64,

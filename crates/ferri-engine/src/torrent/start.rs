@@ -455,6 +455,10 @@ impl Task {
             };
             self.handle(Input::Priorities { priorities }, now);
         }
+        if let Some(ip) = self.shared.options.bind.filter(|ip| !ip.is_unspecified()) {
+            // Trackers name us to ourselves; there is no need to dial to find out.
+            self.handle(Input::ExternalAddress { ip }, now);
+        }
         if !peers.is_empty() {
             self.handle(Input::PeersFound { source: Source::Explicit, addrs: peers }, now);
         }
