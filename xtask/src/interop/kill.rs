@@ -4,6 +4,7 @@
 //! verified and written before a kill must not be asked for again; what may be lost is what was in flight: blocks of
 //! pieces that were not complete yet.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ fn kill_and_go_on(options: &Options, lab: &Lab, payload: &Payload) -> Result<Str
     seeder.wait_done(COMPLETION_LIMIT).context("the seeder")?;
 
     let mut random = Random::new(SEED);
-    let mut first_bytes = Vec::new();
+    let (mut first_bytes, mut pieces) = (Vec::new(), BTreeSet::new());
     let client = || {
         Ferriswarm::new(leecher.clone()).with_options(&["--no-trackers", "--peer", &peer]).ending_when_done()
     };
@@ -94,11 +95,13 @@ fn kill_and_go_on(options: &Options, lab: &Lab, payload: &Payload) -> Result<Str
         first_bytes.extend(live(&mut client, &mut seeder, payload, &download, life)?);
         ensure!(!client.is_done()?, "the download was over before kill {kill}: lower the rate");
         client.process().context("it was started")?.kill();
+        note_pieces(&client, &mut pieces).with_context(|| format!("kill {kill}"))?;
     }
     let mut last = client();
     first_bytes.extend(live(&mut last, &mut seeder, payload, &download, FIRST_BYTE_LIMIT)?);
     last.wait_done(COMPLETION_LIMIT).context("the download after the kills")?;
     last.stop();
+    note_pieces(&last, &mut pieces).context("the last life")?;
     payload.compare(&download, false).context("what was written")?;
 
     let sent = seeder.state()?.uploaded;
@@ -109,10 +112,11 @@ fn kill_and_go_on(options: &Options, lab: &Lab, payload: &Payload) -> Result<Str
     let summary = format!(
         "  ok    {KILLS} x kill -9: {length} bytes, {sent} sent by the seeder, {wasted} of them again \
          (bound {bound}: {WASTE_PER_KILL_MAX} a kill for pieces in flight); first byte after a start: \
-         median {} ms, worst {} ms of {} starts",
+         median {} ms, worst {} ms of {} starts; none of {} pieces fetched twice",
         first_bytes[first_bytes.len() / 2].as_millis(),
         worst.as_millis(),
         first_bytes.len(),
+        pieces.len(),
     );
     ensure!(wasted <= bound, "too much was fetched again.{summary}");
     ensure!(worst <= FIRST_BYTE_LIMIT, "a start was slow.{summary}");
@@ -149,6 +153,17 @@ fn live(
         client.process().map(|process| process.log_tail()).unwrap_or_default()
     );
     Ok(first_byte)
+}
+
+/// Collects the pieces that a life verified. One that an earlier life had verified was in the journal then, and must not
+/// have been fetched again.
+fn note_pieces(client: &Ferriswarm, pieces: &mut BTreeSet<u64>) -> Result<()> {
+    let events = client.events()?;
+    let verified = events.iter().filter(|line| line["event"] == "piece" && line["ok"] == true);
+    for piece in verified.filter_map(|line| line["piece"].as_u64()) {
+        ensure!(pieces.insert(piece), "piece {piece} was fetched twice");
+    }
+    Ok(())
 }
 
 /// The seeder's count once it has stopped to grow.
