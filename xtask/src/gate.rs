@@ -164,7 +164,14 @@ fn commands(root: &Path, step: Step, options: &Options) -> Result<Vec<(Command, 
             vec![(cargo(&args), Counts::ExitCode)]
         }
         Step::Unit => {
-            vec![(cargo(&["test", "--workspace", "--no-fail-fast", "--quiet"]), Counts::TestResults)]
+            let mounts = lab::with_mounts(
+                &cargo(&["test", "--quiet", "-p", "ferri-storage", "--lib", "--", "--ignored"]),
+                root,
+            );
+            vec![
+                (cargo(&["test", "--workspace", "--no-fail-fast", "--quiet"]), Counts::TestResults),
+                (mounts, Counts::TestResults),
+            ]
         }
         Step::Fuzz => {
             let manifest = root.join("fuzz/Cargo.toml");
