@@ -134,9 +134,7 @@ async fn open(
         None => (add.output.clone(), None),
     };
     let place = Place { root, state_dir: Some(shared.options.state_dir.clone()) };
-    let wanted: Vec<bool> = (0..info.layout().file_count())
-        .map(|n| add.priorities.get(n).copied().unwrap_or_default() != FilePriority::Skip)
-        .collect();
+    let wanted = wanted(info, &add.priorities);
     let options = StorageOptions { preallocate: add.preallocate, top, ..StorageOptions::default() };
     let info = info.clone();
     let opened = tokio::task::spawn_blocking(move || {
@@ -159,6 +157,12 @@ pub(crate) fn beside(payload: &Path) -> Result<(PathBuf, OsString), Error> {
         (Some(parent), Some(name)) => Ok((parent.to_owned(), name.to_owned())),
         _ => Err(Error::Unsupported(format!("{}: this is no file or folder with a name", payload.display()))),
     }
+}
+
+/// Whether each file is wanted at all; files without a wish are.
+pub(super) fn wanted(info: &Info, files: &[FilePriority]) -> Vec<bool> {
+    let wish = |n| files.get(n).copied().unwrap_or_default();
+    (0..info.layout().file_count()).map(|n| wish(n) != FilePriority::Skip).collect()
 }
 
 /// One priority a piece: the highest of the files it touches.
@@ -448,11 +452,7 @@ impl Task {
     fn begin(&mut self, priorities: &[FilePriority], peers: Vec<std::net::SocketAddr>, paused: bool) {
         let now = Instant::now();
         if !priorities.is_empty() || self.seed_only {
-            let priorities = if self.seed_only {
-                vec![Priority::Skip; self.info.layout().piece_count() as usize]
-            } else {
-                piece_priorities(&self.info, priorities)
-            };
+            let priorities = self.piece_priorities(priorities);
             self.handle(Input::Priorities { priorities }, now);
         }
         if let Some(ip) = self.shared.options.bind.filter(|ip| !ip.is_unspecified()) {

@@ -249,16 +249,18 @@ impl Task {
         if self.seed_only || self.swarm.stats().left == 0 { State::Seeding } else { State::Downloading }
     }
 
-    fn set_priorities(&mut self, files: &[FilePriority], now: Instant) {
-        let wanted: Vec<bool> = (0..self.info.layout().file_count())
-            .map(|n| files.get(n).copied().unwrap_or_default() != FilePriority::Skip)
-            .collect();
-        self.disk.set_wanted(wanted);
-        let priorities = if self.seed_only {
+    /// What the swarm is to fetch for these wishes; nothing when it only serves.
+    pub(super) fn piece_priorities(&self, files: &[FilePriority]) -> Vec<Priority> {
+        if self.seed_only {
             vec![Priority::Skip; self.info.layout().piece_count() as usize]
         } else {
             super::start::piece_priorities(&self.info, files)
-        };
+        }
+    }
+
+    fn set_priorities(&mut self, files: &[FilePriority], now: Instant) {
+        self.disk.set_wanted(super::start::wanted(&self.info, files));
+        let priorities = self.piece_priorities(files);
         self.handle(Input::Priorities { priorities }, now);
         if !matches!(self.view.state, State::Error { .. } | State::Paused) {
             self.set_state(self.working_state());
