@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
@@ -25,6 +25,7 @@ use crate::disk::OpenFile;
 use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
 use crate::journal::{Encoder, Identity, Record, Stamp, State};
+use crate::lock::TorrentLock;
 
 /// A journal below this length is not worth rewriting.
 const COMPACT_LENGTH_MIN: u64 = 1 << 20;
@@ -285,6 +286,7 @@ impl Ledger {
             inner.compact_when_large();
             let Some(journal) = &mut inner.journal else { return Ok(()) };
             if journal.length == journal.synced_length {
+                journal.rest();
                 return Ok(());
             }
             (
@@ -299,6 +301,7 @@ impl Ledger {
         journal.sync_data().map_err(|error| StorageError::writing_io(&path, error))?;
         if let Some(journal) = &mut self.lock().journal {
             journal.synced_length = journal.synced_length.max(length);
+            journal.rest();
         }
         Ok(())
     }
@@ -315,10 +318,16 @@ impl Ledger {
         drop(inner);
         self.commit(&Dirty::default())?;
         if let Some(journal) = &mut self.lock().journal {
-            journal.file = None;
             journal.lock = None;
         }
         Ok(())
+    }
+
+    /// Closes the journal's file, if nothing would be lost by that.
+    pub(crate) fn rest(&self) {
+        if let Some(journal) = &mut self.lock().journal {
+            journal.rest();
+        }
     }
 
     /// Writes what the journal could not take earlier.
@@ -425,7 +434,7 @@ impl Inner {
     }
 }
 
-/// The journal file, open for appending.
+/// The journal file. Open from an append to the end of the next sync, so that an idle torrent holds no descriptor.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
@@ -433,7 +442,7 @@ pub(crate) struct Journal {
     /// Opened again when needed.
     file: Option<File>,
     /// Held while there may be something to write; keeps a second process away.
-    pub(crate) lock: Option<File>,
+    pub(crate) lock: Option<TorrentLock>,
     chain: u32,
     /// Bytes of the file.
     length: u64,
@@ -478,12 +487,19 @@ impl Journal {
     fn handle(&mut self) -> Result<&mut File, StorageError> {
         if self.file.is_none() {
             if self.lock.is_none() {
-                self.lock = Some(lock_torrent(self.path.parent().unwrap_or_else(|| Path::new(".")))?);
+                self.lock = Some(lock_torrent(&self.path, &self.identity)?);
             }
             let opened = OpenOptions::new().append(true).create(true).open(&self.path);
             self.file = Some(opened.map_err(|error| StorageError::writing_io(&self.path, error))?);
         }
         Ok(self.file.as_mut().expect("opened above"))
+    }
+
+    /// What is not synced keeps the file open: an error of the device is told to those who had it open.
+    fn rest(&mut self) {
+        if self.length == self.synced_length && self.backlog.is_empty() {
+            self.file = None;
+        }
     }
 
     fn flush(&mut self, faults: Option<&FaultPlan>) -> Result<(), StorageError> {
@@ -507,17 +523,10 @@ impl Journal {
     }
 }
 
-/// Takes the lock of a torrent's state folder, or says that somebody else has it.
-pub(crate) fn lock_torrent(folder: &Path) -> Result<File, StorageError> {
-    let path = folder.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(|error| StorageError::writing_io(&path, error))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StorageError::Busy { path }),
-        // Some network file systems have no locks; then the user must see to it.
-        Err(_) => Ok(file),
-    }
+/// Takes the lock of the torrent whose journal this is: in the lock file beside the torrents' folders.
+pub(crate) fn lock_torrent(journal: &Path, identity: &Identity) -> Result<TorrentLock, StorageError> {
+    let torrents = journal.ancestors().nth(2).unwrap_or_else(|| Path::new("."));
+    TorrentLock::take(&torrents.join("lock"), &identity.info_hash)
 }
 
 impl Stamp {
@@ -552,6 +561,11 @@ pub(crate) fn now() -> i64 {
 
 /// Differs from boot to boot; zeros where the system does not tell.
 pub(crate) fn boot_id() -> [u8; 16] {
+    static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
+    *BOOT_ID.get_or_init(read_boot_id)
+}
+
+fn read_boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: Vec<u8> =
         text.chars().filter_map(|c| c.to_digit(16)).filter_map(|digit| u8::try_from(digit).ok()).collect();

@@ -17,6 +17,7 @@ mod error;
 mod faults;
 mod journal;
 mod ledger;
+mod lock;
 mod pool;
 mod prepare;
 pub mod resume;

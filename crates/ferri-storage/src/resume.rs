@@ -22,6 +22,7 @@ use rustix::fs::FileType;
 use crate::error::StorageError;
 pub use crate::journal::{Identity, JournalError, Parsed, Stamp, State, parse};
 use crate::ledger::{Journal, boot_id, lock_torrent, now, parts_number};
+use crate::lock::TorrentLock;
 use crate::storage::{Homes, Storage};
 
 /// The file times of an unfinished write in the same boot: the kernel sets them when the write begins.
@@ -91,9 +92,9 @@ impl Storage {
     fn open_journal(&self, folder: &Path, reasons: &mut Reasons) -> Result<Opened, StorageError> {
         std::fs::create_dir_all(folder)
             .map_err(|error| self.explain(StorageError::writing_io(folder, error)))?;
-        let lock = lock_torrent(folder)?;
         let path = folder.join("journal");
         let identity = self.identity();
+        let lock = lock_torrent(&path, &identity)?;
         let mut parsed = None;
         if let Some(bytes) = read_journal(&path)? {
             let verdict = match parse(&bytes) {
@@ -286,7 +287,7 @@ impl Storage {
 struct Opened {
     path: PathBuf,
     identity: Identity,
-    lock: File,
+    lock: TorrentLock,
     /// `None`: there was none, or it was set aside.
     parsed: Option<Parsed>,
 }

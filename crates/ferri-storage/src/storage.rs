@@ -42,7 +42,7 @@ const CHECK_LENGTH: usize = 1 << 20;
 pub struct Place {
     /// The download folder, created if missing. It may be a link; nothing beneath it is followed.
     pub root: PathBuf,
-    /// Where `torrents/<info hash>/{journal,parts,lock}` are kept. `None`: nothing is remembered, and a torrent with
+    /// Where `torrents/<info hash>/{journal,parts}` and `torrents/lock` are kept. `None`: nothing is remembered, and a torrent with
     /// unwanted files cannot be downloaded; enough to verify.
     pub state_dir: Option<PathBuf>,
 }
@@ -77,7 +77,6 @@ pub struct Storage {
     options: StorageOptions,
     pub(crate) ledger: Ledger,
     homes: RwLock<Homes>,
-    root: Mutex<Option<Arc<Root>>>,
     /// Files that this process has made ready for writing.
     prepared: Mutex<Bitfield>,
     /// One sync at a time.
@@ -146,7 +145,6 @@ impl Storage {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             ledger: Ledger::new(layout.clone(), options.faults.clone()),
             homes: RwLock::new(Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
-            root: Mutex::default(),
             prepared: Mutex::new(Bitfield::new(count)),
             sync_lock: Mutex::default(),
             info,
@@ -363,10 +361,10 @@ impl Storage {
         self.ledger.checked(results, files.into_iter());
     }
 
-    /// Closes what is open; it is opened again when needed.
+    /// Closes what is open; it is opened again when needed. After a sync it is files in the [`FileCache`] at most.
     pub fn close_idle(&self) {
         self.options.files.remove_all(self.id);
-        *self.lock_root() = None;
+        self.ledger.rest();
     }
 
     /// Pieces that are on disk as far as is known, synced or not.
@@ -524,20 +522,15 @@ impl Storage {
         self.lock_prepared().clear(number);
     }
 
-    /// The download folder, opened; with `create`, made if missing.
-    pub(crate) fn root(&self, create: bool) -> Result<Arc<Root>, StorageError> {
-        let mut root = self.lock_root();
-        if let Some(root) = &*root {
-            return Ok(Arc::clone(root));
-        }
+    /// The download folder, opened; with `create`, made if missing. Not kept open: that would be a descriptor for
+    /// every torrent, and a folder that was mounted anew would not be noticed.
+    pub(crate) fn root(&self, create: bool) -> Result<Root, StorageError> {
         let path = &self.place.root;
         if create {
             std::fs::create_dir_all(path)
                 .map_err(|error| self.explain(StorageError::writing_io(path, error)))?;
         }
-        let opened = Arc::new(Root::open(path).map_err(|errno| StorageError::reading(path, errno))?);
-        *root = Some(Arc::clone(&opened));
-        Ok(opened)
+        Root::open(path).map_err(|errno| StorageError::reading(path, errno))
     }
 
     pub(crate) fn faults(&self) -> Option<&FaultPlan> {
@@ -562,10 +555,6 @@ impl Storage {
 
     pub(crate) fn lock_prepared(&self) -> MutexGuard<'_, Bitfield> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_root(&self) -> MutexGuard<'_, Option<Arc<Root>>> {
-        self.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `length` as a `u32`, if the bytes are all inside the piece.

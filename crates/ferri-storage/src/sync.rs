@@ -108,7 +108,7 @@ impl Storage {
     /// What is still in the way.
     pub fn probe(&self) -> Result<(), StorageError> {
         let room = u64::from(self.layout().piece_length());
-        // The folder itself may have come back (a remount), so it is opened anew.
+        // What is open may lie on a file system that is no longer there.
         self.close_idle();
         drop(self.root(true)?);
         self.probe_folder(&self.place().root, room)?;

@@ -425,3 +425,32 @@ fn a_record_in_the_journal_is_small() {
     drop(storage);
     edit_journal(&t, |state| assert!(state.apply(&Record::Written { piece: 2 })));
 }
+
+/// Descriptors of this process whose link matches.
+fn descriptors(below: &Path) -> usize {
+    let links =
+        fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|link| link.starts_with(below)).count()
+}
+
+#[test]
+fn an_idle_torrent_holds_no_descriptor_of_its_own() {
+    let t = two();
+    let (storage, _) = t.start();
+    assert_eq!(descriptors(t.folder.path()), 1, "the lock, for it is not complete");
+    t.write(&storage, [0, 4]);
+    assert_eq!(descriptors(t.folder.path()), 4, "the journal and two files in the cache");
+    storage.sync().unwrap();
+    assert_eq!(descriptors(t.folder.path()), 3);
+    storage.close_idle();
+    assert_eq!(descriptors(t.folder.path()), 1);
+    t.write_all(&storage);
+    storage.close().unwrap();
+    assert_eq!(descriptors(t.folder.path()), 0);
+    drop(storage);
+    let (storage, _) = t.start();
+    assert_eq!(descriptors(t.folder.path()), 0, "complete: nothing to lock");
+    t.read(&storage, 0).unwrap();
+    storage.close_idle();
+    assert_eq!(descriptors(t.folder.path()), 0);
+}

@@ -1,0 +1,144 @@
+//! One process at a time works on a torrent: a byte of a lock file for each torrent of a state folder.
+//!
+//! The locks are those of an open file description (`F_OFD_SETLK`, fcntl(2)) and end with the process, however it ends.
+//! All torrents of a process share one description, so thousands of locks cost one file descriptor. Such locks do not
+//! hold between users of one description, so the process itself remembers which bytes it has.
+//!
+//! Where the file system has no locks (some network ones), only this process is kept from itself; then the user must
+//! see to it that there is no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+use crate::error::StorageError;
+
+/// The right to work on a torrent; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct TorrentLock {
+    file: Arc<LockFile>,
+    byte: i64,
+}
+
+/// The lock file of a state folder, open as long as a lock in it is held.
+#[derive(Debug)]
+struct LockFile {
+    file: File,
+    /// Bytes that this process has.
+    held: Mutex<BTreeSet<i64>>,
+}
+
+/// By path.
+static LOCK_FILES: Mutex<BTreeMap<PathBuf, Weak<LockFile>>> = Mutex::new(BTreeMap::new());
+
+impl TorrentLock {
+    /// Takes the lock of a torrent in the lock file at `path`, which is created if missing.
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`] when this or another process has it; any error of opening the file.
+    pub(crate) fn take(path: &Path, info_hash: &[u8; 20]) -> Result<Self, StorageError> {
+        let file = LockFile::open(path)?;
+        let byte = byte_of(info_hash);
+        let mut held = lock(&file.held);
+        if held.contains(&byte) || file.set(byte, libc::F_WRLCK) == Err(Errno::EAGAIN) {
+            return Err(StorageError::Busy { path: path.into() });
+        }
+        held.insert(byte);
+        drop(held);
+        Ok(Self { file, byte })
+    }
+}
+
+impl Drop for TorrentLock {
+    fn drop(&mut self) {
+        let mut held = lock(&self.file.held);
+        // That it fails where locks are missing is no news.
+        let _ = self.file.set(self.byte, libc::F_UNLCK);
+        held.remove(&self.byte);
+    }
+}
+
+impl LockFile {
+    fn open(path: &Path) -> Result<Arc<Self>, StorageError> {
+        let mut files = lock(&LOCK_FILES);
+        if let Some(file) = files.get(path).and_then(Weak::upgrade) {
+            return Ok(file);
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| StorageError::writing_io(path, error))?;
+        let file = Arc::new(Self { file, held: Mutex::default() });
+        files.retain(|_, file| file.strong_count() != 0);
+        files.insert(path.to_path_buf(), Arc::downgrade(&file));
+        Ok(file)
+    }
+
+    /// Locks or unlocks a byte for this process, without waiting.
+    fn set(&self, byte: i64, kind: libc::c_int) -> Result<(), Errno> {
+        let request = libc::flock {
+            l_type: kind as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: byte,
+            l_len: 1,
+            l_pid: 0,
+        };
+        fcntl(&self.file, FcntlArg::F_OFD_SETLK(&request)).map(drop)
+    }
+}
+
+/// 62 bits, so that two torrents never share a byte by chance and no offset overflows. Who makes two that do makes
+/// them exclude one another, no more.
+fn byte_of(info_hash: &[u8; 20]) -> i64 {
+    let (first, _) = info_hash.split_first_chunk().expect("8 of 20 bytes");
+    (u64::from_be_bytes(*first) >> 2).cast_signed()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Both maps are whole after every operation.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const A: [u8; 20] = [255; 20];
+    const B: [u8; 20] = [0; 20];
+
+    #[test]
+    fn one_torrent_is_locked_and_the_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let first = TorrentLock::take(&path, &A).unwrap();
+        let other = TorrentLock::take(&path, &B).unwrap();
+        assert!(
+            matches!(TorrentLock::take(&path, &A), Err(StorageError::Busy { path: busy }) if busy == path)
+        );
+        drop(first);
+        let again = TorrentLock::take(&path, &A).unwrap();
+        assert!(Arc::ptr_eq(&again.file, &other.file), "one descriptor for all");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "a lock beyond the end takes no room");
+    }
+
+    #[test]
+    fn another_description_of_the_file_is_kept_out_by_the_kernel() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = TorrentLock::take(&path, &A).unwrap();
+        // What another process would have.
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let stranger = LockFile { file, held: Mutex::default() };
+        assert_eq!(stranger.set(byte_of(&A), libc::F_WRLCK), Err(Errno::EAGAIN));
+        stranger.set(byte_of(&B), libc::F_WRLCK).unwrap();
+        assert!(matches!(TorrentLock::take(&path, &B), Err(StorageError::Busy { .. })));
+        drop(lock);
+        stranger.set(byte_of(&A), libc::F_WRLCK).unwrap();
+        drop(stranger);
+        TorrentLock::take(&path, &A).unwrap();
+    }
+}
