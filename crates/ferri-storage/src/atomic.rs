@@ -2,11 +2,16 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use crate::error::StorageError;
+use crate::faults::Op;
+use crate::witness::{Change, Hooks, Synced};
 
 /// Replaces the file at `path` by `bytes`; after `Ok` the new content survives a power cut, and at every moment
 /// before that a reader (or the next start) sees either the old file or the new one, whole.
@@ -16,28 +21,114 @@ use crate::error::StorageError;
 /// # Errors
 /// Says which path failed; the old file is then untouched and the temporary one removed.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-    let (temporary, mut file) = create_beside(path)?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&temporary, path))
-        .map_err(|error| StorageError::writing_io(path, error));
-    if written.is_err() {
-        // The first error is the one to tell; a left-over temporary file is harmless.
-        let _ = fs::remove_file(&temporary);
-        return written;
+    let hooks = Hooks::default();
+    stage(path, bytes, &hooks)?.put(&hooks)
+}
+
+/// A file that is written and synced under a temporary name, which it loses when dropped.
+pub(crate) struct Staged<'a> {
+    path: &'a Path,
+    temporary: Option<PathBuf>,
+}
+
+/// The first half of [`atomic_write`]: nothing at `path` is touched.
+pub(crate) fn stage<'a>(path: &'a Path, bytes: &[u8], hooks: &Hooks) -> Result<Staged<'a>, StorageError> {
+    let (temporary, file) = create_beside(path, hooks)?;
+    // From here on it is removed when something fails; a left-over of a power cut is harmless.
+    let staged = Staged { path, temporary: Some(temporary) };
+    let temporary = staged.temporary.as_deref().unwrap_or(path);
+    write_all(&file, temporary, bytes, hooks)
+        .and_then(|()| hooks.sync((Op::JournalSync, temporary, Synced::File), || rustix::fs::fsync(&file)))
+        .map_err(|errno| StorageError::writing(path, errno))?;
+    Ok(staged)
+}
+
+impl Staged<'_> {
+    /// The second half: after an error either the old or the new content may be what a power cut leaves.
+    pub(crate) fn put(mut self, hooks: &Hooks) -> Result<(), StorageError> {
+        let Some(temporary) = &self.temporary else { return Ok(()) };
+        rename(temporary, self.path, hooks)?;
+        self.temporary = None;
+        sync_folder(folder_of(self.path), hooks)
     }
-    sync_folder(folder_of(path))
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // The first error is the one to tell.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+pub(crate) fn rename(from: &Path, to: &Path, hooks: &Hooks) -> Result<(), StorageError> {
+    let renamed = hooks.check(Op::Rename, to, 0).map_err(io::Error::from).and_then(|_| fs::rename(from, to));
+    renamed.map_err(|error| StorageError::writing_io(to, error))?;
+    hooks.tell(Change::Renamed { from, to });
+    Ok(())
 }
 
 /// Makes the entries of a folder (new, renamed and removed files) survive a power cut.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), StorageError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| StorageError::writing_io(folder, error))
+pub(crate) fn sync_folder(folder: &Path, hooks: &Hooks) -> Result<(), StorageError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let synced = hooks.sync((Op::FolderSync, folder, Synced::Folder), || {
+        let opened = rustix::fs::open(folder, flags, Mode::empty())?;
+        match rustix::fs::fsync(opened) {
+            // A file system that does not sync folders.
+            Err(Errno::INVAL) => Ok(()),
+            other => other,
+        }
+    });
+    synced.map_err(|errno| StorageError::writing(folder, errno))
 }
 
-fn create_beside(path: &Path) -> Result<(PathBuf, File), StorageError> {
+/// Makes a folder with all that are missing above it, each of which survives a power cut.
+pub(crate) fn create_folders(path: &Path, hooks: &Hooks) -> Result<(), StorageError> {
+    // A link to a folder is one; whatever else is there makes the creation fail.
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = folder_of(path);
+    create_folders(parent, hooks)?;
+    let created =
+        hooks.check(Op::CreateFolder, path, 0).map_err(io::Error::from).and_then(|_| fs::create_dir(path));
+    match created {
+        Ok(()) => hooks.tell(Change::FolderCreated(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        Err(error) => return Err(StorageError::writing_io(path, error)),
+    }
+    match sync_folder(parent, hooks) {
+        // A folder that may be passed and not read cannot be synced by us.
+        Ok(()) | Err(StorageError::Denied { .. }) => Ok(()),
+        Err(error) => {
+            // So that the next try syncs it.
+            let _ = fs::remove_dir(path);
+            Err(error)
+        }
+    }
+}
+
+fn write_all(file: &File, path: &Path, bytes: &[u8], hooks: &Hooks) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < bytes.len() {
+        let rest = &bytes[done..];
+        let allowed = hooks.check(Op::JournalWrite, path, rest.len());
+        match allowed.and_then(|allowed| rustix::io::write(file, &rest[..allowed])) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => {
+                let bytes = &rest[..written];
+                hooks.tell(Change::Written { path, offset: done as u64, bytes });
+                done += written;
+            }
+            Err(Errno::INTR) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
+}
+
+fn create_beside(path: &Path, hooks: &Hooks) -> Result<(PathBuf, File), StorageError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let Some(name) = path.file_name() else { return Err(StorageError::NotAFile { path: path.into() }) };
     // Process id and counter tell writers apart; a left-over of a dead process with our id is simply replaced.
@@ -47,11 +138,12 @@ fn create_beside(path: &Path) -> Result<(PathBuf, File), StorageError> {
     temporary.push(format!(".{}-{number}.tmp", std::process::id()));
     let temporary = folder_of(path).join(temporary);
     let _ = fs::remove_file(&temporary);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&temporary)
+    let file = hooks
+        .check(Op::JournalOpen, &temporary, 0)
+        .map_err(io::Error::from)
+        .and_then(|_| OpenOptions::new().write(true).create_new(true).open(&temporary))
         .map_err(|error| StorageError::writing_io(&temporary, error))?;
+    hooks.tell(Change::FileCreated(&temporary));
     Ok((temporary, file))
 }
 

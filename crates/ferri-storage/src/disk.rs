@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::faults::{FaultPlan, Op};
+use crate::witness::{Change, Hooks, Synced};
 
 /// Slices one system call takes (`UIO_MAXIOV`).
 const IOV_MAX: usize = 1024;
@@ -88,7 +89,7 @@ pub(crate) fn write_all(
     file: &OpenFile,
     slices: &mut [IoSlice<'_>],
     mut offset: u64,
-    faults: Option<&FaultPlan>,
+    hooks: &Hooks,
 ) -> Result<(), Errno> {
     let mut rest = slices;
     // An empty first slice would make a count of 0 ambiguous.
@@ -96,16 +97,20 @@ pub(crate) fn write_all(
     while !rest.is_empty() {
         let batch = &rest[..rest.len().min(IOV_MAX)];
         let length: usize = batch.iter().map(|slice| slice.len()).sum();
-        let allowed = FaultPlan::check(faults, Op::Write, file.path(), length)?;
-        let result = if allowed < length {
-            let part = batch[0].len().min(allowed);
-            rustix::io::pwrite(file, &batch[0][..part], offset)
-        } else {
-            rustix::io::pwritev(file, batch, offset)
-        };
+        let result = hooks.check(Op::Write, file.path(), length).and_then(|allowed| {
+            if allowed < length {
+                let part = batch[0].len().min(allowed);
+                rustix::io::pwrite(file, &batch[0][..part], offset)
+            } else {
+                rustix::io::pwritev(file, batch, offset)
+            }
+        });
         match result {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => {
+                if hooks.witness.is_some() {
+                    tell_written(file, batch, offset, written, hooks);
+                }
                 offset += written as u64;
                 IoSlice::advance_slices(&mut rest, written);
             }
@@ -114,6 +119,15 @@ pub(crate) fn write_all(
         }
     }
     Ok(())
+}
+
+fn tell_written(file: &OpenFile, slices: &[IoSlice<'_>], mut offset: u64, mut written: usize, hooks: &Hooks) {
+    for slice in slices {
+        let bytes = &slice[..slice.len().min(written)];
+        hooks.tell(Change::Written { path: file.path(), offset, bytes });
+        offset += bytes.len() as u64;
+        written -= bytes.len();
+    }
 }
 
 /// Reads until `buffer` is full or the file ends; how many bytes came.
@@ -125,8 +139,9 @@ pub(crate) fn read_full(
 ) -> Result<usize, Errno> {
     let mut done = 0;
     while done < buffer.len() {
-        let length = FaultPlan::check(faults, Op::Read, file.path(), buffer.len() - done)?;
-        match rustix::io::pread(file, &mut buffer[done..done + length], offset + done as u64) {
+        let allowed = FaultPlan::check(faults, Op::Read, file.path(), buffer.len() - done);
+        let read = |length| rustix::io::pread(file, &mut buffer[done..done + length], offset + done as u64);
+        match allowed.and_then(read) {
             Ok(0) => break,
             Ok(read) => done += read,
             Err(Errno::INTR) => {}
@@ -165,24 +180,13 @@ pub(crate) fn will_need(file: &OpenFile, offset: u64, length: u64) {
 }
 
 /// Makes the data (and what is needed to find it) survive a power cut.
-pub(crate) fn sync_data(file: &OpenFile, faults: Option<&FaultPlan>) -> Result<(), Errno> {
-    FaultPlan::check(faults, Op::Sync, file.path(), 0)?;
-    retry(|| rustix::fs::fdatasync(file))
+pub(crate) fn sync_data(file: &OpenFile, hooks: &Hooks) -> Result<(), Errno> {
+    hooks.sync((Op::Sync, file.path(), Synced::Data), || rustix::fs::fdatasync(file))
 }
 
 /// The same, with times and all else the inode says.
-pub(crate) fn sync_all(file: &OpenFile, faults: Option<&FaultPlan>) -> Result<(), Errno> {
-    FaultPlan::check(faults, Op::Sync, file.path(), 0)?;
-    retry(|| rustix::fs::fsync(file))
-}
-
-fn retry(mut call: impl FnMut() -> Result<(), Errno>) -> Result<(), Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            other => return other,
-        }
-    }
+pub(crate) fn sync_all(file: &OpenFile, hooks: &Hooks) -> Result<(), Errno> {
+    hooks.sync((Op::Sync, file.path(), Synced::File), || rustix::fs::fsync(file))
 }
 
 /// A bounded store of open files, shared by the torrents of a process. Clones share the store.
@@ -322,7 +326,8 @@ mod tests {
             // 2,500 slices of 4 bytes, empty ones between: more than one call takes.
             let mut slices: Vec<_> =
                 data.chunks(4).flat_map(|c| [IoSlice::new(&[]), IoSlice::new(c)]).collect();
-            write_all(&file, &mut slices, 100, short.as_ref()).unwrap();
+            let hooks = Hooks { faults: short.clone(), witness: None };
+            write_all(&file, &mut slices, 100, &hooks).unwrap();
             let mut back = vec![0; data.len() + 50];
             assert_eq!(read_full(&file, &mut back, 100, short.as_ref()).unwrap(), data.len());
             assert_eq!(&back[..data.len()], &data);
@@ -334,7 +339,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = open(&folder, "f");
         let plan = FaultPlan::new(|op, _, _| (op == Op::Write).then_some(Fault::Errno(28)));
-        let error = write_all(&file, &mut [IoSlice::new(b"x")], 0, Some(&plan)).unwrap_err();
+        let hooks = Hooks { faults: Some(plan.clone()), witness: None };
+        let error = write_all(&file, &mut [IoSlice::new(b"x")], 0, &hooks).unwrap_err();
         assert_eq!(error, Errno::NOSPC);
         assert_eq!(read_full(&file, &mut [0; 4], 0, Some(&plan)), Ok(0));
     }
@@ -343,7 +349,7 @@ mod tests {
     fn reading_from_the_cache_gives_all_or_says_no() {
         let folder = tempfile::tempdir().unwrap();
         let file = open(&folder, "f");
-        write_all(&file, &mut [IoSlice::new(&[7; 100])], 0, None).unwrap();
+        write_all(&file, &mut [IoSlice::new(&[7; 100])], 0, &Hooks::default()).unwrap();
         let mut buffer = [0; 100];
         if read_cached(&file, &mut buffer, 0).unwrap() {
             assert_eq!(buffer, [7; 100]);

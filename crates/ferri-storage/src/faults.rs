@@ -12,20 +12,34 @@ use rustix::io::Errno;
 /// What is about to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
-    /// Open or create a file of the torrent.
+    /// Open or create a file of the torrent or the parts file.
     Open,
+    /// Make a folder.
+    CreateFolder,
+    /// Make a symbolic link.
+    CreateLink,
+    /// Ask what a file looks like.
+    Stat,
     /// Read payload.
     Read,
     /// Give a file its length.
     Allocate,
     /// Write payload.
     Write,
-    /// `fdatasync` or `fsync` of payload.
+    /// `fdatasync` or `fsync` of payload, or `syncfs` of its file system.
     Sync,
-    /// Append to the resume journal.
+    /// `fsync` of a folder.
+    FolderSync,
+    /// Open or create the resume journal.
+    JournalOpen,
+    /// Read the resume journal.
+    JournalRead,
+    /// Append to the resume journal, or write a new one.
     JournalWrite,
     /// `fdatasync` of the resume journal.
     JournalSync,
+    /// Put a new journal in the place of the old one, or set it aside.
+    Rename,
 }
 
 /// What happens instead.

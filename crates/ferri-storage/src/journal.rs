@@ -114,6 +114,9 @@ pub struct State {
     /// The latest time in any record.
     pub(crate) last_time: i64,
     pub(crate) closed: bool,
+    /// Files that changed since the last session ended in order, as they were then: as long as their times are not
+    /// synced, a power cut may bring these back.
+    pub(crate) before: BTreeMap<u32, Stamp>,
     file_count: u32,
 }
 
@@ -128,6 +131,7 @@ impl State {
             session_time: 0,
             last_time: 0,
             closed: false,
+            before: BTreeMap::new(),
             file_count,
         }
     }
@@ -157,6 +161,9 @@ impl State {
         match *record {
             Record::Identity(_) => return false,
             Record::Session { boot, time } => {
+                if self.closed || self.boot != boot {
+                    self.before.clear();
+                }
                 (self.boot, self.session_time) = (boot, time);
                 self.last_time = self.last_time.max(time);
             }
@@ -170,10 +177,13 @@ impl State {
                 self.mark_unsure(piece);
             }
             Record::Stamp { file, stamp } if file <= self.file_count => {
-                match stamp {
+                let old = match stamp {
                     Some(stamp) => self.stamps.insert(file, stamp),
                     None => self.stamps.remove(&file),
                 };
+                if let Some(old) = old.filter(|old| Some(*old) != stamp) {
+                    self.before.entry(file).or_insert(old);
+                }
             }
             Record::Durable { first, count } if fits(first, count) => {
                 (first..first + count).for_each(|piece| self.mark_durable(piece));
@@ -213,10 +223,26 @@ impl State {
         self.intents.remove(&piece);
     }
 
+    /// How a process begins to write. A session that did not end in order goes on, for the times of its files may not
+    /// be synced; a new boot found on the disk what is there.
+    pub(crate) fn next_session(&self, boot: [u8; 16], now: i64) -> Record {
+        let goes_on = !self.closed && self.boot == boot;
+        Record::Session { boot, time: if goes_on { self.session_time } else { now } }
+    }
+
     /// The fewest records that add up to this state.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let mut records = vec![Record::Session { boot: self.boot, time: self.session_time }];
-        records.extend(self.stamps.iter().map(|(&file, &stamp)| Record::Stamp { file, stamp: Some(stamp) }));
+        let stamped = |(&file, &stamp)| Record::Stamp { file, stamp: Some(stamp) };
+        let mut records = Vec::new();
+        if !self.closed {
+            records.extend(self.before.iter().map(stamped));
+        }
+        records.push(Record::Session { boot: self.boot, time: self.session_time });
+        records.extend(self.stamps.iter().map(stamped));
+        if !self.closed {
+            let gone = self.before.keys().filter(|file| !self.stamps.contains_key(file));
+            records.extend(gone.map(|&file| Record::Stamp { file, stamp: None }));
+        }
         records.extend(packed(&self.durable).map(|(first, bits)| Record::DurableBits { first, bits }));
         records.extend(packed(&self.unsure).map(|(first, bits)| Record::UnsureBits { first, bits }));
         records.extend(self.intents.iter().map(|(&piece, &time)| Record::Intent { piece, time }));

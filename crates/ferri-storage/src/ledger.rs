@@ -12,20 +12,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
 use rustix::fs::Stat;
+use rustix::io::Errno;
 
-use crate::atomic::atomic_write;
+use crate::atomic;
 use crate::disk::OpenFile;
 use crate::error::StorageError;
-use crate::faults::{FaultPlan, Op};
+use crate::faults::Op;
 use crate::journal::{Encoder, Identity, Record, Stamp, State};
 use crate::lock::TorrentLock;
+use crate::witness::{Change, Hooks, Synced};
 
 /// A journal below this length is not worth rewriting.
 const COMPACT_LENGTH_MIN: u64 = 1 << 20;
@@ -40,7 +42,7 @@ pub(crate) type Numbered<'a> = (u32, &'a OpenFile);
 #[derive(Debug)]
 pub(crate) struct Ledger {
     layout: Layout,
-    faults: Option<FaultPlan>,
+    hooks: Hooks,
     inner: Mutex<Inner>,
 }
 
@@ -71,7 +73,7 @@ pub(crate) struct Dirty {
 
 impl Ledger {
     /// Knows nothing and remembers nothing, until [`Self::start`].
-    pub(crate) fn new(layout: Layout, faults: Option<FaultPlan>) -> Self {
+    pub(crate) fn new(layout: Layout, hooks: Hooks) -> Self {
         let inner = Inner {
             state: State::new(layout.piece_count(), parts_number(&layout)),
             journal: None,
@@ -82,7 +84,7 @@ impl Ledger {
             touched: BTreeSet::new(),
             dirty_folders: BTreeSet::new(),
         };
-        Self { layout, faults, inner: Mutex::new(inner) }
+        Self { layout, hooks, inner: Mutex::new(inner) }
     }
 
     /// Takes over what a journal said, and goes on writing to it.
@@ -110,7 +112,7 @@ impl Ledger {
     /// and then nothing must be written, for it could not be told from a stranger's change.
     pub(crate) fn begin(&self, piece: Option<u32>, files: &[Numbered<'_>]) -> Result<(), StorageError> {
         let mut inner = self.lock();
-        inner.flush(self.faults.as_ref())?;
+        inner.flush(&self.hooks)?;
         let mut records = Vec::new();
         for &(number, file) in files {
             let now = Stamp::of_open(file)?;
@@ -121,7 +123,7 @@ impl Ledger {
                 records.push(Record::Stamp { file: number, stamp: now });
             }
             if now.is_none() {
-                inner.append(&records, self.faults.as_ref())?;
+                inner.append(&records, &self.hooks)?;
                 return Err(StorageError::Missing { path: file.path().into() });
             }
         }
@@ -129,7 +131,7 @@ impl Ledger {
             records.push(Record::Intent { piece, time: now() });
             inner.pending.remove(&piece);
         }
-        inner.append(&records, self.faults.as_ref())?;
+        inner.append(&records, &self.hooks)?;
         for &(number, _) in files {
             *inner.flights.entry(number).or_default() += 1;
         }
@@ -160,7 +162,7 @@ impl Ledger {
         }
         // The data is written whether or not the journal took it: what it did not take waits, and the next
         // `begin`, `commit` or `probe` reports the error.
-        let _ = inner.append(&records, self.faults.as_ref());
+        let _ = inner.append(&records, &self.hooks);
     }
 
     /// We made, cut or grew a file: its look before (`None`: it was not there) and after.
@@ -179,7 +181,7 @@ impl Ledger {
         }
         records.push(Record::Stamp { file: number, stamp: after });
         inner.mark_dirty(number);
-        inner.append(&records, self.faults.as_ref())
+        inner.append(&records, &self.hooks)
     }
 
     /// Before a check reads a file that has no stamp yet: what is found holds for the file as it is now.
@@ -188,7 +190,7 @@ impl Ledger {
         if !inner.state.stamps.contains_key(&number)
             && let Ok(Some(stamp)) = Stamp::of_open(file)
         {
-            let _ = inner.append(&[Record::Stamp { file: number, stamp: Some(stamp) }], self.faults.as_ref());
+            let _ = inner.append(&[Record::Stamp { file: number, stamp: Some(stamp) }], &self.hooks);
         }
     }
 
@@ -221,7 +223,7 @@ impl Ledger {
         }
         // What the journal cannot take waits, and is told by the next sync.
         if !records.is_empty() {
-            let _ = inner.append(&records, self.faults.as_ref());
+            let _ = inner.append(&records, &self.hooks);
         }
     }
 
@@ -269,7 +271,7 @@ impl Ledger {
     /// The end of a sync: the data is safe, so the pieces that were pending at its beginning are durable, and the
     /// journal is synced to say so.
     pub(crate) fn commit(&self, dirty: &Dirty) -> Result<(), StorageError> {
-        let (journal, length) = {
+        let (file, length) = {
             let mut inner = self.lock();
             let inner = &mut *inner;
             let mut durable = Vec::new();
@@ -282,35 +284,39 @@ impl Ledger {
             }
             let records: Vec<_> =
                 runs(&durable).map(|(first, count)| Record::Durable { first, count }).collect();
-            inner.append(&records, self.faults.as_ref())?;
-            inner.compact_when_large();
+            inner.append(&records, &self.hooks)?;
+            inner.compact_when_large(&self.hooks);
             let Some(journal) = &mut inner.journal else { return Ok(()) };
             if journal.length == journal.synced_length {
                 journal.rest();
                 return Ok(());
             }
-            (
-                journal.handle()?.try_clone().map_err(|e| StorageError::writing_io(&journal.path, e))?,
-                journal.length,
-            )
+            let length = journal.length;
+            let Some(file) = journal.open(&self.hooks)? else {
+                // Somebody removed or replaced it since the last append.
+                return journal.rewrite(&inner.state, &self.hooks);
+            };
+            (file.try_clone().map_err(|error| StorageError::writing_io(&journal.path, error))?, length)
         };
         // Not under the lock: a slow disk must not hold up the writers.
         let path = self.journal_path();
-        FaultPlan::check(self.faults.as_ref(), Op::JournalSync, &path, 0)
-            .map_err(|errno| StorageError::writing(&path, errno))?;
-        journal.sync_data().map_err(|error| StorageError::writing_io(&path, error))?;
+        let synced = self.hooks.sync((Op::JournalSync, &path, Synced::Data), || rustix::fs::fdatasync(&file));
         if let Some(journal) = &mut self.lock().journal {
-            journal.synced_length = journal.synced_length.max(length);
+            match synced {
+                Ok(()) => journal.synced_length = journal.synced_length.max(length),
+                // The kernel may have thrown away what was appended, and never says so again.
+                Err(_) => journal.is_doubtful = true,
+            }
             journal.rest();
         }
-        Ok(())
+        synced.map_err(|errno| StorageError::writing(&path, errno))
     }
 
     /// Says that everything is in order; the next start will need no check. Call after a full sync.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
         let mut inner = self.lock();
         if inner.journal.as_ref().is_some_and(|journal| journal.in_session) && inner.flights.is_empty() {
-            inner.append(&[Record::Closed], self.faults.as_ref())?;
+            inner.append(&[Record::Closed], &self.hooks)?;
             if let Some(journal) = &mut inner.journal {
                 journal.in_session = false;
             }
@@ -332,7 +338,7 @@ impl Ledger {
 
     /// Writes what the journal could not take earlier.
     pub(crate) fn flush(&self) -> Result<(), StorageError> {
-        self.lock().flush(self.faults.as_ref())
+        self.lock().flush(&self.hooks)
     }
 
     /// Durable pieces of a file become unsure.
@@ -393,15 +399,15 @@ impl Inner {
     }
 
     /// Applies the records and appends them to the journal; on an error they wait in memory.
-    fn append(&mut self, records: &[Record], faults: Option<&FaultPlan>) -> Result<(), StorageError> {
+    fn append(&mut self, records: &[Record], hooks: &Hooks) -> Result<(), StorageError> {
         if records.is_empty() {
-            return self.flush(faults);
+            return self.flush(hooks);
         }
         if let Some(journal) = &mut self.journal {
             let mut encoder = Encoder::resume(journal.chain);
             if !journal.in_session {
                 journal.in_session = true;
-                let session = Record::Session { boot: boot_id(), time: now() };
+                let session = self.state.next_session(hooks.boot_id().unwrap_or_else(boot_id), now());
                 self.state.apply(&session);
                 encoder.push(&session);
             }
@@ -413,20 +419,20 @@ impl Inner {
             let applied = self.state.apply(record);
             debug_assert!(applied, "our own record makes sense: {record:?}");
         }
-        self.flush(faults)
+        self.flush(hooks)
     }
 
-    fn flush(&mut self, faults: Option<&FaultPlan>) -> Result<(), StorageError> {
-        self.journal.as_mut().map_or(Ok(()), |journal| journal.flush(faults))
+    fn flush(&mut self, hooks: &Hooks) -> Result<(), StorageError> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.flush(&self.state, hooks))
     }
 
     /// Rewrites a journal that has grown. That it fails is no harm: the long one is as good.
-    fn compact_when_large(&mut self) {
+    fn compact_when_large(&mut self, hooks: &Hooks) {
         let Some(journal) = &mut self.journal else { return };
         if journal.length < journal.compact_at || !journal.backlog.is_empty() {
             return;
         }
-        let written = journal.rewrite(&self.state);
+        let written = journal.rewrite(&self.state, hooks);
         journal.compact_at = (journal.length * COMPACT_FACTOR).max(COMPACT_LENGTH_MIN);
         if let Err(error) = written {
             tracing::debug!(%error, "the journal could not be compacted");
@@ -453,6 +459,8 @@ pub(crate) struct Journal {
     backlog: Vec<u8>,
     /// Whether this process has said that it writes.
     in_session: bool,
+    /// The file may not hold what was written to it: it is to be written anew before anything else.
+    is_doubtful: bool,
 }
 
 impl Journal {
@@ -469,54 +477,74 @@ impl Journal {
             compact_at: COMPACT_LENGTH_MIN.max(length.saturating_mul(2)),
             backlog: Vec::new(),
             in_session: false,
+            is_doubtful: false,
         }
     }
 
     /// Replaces the file by the shortest one that says `state`.
-    pub(crate) fn rewrite(&mut self, state: &State) -> Result<(), StorageError> {
+    pub(crate) fn rewrite(&mut self, state: &State, hooks: &Hooks) -> Result<(), StorageError> {
         let mut encoder = Encoder::begin(&self.identity);
         state.records().iter().for_each(|record| encoder.push(record));
-        atomic_write(&self.path, &encoder.bytes)?;
+        let staged = atomic::stage(&self.path, &encoder.bytes, hooks)?;
+        // When this fails half way, nobody knows which of the two files is there.
+        self.is_doubtful = true;
         self.file = None;
+        staged.put(hooks)?;
+        self.is_doubtful = false;
+        self.backlog.clear();
         self.chain = encoder.chain;
         self.length = encoder.bytes.len() as u64;
         self.synced_length = self.length;
         Ok(())
     }
 
-    fn handle(&mut self) -> Result<&mut File, StorageError> {
-        if self.file.is_none() {
-            if self.lock.is_none() {
-                self.lock = Some(lock_torrent(&self.path, &self.identity)?);
-            }
-            let opened = OpenOptions::new().append(true).create(true).open(&self.path);
-            self.file = Some(opened.map_err(|error| StorageError::writing_io(&self.path, error))?);
+    /// The file, opened; `None` when it is not what we left and has to be written anew.
+    fn open(&mut self, hooks: &Hooks) -> Result<Option<&File>, StorageError> {
+        if self.lock.is_none() {
+            self.lock = Some(lock_torrent(&self.path, &self.identity)?);
         }
-        Ok(self.file.as_mut().expect("opened above"))
+        if self.file.is_none() {
+            let opened = hooks
+                .check(Op::JournalOpen, &self.path, 0)
+                .map_err(io::Error::from)
+                .and_then(|_| OpenOptions::new().append(true).open(&self.path))
+                .and_then(|file| Ok((file.metadata()?.len(), file)));
+            match opened {
+                Ok((length, file)) if length == self.length => self.file = Some(file),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StorageError::writing_io(&self.path, error)),
+            }
+        }
+        Ok(self.file.as_ref())
     }
 
     /// What is not synced keeps the file open: an error of the device is told to those who had it open.
     fn rest(&mut self) {
-        if self.length == self.synced_length && self.backlog.is_empty() {
+        if self.is_doubtful || (self.length == self.synced_length && self.backlog.is_empty()) {
             self.file = None;
         }
     }
 
-    fn flush(&mut self, faults: Option<&FaultPlan>) -> Result<(), StorageError> {
-        while !self.backlog.is_empty() {
-            let allowed = FaultPlan::check(faults, Op::JournalWrite, &self.path, self.backlog.len())
-                .map_err(|errno| StorageError::writing(&self.path, errno))?;
-            self.handle()?;
-            let Some(file) = &mut self.file else { return Ok(()) };
-            match file.write(&self.backlog[..allowed]) {
-                Ok(0) => return Err(StorageError::writing(&self.path, rustix::io::Errno::IO)),
+    /// Appends what waits. `state` is what all records add up to, those that wait included.
+    fn flush(&mut self, state: &State, hooks: &Hooks) -> Result<(), StorageError> {
+        while !self.backlog.is_empty() || self.is_doubtful {
+            if self.is_doubtful || self.open(hooks)?.is_none() {
+                return self.rewrite(state, hooks);
+            }
+            let Some(file) = &self.file else { return Ok(()) };
+            let allowed = hooks.check(Op::JournalWrite, &self.path, self.backlog.len());
+            match allowed.and_then(|allowed| rustix::io::write(file, &self.backlog[..allowed])) {
+                Ok(0) => return Err(StorageError::writing(&self.path, Errno::IO)),
                 Ok(written) => {
+                    let bytes = &self.backlog[..written];
+                    hooks.tell(Change::Written { path: &self.path, offset: self.length, bytes });
                     // The checksums are chained, so the file may end inside a record as long as the rest follows.
                     self.backlog.drain(..written);
                     self.length += written as u64;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(StorageError::writing_io(&self.path, error)),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(StorageError::writing(&self.path, errno)),
             }
         }
         Ok(())

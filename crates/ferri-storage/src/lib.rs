@@ -27,6 +27,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod witness;
 
 pub use atomic::atomic_write;
 pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockPool};
@@ -37,3 +38,4 @@ pub use faults::{Fault, FaultPlan, Op};
 pub use pool::{Done, Job, Pool, Rejected, Reply};
 pub use resume::Resumed;
 pub use storage::{OpenSpan, Place, Storage, StorageOptions};
+pub use witness::{Change, Synced, Witness};

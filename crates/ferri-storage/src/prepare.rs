@@ -9,16 +9,17 @@ use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
 use rustix::fs::{FallocateFlags, FileType, Mode};
 use rustix::io::Errno;
 
-use crate::atomic::sync_folder;
+use crate::atomic::{create_folders, sync_folder};
 use crate::beneath::Access;
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
-use crate::faults::{FaultPlan, Op};
+use crate::faults::Op;
 use crate::journal::Stamp;
 use crate::ledger::{Ended, parts_number};
 use crate::slices::Slices;
 use crate::storage::{Home, Homes, Storage, Target};
 use crate::verify::Verifier;
+use crate::witness::Change;
 
 /// Copied at once between the parts file and a real one.
 const COPY_LENGTH: usize = 1 << 20;
@@ -84,7 +85,7 @@ impl Storage {
             Err(StorageError::Missing { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        match root.stat(&path) {
+        match self.hooks().check(Op::Stat, &root.full(&path), 0).and_then(|_| root.stat(&path)) {
             Ok(stat) => Ok(stat.is_some_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile)),
             // Whatever is in the way will be told when somebody wants the file.
             Err(Errno::LOOP | Errno::NOTDIR | Errno::ACCESS) => Ok(false),
@@ -147,10 +148,16 @@ impl Storage {
             return Ok(());
         };
         let root = self.root(true)?;
-        match root.create_symlink(&path, target) {
+        let full = root.full(&path);
+        match self.hooks().check(Op::CreateLink, &full, 0).and_then(|_| root.create_symlink(&path, target)) {
+            Ok(()) => {
+                self.tell_folders(&path);
+                self.hooks().tell(Change::LinkCreated(&full));
+                Ok(())
+            }
             // What is there already stays: our link from an earlier run, or something of the user's.
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(self.explain(StorageError::writing(&root.full(&path), errno))),
+            Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(self.explain(StorageError::writing(&full, errno))),
         }
     }
 
@@ -186,13 +193,16 @@ impl Storage {
     fn size(&self, file: &OpenFile, length: u64, before: Option<Stamp>) -> Result<bool, StorageError> {
         let failed = |errno| StorageError::writing(file.path(), errno);
         let size = before.map_or(0, |stamp| stamp.size);
-        FaultPlan::check(self.faults(), Op::Allocate, file.path(), 0).map_err(failed)?;
+        self.hooks().check(Op::Allocate, file.path(), 0).map_err(failed)?;
         if self.options().preallocate && length != 0 {
             let blocks = rustix::fs::fstat(file).map_err(failed)?.st_blocks;
             // Blocks are counted in units of 512 bytes whatever the file system's are.
             if u64::try_from(blocks).unwrap_or(0).saturating_mul(512) < length {
                 match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
-                    Ok(()) if size <= length => return Ok(true),
+                    Ok(()) if size <= length => {
+                        self.hooks().tell(Change::Resized { path: file.path(), length });
+                        return Ok(true);
+                    }
                     Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
                     Err(errno) => return Err(failed(errno)),
                 }
@@ -202,6 +212,7 @@ impl Storage {
             return Ok(false);
         }
         rustix::fs::ftruncate(file, length).map_err(failed)?;
+        self.hooks().tell(Change::Resized { path: file.path(), length });
         Ok(true)
     }
 
@@ -224,18 +235,16 @@ impl Storage {
         let writable = access != Access::Read;
         let is_new = writable && !path.exists();
         if is_new {
-            std::fs::create_dir_all(&folder).map_err(|error| StorageError::writing_io(&folder, error))?;
+            create_folders(&folder, self.hooks())?;
         }
-        let opened = std::fs::OpenOptions::new()
-            .read(true)
-            .write(writable)
-            .create(writable)
-            .truncate(false)
-            .open(&path);
-        match opened {
+        let mut open = std::fs::OpenOptions::new();
+        open.read(true).write(writable).create(writable).truncate(false);
+        let checked = self.hooks().check(Op::Open, &path, 0).map_err(std::io::Error::from);
+        match checked.and_then(|_| open.open(&path)) {
             Ok(file) => {
                 if is_new {
-                    sync_folder(&folder)?;
+                    self.hooks().tell(Change::FileCreated(&path));
+                    sync_folder(&folder, self.hooks())?;
                 }
                 Ok(OpenFile::new(OwnedFd::from(file), path, writable))
             }
@@ -258,7 +267,7 @@ impl Storage {
         let number = parts_number(self.layout());
         self.ledger.begin(None, &[(number, &parts)])?;
         let offset = self.slot(piece) + u64::from(begin);
-        let written = disk::write_all(&parts, &mut Slices::new(blocks).take(length), offset, self.faults());
+        let written = disk::write_all(&parts, &mut Slices::new(blocks).take(length), offset, self.hooks());
         self.ledger.end(None, &[(number, &parts)]);
         written.map_err(|errno| self.explain(StorageError::writing(parts.path(), errno)))
     }
@@ -324,7 +333,7 @@ impl Storage {
     fn copy(&self, from: &OpenFile, offset: u64, to: &OpenFile, target: &Target) -> Result<(), StorageError> {
         self.copy_from(from, offset, target.length, &mut |bytes, done| {
             let slices = &mut [std::io::IoSlice::new(bytes)];
-            disk::write_all(to, slices, target.offset + done, self.faults())
+            disk::write_all(to, slices, target.offset + done, self.hooks())
                 .map_err(|errno| StorageError::writing(to.path(), errno))
         })
     }
@@ -365,7 +374,10 @@ impl Storage {
         for target in targets {
             if target.home != Home::Parts {
                 let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                let _ = rustix::fs::fallocate(parts, how, slot, target.length as u64);
+                let length = target.length as u64;
+                if rustix::fs::fallocate(parts, how, slot, length).is_ok() {
+                    self.hooks().tell(Change::Cleared { path: parts.path(), offset: slot, length });
+                }
             }
             slot += target.length as u64;
         }

@@ -12,6 +12,7 @@
 //! long enough. A missing file's pieces are forgotten. When the journal is damaged, everything it does not vouch for
 //! is checked. See `ledger` for what this cannot see.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,14 @@ use std::path::{Path, PathBuf};
 use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
 use rustix::fs::FileType;
 
+use crate::atomic::{create_folders, rename};
 use crate::error::StorageError;
+use crate::faults::Op;
 pub use crate::journal::{Identity, JournalError, Parsed, Stamp, State, parse};
 use crate::ledger::{Journal, boot_id, lock_torrent, now, parts_number};
 use crate::lock::TorrentLock;
 use crate::storage::{Homes, Storage};
+use crate::witness::Hooks;
 
 /// The file times of an unfinished write in the same boot: the kernel sets them when the write begins.
 const WRITE_DELAY: i64 = 2_000_000_000;
@@ -82,7 +86,7 @@ impl Storage {
         let resumed = self.judge(&homes, parsed, &looks, reasons);
         drop(homes);
         let Some(opened) = opened else {
-            self.ledger.start(self.settled(&resumed, &now_stamps), None);
+            self.ledger.start(self.settled(&resumed, &now_stamps, None), None);
             return Ok(resumed);
         };
         self.take_up(opened, &resumed, &now_stamps)?;
@@ -90,13 +94,12 @@ impl Storage {
     }
 
     fn open_journal(&self, folder: &Path, reasons: &mut Reasons) -> Result<Opened, StorageError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| self.explain(StorageError::writing_io(folder, error)))?;
+        create_folders(folder, self.hooks()).map_err(|error| self.explain(error))?;
         let path = folder.join("journal");
         let identity = self.identity();
         let lock = lock_torrent(&path, &identity)?;
         let mut parsed = None;
-        if let Some(bytes) = read_journal(&path)? {
+        if let Some(bytes) = read_journal(&path, self.hooks())? {
             let verdict = match parse(&bytes) {
                 Ok(found) if found.identity == identity => Ok(found),
                 Ok(found) => Err(differences(&found.identity, &identity).to_owned()),
@@ -105,7 +108,7 @@ impl Storage {
             match verdict {
                 Ok(found) => parsed = Some(found),
                 Err(why) => {
-                    let aside = set_aside(&path)?;
+                    let aside = set_aside(&path, self.hooks())?;
                     reasons.add(format!("the journal was set aside as {}: {why}", aside.display()));
                 }
             }
@@ -126,13 +129,15 @@ impl Storage {
                         continue;
                     }
                     let Some(path) = self.local_path(file) else { continue };
-                    stamps[file.as_usize()] = match root.stat(&path) {
+                    let full = root.full(&path);
+                    let found = self.hooks().check(Op::Stat, &full, 0).and_then(|_| root.stat(&path));
+                    stamps[file.as_usize()] = match found {
                         Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
                             Some(Stamp::of(&stat))
                         }
                         // Something else in its place is told when it is to be written.
                         Ok(_) | Err(rustix::io::Errno::NOTDIR) => None,
-                        Err(errno) => return Err(StorageError::reading(&root.full(&path), errno)),
+                        Err(errno) => return Err(StorageError::reading(&full, errno)),
                     };
                 }
             }
@@ -218,16 +223,21 @@ impl Storage {
     }
 
     /// The state after a start: what is had is durable, what is to be checked unsure, the files are as they are.
-    fn settled(&self, resumed: &Resumed, stamps: &[Option<Stamp>]) -> State {
+    fn settled(&self, resumed: &Resumed, stamps: &[Option<Stamp>], last: Option<&State>) -> State {
         let mut state = State::new(self.layout().piece_count(), parts_number(self.layout()));
         state.durable.clone_from(&resumed.have);
         resumed.recheck.iter().for_each(|piece| {
             state.unsure.set(piece.get());
         });
         state.stamps = (0u32..).zip(stamps).filter_map(|(number, stamp)| Some((number, (*stamp)?))).collect();
-        (state.boot, state.session_time) = (boot_id(), now());
+        (state.boot, state.session_time) = (self.boot_id(), now());
         state.last_time = state.session_time;
         state.closed = true;
+        if let Some(last) = last.filter(|last| !last.closed && last.boot == state.boot) {
+            // The process died and the machine did not: it still has to sync the times that the files show.
+            (state.closed, state.session_time) = (false, last.session_time);
+            state.before.clone_from(&last.before);
+        }
         state
     }
 
@@ -239,18 +249,21 @@ impl Storage {
     ) -> Result<(), StorageError> {
         let Opened { path, identity, lock, parsed } = opened;
         let is_settled = |parsed: &Parsed| {
-            parsed.state.closed && !parsed.is_torn && resumed.recheck.is_empty() && resumed.why.is_empty()
+            let known = |number| parsed.state.stamps.get(&number).copied();
+            let is_exact = (0u32..).zip(stamps).all(|(number, stamp)| *stamp == known(number));
+            let is_whole = !parsed.is_torn && parsed.state.intents.is_empty();
+            is_whole && is_exact && resumed.recheck.is_empty() && resumed.why.is_empty()
         };
         let (state, mut journal) = match parsed {
-            // The usual start after a usual stop writes nothing: with thousands of torrents that counts.
+            // A start that finds what was left writes nothing: with thousands of torrents that counts.
             Some(parsed) if is_settled(&parsed) => {
                 let length = parsed.valid_length as u64;
                 (parsed.state, Journal::resume(path, identity, parsed.chain, length))
             }
-            _ => {
-                let state = self.settled(resumed, stamps);
+            parsed => {
+                let state = self.settled(resumed, stamps, parsed.as_ref().map(|parsed| &parsed.state));
                 let mut journal = Journal::resume(path, identity, 0, 0);
-                journal.rewrite(&state).map_err(|error| self.explain(error))?;
+                journal.rewrite(&state, self.hooks()).map_err(|error| self.explain(error))?;
                 (state, journal)
             }
         };
@@ -259,6 +272,10 @@ impl Storage {
         journal.lock = (!is_complete).then_some(lock);
         self.ledger.start(state, Some(journal));
         Ok(())
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        self.hooks().boot_id().unwrap_or_else(boot_id)
     }
 
     fn identity(&self) -> Identity {
@@ -297,15 +314,15 @@ enum Rule {
     /// Never: the last session ended in order, or the journal was damaged while the machine ran.
     Exact,
     /// The latest unfinished write of each file (ns since 1970).
-    SameBoot(std::collections::BTreeMap<u32, i64>),
-    /// Times from, to (ns since 1970).
-    Reboot(i64, i64),
+    SameBoot(BTreeMap<u32, i64>),
+    /// Times from, to (ns since 1970), and what a power cut may have brought back.
+    Reboot(i64, i64, BTreeMap<u32, Stamp>),
 }
 
 impl Rule {
     fn new(storage: &Storage, homes: &Homes, parsed: &Parsed) -> Self {
         let state = &parsed.state;
-        let boot = boot_id();
+        let boot = storage.boot_id();
         let is_same_boot = state.boot == boot && boot != [0; 16];
         if state.closed || (is_same_boot && parsed.is_torn) {
             return Self::Exact;
@@ -314,9 +331,10 @@ impl Rule {
             return Self::Reboot(
                 state.session_time.saturating_sub(WRITE_DELAY),
                 state.last_time.saturating_add(WRITE_BACK_DELAY),
+                state.before.clone(),
             );
         }
-        let mut latest = std::collections::BTreeMap::new();
+        let mut latest = BTreeMap::new();
         for (&piece, &time) in &state.intents {
             let Some(piece) = storage.layout().piece(piece) else { continue };
             for target in storage.targets(homes, piece, 0, u32::MAX) {
@@ -330,15 +348,20 @@ impl Rule {
     }
 
     fn is_ours(&self, number: u32, found: &Stamp, known: &Stamp) -> bool {
-        if found.inode != known.inode || found.size < known.size {
+        if found.inode != known.inode {
             return false;
         }
         match self {
             Self::Exact => false,
-            Self::SameBoot(latest) => latest
-                .get(&number)
-                .is_some_and(|time| (known.mtime..=time.saturating_add(WRITE_DELAY)).contains(&found.mtime)),
-            Self::Reboot(from, to) => (*from..=*to).contains(&found.mtime),
+            Self::SameBoot(latest) => latest.get(&number).is_some_and(|time| {
+                let times = known.mtime..=time.saturating_add(WRITE_DELAY);
+                known.size <= found.size && times.contains(&found.mtime)
+            }),
+            // Growth that was not synced may be lost; what was durable lay within what was synced.
+            Self::Reboot(from, to, before) => {
+                let is_back = before.get(&number).is_some_and(|before| before.mtime == found.mtime);
+                is_back || (*from..=*to).contains(&found.mtime)
+            }
         }
     }
 }
@@ -383,24 +406,28 @@ fn differences(found: &Identity, own: &Identity) -> &'static str {
     }
 }
 
-fn read_journal(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
-    let failed = |source| StorageError::Read { path: path.into(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
+fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageError> {
+    let open = || -> std::io::Result<Vec<u8>> {
+        hooks.check(Op::JournalOpen, path, 0)?;
+        let file = File::open(path)?;
+        hooks.check(Op::JournalRead, path, 0)?;
+        let mut bytes = Vec::new();
+        file.take(JOURNAL_LENGTH_MAX).read_to_end(&mut bytes)?;
+        Ok(bytes)
     };
-    let mut bytes = Vec::new();
-    file.take(JOURNAL_LENGTH_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(Some(bytes))
+    match open() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StorageError::Read { path: path.into(), source }),
+    }
 }
 
 /// Renames to the first free `journal.aside-N`.
-fn set_aside(path: &Path) -> Result<PathBuf, StorageError> {
+fn set_aside(path: &Path, hooks: &Hooks) -> Result<PathBuf, StorageError> {
     for number in 1u32.. {
         let aside = path.with_file_name(format!("journal.aside-{number}"));
         if !aside.exists() {
-            std::fs::rename(path, &aside).map_err(|error| StorageError::writing_io(path, error))?;
+            rename(path, &aside, hooks)?;
             return Ok(aside);
         }
     }

@@ -23,6 +23,7 @@ use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Bitfield, FileIndex, Info, Layout, PieceIndex};
 use rustix::io::Errno;
 
+use crate::atomic::create_folders;
 use crate::beneath::{Access, Root};
 use crate::disk::{self, FileCache, OpenFile};
 use crate::error::StorageError;
@@ -30,6 +31,7 @@ use crate::faults::{FaultPlan, Op};
 use crate::ledger::{Ended, Ledger, Numbered, parts_number};
 use crate::slices::Slices;
 use crate::verify::Verifier;
+use crate::witness::{Change, Hooks, Witness};
 
 /// A piece over thousands of tiny files is written so many files at a time, or descriptors would run out.
 const TARGETS_AT_ONCE: usize = 64;
@@ -58,11 +60,13 @@ pub struct StorageOptions {
     pub files: FileCache,
     /// Faults to inject, for tests and simulations.
     pub faults: Option<FaultPlan>,
+    /// Who is told every change of the disk, for simulations.
+    pub witness: Option<Witness>,
 }
 
 impl Default for StorageOptions {
     fn default() -> Self {
-        Self { preallocate: false, top: None, files: FileCache::process(), faults: None }
+        Self { preallocate: false, top: None, files: FileCache::process(), faults: None, witness: None }
     }
 }
 
@@ -75,6 +79,7 @@ pub struct Storage {
     paths: LocalPaths,
     place: Place,
     options: StorageOptions,
+    hooks: Hooks,
     pub(crate) ledger: Ledger,
     homes: RwLock<Homes>,
     /// Files that this process has made ready for writing.
@@ -141,9 +146,11 @@ impl Storage {
             std::path::absolute(&place.root).map_err(|e| StorageError::writing_io(&place.root, e))?;
         let layout = info.layout().clone();
         let count = parts_number(&layout);
+        let hooks = Hooks { faults: options.faults.clone(), witness: options.witness.clone() };
         let storage = Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
-            ledger: Ledger::new(layout.clone(), options.faults.clone()),
+            ledger: Ledger::new(layout.clone(), hooks.clone()),
+            hooks,
             homes: RwLock::new(Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
             prepared: Mutex::new(Bitfield::new(count)),
             sync_lock: Mutex::default(),
@@ -223,10 +230,8 @@ impl Storage {
                 slices.skip(target.length);
                 Ok(())
             }
-            Some(file) => {
-                disk::write_all(file, &mut slices.take(target.length), target.offset, self.faults())
-                    .map_err(|errno| self.explain(StorageError::writing(file.path(), errno)))
-            }
+            Some(file) => disk::write_all(file, &mut slices.take(target.length), target.offset, self.hooks())
+                .map_err(|errno| self.explain(StorageError::writing(file.path(), errno))),
         })
     }
 
@@ -501,18 +506,32 @@ impl Storage {
         let root = self.root(access == Access::Create)?;
         let path = root.full(&relative);
         let classify = if access == Access::Read { StorageError::reading } else { StorageError::writing };
-        let opened = FaultPlan::check(self.faults(), Op::Open, &path, 0).and_then(|_| {
-            match root.open_file(&relative, access) {
+        let opened =
+            self.hooks.check(Op::Open, &path, 0).and_then(|_| match root.open_file(&relative, access) {
                 Err(Errno::MFILE | Errno::NFILE) => {
                     self.options.files.shrink();
                     root.open_file(&relative, access)
                 }
                 other => other,
-            }
-        });
+            });
         match opened {
-            Ok(fd) => Ok(OpenFile::new(fd, path, access != Access::Read)),
+            Ok(fd) => {
+                if access == Access::Create {
+                    self.tell_folders(&relative);
+                    self.hooks.tell(Change::FileCreated(&path));
+                }
+                Ok(OpenFile::new(fd, path, access != Access::Read))
+            }
             Err(errno) => Err(classify(&path, errno)),
+        }
+    }
+
+    /// The folders between the root and `relative` came to be.
+    pub(crate) fn tell_folders(&self, relative: &Path) {
+        if self.hooks.witness.is_some() {
+            let folders: Vec<_> = relative.ancestors().skip(1).collect();
+            let folders = folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty());
+            folders.for_each(|folder| self.hooks.tell(Change::FolderCreated(&self.place.root.join(folder))));
         }
     }
 
@@ -526,15 +545,22 @@ impl Storage {
     /// every torrent, and a folder that was mounted anew would not be noticed.
     pub(crate) fn root(&self, create: bool) -> Result<Root, StorageError> {
         let path = &self.place.root;
-        if create {
-            std::fs::create_dir_all(path)
-                .map_err(|error| self.explain(StorageError::writing_io(path, error)))?;
+        match Root::open(path) {
+            Err(Errno::NOENT) if create => {
+                create_folders(path, &self.hooks).map_err(|error| self.explain(error))?;
+            }
+            Ok(root) => return Ok(root),
+            Err(errno) => return Err(StorageError::reading(path, errno)),
         }
         Root::open(path).map_err(|errno| StorageError::reading(path, errno))
     }
 
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
     pub(crate) fn faults(&self) -> Option<&FaultPlan> {
-        self.options.faults.as_ref()
+        self.hooks.faults.as_ref()
     }
 
     pub(crate) fn options(&self) -> &StorageOptions {

@@ -9,11 +9,14 @@ use ferri_metainfo::FileIndex;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::atomic::create_folders;
 use crate::beneath::Access;
 use crate::disk;
 use crate::error::StorageError;
+use crate::faults::Op;
 use crate::ledger::{Dirty, parts_number};
 use crate::storage::{Home, Storage};
+use crate::witness::{Hooks, Synced};
 
 /// With more dirty files and folders than this, one `syncfs` is cheaper than so many syncs.
 const SYNC_ONE_BY_ONE_MAX: usize = 128;
@@ -83,21 +86,28 @@ impl Storage {
         let home =
             if number == parts_number(self.layout()) { Home::Parts } else { Home::File(FileIndex(number)) };
         let Some(file) = self.open(home, Access::Read)? else { return Ok(()) };
-        sync(&file, self.faults()).map_err(|errno| StorageError::writing(file.path(), errno))
+        sync(&file, self.hooks()).map_err(|errno| StorageError::writing(file.path(), errno))
     }
 
     fn sync_folder_beneath(&self, folder: &Path) -> Result<(), StorageError> {
         let root = self.root(false)?;
-        match root.open_folder(folder).and_then(rustix::fs::fsync) {
-            // Removed meanwhile, or a file system that does not sync folders.
-            Ok(()) | Err(Errno::NOENT | Errno::INVAL) => Ok(()),
-            Err(errno) => Err(StorageError::writing(&root.full(folder), errno)),
-        }
+        // What `join` makes of nothing would not be the name of the root.
+        let path = if folder.as_os_str().is_empty() { self.place().root.clone() } else { root.full(folder) };
+        let synced = self.hooks().sync((Op::FolderSync, &path, Synced::Folder), || {
+            match root.open_folder(folder).and_then(rustix::fs::fsync) {
+                // Removed meanwhile, or a file system that does not sync folders.
+                Err(Errno::NOENT | Errno::INVAL) => Ok(()),
+                other => other,
+            }
+        });
+        synced.map_err(|errno| StorageError::writing(&path, errno))
     }
 
     fn sync_file_system(&self) -> Result<(), StorageError> {
         let root = self.root(false)?;
-        let synced = root.open_folder(Path::new("")).and_then(rustix::fs::syncfs);
+        let synced = self.hooks().sync((Op::Sync, &self.place().root, Synced::FileSystem), || {
+            root.open_folder(Path::new("")).and_then(rustix::fs::syncfs)
+        });
         synced.map_err(|errno| StorageError::writing(&self.place().root, errno))
     }
 
@@ -113,8 +123,7 @@ impl Storage {
         drop(self.root(true)?);
         self.probe_folder(&self.place().root, room)?;
         if let Some(folder) = self.state_folder() {
-            std::fs::create_dir_all(&folder)
-                .map_err(|error| self.explain(StorageError::writing_io(&folder, error)))?;
+            create_folders(&folder, self.hooks()).map_err(|error| self.explain(error))?;
             self.probe_folder(&folder, JOURNAL_ROOM)?;
             self.ledger.flush().map_err(|error| self.explain(error))?;
         }
@@ -170,7 +179,7 @@ impl Storage {
     }
 }
 
-type SyncFile = fn(&disk::OpenFile, Option<&crate::FaultPlan>) -> Result<(), Errno>;
+type SyncFile = fn(&disk::OpenFile, &Hooks) -> Result<(), Errno>;
 
 /// Bytes that an ordinary user may still write to the file system of `path`; `None` when it cannot be asked.
 fn available(path: &Path) -> Option<u64> {

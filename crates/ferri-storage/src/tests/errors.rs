@@ -138,10 +138,10 @@ fn a_full_state_folder_stops_writing_before_it_begins_and_nothing_is_lost() {
 #[test]
 fn a_journal_that_fails_after_the_data_was_written_does_not_lose_the_piece() {
     let t = three();
-    // Appends: the file is sized, then an intent and an end for each piece. The end of the second piece fails.
+    // The first journal; the file is sized; then an intent and an end for each piece. The end of the second piece fails.
     let count = AtomicU32::new(0);
     let plan = FaultPlan::new(move |op, _, _| {
-        let is_it = op == Op::JournalWrite && count.fetch_add(1, Ordering::Relaxed) == 4;
+        let is_it = op == Op::JournalWrite && count.fetch_add(1, Ordering::Relaxed) == 5;
         is_it.then_some(Fault::Errno(ENOSPC))
     });
     let storage = t.start_with_faults(plan);
