@@ -1,28 +1,24 @@
-//! Two leechers: one throws everything away unread, one downloads with the least work.
+//! Leechers that throw everything away unread: hundreds of them on two threads.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{IoSliceMut, Read, Write};
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use rustix::event::epoll;
 use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, connect, recv, socket};
 
-use crate::protocol::{self, BLOCK_LENGTH, CHOKE, PIECE, PIECE_HEAD_LEN};
+use crate::protocol::{self, BLOCK_LENGTH, CHOKE, PIECE, PIECE_HEAD_LEN, UNCHOKE};
 use crate::torrent::Torrent;
 use crate::{nth_address, say};
 
 /// Requests on their way at once; below what any client accepts from one peer (250 and more).
 const PIPELINE: usize = 200;
 
-/// Pieces that the floor has requested beyond the one that it receives: 4 MiB at 1 MiB a piece, about what other
-/// clients keep in flight.
-const PIECES_AHEAD: usize = 4;
+/// All leechers of a process share these.
+const THREADS: u8 = 2;
 
 /// From the first attempt to talk to a seed to the last.
 const GREET_LIMIT: Duration = Duration::from_secs(20);
@@ -30,7 +26,7 @@ const GREET_LIMIT: Duration = Duration::from_secs(20);
 const GREET_RETRY: Duration = Duration::from_millis(50);
 
 /// A block of the torrent: piece, begin, length.
-type Block = (u32, u32, u32);
+pub(crate) type Block = (u32, u32, u32);
 
 /// Fetches the torrent over `count` connections, each its share, and throws it away. Prints one JSON line.
 ///
@@ -39,10 +35,16 @@ type Block = (u32, u32, u32);
 pub(crate) fn discard(torrent: &Torrent, from: SocketAddr, count: u8, bind_base: IpAddr) -> Result<()> {
     let start = Instant::now();
     let totals: Vec<Result<u64>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .map(|n| {
-                let local = SocketAddr::new(nth_address(bind_base, n), 0);
-                scope.spawn(move || discard_share(torrent, from, local, n, count))
+        let threads: Vec<_> = (0..THREADS.min(count))
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut leechers = Vec::new();
+                    for n in (thread..count).step_by(usize::from(THREADS)) {
+                        let local = SocketAddr::new(nth_address(bind_base, n), 0);
+                        leechers.push(Leecher::open(torrent, from, local, n, count)?);
+                    }
+                    drain(&mut leechers)
+                })
             })
             .collect();
         threads.into_iter().map(|thread| thread.join().expect("a leecher does not panic")).collect()
@@ -54,37 +56,146 @@ pub(crate) fn discard(torrent: &Torrent, from: SocketAddr, count: u8, bind_base:
     say(&format!("{{\"seconds\":{:.6},\"bytes\":{bytes}}}", start.elapsed().as_secs_f64()))
 }
 
-/// Every `count`-th piece from the `n`-th on.
-fn discard_share(torrent: &Torrent, from: SocketAddr, local: SocketAddr, n: u8, count: u8) -> Result<u64> {
-    let mut stream = connect_and_greet(torrent, from, local, n)?;
-    let pieces = (u32::from(n)..torrent.piece_count()).step_by(usize::from(count));
-    let mut blocks = pieces.flat_map(|piece| blocks(torrent, piece));
-    let mut outstanding = 0;
-    let mut total = 0;
-    let mut sink = vec![0; BLOCK_LENGTH as usize];
-    loop {
-        if outstanding <= PIPELINE / 2 {
-            let batch: Vec<Block> = blocks.by_ref().take(PIPELINE - outstanding).collect();
-            outstanding += batch.len();
-            stream.write_all(&requests(&batch))?;
-        }
-        if outstanding == 0 {
-            return Ok(total);
-        }
-        let mut head = [0; PIECE_HEAD_LEN];
-        stream.read_exact(&mut head[..5])?;
-        let length = protocol::number(&head, 0);
-        match head[4] {
-            _ if length == 0 => bail!("a keep-alive in the middle of a transfer"),
-            PIECE => {
-                stream.read_exact(&mut head[5..])?;
-                throw_away(&stream, &mut sink, length as usize - 9)?;
-                total += u64::from(length - 9);
-                outstanding -= 1;
+/// Serves leechers until each has its share; a connection ends with its share, as that frees its seed's slot.
+fn drain(leechers: &mut [Leecher<'_>]) -> Result<u64> {
+    /// Connections that one wait can report.
+    const EVENTS: usize = 64;
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (n, leecher) in (0..).zip(&*leechers) {
+        epoll::add(&poll, &leecher.stream, epoll::EventData::new_u64(n), epoll::EventFlags::IN)?;
+    }
+    let mut left = leechers.len();
+    let mut events = Vec::with_capacity(EVENTS);
+    while left > 0 {
+        events.clear();
+        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None)?;
+        for event in &events {
+            let leecher = &mut leechers[usize::try_from(event.data.u64())?];
+            if leecher.receive()? {
+                epoll::delete(&poll, &leecher.stream)?;
+                leecher.stream.shutdown(std::net::Shutdown::Both)?;
+                left -= 1;
             }
-            CHOKE => bail!("choked by {from} after {total} bytes"),
-            _ => drop(protocol::skip_message(&mut stream, length - 1)?),
         }
+    }
+    Ok(leechers.iter().map(|leecher| leecher.total).sum())
+}
+
+/// One connection and its share of the torrent.
+struct Leecher<'a> {
+    stream: TcpStream,
+    blocks: Box<dyn Iterator<Item = Block> + Send + 'a>,
+    /// In the order of their requests.
+    outstanding: VecDeque<Block>,
+    is_choked: bool,
+    /// Of the next message, what is here.
+    head: [u8; PIECE_HEAD_LEN],
+    filled: usize,
+    /// Of the last message, what is still to be thrown away.
+    rest: usize,
+    /// Where thrown away bytes would go.
+    sink: Box<[u8]>,
+    total: u64,
+}
+
+impl<'a> Leecher<'a> {
+    /// The `n`-th of `count`: every `count`-th piece from the `n`-th on.
+    fn open(torrent: &'a Torrent, from: SocketAddr, local: SocketAddr, n: u8, count: u8) -> Result<Self> {
+        let pieces = (u32::from(n)..torrent.piece_count()).step_by(usize::from(count));
+        Ok(Self {
+            stream: connect_and_greet(torrent, from, local, n)?,
+            blocks: Box::new(pieces.flat_map(|piece| blocks(torrent, piece))),
+            outstanding: VecDeque::new(),
+            is_choked: true,
+            head: [0; PIECE_HEAD_LEN],
+            filled: 0,
+            rest: 0,
+            sink: vec![0; BLOCK_LENGTH as usize].into(),
+            total: 0,
+        })
+    }
+
+    /// Takes what is there; `true` when it has its share.
+    fn receive(&mut self) -> Result<bool> {
+        loop {
+            let taken = if self.rest > 0 { self.throw_away() } else { self.read_head() };
+            match taken {
+                Err(rustix::io::Errno::AGAIN) => return Ok(false),
+                taken => ensure!(taken? > 0, "the seed hung up after {} bytes", self.total),
+            }
+            while self.rest == 0 && self.take_message()? {}
+            if self.rest == 0 && !self.is_choked && self.request()? == 0 {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The kernel drops the bytes without copying them (tcp(7), MSG_TRUNC).
+    fn throw_away(&mut self) -> rustix::io::Result<usize> {
+        let length = self.rest.min(self.sink.len());
+        let (_, count) =
+            recv(&self.stream, &mut self.sink[..length], RecvFlags::TRUNC | RecvFlags::DONTWAIT)?;
+        self.rest -= count;
+        Ok(count)
+    }
+
+    fn read_head(&mut self) -> rustix::io::Result<usize> {
+        let (_, count) = recv(&self.stream, &mut self.head[self.filled..], RecvFlags::DONTWAIT)?;
+        self.filled += count;
+        Ok(count)
+    }
+
+    /// The message that begins in `head`; `false` when too little of it is here.
+    fn take_message(&mut self) -> Result<bool> {
+        if self.filled < 5 {
+            return Ok(false);
+        }
+        let length = 4 + protocol::number(&self.head, 0) as usize;
+        let id = if length == 4 { None } else { Some(self.head[4]) };
+        if id == Some(PIECE) {
+            if self.filled < PIECE_HEAD_LEN {
+                return Ok(false);
+            }
+            self.note_block(protocol::number(&self.head, 5), protocol::number(&self.head, 9))?;
+        }
+        match id {
+            // Without the fast extension a choke discards what was asked for.
+            Some(CHOKE) => self.is_choked = true,
+            Some(UNCHOKE) => {
+                self.is_choked = false;
+                self.send_requests(0)?;
+            }
+            _ => {}
+        }
+        let here = length.min(self.filled);
+        self.head.copy_within(here..self.filled, 0);
+        self.filled -= here;
+        self.rest = length - here;
+        Ok(true)
+    }
+
+    fn note_block(&mut self, piece: u32, begin: u32) -> Result<()> {
+        let at = self.outstanding.iter().position(|block| (block.0, block.1) == (piece, begin));
+        let (_, _, length) =
+            at.and_then(|at| self.outstanding.remove(at)).context("a block nobody asked for")?;
+        self.total += u64::from(length);
+        Ok(())
+    }
+
+    /// Keeps the seed busy; how many blocks are still to come.
+    fn request(&mut self) -> Result<usize> {
+        if self.outstanding.len() <= PIPELINE / 2 {
+            self.send_requests(self.outstanding.len())?;
+        }
+        Ok(self.outstanding.len())
+    }
+
+    /// Requests what is outstanding from the `from`-th on, and more until the pipeline is full.
+    fn send_requests(&mut self, from: usize) -> Result<()> {
+        let more = PIPELINE - self.outstanding.len();
+        self.outstanding.extend(self.blocks.by_ref().take(more));
+        let batch: Vec<Block> = self.outstanding.range(from..).copied().collect();
+        Ok(self.stream.write_all(&requests(&batch))?)
     }
 }
 
@@ -104,121 +215,23 @@ fn connect_and_greet(torrent: &Torrent, from: SocketAddr, local: SocketAddr, n: 
     }
 }
 
-/// The kernel drops the bytes without copying them (tcp(7), MSG_TRUNC).
-fn throw_away(stream: &TcpStream, sink: &mut [u8], mut left: usize) -> Result<()> {
-    while left > 0 {
-        let length = left.min(sink.len());
-        let (_, count) = recv(stream, &mut sink[..length], RecvFlags::TRUNC | RecvFlags::WAITALL)?;
-        ensure!(count > 0, "the connection ended inside a block");
-        left -= count;
-    }
-    Ok(())
-}
-
-/// Downloads the torrent from all peers at once into `path`.
-///
-/// # Errors
-/// When a connection fails, a piece is wrong or the disk is full.
-pub(crate) fn download(torrent: &Torrent, path: &Path, peers: &[SocketAddr]) -> Result<()> {
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
-    let next = AtomicU32::new(0);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0_u8..)
-            .zip(peers)
-            .map(|(n, &peer)| {
-                let (file, next) = (&file, &next);
-                scope.spawn(move || Connection::open(torrent, peer, n)?.download(torrent, file, next))
-            })
-            .collect();
-        threads.into_iter().try_for_each(|thread| thread.join().expect("a leecher does not panic"))
-    })
-}
-
-/// One connection of the floor: payload goes from the socket straight to its place in a piece, as much with one
-/// system call as there is.
-struct Connection {
-    stream: TcpStream,
-}
-
-impl Connection {
-    fn open(torrent: &Torrent, peer: SocketAddr, n: u8) -> Result<Self> {
-        let mut stream = TcpStream::connect(peer).with_context(|| format!("connecting to {peer}"))?;
-        stream.set_nodelay(true)?;
-        greet(torrent, &mut stream, n)?;
-        Ok(Self { stream })
-    }
-
-    /// Takes pieces until there are none left. The next ones are always requested before one is received, so that the
-    /// seed has work while we hash and write.
-    fn download(mut self, torrent: &Torrent, file: &File, next: &AtomicU32) -> Result<()> {
-        let mut pieces = std::iter::from_fn(|| {
-            let piece = next.fetch_add(1, Ordering::Relaxed);
-            (piece < torrent.piece_count()).then_some(piece)
-        });
-        let mut buffer = vec![0; torrent.piece_len(0) as usize];
-        let mut coming = VecDeque::new();
-        loop {
-            while coming.len() <= PIECES_AHEAD {
-                let Some(piece) = pieces.next() else { break };
-                self.request(torrent, piece)?;
-                coming.push_back(piece);
-            }
-            let Some(piece) = coming.pop_front() else { return Ok(()) };
-            let bytes = &mut buffer[..torrent.piece_len(piece) as usize];
-            self.receive_piece(piece, bytes)?;
-            ensure!(torrent.matches(piece, bytes), "piece {piece} is wrong");
-            file.write_all_at(bytes, torrent.piece_offset(piece))?;
-        }
-    }
-
-    fn request(&mut self, torrent: &Torrent, piece: u32) -> Result<()> {
-        let blocks: Vec<Block> = blocks(torrent, piece).collect();
-        Ok(self.stream.write_all(&requests(&blocks))?)
-    }
-
-    /// Blocks come in the order in which they were requested; other clients may not rely on that, our own seed does.
-    fn receive_piece(&mut self, piece: u32, bytes: &mut [u8]) -> Result<()> {
-        /// Places that one system call may fill (IOV_MAX).
-        const PLACES_MAX: usize = 1024;
-        let count = bytes.len().div_ceil(BLOCK_LENGTH as usize);
-        let mut heads = vec![[0; PIECE_HEAD_LEN]; count];
-        let mut places: Vec<IoSliceMut<'_>> = Vec::with_capacity(2 * count);
-        for (head, block) in heads.iter_mut().zip(bytes.chunks_mut(BLOCK_LENGTH as usize)) {
-            places.push(IoSliceMut::new(head));
-            places.push(IoSliceMut::new(block));
-        }
-        let mut left = places.as_mut_slice();
-        while !left.is_empty() {
-            let now = left.len().min(PLACES_MAX);
-            let count = self.stream.read_vectored(&mut left[..now])?;
-            ensure!(count > 0, "the connection ended");
-            IoSliceMut::advance_slices(&mut left, count);
-        }
-        for (n, (head, block)) in heads.iter().zip(bytes.chunks(BLOCK_LENGTH as usize)).enumerate() {
-            let begin = u32::try_from(n)? * BLOCK_LENGTH;
-            let expected = protocol::piece_head(piece, begin, u32::try_from(block.len())?);
-            ensure!(*head == expected, "not the block that was requested next");
-        }
-        Ok(())
-    }
-}
-
-/// The beginning of a connection, until the peer lets us request.
-fn greet(torrent: &Torrent, stream: &mut TcpStream, n: u8) -> Result<()> {
+/// The beginning of a connection: handshakes, and that we are interested.
+pub(crate) fn greet(torrent: &Torrent, stream: &mut TcpStream, n: u8) -> Result<()> {
     stream.write_all(&protocol::handshake(&torrent.info_hash, n))?;
     // aria2 bans a peer whose next message comes before its own handshake went out.
     protocol::read_handshake(stream, &torrent.info_hash)?;
-    stream.write_all(&protocol::leech_greeting())?;
-    protocol::wait_for_unchoke(stream)
+    Ok(stream.write_all(&protocol::leech_greeting())?)
 }
 
-fn blocks(torrent: &Torrent, piece: u32) -> impl Iterator<Item = Block> + use<> {
+/// Every block of a piece.
+pub(crate) fn blocks(torrent: &Torrent, piece: u32) -> impl Iterator<Item = Block> + use<> {
     let length = torrent.piece_len(piece);
     let begins = (0..length).step_by(BLOCK_LENGTH as usize);
     begins.map(move |begin| (piece, begin, BLOCK_LENGTH.min(length - begin)))
 }
 
-fn requests(blocks: &[Block]) -> Vec<u8> {
+/// Requests for these blocks, as they go out.
+pub(crate) fn requests(blocks: &[Block]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(blocks.len() * protocol::REQUEST_LEN);
     for &(piece, begin, length) in blocks {
         protocol::push_request(&mut bytes, piece, begin, length);

@@ -5,6 +5,7 @@
 //! is what the protocol, the kernel and the hash need, and every client is a multiple of that. All of them trust
 //! their torrent and their peer; none of them is a client anybody should use. Torrents of one file only.
 
+mod floor;
 mod leech;
 mod protocol;
 mod seed;
@@ -101,7 +102,7 @@ fn main() -> Result<()> {
         }
         Task::Tracker { listen, peers } => tracker::serve(listen, &peers),
         Task::FloorLeech { torrent, file, peers } => {
-            leech::download(&Torrent::load(&torrent)?, &file, &peers)
+            floor::download(&Torrent::load(&torrent)?, &file, &peers)
         }
         Task::FloorSeed { torrent, file, listen } => {
             let torrent = Torrent::load(&torrent)?;
