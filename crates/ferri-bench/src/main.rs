@@ -8,16 +8,22 @@
 mod floor;
 mod leech;
 mod protocol;
+mod relay;
+mod scale;
 mod seed;
+mod stream;
 mod torrent;
 mod tracker;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use relay::Link;
+use seed::Manner;
 use torrent::Torrent;
 
 /// Load generators and the floor.
@@ -42,6 +48,12 @@ enum Task {
         /// The first address; the next ones have the next IP addresses and the same port
         #[arg(long)]
         listen_base: SocketAddr,
+        /// Bytes a second that each address sends, in turn; unlimited where there is none
+        #[arg(long, value_delimiter = ',')]
+        rates: Vec<u64>,
+        /// One more address, whose peer stops sending inside a block
+        #[arg(long)]
+        stall: bool,
     },
     /// Fetch a torrent from one peer over COUNT connections, throw it away and say how long it took
     Leechers {
@@ -62,6 +74,42 @@ enum Task {
         /// Separated by commas; none means that there are none
         #[arg(long, value_delimiter = ',')]
         peers: Vec<SocketAddr>,
+    },
+    /// Send a file as one plain TCP stream to whoever connects, until killed
+    Push {
+        #[arg(long)]
+        file: PathBuf,
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Receive a plain TCP stream and throw it away
+    Pull {
+        #[arg(long)]
+        from: SocketAddr,
+    },
+    /// Join two new TUN devices by a link with a delay, until killed
+    Relay {
+        #[arg(long)]
+        one: String,
+        #[arg(long)]
+        other: String,
+        /// Each way
+        #[arg(long)]
+        delay_ms: u64,
+        /// Bits a second, each way
+        #[arg(long)]
+        rate: u64,
+    },
+    /// Measure what the swarm machine costs a block
+    Scale {
+        /// Pieces of the torrent
+        #[arg(long)]
+        pieces: u32,
+        #[arg(long)]
+        peers: u16,
+        /// Blocks to download
+        #[arg(long)]
+        blocks: u32,
     },
     /// Download a file from the given peers with the least work
     FloorLeech {
@@ -94,20 +142,29 @@ enum Task {
 
 fn main() -> Result<()> {
     match Args::parse().task {
-        Task::Seeders { torrent, file, count, listen_base } => {
-            seed::serve(&Torrent::load(&torrent)?, &file, count, listen_base)
+        Task::Seeders { torrent, file, count, listen_base, rates, stall } => {
+            let limited = rates.into_iter().map(Manner::Limited).chain(std::iter::repeat(Manner::Free));
+            let mut manners: Vec<Manner> = limited.take(usize::from(count)).collect();
+            manners.extend(stall.then_some(Manner::Stalling));
+            seed::serve(&Torrent::load(&torrent)?, &file, &manners, listen_base)
         }
         Task::Leechers { torrent, connect, count, bind_base } => {
             leech::discard(&Torrent::load(&torrent)?, connect, count, bind_base)
         }
         Task::Tracker { listen, peers } => tracker::serve(listen, &peers),
+        Task::Push { file, listen } => stream::push(&file, listen),
+        Task::Pull { from } => stream::pull(from),
+        Task::Relay { one, other, delay_ms, rate } => {
+            relay::run(Link { delay: Duration::from_millis(delay_ms), rate }, [&one, &other])
+        }
+        Task::Scale { pieces, peers, blocks } => scale::run(pieces, peers, blocks),
         Task::FloorLeech { torrent, file, peers } => {
             floor::download(&Torrent::load(&torrent)?, &file, &peers)
         }
         Task::FloorSeed { torrent, file, listen } => {
             let torrent = Torrent::load(&torrent)?;
             torrent.check(&file)?;
-            seed::serve(&torrent, &file, 1, listen)
+            seed::serve(&torrent, &file, &[Manner::Free], listen)
         }
         Task::FloorCheck { torrent, file } => Torrent::load(&torrent)?.check(&file),
     }
