@@ -9,10 +9,12 @@ pub mod kernels;
 pub mod merkle;
 mod schedule;
 mod stream;
+mod stripes;
 
 use kernels::{SHA1, SHA256};
 use schedule::compress_all;
 use stream::{Stream, digest_many};
+pub use stripes::Stripes;
 
 /// What SHA-1 makes of its input.
 pub type Sha1Digest = [u8; 20];

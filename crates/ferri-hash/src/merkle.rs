@@ -5,10 +5,27 @@
 //!
 //! [BEP 52]: https://www.bittorrent.org/beps/bep_0052.html
 
-use crate::{Sha256, Sha256Digest};
+use crate::{Sha256, Sha256Digest, sha256_many};
+
+/// Bytes under a leaf.
+pub const BLOCK_LENGTH: usize = 16 << 10;
 
 /// Levels that a tree can have: more leaves than 2^47 would be more than 2^61 bytes.
 pub const LEVELS_MAX: u32 = 47;
+
+/// Appends to each list the leaves over the bytes beside it, all hashed together. The last block may be short, and then
+/// nothing can follow it.
+pub fn leaves_many(parts: &mut [(&mut Vec<Sha256Digest>, &[u8])]) {
+    let blocks: Vec<&[u8]> = parts.iter().flat_map(|(_, bytes)| bytes.chunks(BLOCK_LENGTH)).collect();
+    let mut digests = vec![[0; 32]; blocks.len()];
+    sha256_many(&blocks, &mut digests);
+    let mut rest = digests.as_slice();
+    for (leaves, bytes) in parts {
+        let (own, others) = rest.split_at(bytes.len().div_ceil(BLOCK_LENGTH));
+        leaves.extend_from_slice(own);
+        rest = others;
+    }
+}
 
 /// The node above two others.
 pub fn parent(left: &Sha256Digest, right: &Sha256Digest) -> Sha256Digest {
@@ -112,6 +129,18 @@ mod tests {
                     "{count} of {width}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn leaves_of_several_lists_are_hashed_together() {
+        let data: Vec<u8> = (0..5 * BLOCK_LENGTH).map(|n| (n / 7) as u8).collect();
+        let inputs = [&data[..], &data[..0], &data[3..BLOCK_LENGTH], &data[1..=2 * BLOCK_LENGTH + 1]];
+        let mut lists = vec![vec![[1; 32]]; inputs.len()];
+        leaves_many(&mut lists.iter_mut().zip(inputs).collect::<Vec<_>>());
+        for (list, input) in lists.iter().zip(inputs) {
+            let expected = input.chunks(BLOCK_LENGTH).map(sha256);
+            assert_eq!(*list, [[1; 32]].into_iter().chain(expected).collect::<Vec<_>>());
         }
     }
 
