@@ -202,3 +202,81 @@ pub(super) fn file_or_piece_root(plan: &Plan, piece: u32, leaves: &[Sha256Digest
     };
     merkle::root(leaves, width)
 }
+
+/// Hashes of several pieces that advance side by side. No piece has to be in memory as a whole, and together they take
+/// less time than one after the other.
+#[derive(Debug)]
+pub struct PieceHasher<'a> {
+    plan: &'a Plan,
+    pieces: Vec<PiecePart>,
+}
+
+/// What there is of a piece.
+#[derive(Debug)]
+struct PiecePart {
+    piece: u32,
+    /// Bytes until the piece ends.
+    left: u32,
+    sha1: Sha1,
+    leaves: Vec<Sha256Digest>,
+}
+
+impl<'a> PieceHasher<'a> {
+    pub(super) fn new(plan: &'a Plan, pieces: &[u32]) -> Result<Self, CreateError> {
+        let part = |&piece| {
+            let left = plan.checked_piece_bytes(piece)?;
+            Ok(PiecePart { piece, left, sha1: Sha1::new(), leaves: Vec::new() })
+        };
+        Ok(Self { plan, pieces: pieces.iter().map(part).collect::<Result<_, _>>()? })
+    }
+
+    /// The next bytes of every piece, in the order in which they were named: as many as blocks of 16 KiB have, or else
+    /// all that is left; nothing for a piece that has ended.
+    ///
+    /// # Errors
+    /// When that is not so. Then nothing was hashed.
+    pub fn update(&mut self, parts: &[&[u8]]) -> Result<(), CreateError> {
+        assert_eq!(parts.len(), self.pieces.len(), "one part for each piece");
+        for (piece, part) in self.pieces.iter().zip(parts) {
+            let (got, left) = (part.len(), piece.left as usize);
+            let is_whole = got == left || (got < left && got.is_multiple_of(BLOCK_LENGTH as usize));
+            if !is_whole {
+                return Err(CreateError::WrongLength { piece: piece.piece, expected: piece.left, got });
+            }
+        }
+        let (mut sha1, mut leaves) = (Vec::new(), Vec::new());
+        for (piece, part) in self.pieces.iter_mut().zip(parts) {
+            piece.left -= u32::try_from(part.len()).expect("no more than what is left");
+            sha1.push((&mut piece.sha1, *part));
+            leaves.push((&mut piece.leaves, *part));
+        }
+        if self.plan.version().has_v1() {
+            Sha1::update_many(&mut sha1);
+        }
+        if self.plan.version().has_v2() {
+            merkle::leaves_many(&mut leaves);
+        }
+        Ok(())
+    }
+
+    /// The hashes in the order in which the pieces were named.
+    ///
+    /// # Errors
+    /// When bytes of a piece are missing.
+    pub fn finish(self) -> Result<Vec<PieceHash>, CreateError> {
+        let version = self.plan.version();
+        let finish = |mut piece: PiecePart| {
+            if piece.left != 0 {
+                let expected = self.plan.checked_piece_bytes(piece.piece)?;
+                let got = (expected - piece.left) as usize;
+                return Err(CreateError::WrongLength { piece: piece.piece, expected, got });
+            }
+            update_zeros(&mut piece.sha1, self.plan.padding_after(piece.piece));
+            Ok(PieceHash {
+                v1: version.has_v1().then(|| piece.sha1.finish()),
+                v2: version.has_v2().then(|| file_or_piece_root(self.plan, piece.piece, &piece.leaves)),
+            })
+        };
+        self.pieces.into_iter().map(finish).collect()
+    }
+}

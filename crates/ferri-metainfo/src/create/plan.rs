@@ -1,8 +1,8 @@
 //! The order of the files and where the pieces lie in them.
 
-use ferri_hash::{Sha1, Sha256Digest, sha1_many, sha256_many};
+use ferri_hash::{Sha1, Stripes};
 
-use super::hasher::{PieceHash, file_or_piece_root};
+use super::hasher::{PieceHash, PieceHasher};
 use super::{Builder, Content, CreateError, NewFile, piece_length_for};
 use crate::Version;
 use crate::limits::{BLOCK_LENGTH, FILES_MAX, PIECE_LENGTH_MAX, PIECES_MAX, TOTAL_LENGTH_MAX};
@@ -152,43 +152,28 @@ impl Plan {
     /// # Errors
     /// As for one piece; then none of the hashes is given.
     pub fn hash_pieces(&self, pieces: &[(u32, &[u8])]) -> Result<Vec<PieceHash>, CreateError> {
-        for &(piece, bytes) in pieces {
-            let expected = self.checked_piece_bytes(piece)?;
-            if bytes.len() != expected as usize {
-                return Err(CreateError::WrongLength { piece, expected, got: bytes.len() });
-            }
-        }
-        let mut hashes = vec![PieceHash::default(); pieces.len()];
-        if self.version().has_v1() {
-            self.hash_v1(pieces, &mut hashes);
-        }
-        if self.version().has_v2() {
-            for (&(piece, bytes), hash) in pieces.iter().zip(&mut hashes) {
-                let blocks: Vec<&[u8]> = bytes.chunks(BLOCK_LENGTH as usize).collect();
-                let mut leaves: Vec<Sha256Digest> = vec![[0; 32]; blocks.len()];
-                sha256_many(&blocks, &mut leaves);
-                hash.v2 = Some(file_or_piece_root(self, piece, &leaves));
-            }
-        }
-        Ok(hashes)
+        let (numbers, bytes): (Vec<u32>, Vec<&[u8]>) = pieces.iter().copied().unzip();
+        let mut hashes = PieceHasher::new(self, &numbers)?;
+        hashes.update(&bytes)?;
+        hashes.finish()
     }
 
-    fn hash_v1(&self, pieces: &[(u32, &[u8])], hashes: &mut [PieceHash]) {
-        // The padding behind a short piece is part of its v1 hash but not of what was read.
-        let (padded, whole): (Vec<usize>, Vec<usize>) =
-            (0..pieces.len()).partition(|&at| self.padding_after(pieces[at].0) != 0);
-        for at in padded {
-            let (piece, bytes) = pieces[at];
-            let mut sha1 = Sha1::new();
-            sha1.update(bytes);
-            update_zeros(&mut sha1, self.padding_after(piece));
-            hashes[at].v1 = Some(sha1.finish());
-        }
-        let inputs: Vec<&[u8]> = whole.iter().map(|&at| pieces[at].1).collect();
-        let mut digests = vec![[0; 20]; inputs.len()];
-        sha1_many(&inputs, &mut digests);
-        for (&at, digest) in whole.iter().zip(digests) {
-            hashes[at].v1 = Some(digest);
+    /// Begins to hash pieces side by side, a stripe of each at a time; [`Plan::stripes`] says what goes well together.
+    ///
+    /// # Errors
+    /// When there is no such piece.
+    pub fn hash_stripes(&self, pieces: &[u32]) -> Result<PieceHasher<'_>, CreateError> {
+        PieceHasher::new(self, pieces)
+    }
+
+    /// How many pieces to hash side by side, and how much of each at a time.
+    #[must_use]
+    pub fn stripes(&self) -> Stripes {
+        let piece_length = self.piece_length as usize;
+        if self.version().has_v1() {
+            Stripes::for_sha1(piece_length)
+        } else {
+            Stripes::for_merkle(piece_length)
         }
     }
 
