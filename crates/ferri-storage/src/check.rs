@@ -1,21 +1,33 @@
-//! Checking many pieces at once: large sequential reads, hashing on several threads, bounded memory.
+//! Checking many pieces: hashed several at a time, by several threads, read in the order of the files.
 //!
-//! Pieces are taken in batches of at most 4 MiB; neighbours in a file are read with one call and hashed together. A
-//! piece larger than a batch is streamed. Memory is one batch a thread and never above 28 MiB.
+//! **Stripes.** A thread takes a group of pieces and goes through all of them at once, a stripe of each in every round,
+//! so that many are hashed side by side, whatever their length, and none is in memory as a whole; see [`Stripes`].
+//!
+//! **The device.** Threads take groups in order, and what is not in the page cache is asked for in that order, one
+//! group ahead: the device reads from front to back, and the stripes find their bytes in the cache. So the memory of
+//! this process is one round a thread, and that of the page cache a group a thread.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+mod group;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use ferri_hash::Stripes;
 use ferri_metainfo::{Bitfield, PieceIndex};
+use group::{Group, read_ahead};
 
 use crate::error::StorageError;
-use crate::storage::{Home, Storage, Target};
+use crate::storage::Storage;
 
-/// Bytes read and hashed at once by a thread.
-const BATCH_LENGTH: usize = 4 << 20;
+/// Rounds until a thread looks for more urgent work.
+const ROUNDS_AT_ONCE: usize = 4;
 
-/// More threads than this would take more than 32 MiB.
-const THREADS_MAX: usize = 7;
+/// More threads than this would wait for memory.
+const THREADS_MAX: usize = 16;
+
+/// What was found is made durable this often. A process that is killed looks at so much again.
+const SYNC_INTERVAL: Duration = Duration::from_secs(3);
 
 /// How far a check has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,15 +38,15 @@ pub struct Progress {
     pub total: u32,
     /// Pieces that were found whole.
     pub matched: u32,
-    /// Bytes of the pieces looked at.
+    /// Bytes looked at, also of pieces whose end was not reached.
     pub bytes: u64,
 }
 
-/// Checks pieces against their hashes on `threads` threads (1 to 7) and returns those that match.
+/// Checks pieces against their hashes on `threads` threads (1 to 16) and returns those that match.
 ///
-/// `progress` is called after every batch, from any of the threads. Missing and short files make pieces not match.
-/// When `cancel` becomes true, it stops soon and returns what was found until then. What was found is remembered by
-/// the storage, so that the next start need not look again.
+/// `progress` is called often, from any of the threads. Missing and short files make pieces not match. When `cancel`
+/// becomes true, it stops soon and returns what was found until then. What was found, and what was not, is remembered
+/// by the storage, so that the next start need not look again.
 ///
 /// # Errors
 /// The first disk error (not a missing or short file), or a link in the way.
@@ -61,7 +73,7 @@ pub fn run(
             }
         }
     };
-    let threads = threads.clamp(1, THREADS_MAX).min(work.batch_count().max(1));
+    let threads = threads.clamp(1, THREADS_MAX).min(work.group_count().max(1));
     std::thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(worker);
@@ -79,36 +91,52 @@ pub fn run(
 pub(crate) struct Work {
     /// Pieces in the list.
     total: usize,
-    /// Pieces in a batch.
-    per_batch: usize,
-    /// The next piece of the list that nobody has taken.
-    next: AtomicUsize,
+    stripes: Stripes,
+    queue: Mutex<Queue>,
     checked: AtomicU32,
     matched: AtomicU32,
     bytes: AtomicU64,
     found: Mutex<Bitfield>,
+    sync_interval: Duration,
+    synced: Mutex<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// The next piece of the list that nobody has taken.
+    next: usize,
+    /// The next piece of the list that the device was not asked for.
+    ahead: usize,
+    /// Groups that were begun and have nobody at the moment.
+    waiting: Vec<Group>,
 }
 
 impl Work {
     pub(crate) fn new(storage: &Storage, total: usize) -> Self {
+        let piece_length = storage.layout().piece_length() as usize;
+        let has_v1 = storage.info().version().has_v1();
         Self {
             total,
-            per_batch: (BATCH_LENGTH / storage.layout().piece_length() as usize).max(1),
-            next: AtomicUsize::new(0),
+            stripes: if has_v1 { Stripes::for_sha1(piece_length) } else { Stripes::for_merkle(piece_length) },
+            queue: Mutex::default(),
             checked: AtomicU32::new(0),
             matched: AtomicU32::new(0),
             bytes: AtomicU64::new(0),
             found: Mutex::new(Bitfield::new(storage.layout().piece_count())),
+            sync_interval: SYNC_INTERVAL,
+            synced: Mutex::new(Instant::now()),
         }
     }
 
-    fn batch_count(&self) -> usize {
-        self.total.div_ceil(self.per_batch)
+    fn group_count(&self) -> usize {
+        self.total.div_ceil(self.stripes.pieces)
     }
 
-    /// Nobody takes another batch.
+    /// Nobody takes another group.
     pub(crate) fn stop(&self) {
-        self.next.store(self.total, Ordering::Relaxed);
+        let mut queue = lock(&self.queue);
+        queue.next = self.total;
+        queue.waiting.clear();
     }
 
     pub(crate) fn into_found(self) -> Bitfield {
@@ -119,46 +147,65 @@ impl Work {
         lock(&self.found).clone()
     }
 
-    /// Checks the next batch; `None` when there is none.
+    /// Goes on with a group for some rounds; `None` when nothing is left to be taken.
     pub(crate) fn step(
         &self,
         storage: &Storage,
         pieces: &[PieceIndex],
         scratch: &mut Vec<u8>,
     ) -> Result<Option<Progress>, StorageError> {
-        let start = self.next.fetch_add(self.per_batch, Ordering::Relaxed);
-        if self.total <= start {
-            // Counting on for ever could overflow one day.
-            self.stop();
-            return Ok(None);
-        }
-        if let Some(&next) = pieces.get(start + self.per_batch) {
-            // The disk reads on while this batch is hashed.
-            storage.read_ahead(next, 0, BATCH_LENGTH as u32);
-        }
-        let batch = &pieces[start..self.total.min(start + self.per_batch)];
-        let lengths: Vec<usize> =
-            batch.iter().map(|&piece| storage.layout().piece_len(piece) as usize).collect();
-        let length = lengths.iter().sum::<usize>();
-        let results = if BATCH_LENGTH < length {
-            let check = |&piece| Ok((piece, storage.matches_on_disk(piece, scratch)?));
-            batch.iter().map(check).collect::<Result<Vec<_>, StorageError>>()?
-        } else {
-            if scratch.len() < length {
-                scratch.resize(length, 0);
+        let Some(mut group) = self.take(storage, pieces) else { return Ok(None) };
+        let mut bytes = 0;
+        for _ in 0..ROUNDS_AT_ONCE {
+            bytes += group.round(storage, self.stripes.length, scratch)?;
+            if group.is_done() {
+                return Ok(Some(self.end(storage, group, bytes)));
             }
-            check_batch(storage, batch, &lengths, &mut scratch[..length])?
-        };
+        }
+        lock(&self.queue).waiting.push(group);
+        Ok(Some(self.add(0, 0, bytes)))
+    }
+
+    /// A group that waits, or else the next pieces of the list.
+    fn take(&self, storage: &Storage, pieces: &[PieceIndex]) -> Option<Group> {
+        let mut queue = lock(&self.queue);
+        if let Some(group) = queue.waiting.pop() {
+            return Some(group);
+        }
+        let end = self.total.min(queue.next + self.stripes.pieces);
+        let members = pieces.get(queue.next..end).filter(|members| !members.is_empty())?;
+        // Under the lock, so that the device is asked in order.
+        let ahead = self.total.min(end + self.stripes.pieces);
+        if let Some(coming) = pieces.get(queue.ahead.max(queue.next)..ahead) {
+            read_ahead(storage, coming);
+        }
+        (queue.next, queue.ahead) = (end, ahead);
+        Some(Group::new(storage, members))
+    }
+
+    fn end(&self, storage: &Storage, group: Group, bytes: u64) -> Progress {
+        let results = group.finish();
         storage.record_checks(&results);
-        let matched: Vec<_> =
-            results.iter().filter(|(_, matched)| *matched).map(|(piece, _)| *piece).collect();
+        let mut matched = 0;
         {
             let mut found = lock(&self.found);
-            matched.iter().for_each(|piece| {
+            for (piece, _) in results.iter().filter(|(_, matched)| *matched) {
                 found.set(piece.get());
-            });
+                matched += 1;
+            }
         }
-        Ok(Some(self.add(batch.len() as u32, matched.len() as u32, length as u64)))
+        self.sync_sometimes(storage);
+        self.add(results.len() as u32, matched, bytes)
+    }
+
+    /// Makes what was found durable when it is time for it. A torrent that has no journal remembers nothing.
+    fn sync_sometimes(&self, storage: &Storage) {
+        let Ok(mut synced) = self.synced.try_lock() else { return };
+        if storage.place().state_dir.is_some() && self.sync_interval <= synced.elapsed() {
+            // What this cannot sync is looked at again; the syncs of everybody else tell what is wrong.
+            let _ = storage.sync();
+            *synced = Instant::now();
+        }
     }
 
     fn add(&self, checked: u32, matched: u32, bytes: u64) -> Progress {
@@ -171,94 +218,9 @@ impl Work {
     }
 }
 
-/// Reads pieces one after the other into `buffer` and hashes them together.
-fn check_batch(
-    storage: &Storage,
-    batch: &[PieceIndex],
-    lengths: &[usize],
-    buffer: &mut [u8],
-) -> Result<Vec<(PieceIndex, bool)>, StorageError> {
-    let present = read_batch(storage, batch, lengths, buffer)?;
-    let mut rest = &*buffer;
-    let mut inputs = Vec::with_capacity(batch.len());
-    let mut results: Vec<_> = batch.iter().map(|&piece| (piece, false)).collect();
-    for (at, &length) in lengths.iter().enumerate() {
-        let (bytes, after) = rest.split_at(length);
-        rest = after;
-        if present[at] {
-            inputs.push((at, bytes));
-        }
-    }
-    if storage.info().version().has_v1() {
-        let bytes: Vec<&[u8]> = inputs.iter().map(|(_, bytes)| *bytes).collect();
-        let mut digests = vec![[0; 20]; bytes.len()];
-        ferri_hash::sha1_many(&bytes, &mut digests);
-        for ((at, _), digest) in inputs.iter().zip(digests) {
-            results[*at].1 = storage.info().piece_hash_v1(batch[*at]) == Some(digest);
-        }
-    } else {
-        for (at, bytes) in inputs {
-            results[at].1 = storage.hash_matches(batch[at], bytes);
-        }
-    }
-    Ok(results)
-}
-
-/// Fills `buffer`; which pieces are really there.
-fn read_batch(
-    storage: &Storage,
-    batch: &[PieceIndex],
-    lengths: &[usize],
-    buffer: &mut [u8],
-) -> Result<Vec<bool>, StorageError> {
-    let homes = storage.homes();
-    let mut present = vec![true; batch.len()];
-    // The run that is being collected, where it goes, and the pieces it is for.
-    let mut run: Option<(Target, usize, Vec<usize>)> = None;
-    let mut position = 0;
-    let mut read = |run: Option<(Target, usize, Vec<usize>)>, present: &mut [bool]| {
-        let Some((target, start, members)) = run else { return Ok(()) };
-        if storage.read_for_check(target, &mut buffer[start..start + target.length])? {
-            return Ok(());
-        }
-        if members.len() == 1 {
-            present[members[0]] = false;
-            return Ok(());
-        }
-        // The file ends within the run: which pieces are still whole?
-        let mut offset = target.offset;
-        let mut at = start;
-        for &member in &members {
-            let end = lengths[..=member].iter().sum::<usize>().min(start + target.length);
-            let part = Target { offset, length: end - at, ..target };
-            present[member] &= storage.read_for_check(part, &mut buffer[at..end])?;
-            offset += part.length as u64;
-            at = end;
-        }
-        Ok::<_, StorageError>(())
-    };
-    for (at, &piece) in batch.iter().enumerate() {
-        for target in storage.targets(&homes, piece, 0, u32::MAX) {
-            match &mut run {
-                Some((last, _, members)) if continues(last, &target) => {
-                    last.length += target.length;
-                    if members.last() != Some(&at) {
-                        members.push(at);
-                    }
-                }
-                _ => read(run.replace((target, position, vec![at])), &mut present)?,
-            }
-            position += target.length;
-        }
-    }
-    read(run, &mut present)?;
-    Ok(present)
-}
-
-fn continues(last: &Target, next: &Target) -> bool {
-    last.home == next.home && (last.home == Home::Pad || last.offset + last.length as u64 == next.offset)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

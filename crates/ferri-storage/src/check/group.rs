@@ -1,0 +1,223 @@
+//! Pieces of a check that are read and hashed together, a stripe of each at a time.
+
+use ferri_hash::{Sha1, Sha1Digest, Sha256Digest, merkle};
+use ferri_metainfo::{PieceIndex, PieceTree};
+
+use crate::beneath::Access;
+use crate::disk;
+use crate::error::StorageError;
+use crate::storage::{Home, Storage, Target};
+
+/// The kernel is asked to read this much at a time; of longer requests it reads only the beginning.
+const READ_AHEAD: usize = 128 << 10;
+
+/// Whether the page cache has this much is told by its first byte.
+const CACHED_TOGETHER: usize = 1 << 20;
+
+/// Pieces that are hashed together.
+#[derive(Debug)]
+pub(super) struct Group {
+    lanes: Vec<Lane>,
+    /// Bytes done of every piece that has so many.
+    position: usize,
+}
+
+/// One piece of a group.
+#[derive(Debug)]
+struct Lane {
+    piece: PieceIndex,
+    length: usize,
+    hash: Hash,
+}
+
+/// What is known of a piece so far.
+#[derive(Debug)]
+enum Hash {
+    V1 {
+        hash: Sha1,
+        expected: Sha1Digest,
+    },
+    V2 {
+        leaves: Vec<Sha256Digest>,
+        tree: PieceTree,
+    },
+    /// Some of it is not there, or nothing can be said of it (v2 without its piece layers).
+    Wrong,
+}
+
+/// A stripe of one lane.
+#[derive(Debug, Clone, Copy)]
+struct Stripe {
+    lane: usize,
+    piece: PieceIndex,
+    begin: usize,
+    length: usize,
+}
+
+impl Group {
+    pub(super) fn new(storage: &Storage, pieces: &[PieceIndex]) -> Self {
+        let lane = |&piece| {
+            let info = storage.info();
+            let hash = match (info.piece_hash_v1(piece), info.piece_tree_v2(piece)) {
+                (Some(expected), _) => Hash::V1 { hash: Sha1::new(), expected },
+                (None, Some(tree)) => Hash::V2 { leaves: Vec::new(), tree },
+                (None, None) => Hash::Wrong,
+            };
+            Lane { piece, length: storage.layout().piece_len(piece) as usize, hash }
+        };
+        Self { lanes: pieces.iter().map(lane).collect(), position: 0 }
+    }
+
+    /// Whether every piece has been read to its end.
+    pub(super) fn is_done(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.length <= self.position)
+    }
+
+    /// Reads and hashes the next `length` bytes of every piece. How far that brings the check, in bytes.
+    pub(super) fn round(
+        &mut self,
+        storage: &Storage,
+        length: usize,
+        scratch: &mut Vec<u8>,
+    ) -> Result<u64, StorageError> {
+        let stripes = self.stripes(length);
+        let needed = stripes.iter().map(|stripe| stripe.length).sum();
+        if scratch.len() < needed {
+            scratch.resize(needed, 0);
+        }
+        let buffer = &mut scratch[..needed];
+        for missing in read(storage, &stripes, buffer)? {
+            self.lanes[missing].hash = Hash::Wrong;
+        }
+        self.update(&stripes, buffer);
+        let done = self.lanes.iter().map(|lane| lane.length.saturating_sub(self.position).min(length) as u64);
+        let done = done.sum();
+        self.position += length;
+        Ok(done)
+    }
+
+    fn stripes(&self, length: usize) -> Vec<Stripe> {
+        let begin = self.position;
+        let open = self.lanes.iter().enumerate().filter(|(_, lane)| !matches!(lane.hash, Hash::Wrong));
+        let stripe = |(at, lane): (usize, &Lane)| {
+            let length = lane.length.checked_sub(begin)?.min(length);
+            (length != 0).then_some(Stripe { lane: at, piece: lane.piece, begin, length })
+        };
+        open.filter_map(stripe).collect()
+    }
+
+    /// `bytes` are those of the stripes one after the other.
+    fn update(&mut self, stripes: &[Stripe], mut bytes: &[u8]) {
+        let (mut v1, mut v2) = (Vec::new(), Vec::new());
+        let mut stripes = stripes.iter().peekable();
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            let Some(stripe) = stripes.next_if(|stripe| stripe.lane == at) else { continue };
+            let (now, later) = bytes.split_at(stripe.length);
+            bytes = later;
+            match &mut lane.hash {
+                Hash::V1 { hash, .. } => v1.push((hash, now)),
+                Hash::V2 { leaves, .. } => v2.push((leaves, now)),
+                Hash::Wrong => {}
+            }
+        }
+        Sha1::update_many(&mut v1);
+        merkle::leaves_many(&mut v2);
+    }
+
+    /// Which pieces match, when all were read to their ends.
+    pub(super) fn finish(self) -> Vec<(PieceIndex, bool)> {
+        let matches = |hash| match hash {
+            Hash::V1 { hash, expected } => hash.finish() == expected,
+            Hash::V2 { leaves, tree } => {
+                leaves.len() <= tree.width && merkle::root(&leaves, tree.width) == tree.root
+            }
+            Hash::Wrong => false,
+        };
+        self.lanes.into_iter().map(|lane| (lane.piece, matches(lane.hash))).collect()
+    }
+}
+
+/// A read of neighbouring bytes, which may be those of several stripes.
+struct Run {
+    target: Target,
+    /// Where its bytes go in the buffer.
+    at: usize,
+    /// The first and the last stripe.
+    stripes: (usize, usize),
+}
+
+/// Reads the stripes one after the other into `buffer`; the lanes whose bytes are not there.
+fn read(storage: &Storage, stripes: &[Stripe], buffer: &mut [u8]) -> Result<Vec<usize>, StorageError> {
+    let homes = storage.homes();
+    let targets =
+        |stripe: &Stripe| storage.targets(&homes, stripe.piece, as_u32(stripe.begin), as_u32(stripe.length));
+    let mut runs: Vec<Run> = Vec::new();
+    let mut at = 0;
+    for (number, stripe) in stripes.iter().enumerate() {
+        for target in targets(stripe) {
+            match runs.last_mut() {
+                Some(run) if continues(&run.target, &target) => {
+                    run.target.length += target.length;
+                    run.stripes.1 = number;
+                }
+                _ => runs.push(Run { target, at, stripes: (number, number) }),
+            }
+            at += target.length;
+        }
+    }
+    let mut missing = Vec::new();
+    for Run { target, at, stripes: (first, last) } in runs {
+        if storage.read_for_check(target, &mut buffer[at..at + target.length])? {
+            continue;
+        }
+        // Some of it is not there: which stripes are there nevertheless?
+        let mut at = stripes[..first].iter().map(|stripe| stripe.length).sum::<usize>();
+        for stripe in &stripes[first..=last] {
+            let mut is_there = true;
+            for target in targets(stripe) {
+                is_there = is_there && storage.read_for_check(target, &mut buffer[at..at + target.length])?;
+                at += target.length;
+            }
+            if !is_there {
+                missing.push(stripe.lane);
+            }
+        }
+    }
+    Ok(missing)
+}
+
+fn continues(last: &Target, next: &Target) -> bool {
+    last.home == next.home && (last.home == Home::Pad || last.offset + last.length as u64 == next.offset)
+}
+
+/// Asks the device for what the page cache lacks of these pieces, in their order. Only a hint: errors come when the
+/// bytes are read.
+pub(super) fn read_ahead(storage: &Storage, pieces: &[PieceIndex]) {
+    let homes = storage.homes();
+    let targets =
+        pieces.iter().flat_map(|&piece| storage.targets(&homes, piece, 0, storage.layout().piece_len(piece)));
+    let mut runs: Vec<Target> = Vec::new();
+    for target in targets {
+        match runs.last_mut() {
+            Some(last) if continues(last, &target) => last.length += target.length,
+            _ => runs.push(target),
+        }
+    }
+    for run in runs {
+        let Ok(Some(file)) = storage.open(run.home, Access::Read) else { continue };
+        for start in (0..run.length).step_by(CACHED_TOGETHER) {
+            let offset = run.offset + start as u64;
+            if disk::read_cached(&file, &mut [0], offset).unwrap_or(true) {
+                continue;
+            }
+            for part in (0..CACHED_TOGETHER.min(run.length - start)).step_by(READ_AHEAD) {
+                let length = READ_AHEAD.min(run.length - start - part);
+                disk::will_need(&file, offset + part as u64, length as u64);
+            }
+        }
+    }
+}
+
+fn as_u32(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a piece length is a u32")
+}
