@@ -1,15 +1,20 @@
-//! Reading and hashing pieces on all cores. Pieces are taken in order; which thread takes which does not matter.
+//! Reading and hashing pieces on all cores. Groups of pieces are taken in order and read a stripe of each piece at a time,
+//! so that the pieces of a group are hashed side by side and none is in memory as a whole. The device is asked for the
+//! next group in the order of the files.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use ferri_metainfo::create::{Hasher, PieceHash, Plan};
+use ferri_metainfo::create::{Hasher, PieceHash, Plan, Span};
+use rustix::fs::{Advice, fadvise};
 
 use super::walk::Paths;
 use crate::exit::{Exit, Failure};
@@ -25,7 +30,7 @@ pub(crate) fn hash(plan: Plan, paths: &Paths, progress: &Progress) -> Result<Vec
         .map(Option::unwrap_or_default)
         .collect();
     let mut hasher = Hasher::new(plan.clone());
-    let job = Job { plan: &plan, files: &files, progress, next: AtomicU32::new(0) };
+    let job = Job { plan: &plan, files: &files, progress, queue: Mutex::default() };
     let workers = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
     let (sender, results) = sync_channel(workers * 2);
     thread::scope(|scope| {
@@ -50,82 +55,166 @@ pub(crate) fn hash(plan: Plan, paths: &Paths, progress: &Progress) -> Result<Vec
 /// More threads than this wait for the disk, not for each other.
 const WORKERS_MAX: usize = 16;
 
-/// What a thread reads before it hashes: enough for several streams at once, little enough for the cache.
-const BATCH_BYTES: u32 = 4 << 20;
+/// Files a thread keeps open: the stripes of a group may lie in so many.
+const OPEN_FILES_MAX: usize = 32;
+
+/// The kernel is asked to read this much at a time; of longer requests it reads only the beginning.
+const READ_AHEAD: u64 = 128 << 10;
 
 struct Job<'a> {
     plan: &'a Plan,
     files: &'a [PathBuf],
     progress: &'a Progress,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
     /// The first piece that nobody has taken.
-    next: AtomicU32,
+    next: u32,
+    /// The first piece that the device was not asked for.
+    ahead: u32,
 }
 
 type Hashed = Result<Vec<(u32, PieceHash)>, Failure>;
 
 impl Job<'_> {
     fn work(&self, results: &SyncSender<Hashed>) {
-        let batch = (BATCH_BYTES / self.plan.piece_length()).max(1);
-        let mut reader = Reader { files: self.files, open: None };
+        let mut reader = Reader { files: self.files, open: BTreeMap::new() };
+        let mut buffer = Vec::new();
         while !self.progress.is_cancelled() {
-            let first = self.next.fetch_add(batch, Ordering::Relaxed);
-            let pieces = first..first.saturating_add(batch).min(self.plan.piece_count());
+            let pieces = self.take(&mut reader);
             if pieces.is_empty() {
                 return;
             }
-            let result = self.hash(pieces, &mut reader);
+            let result = self.hash(pieces, &mut reader, &mut buffer);
             let is_last = result.is_err();
             if results.send(result).is_err() || is_last {
                 // Nobody else should go on either.
-                self.next.store(self.plan.piece_count(), Ordering::Relaxed);
+                self.lock().next = self.plan.piece_count();
                 return;
             }
         }
     }
 
-    fn hash(&self, pieces: std::ops::Range<u32>, reader: &mut Reader<'_>) -> Hashed {
-        let mut buffers = Vec::new();
-        for piece in pieces {
-            let mut bytes = vec![0; self.plan.piece_bytes(piece) as usize];
-            let mut rest = bytes.as_mut_slice();
-            for span in self.plan.spans(piece) {
-                let (part, after) = rest.split_at_mut(span.length as usize);
-                reader.read(span.file, span.offset, part)?;
-                rest = after;
-            }
-            buffers.push((piece, bytes));
+    fn take(&self, reader: &mut Reader<'_>) -> Range<u32> {
+        let count = self.plan.piece_count();
+        let group = u32::try_from(self.plan.stripes().pieces).unwrap_or(u32::MAX);
+        // The device is asked under the lock, so that it is asked in order.
+        let mut queue = self.lock();
+        let begin = queue.next.min(count);
+        let end = begin.saturating_add(group).min(count);
+        let ahead = end.saturating_add(group).min(count);
+        for span in self.spans(queue.ahead.max(begin)..ahead) {
+            reader.read_ahead(&span);
         }
-        let slices: Vec<(u32, &[u8])> =
-            buffers.iter().map(|(piece, bytes)| (*piece, bytes.as_slice())).collect();
-        let hashes = self.plan.hash_pieces(&slices).map_err(internal)?;
-        let bytes = slices.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        self.progress.add(bytes);
-        Ok(slices.iter().map(|(piece, _)| *piece).zip(hashes).collect())
+        *queue = Queue { next: end, ahead };
+        begin..end
+    }
+
+    fn hash(&self, pieces: Range<u32>, reader: &mut Reader<'_>, buffer: &mut Vec<u8>) -> Hashed {
+        let stripe = self.plan.stripes().length as u64;
+        let pieces: Vec<u32> = pieces.collect();
+        let lengths: Vec<u64> = pieces.iter().map(|&piece| self.plan.piece_bytes(piece).into()).collect();
+        let longest = lengths.iter().copied().max().unwrap_or_default();
+        let mut hasher = self.plan.hash_stripes(&pieces).map_err(internal)?;
+        for begin in (0..longest).step_by(self.plan.stripes().length) {
+            if self.progress.is_cancelled() {
+                return Err(Failure::new(Exit::Interrupted, "stopped"));
+            }
+            let within = |length: &u64| length.saturating_sub(begin).min(stripe) as usize;
+            let total = lengths.iter().map(within).sum();
+            buffer.resize(total, 0);
+            let spans = joined(pieces.iter().flat_map(|&piece| part(self.plan.spans(piece), begin, stripe)));
+            let mut rest = buffer.as_mut_slice();
+            for span in spans {
+                let (now, later) = rest.split_at_mut(span.length as usize);
+                reader.read(span.file, span.offset, now)?;
+                rest = later;
+            }
+            let mut rest = buffer.as_slice();
+            let parts: Vec<&[u8]> =
+                lengths.iter().map(|length| rest.split_off(..within(length)).unwrap_or_default()).collect();
+            hasher.update(&parts).map_err(internal)?;
+            self.progress.add(total as u64);
+        }
+        Ok(pieces.into_iter().zip(hasher.finish().map_err(internal)?).collect())
+    }
+
+    fn spans(&self, pieces: Range<u32>) -> Vec<Span> {
+        joined(pieces.flat_map(|piece| self.plan.spans(piece)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One thread's open file.
+/// `length` bytes of a piece from `begin` on.
+fn part(spans: impl Iterator<Item = Span>, begin: u64, length: u64) -> impl Iterator<Item = Span> {
+    let mut start = 0;
+    spans.filter_map(move |span| {
+        let from = begin.max(start);
+        let to = (begin + length).min(start + span.length);
+        let offset = span.offset + from.saturating_sub(start);
+        start += span.length;
+        (from < to).then(|| Span { offset, length: to - from, ..span })
+    })
+}
+
+/// Neighbours in a file become one span.
+fn joined(spans: impl Iterator<Item = Span>) -> Vec<Span> {
+    let mut joined: Vec<Span> = Vec::new();
+    for span in spans {
+        match joined.last_mut() {
+            Some(last) if last.file == span.file && last.offset + last.length == span.offset => {
+                last.length += span.length;
+            }
+            _ => joined.push(span),
+        }
+    }
+    joined
+}
+
+/// One thread's open files.
 struct Reader<'a> {
     files: &'a [PathBuf],
-    open: Option<(usize, File)>,
+    open: BTreeMap<usize, File>,
 }
 
 impl Reader<'_> {
     fn read(&mut self, file: usize, offset: u64, into: &mut [u8]) -> Result<(), Failure> {
-        let path = &self.files[file];
-        let failed = |error: &io::Error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                Failure::new(Exit::Io, format!("{} became shorter while it was read", path.display()))
-                    .hint("run the command again when nobody writes there")
+        let read = self.file(file).and_then(|open| open.read_exact_at(into, offset));
+        read.map_err(|error| {
+            let path = &self.files[file];
+            match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    Failure::new(Exit::Io, format!("{} became shorter while it was read", path.display()))
+                        .hint("run the command again when nobody writes there")
+                }
+                _ => Failure::file("read", path, &error),
             }
-            _ => Failure::file("read", path, error),
-        };
-        if self.open.as_ref().is_none_or(|(index, _)| *index != file) {
-            self.open = Some((file, File::open(path).map_err(|error| failed(&error))?));
+        })
+    }
+
+    /// Only a hint: errors come when it is read.
+    fn read_ahead(&mut self, span: &Span) {
+        let Ok(open) = self.file(span.file) else { return };
+        for start in (0..span.length).step_by(READ_AHEAD as usize) {
+            let length = NonZeroU64::new(READ_AHEAD.min(span.length - start));
+            let _ = fadvise(open, span.offset + start, length, Advice::WillNeed);
         }
-        match &self.open {
-            Some((_, open)) => open.read_exact_at(into, offset).map_err(|error| failed(&error)),
-            None => Ok(()),
+    }
+
+    fn file(&mut self, file: usize) -> io::Result<&File> {
+        if OPEN_FILES_MAX <= self.open.len() && !self.open.contains_key(&file) {
+            self.open.clear();
+        }
+        match self.open.entry(file) {
+            std::collections::btree_map::Entry::Occupied(open) => Ok(open.into_mut()),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                Ok(place.insert(File::open(&self.files[file])?))
+            }
         }
     }
 }
