@@ -6,7 +6,10 @@
 //! every breach in the [`Report`]; the same scenario and seed give the same report.
 //!
 //! Blocks carry no payload, only whether they are genuine. Bytes on the wire are `ferri-wire`'s business and not here.
+//!
+//! [`disk`] is the other half: a disk with a power switch.
 
+pub mod disk;
 mod node;
 mod report;
 mod scenario;

@@ -143,7 +143,7 @@ impl Dice {
         ((u128::from(self.roll()) * u128::from(bound)) >> 64) as u64
     }
 
-    fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 

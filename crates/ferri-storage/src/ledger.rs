@@ -29,11 +29,12 @@ use crate::journal::{Encoder, Identity, Record, Stamp, State};
 use crate::lock::TorrentLock;
 use crate::witness::{Change, Hooks, Synced};
 
-/// A journal below this length is not worth rewriting.
-const COMPACT_LENGTH_MIN: u64 = 1 << 20;
-
 /// It is rewritten when it is this many times what the rewritten one would be.
 const COMPACT_FACTOR: u64 = 4;
+
+/// The time of a file may differ from that of the record about it by this much (ns): clocks of files are coarse, and
+/// the kernel sets them when the write begins.
+pub(crate) const WRITE_DELAY: i64 = 2_000_000_000;
 
 /// A file to be written, by its number in the journal.
 pub(crate) type Numbered<'a> = (u32, &'a OpenFile);
@@ -42,6 +43,8 @@ pub(crate) type Numbered<'a> = (u32, &'a OpenFile);
 #[derive(Debug)]
 pub(crate) struct Ledger {
     layout: Layout,
+    /// A journal below this length is not worth rewriting.
+    compact_length: u64,
     hooks: Hooks,
     inner: Mutex<Inner>,
 }
@@ -73,7 +76,7 @@ pub(crate) struct Dirty {
 
 impl Ledger {
     /// Knows nothing and remembers nothing, until [`Self::start`].
-    pub(crate) fn new(layout: Layout, hooks: Hooks) -> Self {
+    pub(crate) fn new(layout: Layout, compact_length: u64, hooks: Hooks) -> Self {
         let inner = Inner {
             state: State::new(layout.piece_count(), parts_number(&layout)),
             journal: None,
@@ -84,12 +87,18 @@ impl Ledger {
             touched: BTreeSet::new(),
             dirty_folders: BTreeSet::new(),
         };
-        Self { layout, hooks, inner: Mutex::new(inner) }
+        Self { layout, compact_length, hooks, inner: Mutex::new(inner) }
     }
 
     /// Takes over what a journal said, and goes on writing to it.
     pub(crate) fn start(&self, state: State, journal: Option<Journal>) {
         let mut inner = self.lock();
+        if !state.closed {
+            // Who wrote these died before it synced their times.
+            let since = state.session_time.saturating_sub(WRITE_DELAY);
+            let of_session = state.stamps.iter().filter(|(_, stamp)| since <= stamp.mtime);
+            inner.touched = of_session.map(|(&number, _)| number).collect();
+        }
         inner.state = state;
         inner.journal = journal;
         inner.pending.clear();
@@ -112,6 +121,8 @@ impl Ledger {
     /// and then nothing must be written, for it could not be told from a stranger's change.
     pub(crate) fn begin(&self, piece: Option<u32>, files: &[Numbered<'_>]) -> Result<(), StorageError> {
         let mut inner = self.lock();
+        // Also for bytes of no piece: the files change.
+        inner.open_session(&self.hooks);
         inner.flush(&self.hooks)?;
         let mut records = Vec::new();
         for &(number, file) in files {
@@ -176,7 +187,8 @@ impl Ledger {
         let mut inner = self.lock();
         let mut records = Vec::new();
         let known = inner.state.stamps.get(&number).copied();
-        if known.is_some() && known != before {
+        // In a file that was not there is nothing, whatever lies in the parts file for its pieces.
+        if before.is_none() || (known.is_some() && known != before) {
             records.extend(self.doubt(&inner.state, number));
         }
         records.push(Record::Stamp { file: number, stamp: after });
@@ -285,7 +297,7 @@ impl Ledger {
             let records: Vec<_> =
                 runs(&durable).map(|(first, count)| Record::Durable { first, count }).collect();
             inner.append(&records, &self.hooks)?;
-            inner.compact_when_large(&self.hooks);
+            inner.compact_when_large(self.compact_length, &self.hooks);
             let Some(journal) = &mut inner.journal else { return Ok(()) };
             if journal.length == journal.synced_length {
                 journal.rest();
@@ -318,7 +330,7 @@ impl Ledger {
         if inner.journal.as_ref().is_some_and(|journal| journal.in_session) && inner.flights.is_empty() {
             inner.append(&[Record::Closed], &self.hooks)?;
             if let Some(journal) = &mut inner.journal {
-                journal.in_session = false;
+                (journal.in_session, journal.session_synced) = (false, false);
             }
         }
         drop(inner);
@@ -403,17 +415,9 @@ impl Inner {
         if records.is_empty() {
             return self.flush(hooks);
         }
+        self.open_session(hooks);
         if let Some(journal) = &mut self.journal {
-            let mut encoder = Encoder::resume(journal.chain);
-            if !journal.in_session {
-                journal.in_session = true;
-                let session = self.state.next_session(hooks.boot_id().unwrap_or_else(boot_id), now());
-                self.state.apply(&session);
-                encoder.push(&session);
-            }
-            records.iter().for_each(|record| encoder.push(record));
-            journal.chain = encoder.chain;
-            journal.backlog.append(&mut encoder.bytes);
+            records.iter().for_each(|record| journal.push(record));
         }
         for record in records {
             let applied = self.state.apply(record);
@@ -422,18 +426,28 @@ impl Inner {
         self.flush(hooks)
     }
 
+    /// Says that this process writes, unless that is said already.
+    fn open_session(&mut self, hooks: &Hooks) {
+        if let Some(journal) = self.journal.as_mut().filter(|journal| !journal.in_session) {
+            journal.in_session = true;
+            let session = self.state.next_session(hooks.boot_id().unwrap_or_else(boot_id), now());
+            self.state.apply(&session);
+            journal.push(&session);
+        }
+    }
+
     fn flush(&mut self, hooks: &Hooks) -> Result<(), StorageError> {
         self.journal.as_mut().map_or(Ok(()), |journal| journal.flush(&self.state, hooks))
     }
 
     /// Rewrites a journal that has grown. That it fails is no harm: the long one is as good.
-    fn compact_when_large(&mut self, hooks: &Hooks) {
+    fn compact_when_large(&mut self, at_least: u64, hooks: &Hooks) {
         let Some(journal) = &mut self.journal else { return };
-        if journal.length < journal.compact_at || !journal.backlog.is_empty() {
+        if journal.length < journal.compact_at.max(at_least) || !journal.backlog.is_empty() {
             return;
         }
         let written = journal.rewrite(&self.state, hooks);
-        journal.compact_at = (journal.length * COMPACT_FACTOR).max(COMPACT_LENGTH_MIN);
+        journal.compact_at = journal.length * COMPACT_FACTOR;
         if let Err(error) = written {
             tracing::debug!(%error, "the journal could not be compacted");
         }
@@ -457,8 +471,10 @@ pub(crate) struct Journal {
     compact_at: u64,
     /// Records that the file did not take yet.
     backlog: Vec<u8>,
-    /// Whether this process has said that it writes.
+    /// Whether this process has said that it writes...
     in_session: bool,
+    /// ...and a power cut cannot make that unsaid: then files that differ from their stamps are a stranger's.
+    session_synced: bool,
     /// The file may not hold what was written to it: it is to be written anew before anything else.
     is_doubtful: bool,
 }
@@ -474,9 +490,10 @@ impl Journal {
             chain,
             length,
             synced_length: length,
-            compact_at: COMPACT_LENGTH_MIN.max(length.saturating_mul(2)),
+            compact_at: length.saturating_mul(2),
             backlog: Vec::new(),
             in_session: false,
+            session_synced: false,
             is_doubtful: false,
         }
     }
@@ -492,6 +509,7 @@ impl Journal {
         staged.put(hooks)?;
         self.is_doubtful = false;
         self.backlog.clear();
+        self.session_synced = self.in_session;
         self.chain = encoder.chain;
         self.length = encoder.bytes.len() as u64;
         self.synced_length = self.length;
@@ -517,6 +535,14 @@ impl Journal {
             }
         }
         Ok(self.file.as_ref())
+    }
+
+    /// Puts a record where [`Self::flush`] takes it from.
+    fn push(&mut self, record: &Record) {
+        let mut encoder = Encoder::resume(self.chain);
+        encoder.push(record);
+        self.chain = encoder.chain;
+        self.backlog.append(&mut encoder.bytes);
     }
 
     /// What is not synced keeps the file open: an error of the device is told to those who had it open.
@@ -547,6 +573,19 @@ impl Journal {
                 Err(errno) => return Err(StorageError::writing(&self.path, errno)),
             }
         }
+        self.sync_session(hooks)
+    }
+
+    /// Once in a session, before its first write.
+    fn sync_session(&mut self, hooks: &Hooks) -> Result<(), StorageError> {
+        if self.session_synced || !self.in_session {
+            return Ok(());
+        }
+        let Some(file) = &self.file else { return Ok(()) };
+        let synced = hooks.sync((Op::JournalSync, &self.path, Synced::Data), || rustix::fs::fdatasync(file));
+        self.is_doubtful = synced.is_err();
+        synced.map_err(|errno| StorageError::writing(&self.path, errno))?;
+        (self.session_synced, self.synced_length) = (true, self.length);
         Ok(())
     }
 }

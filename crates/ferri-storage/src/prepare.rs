@@ -68,10 +68,11 @@ impl Storage {
         let count = parts_number(self.layout());
         let mut homes = Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) };
         for file in self.layout().files() {
-            if wanted.get(file.as_usize()).copied().unwrap_or(true) {
+            let is_wanted = wanted.get(file.as_usize()).copied().unwrap_or(true);
+            if is_wanted {
                 homes.wanted.set(file.0);
-                homes.real.set(file.0);
-            } else if !self.layout().is_pad(file) && self.exists(file)? {
+            }
+            if !self.layout().is_pad(file) && (is_wanted || self.exists(file)?) {
                 homes.real.set(file.0);
             }
         }
@@ -174,9 +175,7 @@ impl Storage {
                 (opened, stamp)
             }
             Err(StorageError::Missing { .. }) => {
-                let opened = self.open_beneath(file, Access::Create).map_err(|error| self.explain(error))?;
-                self.note_new_folders(file);
-                (opened, None)
+                (self.open_beneath(file, Access::Create).map_err(|error| self.explain(error))?, None)
             }
             Err(error) => return Err(error),
         };
@@ -185,6 +184,8 @@ impl Storage {
         if changed || before.is_none() {
             self.ledger.own_change(file.0, before, &opened)?;
         }
+        // Also of a file that was there: who made it may have died before its folders were synced.
+        self.note_new_folders(file);
         prepared.set(file.0);
         Ok(Arc::new(opened))
     }
@@ -216,7 +217,8 @@ impl Storage {
         Ok(true)
     }
 
-    fn note_new_folders(&self, file: FileIndex) {
+    /// The next sync has to cover the way to this file.
+    pub(crate) fn note_new_folders(&self, file: FileIndex) {
         if let Some(path) = self.local_path(file) {
             self.ledger.add_dirty_folders(path.ancestors().skip(1));
         }

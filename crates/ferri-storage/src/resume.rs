@@ -24,13 +24,10 @@ use crate::atomic::{create_folders, rename};
 use crate::error::StorageError;
 use crate::faults::Op;
 pub use crate::journal::{Identity, JournalError, Parsed, Stamp, State, parse};
-use crate::ledger::{Journal, boot_id, lock_torrent, now, parts_number};
+use crate::ledger::{Journal, WRITE_DELAY, boot_id, lock_torrent, now, parts_number};
 use crate::lock::TorrentLock;
 use crate::storage::{Homes, Storage};
 use crate::witness::Hooks;
-
-/// The file times of an unfinished write in the same boot: the kernel sets them when the write begins.
-const WRITE_DELAY: i64 = 2_000_000_000;
 
 /// How long after the last surviving record a lost write may have been, see above.
 const WRITE_BACK_DELAY: i64 = 60_000_000_000;

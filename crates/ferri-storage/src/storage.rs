@@ -58,6 +58,8 @@ pub struct StorageOptions {
     pub top: Option<OsString>,
     /// The open files, shared with other torrents.
     pub files: FileCache,
+    /// A resume journal below this length in bytes is not worth being written anew.
+    pub compact_length: u64,
     /// Faults to inject, for tests and simulations.
     pub faults: Option<FaultPlan>,
     /// Who is told every change of the disk, for simulations.
@@ -66,7 +68,14 @@ pub struct StorageOptions {
 
 impl Default for StorageOptions {
     fn default() -> Self {
-        Self { preallocate: false, top: None, files: FileCache::process(), faults: None, witness: None }
+        Self {
+            preallocate: false,
+            top: None,
+            files: FileCache::process(),
+            compact_length: 1 << 20,
+            faults: None,
+            witness: None,
+        }
     }
 }
 
@@ -149,7 +158,7 @@ impl Storage {
         let hooks = Hooks { faults: options.faults.clone(), witness: options.witness.clone() };
         let storage = Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
-            ledger: Ledger::new(layout.clone(), hooks.clone()),
+            ledger: Ledger::new(layout.clone(), options.compact_length, hooks.clone()),
             hooks,
             homes: RwLock::new(Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
             prepared: Mutex::new(Bitfield::new(count)),
@@ -200,13 +209,6 @@ impl Storage {
     pub fn hash_blocks(&self, piece: PieceIndex, blocks: &[Bytes]) -> bool {
         let Some(mut verifier) = Verifier::new(&self.info, piece) else { return false };
         blocks.iter().for_each(|block| verifier.update(block));
-        verifier.finish()
-    }
-
-    /// The same for a piece in one run of bytes.
-    pub(crate) fn hash_matches(&self, piece: PieceIndex, bytes: &[u8]) -> bool {
-        let Some(mut verifier) = Verifier::new(&self.info, piece) else { return false };
-        verifier.update(bytes);
         verifier.finish()
     }
 
@@ -361,7 +363,15 @@ impl Storage {
         let mut files = BTreeSet::new();
         for (piece, _) in results.iter().filter(|(_, matched)| *matched) {
             let targets = self.targets(&homes, *piece, 0, self.layout.piece_len(*piece));
-            files.extend(targets.filter_map(|target| self.number(target.home)));
+            for home in targets.map(|target| target.home) {
+                if let Some(number) = self.number(home)
+                    && files.insert(number)
+                    && let Home::File(file) = home
+                {
+                    // Who made it may have died before its folders were synced.
+                    self.note_new_folders(file);
+                }
+            }
         }
         self.ledger.checked(results, files.into_iter());
     }
