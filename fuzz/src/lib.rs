@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bencode;
+mod hash;
 mod journal;
 mod schedule;
 mod script;
@@ -16,6 +17,7 @@ mod tracker_server;
 mod wire;
 
 pub use bencode::bencode;
+pub use hash::hash;
 pub use journal::journal;
 pub use schedule::schedule;
 pub use swarm::{swarm, trace};
@@ -46,6 +48,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "create", run: create, memory_factor: 64 << 10 },
     Target { name: "extension", run: extension, memory_factor: 64 },
     Target { name: "handshake", run: handshake, memory_factor: 64 },
+    // A byte of script makes some KiB of messages.
+    Target { name: "hash", run: hash, memory_factor: 4096 },
     Target { name: "info", run: info, memory_factor: 128 },
     Target { name: "journal", run: journal, memory_factor: 4096 },
     Target { name: "magnet", run: magnet, memory_factor: 128 },
