@@ -98,7 +98,7 @@ impl Disk {
         memory: u64,
         done: mpsc::UnboundedSender<DiskDone>,
     ) -> Self {
-        Self {
+        let mut disk = Self {
             spills: Spills::new(memory),
             storage,
             layout,
@@ -117,7 +117,10 @@ impl Disk {
             unsynced: 0,
             unsynced_since: None,
             probe_at: None,
-        }
+        };
+        // What was just found on disk may never have been synced; once it is, the next start believes it unseen.
+        disk.sync();
+        disk
     }
 
     pub(crate) fn storage(&self) -> &Arc<Storage> {
@@ -228,11 +231,18 @@ impl Disk {
 
     /// Does something that may wait, on a disk thread.
     fn run(&self, work: impl FnOnce(&Storage) -> DiskDone + Send + 'static) {
+        self.try_run(work);
+    }
+
+    /// The same; `false`: there will be no answer.
+    fn try_run(&self, work: impl FnOnce(&Storage) -> DiskDone + Send + 'static) -> bool {
         let (storage, done) = (self.storage.clone(), self.done.clone());
         let job = Job::Run(Box::new(move || drop(done.send(work(&storage)))));
-        if self.pool.submit(job).is_err() {
+        let submitted = self.pool.submit(job);
+        if submitted.is_err() {
             tracing::error!("the disk threads are overloaded or gone");
         }
+        submitted.is_ok()
     }
 
     /// Books the answer to [`Self::verify`]. `Err` is a disk that does not take data: the piece is kept.
@@ -299,8 +309,8 @@ impl Disk {
             self.sync();
         }
         if self.probe_at.is_some_and(|at| at <= now) {
-            self.probe_at = None;
-            self.run(|storage| DiskDone::Probed(storage.probe()));
+            let is_asked = self.try_run(|storage| DiskDone::Probed(storage.probe()));
+            self.probe_at = (!is_asked).then_some(now + PROBE_INTERVAL);
         }
     }
 
@@ -312,10 +322,10 @@ impl Disk {
 
     /// Makes what was written durable and records it.
     pub(crate) fn sync(&mut self) {
-        self.syncing = true;
+        self.syncing = self.try_run(|storage| DiskDone::Synced(storage.sync()));
         self.unsynced = 0;
-        self.unsynced_since = None;
-        self.run(|storage| DiskDone::Synced(storage.sync()));
+        // Refused, it is due again in a while.
+        self.unsynced_since = (!self.syncing).then(Instant::now);
     }
 
     pub(crate) fn synced(&mut self) {
