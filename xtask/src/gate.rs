@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::interop::kill::Plan;
 use crate::report::{Tally, say, test_result};
 use crate::{install, lab};
 
@@ -27,7 +28,7 @@ pub(crate) enum Step {
     Build,
     /// Our client and other people's.
     Interop,
-    /// `kill -9` and go on.
+    /// `kill -9`, power cuts, full and broken disks, and going on.
     Kill,
 }
 
@@ -65,7 +66,7 @@ impl FromStr for Step {
 pub(crate) struct Options {
     /// The steps; empty means all.
     pub(crate) only: Vec<Step>,
-    /// For interop: only cases whose name contains this.
+    /// For interop and kill: only cases whose name contains this.
     pub(crate) filter: Option<String>,
     /// For interop: another client in our place.
     pub(crate) hub: Option<String>,
@@ -115,6 +116,22 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     }
     say(&format!("{} passed, {} failed", total.passed, total.failed));
     Ok(if total.failed == 0 && total.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The long form of the kill test, with the words after `kill`.
+///
+/// # Errors
+/// When the words are not understood or what it needs cannot be had.
+pub(crate) fn kill(root: &Path, words: &[&str]) -> Result<ExitCode> {
+    Plan::parse(words)?;
+    install::foreign_clients(root)?;
+    let build = commands(root, Step::Build, &Options::default())?;
+    let words = ["lab", "long-kill"].into_iter().chain(words.iter().copied());
+    let mut total = Tally::default();
+    for (command, counts) in build.into_iter().chain([(lab::command(words)?, Counts::TestResults)]) {
+        total += stream(command, counts)?;
+    }
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Those asked for, and the build that they need.

@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("opentracker", "opentracker"),
     ("ip", "iproute2"),
     ("mount", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("python3", "python3-venv"),

@@ -21,8 +21,11 @@ use report::{Tally, say};
 const USAGE: &str = "\
 cargo xtask test [--only fmt,clippy,unit,fuzz,build,interop,kill] [--filter NAME] [--hub CLIENT]
     The gate. Installs what is missing, runs the steps, ends with `N passed, N failed`.
-    --filter NAME   interop: only cases whose name contains NAME
+    --filter NAME   interop, kill: only cases whose name contains NAME
     --hub CLIENT    interop: another client (libtorrent, transmission, ...) in ferriswarm's place
+
+cargo xtask kill [--kills 200] [--size 2GiB] [--rate 20MiB]
+    kill -9 that often over one download, then completion; a table. The gate runs a short form.
 
 cargo xtask bench leech|seed|check|all [--clients ours,rqbit,libtorrent,...] [--size 1GiB] [--piece 1MiB]
                   [--peers 4] [--runs 3] [--write]
@@ -54,11 +57,13 @@ fn run(args: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["test", rest @ ..] => gate::run(root, &test_options(rest)?),
+        ["kill", rest @ ..] => gate::kill(root, rest),
         ["bench", rest @ ..] => bench::run(root, &bench::Options::parse(rest)?),
         ["lab", "bench", rest @ ..] => {
             bench::run_inside(root, &bench::Options::parse(rest)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        ["lab", "long-kill", rest @ ..] => long_kill(root, rest),
         ["lab", test, rest @ ..] => inside(root, test, rest),
         ["sim", rest @ ..] => sim(rest),
         ["picture"] => picture(root),
@@ -137,11 +142,25 @@ fn inside(root: &Path, test: &str, words: &[&str]) -> Result<ExitCode> {
     };
     let tally = match test {
         "interop" => interop::run(options)?,
-        "kill" => interop::kill::run(&options)?,
+        "kill" => interop::proofs::run(&options)?,
         _ => bail!("there is no test {test:?} to run in a lab"),
     };
+    Ok(conclude(tally))
+}
+
+/// What `gate::kill` runs inside a lab.
+fn long_kill(root: &Path, words: &[&str]) -> Result<ExitCode> {
+    let plan = interop::kill::Plan::parse(words)?;
+    let target = gate::target(root);
+    let (work, tools) = (target.join("long-kill"), Tools::new(root, &target));
+    let options = interop::Options { work, tools, hub: Kind::Ferriswarm, filter: None };
+    Ok(conclude(interop::proofs::run_long_kill(&options, &plan)?))
+}
+
+/// Prints the line that `cargo test` would.
+fn conclude(tally: Tally) -> ExitCode {
     let Tally { passed, failed } = tally;
     let word = if failed == 0 { "ok" } else { "FAILED" };
     say(&format!("test result: {word}. {passed} passed; {failed} failed"));
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -164,7 +164,10 @@ pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
 }
 
 /// `1GiB`, `16KiB`, `256MiB` or bytes.
-fn size(text: &str) -> Result<u64> {
+///
+/// # Errors
+/// When it is neither, or too large.
+pub(crate) fn size(text: &str) -> Result<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "" | "B" => 1,

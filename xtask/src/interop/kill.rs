@@ -1,182 +1,285 @@
 //! `kill -9` at random moments of a download, again and again, then completion.
 //!
-//! The seeder is libtorrent and counts the payload it sends, so what is fetched twice shows there. A piece that was
-//! verified and written before a kill must not be asked for again; what may be lost is what was in flight: blocks of
-//! pieces that were not complete yet.
+//! The seeder is libtorrent and writes down what it is asked for. A piece that the journal called durable at a kill, or
+//! that the program had said to be verified, must not be asked for again; what may be lost is what was in flight: blocks
+//! of pieces that were not whole yet. Three kills in four come some time after the first request of that life, one in
+//! four in the start itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::path::Path;
-use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use ferri_storage::resume::{JournalError, parse};
 
-use super::Options;
 use super::payload::{Payload, Random, Shape};
-use crate::clients::{Client, Encryption, Ferriswarm, Kind, Libtorrent, Place};
-use crate::lab::Lab;
-use crate::report::{Tally, say};
-
-const PAYLOAD_LENGTH: u64 = 256 << 20;
+use super::scene::{Download, Life, PATIENCE, Request, Scene, Witness, notes, verified};
+use crate::report::say;
 
 const PIECE_LENGTH: u64 = 1 << 20;
 
-const KILLS: u32 = 20;
-
-/// What the seeder sends, in bytes a second: the download must outlast the kills.
-const RATE: u64 = 8 << 20;
-
-/// From a start to its kill, in milliseconds; some lives end before the first byte.
-const LIFE: std::ops::Range<u64> = 50..2000;
-
-/// What one kill may cost on average: the pieces in flight, which are one or two at this rate and piece length, and
-/// what lay in the sockets.
+/// What one kill may cost on average: the pieces in flight, which are one or two, and what lay in the sockets.
 const WASTE_PER_KILL_MAX: u64 = 2 << 20;
 
-/// From a start to the first new payload byte, at worst.
-const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(2);
+/// From a start to the first request, at worst.
+const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
 
-/// From the last start to the end.
-const COMPLETION_LIMIT: Duration = Duration::from_secs(120);
+/// What may be written and not yet called durable: 64 MiB, or what arrives in five seconds, and the pieces under way.
+const UNSURE_MAX: u64 = 72 << 20;
+
+/// Kills that hit the start come this soon after it.
+const START_SPAN: Duration = Duration::from_millis(300);
 
 /// The same moments every time; change it to look for other ones.
 const SEED: u64 = 9;
 
-/// Runs the test; inside a lab only.
-///
-/// # Errors
-/// When the lab or the payload cannot be made; what the test finds is counted.
-pub(crate) fn run(options: &Options) -> Result<Tally> {
-    let work = &options.work;
-    let _ = fs::remove_dir_all(work);
-    fs::create_dir_all(work)?;
-    let payload =
-        Payload::make(work, Shape::Single, PAYLOAD_LENGTH, PIECE_LENGTH, Kind::Ferriswarm, &options.tools)
-            .context("making the payload")?;
-    let lab = Lab::new()?;
-    let outcome = kill_and_go_on(options, &lab, &payload);
-    let mut tally = Tally::default();
-    tally.count(outcome.is_ok());
-    match outcome {
-        Ok(summary) => {
-            say(&summary);
-            let _ = fs::remove_dir_all(work);
-        }
-        Err(error) => say(&format!("  FAIL  kill -9\n{error:#}\n  logs: {}", work.display())),
-    }
-    Ok(tally)
+/// How many, and over what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    kills: u32,
+    /// Bytes of the download.
+    size: u64,
+    /// What the seeder sends, in bytes a second.
+    rate: u64,
 }
 
-fn kill_and_go_on(options: &Options, lab: &Lab, payload: &Payload) -> Result<String> {
-    let place = |name: &str| -> Result<Place> {
-        let home = options.work.join(name);
-        fs::create_dir_all(&home)?;
-        let (host, tools) = (Arc::new(lab.host()?), options.tools.clone());
-        Ok(Place { host, home, tools, peers: Vec::new(), encryption: Encryption::Default })
-    };
-    let mut seeder = Libtorrent::new(place("seed")?).with_upload_limit(RATE);
-    let leecher = place("leech")?;
-    let download = leecher.home.join("download");
-    fs::create_dir_all(&download)?;
-    let peer = seeder.peer_address().to_string();
-    seeder.start_seed(&payload.torrent, &payload.dir)?;
-    seeder.wait_done(COMPLETION_LIMIT).context("the seeder")?;
+impl Plan {
+    /// What the gate has time for.
+    pub(super) const SHORT: Self = Self { kills: 20, size: 256 << 20, rate: 8 << 20 };
 
+    /// From the words after `kill`.
+    ///
+    /// # Errors
+    /// When a word is not understood.
+    pub(crate) fn parse(words: &[&str]) -> Result<Self> {
+        let mut plan = Self { kills: 200, size: 2 << 30, rate: 20 << 20 };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || words.next().copied().with_context(|| format!("{word} needs a value"));
+            match *word {
+                "--kills" => plan.kills = value()?.parse().context("--kills needs a number")?,
+                "--size" => plan.size = crate::bench::size(value()?)?,
+                "--rate" => plan.rate = crate::bench::size(value()?)?,
+                _ => bail!("there is no option {word}"),
+            }
+        }
+        ensure!(plan.kills > 0 && plan.size > 0 && plan.rate > 0, "nothing to do");
+        Ok(plan)
+    }
+
+    /// How long a life may last after its first request: on average, all of them take three quarters of the download.
+    fn span(&self) -> Duration {
+        Duration::from_secs_f64(1.5 * self.size as f64 / self.rate as f64 / f64::from(self.kills))
+    }
+}
+
+/// When a life ends.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    AfterStart(Duration),
+    AfterFirstRequest(Duration),
+}
+
+impl Moment {
+    fn random(random: &mut Random, plan: &Plan) -> Self {
+        let part = |random: &mut Random, span: Duration| span.mul_f64((random.next() % 1000) as f64 / 1000.0);
+        if random.next().is_multiple_of(4) {
+            Self::AfterStart(part(random, START_SPAN))
+        } else {
+            Self::AfterFirstRequest(part(random, plan.span()))
+        }
+    }
+}
+
+/// What is known of the download from life to life.
+#[derive(Default)]
+struct Ledger {
+    /// Pieces that must not be asked for again.
+    safe: BTreeSet<u32>,
+    /// Blocks that were asked for.
+    asked: HashSet<(u32, u64)>,
+    rows: Vec<Row>,
+}
+
+/// One life.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    first_request: Option<Duration>,
+    /// Bytes asked for, and of these what an earlier life had asked for.
+    asked: u64,
+    again: u64,
+    /// Pieces in the journal at the end: known to be there, to be looked at by the next start.
+    durable: u32,
+    unsure: u32,
+}
+
+/// Kills it as planned and lets it finish: the figures.
+pub(super) fn run(scene: &Scene<'_>, plan: &Plan) -> Result<String> {
+    let payload = scene.payload(Shape::Single, plan.size, PIECE_LENGTH)?;
+    let mut seeder = scene.seeder("seed", &payload, plan.rate)?;
+    let download = scene.download("leech", &payload, &[&seeder])?;
     let mut random = Random::new(SEED);
-    let (mut first_bytes, mut pieces) = (Vec::new(), BTreeSet::new());
-    let client = || {
-        Ferriswarm::new(leecher.clone()).with_options(&["--no-trackers", "--peer", &peer]).ending_when_done()
-    };
-    for kill in 1..=KILLS {
-        let life = Duration::from_millis(LIFE.start + random.next() % (LIFE.end - LIFE.start));
-        let mut client = client();
-        first_bytes.extend(live(&mut client, &mut seeder, payload, &download, life)?);
-        ensure!(!client.is_done()?, "the download was over before kill {kill}: lower the rate");
-        client.process().context("it was started")?.kill();
-        note_pieces(&client, &mut pieces).with_context(|| format!("kill {kill}"))?;
+    let mut ledger = Ledger::default();
+    for kill in 1..=plan.kills {
+        // The first life comes to know a seeder that opens its first upload slot up to a second after it began.
+        let moment = match kill {
+            1 => Moment::AfterFirstRequest(plan.span()),
+            _ => Moment::random(&mut random, plan),
+        };
+        let start = SystemTime::now();
+        let mut life = download.start()?;
+        let mut requests = live(&mut life, &mut seeder, moment).with_context(|| format!("life {kill}"))?;
+        life.kill()?;
+        requests.append(&mut seeder.last_requests()?);
+        ledger.note(&download, &life, start, &requests).with_context(|| format!("kill {kill}"))?;
     }
-    let mut last = client();
-    first_bytes.extend(live(&mut last, &mut seeder, payload, &download, FIRST_BYTE_LIMIT)?);
-    last.wait_done(COMPLETION_LIMIT).context("the download after the kills")?;
-    last.stop();
-    note_pieces(&last, &mut pieces).context("the last life")?;
-    payload.compare(&download, false).context("what was written")?;
-
-    let sent = seeder.state()?.uploaded;
-    let length = payload.length()?;
-    let (wasted, bound) = (sent.saturating_sub(length), u64::from(KILLS) * WASTE_PER_KILL_MAX);
-    first_bytes.sort_unstable();
-    let worst = first_bytes.last().copied().context("no start led to a byte")?;
-    let summary = format!(
-        "  ok    {KILLS} x kill -9: {length} bytes, {sent} sent by the seeder, {wasted} of them again \
-         (bound {bound}: {WASTE_PER_KILL_MAX} a kill for pieces in flight); first byte after a start: \
-         median {} ms, worst {} ms of {} starts; none of {} pieces fetched twice",
-        first_bytes[first_bytes.len() / 2].as_millis(),
-        worst.as_millis(),
-        first_bytes.len(),
-        pieces.len(),
-    );
-    ensure!(wasted <= bound, "too much was fetched again.{summary}");
-    ensure!(worst <= FIRST_BYTE_LIMIT, "a start was slow.{summary}");
-    Ok(summary)
+    let start = SystemTime::now();
+    let mut last = download.start()?;
+    last.done(Duration::from_secs_f64(plan.size as f64 / plan.rate as f64) + PATIENCE)
+        .context("the download after the kills")?;
+    let requests = seeder.last_requests()?;
+    ledger.note(&download, &last, start, &requests).context("the last life")?;
+    payload.compare(&download.dir, false).context("what was written")?;
+    let sent = seeder.sent()?;
+    seeder.stop();
+    if plan.kills > Plan::SHORT.kills {
+        say(&ledger.table());
+    }
+    ledger.judge(plan, &payload, sent)
 }
 
-/// Starts the client and watches it for `life`. When it made progress: how long after its start.
-fn live(
-    client: &mut Ferriswarm,
-    seeder: &mut Libtorrent,
-    payload: &Payload,
-    download: &Path,
-    life: Duration,
-) -> Result<Option<Duration>> {
-    const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-    // What the seeder still sends into the dead connection of the life before is not progress of this one.
-    let before = settled(seeder)?;
+/// Watches it until its moment has come: what it asked for.
+fn live(life: &mut Life, seeder: &mut Witness, moment: Moment) -> Result<Vec<Request>> {
+    const LOOK_INTERVAL: Duration = Duration::from_millis(2);
     let start = Instant::now();
-    client.start_leech(&payload.torrent, download)?;
-    let mut first_byte = None;
-    while start.elapsed() < life {
-        if first_byte.is_none() && seeder.state()?.uploaded > before {
-            first_byte = Some(start.elapsed());
+    let mut requests: Vec<Request> = Vec::new();
+    let mut asked_at = None;
+    loop {
+        requests.append(&mut seeder.requests()?);
+        if asked_at.is_none() && !requests.is_empty() {
+            asked_at = Some(Instant::now());
         }
-        if client.is_done()? {
-            break;
+        let is_over = match (moment, asked_at) {
+            (Moment::AfterStart(limit), _) => limit <= start.elapsed(),
+            (Moment::AfterFirstRequest(limit), Some(at)) => limit <= at.elapsed(),
+            (Moment::AfterFirstRequest(_), None) => {
+                ensure!(start.elapsed() < PATIENCE, "no request came\n{}", life.log()?);
+                false
+            }
+        };
+        ensure!(!life.has_ended()?, "it ended before its kill\n{}", life.log()?);
+        if is_over {
+            return Ok(requests);
         }
         thread::sleep(LOOK_INTERVAL);
     }
-    ensure!(
-        first_byte.is_some() || life < FIRST_BYTE_LIMIT,
-        "no payload within {} ms of a start\n{}",
-        life.as_millis(),
-        client.process().map(|process| process.log_tail()).unwrap_or_default()
-    );
-    Ok(first_byte)
 }
 
-/// Collects the pieces that a life verified. One that an earlier life had verified was in the journal then, and must not
-/// have been fetched again.
-fn note_pieces(client: &Ferriswarm, pieces: &mut BTreeSet<u64>) -> Result<()> {
-    let events = client.events()?;
-    let verified = events.iter().filter(|line| line["event"] == "piece" && line["ok"] == true);
-    for piece in verified.filter_map(|line| line["piece"].as_u64()) {
-        ensure!(pieces.insert(piece), "piece {piece} was fetched twice");
-    }
-    Ok(())
-}
-
-/// The seeder's count once it has stopped to grow.
-fn settled(seeder: &mut Libtorrent) -> Result<u64> {
-    const QUIET: Duration = Duration::from_millis(100);
-    let mut count = seeder.state()?.uploaded;
-    let mut since = Instant::now();
-    while since.elapsed() < QUIET {
-        thread::sleep(QUIET / 10);
-        let new = seeder.state()?.uploaded;
-        if new != count {
-            (count, since) = (new, Instant::now());
+impl Ledger {
+    /// Books a life that has ended.
+    fn note(
+        &mut self,
+        download: &Download,
+        life: &Life,
+        start: SystemTime,
+        requests: &[Request],
+    ) -> Result<()> {
+        for request in requests {
+            ensure!(
+                !self.safe.contains(&request.piece),
+                "piece {} was asked for again, though it was verified in an earlier life",
+                request.piece
+            );
         }
+        let length =
+            |requests: &mut dyn Iterator<Item = &Request>| requests.map(|request| request.length).sum();
+        let is_known = |request: &&Request| self.asked.contains(&(request.piece, request.begin));
+        let again = length(&mut requests.iter().filter(is_known));
+        self.asked.extend(requests.iter().map(|request| (request.piece, request.begin)));
+        let events = life.events()?;
+        for note in notes(&events) {
+            ensure!(note.contains("not yet synced"), "a kill is no reason to say: {note}");
+        }
+        self.safe.extend(verified(&events));
+        let (durable, unsure) = match fs::read(download.state_folder()?.join("journal")).map(|j| parse(&j)) {
+            Ok(Ok(journal)) => {
+                self.safe.extend(journal.state.durable().iter_ones());
+                (journal.state.durable().count_ones(), journal.state.unsure().count_ones())
+            }
+            // Killed before its first word.
+            Ok(Err(JournalError::Empty)) | Err(_) if self.safe.is_empty() => (0, 0),
+            Ok(Err(error)) => bail!("the journal cannot be read: {error}"),
+            Err(error) => bail!("the journal is not there: {error}"),
+        };
+        self.rows.push(Row {
+            first_request: requests.first().and_then(|request| request.at.duration_since(start).ok()),
+            asked: length(&mut requests.iter()),
+            again,
+            durable,
+            unsure,
+        });
+        Ok(())
     }
-    Ok(count)
+
+    /// The figures, or which of them is not as it should be.
+    fn judge(&self, plan: &Plan, payload: &Payload, sent: u64) -> Result<String> {
+        let length = payload.length()?;
+        let wasted = sent.saturating_sub(length);
+        let a_kill = wasted / u64::from(plan.kills);
+        let restarts = &self.rows[1..];
+        let mut waits: Vec<Duration> = restarts.iter().filter_map(|row| row.first_request).collect();
+        waits.sort_unstable();
+        let worst = waits.last().copied().context("no restart led to a request")?;
+        let unsure = self.rows.iter().map(|row| row.unsure).max().unwrap_or(0);
+        let summary = format!(
+            "{} kills over {:.0} MiB at {:.0} MiB/s: {:.2} MiB fetched twice a kill (at most {:.0}); first request after \
+             a restart: median {} ms, worst {} ms of {} restarts (at most {}); none of {} verified pieces asked for again; \
+             at most {unsure} pieces of 1 MiB looked at again by a start (at most {})",
+            plan.kills,
+            mebibytes(length),
+            mebibytes(plan.rate),
+            mebibytes(a_kill),
+            mebibytes(WASTE_PER_KILL_MAX),
+            waits[waits.len() / 2].as_millis(),
+            worst.as_millis(),
+            waits.len(),
+            FIRST_REQUEST_LIMIT.as_millis(),
+            self.safe.len(),
+            UNSURE_MAX / PIECE_LENGTH,
+        );
+        ensure!(a_kill <= WASTE_PER_KILL_MAX, "too much was fetched twice. {summary}");
+        ensure!(worst <= FIRST_REQUEST_LIMIT, "a restart was slow. {summary}");
+        ensure!(u64::from(unsure) * PIECE_LENGTH <= UNSURE_MAX, "too much was looked at again. {summary}");
+        Ok(summary)
+    }
+
+    /// The lives in tens.
+    fn table(&self) -> String {
+        let mut text =
+            "lives      first request, ms   asked, MiB   of it again   durable   to look at\n".to_owned();
+        for (n, rows) in self.rows.chunks(10).enumerate() {
+            let mut waits: Vec<_> = rows.iter().filter_map(|row| row.first_request).collect();
+            waits.sort_unstable();
+            let wait =
+                |at: Option<&Duration>| at.map_or_else(|| "-".to_owned(), |at| at.as_millis().to_string());
+            let (first, last) = (n * 10 + 1, n * 10 + rows.len());
+            let sum = |of: fn(&Row) -> u64| mebibytes(rows.iter().map(of).sum());
+            text.push_str(&format!(
+                "{:<11}{:>9} ..{:>6} {:>12.1} {:>13.2} {:>9} {:>12}\n",
+                format!("{first}-{last}"),
+                wait(waits.get(waits.len() / 2)),
+                wait(waits.last()),
+                sum(|row| row.asked),
+                sum(|row| row.again),
+                rows.last().map_or(0, |row| row.durable),
+                rows.iter().map(|row| row.unsure).max().unwrap_or(0),
+            ));
+        }
+        text
+    }
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

@@ -4,8 +4,15 @@
 //! that they are done and every file they wrote has the right SHA-256. `--hub NAME` puts another client in our place,
 //! which proves the drivers without our program.
 
+mod cut;
+mod full;
+mod harm;
 pub(crate) mod kill;
+mod mount;
 pub(crate) mod payload;
+pub(crate) mod proofs;
+mod scene;
+mod state;
 pub(crate) mod tracker;
 
 use std::collections::VecDeque;
