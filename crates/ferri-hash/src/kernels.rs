@@ -150,24 +150,25 @@ fn choose<const WORDS: usize>(costs: &[(Kernel<WORDS>, u64)]) -> [Kernel<WORDS>;
     })
 }
 
-/// Blocks in each lane of a measurement.
-const PROBE_BLOCKS: usize = 16;
+/// Blocks in a measurement, shared by the lanes, so that what every call costs weighs the same for all kernels.
+const PROBE_BLOCKS: usize = 256;
 
-/// Measurements a kernel, the best of which counts. The whole choice takes some 100 µs.
-const PROBE_ROUNDS: usize = 12;
+/// Measurements a kernel, the best of which counts. The whole choice takes some 200 µs.
+const PROBE_ROUNDS: usize = 8;
 
-/// How long a kernel takes with all lanes in use, in cycles.
+/// How long a step of one block in every lane takes, in parts of a cycle that are the same for all kernels.
 fn cost<const WORDS: usize>(kernel: &Kernel<WORDS>, initial: [u32; WORDS]) -> u64 {
     let blocks = [[0; size_of::<Block>()]; PROBE_BLOCKS];
+    let count = PROBE_BLOCKS / kernel.lanes;
     let mut states = [initial; LANES_MAX];
     let round = |_| {
         let lane = |state| Lane { state, blocks: &blocks };
         let mut lanes: Vec<_> = states.iter_mut().take(kernel.lanes).map(lane).collect();
         let begun = special::cycles();
-        kernel.compress(&mut lanes, PROBE_BLOCKS);
+        kernel.compress(&mut lanes, count);
         special::cycles().saturating_sub(begun)
     };
-    (0..PROBE_ROUNDS).map(round).min().unwrap_or_default()
+    (0..PROBE_ROUNDS).map(round).min().unwrap_or_default() * PROBE_BLOCKS as u64 / count as u64
 }
 
 #[cfg(all(target_arch = "x86_64", not(feature = "portable")))]

@@ -7,7 +7,7 @@
 use crate::kernels::{self, Kernel};
 
 /// Bytes in a round.
-const ROUND: usize = 1 << 20;
+const ROUND: usize = 512 << 10;
 
 /// Pieces that are read side by side are no longer than this together, unless they are two: the device should read
 /// them from front to back, and the page cache hold them until their turn comes.
