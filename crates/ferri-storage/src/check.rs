@@ -93,6 +93,8 @@ pub(crate) struct Work {
     total: usize,
     stripes: Stripes,
     queue: Mutex<Queue>,
+    /// The next piece of the list that the device was not asked for.
+    asked: Mutex<usize>,
     checked: AtomicU32,
     matched: AtomicU32,
     bytes: AtomicU64,
@@ -105,8 +107,6 @@ pub(crate) struct Work {
 struct Queue {
     /// The next piece of the list that nobody has taken.
     next: usize,
-    /// The next piece of the list that the device was not asked for.
-    ahead: usize,
     /// Groups that were begun and have nobody at the moment.
     waiting: Vec<Group>,
 }
@@ -119,6 +119,7 @@ impl Work {
             total,
             stripes: if has_v1 { Stripes::for_sha1(piece_length) } else { Stripes::for_merkle(piece_length) },
             queue: Mutex::default(),
+            asked: Mutex::default(),
             checked: AtomicU32::new(0),
             matched: AtomicU32::new(0),
             bytes: AtomicU64::new(0),
@@ -168,18 +169,23 @@ impl Work {
 
     /// A group that waits, or else the next pieces of the list.
     fn take(&self, storage: &Storage, pieces: &[PieceIndex]) -> Option<Group> {
-        let mut queue = lock(&self.queue);
-        if let Some(group) = queue.waiting.pop() {
-            return Some(group);
+        let (start, end) = {
+            let mut queue = lock(&self.queue);
+            if let Some(group) = queue.waiting.pop() {
+                return Some(group);
+            }
+            let start = queue.next;
+            queue.next = self.total.min(start + self.stripes.pieces);
+            (start, queue.next)
+        };
+        let members = pieces.get(start..end).filter(|members| !members.is_empty())?;
+        // Under a lock of its own: the device is asked in order, and who has a group goes on with it meanwhile.
+        let mut asked = lock(&self.asked);
+        let coming = self.total.min(end + self.stripes.pieces);
+        if let Some(unasked) = pieces.get((*asked).max(start)..coming) {
+            read_ahead(storage, unasked);
+            *asked = coming;
         }
-        let end = self.total.min(queue.next + self.stripes.pieces);
-        let members = pieces.get(queue.next..end).filter(|members| !members.is_empty())?;
-        // Under the lock, so that the device is asked in order.
-        let ahead = self.total.min(end + self.stripes.pieces);
-        if let Some(coming) = pieces.get(queue.ahead.max(queue.next)..ahead) {
-            read_ahead(storage, coming);
-        }
-        (queue.next, queue.ahead) = (end, ahead);
         Some(Group::new(storage, members))
     }
 
