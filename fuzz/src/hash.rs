@@ -67,7 +67,8 @@ fn alone<const WORDS: usize>(
     messages: &[&[u8]],
     compress: fn(&mut [u32; WORDS], &[Block]),
 ) {
-    let blocks: Vec<&[Block]> = messages.iter().take(kernel.lanes()).map(|bytes| bytes.as_chunks().0).collect();
+    let blocks: Vec<&[Block]> =
+        messages.iter().take(kernel.lanes()).map(|bytes| bytes.as_chunks().0).collect();
     let count = blocks.iter().map(|blocks| blocks.len()).min().unwrap_or_default();
     let mut states = [[0x0123_4567; WORDS]; LANES_MAX];
     let mut expected = states;
