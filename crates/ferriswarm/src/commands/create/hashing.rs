@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -15,6 +15,7 @@ use std::thread;
 
 use ferri_metainfo::create::{Hasher, PieceHash, Plan, Span};
 use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::walk::Paths;
 use crate::exit::{Exit, Failure};
@@ -60,6 +61,9 @@ const OPEN_FILES_MAX: usize = 32;
 
 /// The kernel is asked to read this much at a time; of longer requests it reads only the beginning.
 const READ_AHEAD: u64 = 128 << 10;
+
+/// Whether the page cache has this much is told by its first byte.
+const CACHED_TOGETHER: u64 = 1 << 20;
 
 struct Job<'a> {
     plan: &'a Plan,
@@ -200,9 +204,16 @@ impl Reader<'_> {
     /// Only a hint: errors come when it is read.
     fn read_ahead(&mut self, span: &Span) {
         let Ok(open) = self.file(span.file) else { return };
-        for start in (0..span.length).step_by(READ_AHEAD as usize) {
-            let length = NonZeroU64::new(READ_AHEAD.min(span.length - start));
-            let _ = fadvise(open, span.offset + start, length, Advice::WillNeed);
+        for start in (0..span.length).step_by(CACHED_TOGETHER as usize) {
+            let offset = span.offset + start;
+            if preadv2(open, &mut [IoSliceMut::new(&mut [0])], offset, ReadWriteFlags::NOWAIT).is_ok() {
+                continue;
+            }
+            let end = span.length.min(start + CACHED_TOGETHER);
+            for start in (start..end).step_by(READ_AHEAD as usize) {
+                let length = NonZeroU64::new(READ_AHEAD.min(end - start));
+                let _ = fadvise(open, span.offset + start, length, Advice::WillNeed);
+            }
         }
     }
 
