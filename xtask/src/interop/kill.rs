@@ -22,8 +22,12 @@ const PIECE_LENGTH: u64 = 1 << 20;
 /// What one kill may cost on average: the pieces in flight, which are one or two, and what lay in the sockets.
 const WASTE_PER_KILL_MAX: u64 = 2 << 20;
 
-/// From a start to the first request, at worst.
+/// From a restart to the first request, at worst, on a machine that has nothing else to do.
 const FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(1);
+
+/// The same in the gate, which runs other cases meanwhile and has no say in what else the machine does: enough to tell
+/// a start that looks at everything again.
+const GATE_FIRST_REQUEST_LIMIT: Duration = Duration::from_secs(5);
 
 /// What may be written and not yet called durable: 64 MiB, or what arrives in five seconds, and the pieces under way.
 const UNSURE_MAX: u64 = 72 << 20;
@@ -42,18 +46,20 @@ pub(crate) struct Plan {
     size: u64,
     /// What the seeder sends, in bytes a second.
     rate: u64,
+    first_request: Duration,
 }
 
 impl Plan {
     /// What the gate has time for.
-    pub(super) const SHORT: Self = Self { kills: 20, size: 256 << 20, rate: 8 << 20 };
+    pub(super) const SHORT: Self =
+        Self { kills: 20, size: 256 << 20, rate: 8 << 20, first_request: GATE_FIRST_REQUEST_LIMIT };
 
     /// From the words after `kill`.
     ///
     /// # Errors
     /// When a word is not understood.
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
-        let mut plan = Self { kills: 200, size: 2 << 30, rate: 20 << 20 };
+        let mut plan = Self { kills: 200, size: 2 << 30, rate: 20 << 20, first_request: FIRST_REQUEST_LIMIT };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().copied().with_context(|| format!("{word} needs a value"));
@@ -244,12 +250,12 @@ impl Ledger {
             waits[waits.len() / 2].as_millis(),
             worst.as_millis(),
             waits.len(),
-            FIRST_REQUEST_LIMIT.as_millis(),
+            plan.first_request.as_millis(),
             self.safe.len(),
             UNSURE_MAX / PIECE_LENGTH,
         );
         ensure!(a_kill <= WASTE_PER_KILL_MAX, "too much was fetched twice. {summary}");
-        ensure!(worst <= FIRST_REQUEST_LIMIT, "a restart was slow. {summary}");
+        ensure!(worst <= plan.first_request, "a restart was slow. {summary}");
         ensure!(u64::from(unsure) * PIECE_LENGTH <= UNSURE_MAX, "too much was looked at again. {summary}");
         Ok(summary)
     }
