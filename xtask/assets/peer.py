@@ -4,7 +4,8 @@
     peer.py leech TORRENT DIR IP PORT [RATE]    download into DIR, then seed until killed
     peer.py seed TORRENT DIR IP PORT [RATE]     seed what is in DIR until killed
 
-RATE is bytes a second sent. ENCRYPTION=off in the environment: plain connections only. One JSON object a line on standard output:
+RATE is bytes a second sent. ENCRYPTION=off in the environment: plain connections only. PRESET=high_performance_seed there:
+libtorrent's own settings of that name. One JSON object a line on standard output:
 {"done": bool, "uploaded": payload bytes, "downloaded": payload bytes, "peers": n, "state": text}
 """
 
@@ -28,7 +29,8 @@ def create(path, out, piece_length):
 
 
 def run(mode, torrent, folder, ip, port, rate):
-    session = lt.session({
+    preset = os.environ.get("PRESET")
+    session = lt.session((getattr(lt, preset)() if preset else {}) | {
         "listen_interfaces": f"{ip}:{port}",
         "enable_dht": False,
         "enable_lsd": False,

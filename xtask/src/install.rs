@@ -25,6 +25,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3-venv"),
 ];
 
+/// What makes torrents and is measured at it.
+const MAKERS: &[(&str, &str)] = &[("mktorrent", "mktorrent"), ("transmission-create", "transmission-cli")];
+
 /// The version that the tests were written against; newer ones change what they print.
 const LIBTORRENT: &str = "libtorrent==2.1.1";
 
@@ -36,8 +39,16 @@ const RQBIT: &str = "9.1.0";
 /// # Errors
 /// When something is missing that cannot be installed from here; with the command that does.
 pub(crate) fn foreign_clients(root: &Path) -> Result<()> {
-    debian_packages()?;
+    debian_packages(PROGRAMS)?;
     libtorrent(root)
+}
+
+/// Installs the programs that only make torrents.
+///
+/// # Errors
+/// As `foreign_clients`.
+pub(crate) fn makers() -> Result<()> {
+    debian_packages(MAKERS)
 }
 
 /// Installs rqbit, which Debian does not have, into `.cache/rqbit`.
@@ -55,9 +66,9 @@ pub(crate) fn rqbit(root: &Path) -> Result<()> {
     run(command.env("CARGO_TARGET_DIR", root.join(".cache/rqbit-build")))
 }
 
-fn debian_packages() -> Result<()> {
+fn debian_packages(programs: &[(&str, &'static str)]) -> Result<()> {
     let mut missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
     if !has_venv() {
         missing.push("python3-venv");
     }

@@ -31,6 +31,13 @@ const ROOT: &str = "root";
 /// Hosts of one bridge; the last number of 10.77.0.n.
 const HOSTS: std::ops::RangeInclusive<u8> = 2..=250;
 
+/// Addresses of peers at the test program's end of a cable or tunnel, after 10.77.0.10.
+pub(crate) const CABLE_PEERS_MAX: u8 = 201;
+
+/// The TUN devices that a tunnel is made of; whoever relays between them makes them.
+pub(crate) const TUN_NEAR: &str = "cable";
+pub(crate) const TUN_FAR: &str = "far";
+
 /// Between two looks at a condition that a foreign program has to fulfil.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -150,6 +157,29 @@ impl Lab {
         host.bring_up("eth0")?;
         Ok(host)
     }
+
+    /// The same with a tunnel in place of the cable: `TUN_NEAR` stays here, `TUN_FAR` goes to the host.
+    ///
+    /// # Errors
+    /// When the devices are not there or `ip` fails.
+    pub(crate) fn tunnel(extra: u8) -> Result<Host> {
+        prepare()?;
+        let host = Host { number: 2, free: Arc::default() };
+        let name = host.namespace();
+        let mut lines = vec![
+            "link set lo up".into(),
+            format!("netns add {name}"),
+            format!("link set {TUN_NEAR} mtu 9000 txqueuelen 10000"),
+            format!("link set {TUN_FAR} mtu 9000 txqueuelen 10000"),
+            format!("link set {TUN_FAR} netns {name} name eth0"),
+            format!("addr add {}/24 dev {TUN_NEAR}", Self::ADDRESS),
+        ];
+        lines.extend((0..extra).map(|n| format!("addr add 10.77.0.{}/24 dev {TUN_NEAR}", 11 + n)));
+        lines.push(format!("link set {TUN_NEAR} up"));
+        ip(&lines)?;
+        host.bring_up("eth0")?;
+        Ok(host)
+    }
 }
 
 /// One network namespace with one address. Dropping it removes it.
@@ -163,6 +193,11 @@ impl Host {
     /// Where the other hosts find it.
     pub(crate) fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, 0, self.number)
+    }
+
+    /// Where the host is or will be that was made `n` after this one, if no other has gone meanwhile.
+    pub(crate) fn neighbour(&self, n: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, 0, self.number + n)
     }
 
     /// A command that will run on this host; the process it becomes is the program itself, not a wrapper.
@@ -342,6 +377,19 @@ pub(crate) fn tail(path: &Path) -> String {
         report.push('\n');
     }
     report
+}
+
+/// Lets TCP buffers grow to `most` bytes, here and on `host`.
+///
+/// # Errors
+/// When the kernel does not let us.
+pub(crate) fn set_tcp_buffers(host: &Host, most: u64) -> Result<()> {
+    let script = format!(
+        "for way in tcp_rmem tcp_wmem; do cd /proc/sys/net/ipv4; read min start _ < $way; \
+         echo $min $start {most} > $way; done"
+    );
+    run("sh", &["-c", &script])?;
+    run("nsenter", &[&format!("--net=/run/netns/{}", host.namespace()), "sh", "-c", &script])
 }
 
 /// Looks at a condition until it holds.

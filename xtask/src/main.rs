@@ -27,9 +27,10 @@ cargo xtask test [--only fmt,clippy,unit,fuzz,build,interop,kill] [--filter NAME
 cargo xtask kill [--kills 200] [--size 2GiB] [--rate 20MiB]
     kill -9 that often over one download, then completion; a table. The gate runs a short form.
 
-cargo xtask bench leech|seed|check|all [--clients ours,rqbit,libtorrent,...] [--size 1GiB] [--piece 1MiB]
-                  [--peers 4] [--runs 3] [--write]
-    Measures whole processes side by side. --write puts the table into BENCHMARKS.md.
+cargo xtask bench all|leech,seed,check,create,relay,stall,swarm,memory,scale
+                  [--clients floor,ours,rqbit,libtorrent,libtorrent-hp,aria2,rtorrent,transmission] [--runs 5]
+                  [--size 1GiB] [--piece 256KiB,1MiB] [--peers 4,200] [--write] [--as-built]
+    Measures whole processes side by side. --write puts the tables into BENCHMARKS.md, --as-built builds nothing before.
 
 cargo xtask sim [--seeds 10000] [--from 0]
     Runs that many random swarms on the virtual network and prints those that broke a promise.

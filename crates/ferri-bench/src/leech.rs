@@ -1,13 +1,13 @@
 //! Leechers that throw everything away unread: hundreds of them on two threads.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::event::epoll;
+use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, connect, recv, socket};
 
 use crate::protocol::{self, BLOCK_LENGTH, CHOKE, PIECE, PIECE_HEAD_LEN, UNCHOKE};
@@ -20,10 +20,11 @@ const PIPELINE: usize = 200;
 /// All leechers of a process share these.
 const THREADS: u8 = 2;
 
-/// From the first attempt to talk to a seed to the last.
-const GREET_LIMIT: Duration = Duration::from_secs(20);
+/// When nothing has come for this long, nothing will.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
-const GREET_RETRY: Duration = Duration::from_millis(50);
+/// Between two attempts to connect.
+const LOOK_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// A block of the torrent: piece, begin, length.
 pub(crate) type Block = (u32, u32, u32);
@@ -31,19 +32,18 @@ pub(crate) type Block = (u32, u32, u32);
 /// Fetches the torrent over `count` connections, each its share, and throws it away. Prints one JSON line.
 ///
 /// # Errors
-/// When a connection fails or ends early.
+/// When the seed misbehaves, or nothing comes for a while.
 pub(crate) fn discard(torrent: &Torrent, from: SocketAddr, count: u8, bind_base: IpAddr) -> Result<()> {
     let start = Instant::now();
     let totals: Vec<Result<u64>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS.min(count))
             .map(|thread| {
                 scope.spawn(move || {
-                    let mut leechers = Vec::new();
-                    for n in (thread..count).step_by(usize::from(THREADS)) {
-                        let local = SocketAddr::new(nth_address(bind_base, n), 0);
-                        leechers.push(Leecher::open(torrent, from, local, n, count)?);
-                    }
-                    drain(&mut leechers)
+                    let numbers = (thread..count).step_by(usize::from(THREADS)).collect();
+                    let open = |n| {
+                        Leecher::open(torrent, from, SocketAddr::new(nth_address(bind_base, n), 0), n, count)
+                    };
+                    drain(numbers, open)
                 })
             })
             .collect();
@@ -56,29 +56,54 @@ pub(crate) fn discard(torrent: &Torrent, from: SocketAddr, count: u8, bind_base:
     say(&format!("{{\"seconds\":{:.6},\"bytes\":{bytes}}}", start.elapsed().as_secs_f64()))
 }
 
-/// Serves leechers until each has its share; a connection ends with its share, as that frees its seed's slot.
-fn drain(leechers: &mut [Leecher<'_>]) -> Result<u64> {
+/// Serves the leechers of these numbers until each has its share. A connection ends with its share, as that frees its
+/// seed's slot. A seed that was told a moment ago that its torrent is complete may refuse the first connections, and one
+/// that has too many refuses the last ones: they try again.
+fn drain<'a>(mut waiting: VecDeque<u8>, open: impl Fn(u8) -> Result<Leecher<'a>>) -> Result<u64> {
     /// Connections that one wait can report.
     const EVENTS: usize = 64;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    for (n, leecher) in (0..).zip(&*leechers) {
-        epoll::add(&poll, &leecher.stream, epoll::EventData::new_u64(n), epoll::EventFlags::IN)?;
-    }
-    let mut left = leechers.len();
+    let mut leechers: HashMap<u8, Leecher<'a>> = HashMap::new();
+    let (mut total, mut progress) = (0, Instant::now());
     let mut events = Vec::with_capacity(EVENTS);
-    while left > 0 {
+    while !(waiting.is_empty() && leechers.is_empty()) {
+        for _ in 0..waiting.len() {
+            let Some(n) = waiting.pop_front() else { break };
+            match open(n) {
+                Ok(leecher) => {
+                    let data = epoll::EventData::new_u64(u64::from(n));
+                    epoll::add(&poll, &leecher.stream, data, epoll::EventFlags::IN)?;
+                    leechers.insert(n, leecher);
+                }
+                Err(error) if progress.elapsed() > IDLE_LIMIT => return Err(error),
+                Err(_) => waiting.push_back(n),
+            }
+        }
+        ensure!(progress.elapsed() < IDLE_LIMIT, "nothing came for a while, {} wait", leechers.len());
         events.clear();
-        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), None)?;
+        epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&LOOK_INTERVAL))?;
         for event in &events {
-            let leecher = &mut leechers[usize::try_from(event.data.u64())?];
-            if leecher.receive()? {
-                epoll::delete(&poll, &leecher.stream)?;
-                leecher.stream.shutdown(std::net::Shutdown::Both)?;
-                left -= 1;
+            let n = u8::try_from(event.data.u64())?;
+            let leecher = leechers.get_mut(&n).context("an event of nobody")?;
+            let before = leecher.total;
+            let ended = match leecher.receive() {
+                Ok(is_done) => is_done,
+                Err(_) if leecher.total == 0 => {
+                    waiting.push_back(n);
+                    true
+                }
+                Err(error) => return Err(error),
+            };
+            total += leecher.total - before;
+            if before < leecher.total {
+                progress = Instant::now();
+            }
+            if ended {
+                leechers.remove(&n);
             }
         }
     }
-    Ok(leechers.iter().map(|leecher| leecher.total).sum())
+    Ok(total)
 }
 
 /// One connection and its share of the torrent.
@@ -102,8 +127,11 @@ impl<'a> Leecher<'a> {
     /// The `n`-th of `count`: every `count`-th piece from the `n`-th on.
     fn open(torrent: &'a Torrent, from: SocketAddr, local: SocketAddr, n: u8, count: u8) -> Result<Self> {
         let pieces = (u32::from(n)..torrent.piece_count()).step_by(usize::from(count));
+        let mut stream = connect_from(local, from)?;
+        stream.set_nodelay(true)?;
+        greet(torrent, &mut stream, n)?;
         Ok(Self {
-            stream: connect_and_greet(torrent, from, local, n)?,
+            stream,
             blocks: Box::new(pieces.flat_map(|piece| blocks(torrent, piece))),
             outstanding: VecDeque::new(),
             is_choked: true,
@@ -156,7 +184,7 @@ impl<'a> Leecher<'a> {
             if self.filled < PIECE_HEAD_LEN {
                 return Ok(false);
             }
-            self.note_block(protocol::number(&self.head, 5), protocol::number(&self.head, 9))?;
+            self.note_block(protocol::number(&self.head, 5), protocol::number(&self.head, 9));
         }
         match id {
             // Without the fast extension a choke discards what was asked for.
@@ -174,12 +202,12 @@ impl<'a> Leecher<'a> {
         Ok(true)
     }
 
-    fn note_block(&mut self, piece: u32, begin: u32) -> Result<()> {
+    /// A block that was on its way when we were choked comes twice; the second one is nobody's.
+    fn note_block(&mut self, piece: u32, begin: u32) {
         let at = self.outstanding.iter().position(|block| (block.0, block.1) == (piece, begin));
-        let (_, _, length) =
-            at.and_then(|at| self.outstanding.remove(at)).context("a block nobody asked for")?;
-        self.total += u64::from(length);
-        Ok(())
+        if let Some((_, _, length)) = at.and_then(|at| self.outstanding.remove(at)) {
+            self.total += u64::from(length);
+        }
     }
 
     /// Keeps the seed busy; how many blocks are still to come.
@@ -196,22 +224,6 @@ impl<'a> Leecher<'a> {
         self.outstanding.extend(self.blocks.by_ref().take(more));
         let batch: Vec<Block> = self.outstanding.range(from..).copied().collect();
         Ok(self.stream.write_all(&requests(&batch))?)
-    }
-}
-
-/// A seed that was told a moment ago that its torrent is complete may refuse the first connections.
-fn connect_and_greet(torrent: &Torrent, from: SocketAddr, local: SocketAddr, n: u8) -> Result<TcpStream> {
-    let start = Instant::now();
-    loop {
-        let attempt = connect_from(local, from).and_then(|mut stream| {
-            stream.set_nodelay(true)?;
-            greet(torrent, &mut stream, n)?;
-            Ok(stream)
-        });
-        match attempt {
-            Err(_) if start.elapsed() < GREET_LIMIT => thread::sleep(GREET_RETRY),
-            attempt => return attempt.with_context(|| format!("connecting {local} to {from}")),
-        }
     }
 }
 

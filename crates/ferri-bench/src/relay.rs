@@ -18,7 +18,8 @@ use crate::say;
 const PACKET_MAX: usize = 65_535;
 
 /// A packet that would wait longer for the link is dropped: a queue of as many bytes as the link carries in this time.
-const QUEUE_MAX: Duration = Duration::from_millis(100);
+/// Longer than windows of 32 MiB fill at 1 Gbit/s, so that speeds do not depend on when the first loss comes.
+const QUEUE_MAX: Duration = Duration::from_millis(400);
 
 /// What the link is like, each way.
 #[derive(Clone, Copy, Debug)]

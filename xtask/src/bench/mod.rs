@@ -1,12 +1,20 @@
-//! `cargo xtask bench`: whole clients side by side, one at a time, at the end of one virtual cable.
+//! `cargo xtask bench`: whole programs side by side, one at a time, in a network of their own.
 //!
-//! The other end is `ferri-bench`, cheaper than any client. Clients take turns, so that a noisy minute hits all of
-//! them, and a table has medians with the range of all runs. Figures of two tables are not comparable; the ratios in
-//! one are. What a client does after its start and before its end all counts.
+//! A measurement is a list of comparisons ([`scenario`]); a comparison lets several programs do the same work in turns, so
+//! that a noisy minute hits all of them, and becomes a table with medians and the range of all runs. Figures of two
+//! tables are not comparable; the ratios in one are. What a program does after its start and before its end all counts.
+//! The load at the other end is `ferri-bench`, cheaper than any client. A program that fails stands in its table with
+//! what it said, and the others go on.
 
+mod create;
 mod measure;
+mod scale;
+mod scenario;
+mod stage;
+mod swarm;
 mod table;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::str::FromStr;
@@ -16,46 +24,27 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::clients::{Kind, Tools};
 use crate::report::say;
 use crate::{gate, install, lab};
-use measure::{Bench, Sample};
-use table::Table;
+use scenario::{Comparison, Scenario, Work};
+use stage::Stage;
+use table::Outcome;
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// A download from `peers` seeders.
-    Leech,
-    /// An upload to `peers` leechers, each of which takes its share of the torrent.
-    Seed,
-    /// The check of a complete file before seeding it; the file is in the page cache.
-    Check,
-}
-
-impl Mode {
-    const ALL: [Self; 3] = [Self::Leech, Self::Seed, Self::Check];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Leech => "leech",
-            Self::Seed => "seed",
-            Self::Check => "check",
-        }
-    }
-}
-
-/// What was asked for.
+/// What was asked for. What is `None` is as the measurement has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    modes: Vec<Mode>,
+    scenarios: Vec<Scenario>,
     clients: Vec<Kind>,
     /// Bytes of the torrent.
-    size: u64,
-    /// Bytes of a piece.
-    piece: u64,
-    peers: u8,
+    size: Option<u64>,
+    /// Bytes of a piece, one table each.
+    pieces: Option<Vec<u64>>,
+    /// Peers at the other end, one table each.
+    peers: Option<Vec<u8>>,
     runs: usize,
-    /// Whether the table replaces BENCHMARKS.md.
+    /// Whether the tables replace BENCHMARKS.md.
     write: bool,
-    /// The words all this was parsed from, for the inner process.
+    /// Whether the programs are measured as they are in the target folder.
+    as_built: bool,
+    /// The words all this was parsed from.
     words: Vec<String>,
 }
 
@@ -65,24 +54,26 @@ impl Options {
     /// # Errors
     /// When a word is not understood.
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
-        let (mode, rest) = words.split_first().context("leech, seed, check or all?")?;
-        let modes = match *mode {
-            "all" => Mode::ALL.to_vec(),
-            name => vec![
-                Mode::ALL
-                    .into_iter()
-                    .find(|mode| mode.name() == name)
-                    .with_context(|| format!("there is no measurement {name:?}"))?,
-            ],
+        let names = || Scenario::ALL.map(Scenario::name).join(", ");
+        let (what, rest) = words.split_first().with_context(|| format!("all, or {}?", names()))?;
+        let scenarios = if *what == "all" {
+            Scenario::ALL.to_vec()
+        } else {
+            let one = |name| Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
+            let known = |name| {
+                one(name).with_context(|| format!("there is no measurement {name:?}; all, or {}", names()))
+            };
+            what.split(',').map(known).collect::<Result<_>>()?
         };
         let mut options = Self {
-            modes,
-            clients: vec![Kind::Floor, Kind::Ferriswarm, Kind::Rqbit, Kind::Libtorrent],
-            size: 1 << 30,
-            piece: 1 << 20,
-            peers: 4,
-            runs: 3,
+            scenarios,
+            clients: Kind::MEASURED.to_vec(),
+            size: None,
+            pieces: None,
+            peers: None,
+            runs: 5,
             write: false,
+            as_built: false,
             words: words.iter().map(ToString::to_string).collect(),
         };
         let mut rest = rest.iter();
@@ -92,75 +83,134 @@ impl Options {
                 "--clients" => {
                     options.clients = value()?.split(',').map(Kind::from_str).collect::<Result<_>>()?;
                 }
-                "--size" => options.size = size(value()?)?,
-                "--piece" => options.piece = size(value()?)?,
-                "--peers" => options.peers = value()?.parse()?,
+                "--size" => options.size = Some(size(value()?)?),
+                "--piece" => options.pieces = Some(value()?.split(',').map(size).collect::<Result<_>>()?),
+                "--peers" => {
+                    options.peers = Some(value()?.split(',').map(u8::from_str).collect::<Result<_, _>>()?);
+                }
                 "--runs" => options.runs = value()?.parse()?,
                 "--write" => options.write = true,
+                "--as-built" => options.as_built = true,
                 _ => bail!("there is no option {word}"),
             }
         }
-        ensure!((1..=100).contains(&options.peers) && options.runs > 0, "at least one peer and one run");
+        let peers = options.peers.iter().flatten();
+        ensure!(peers.copied().all(|peers| (1..=lab::CABLE_PEERS_MAX).contains(&peers)), "too many peers");
+        ensure!(options.runs > 0, "at least one run");
         Ok(options)
     }
 }
 
-/// Builds and installs what is needed, then measures inside a lab.
+/// Builds and installs what is needed, measures each scenario in a lab of its own, and collects the tables.
 ///
 /// # Errors
-/// When something cannot be had or a client fails.
+/// When something cannot be had or a lab fails.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
+    if !options.as_built {
+        prepare(root, options)?;
+    }
+    let work = work(root);
+    let mut text = String::new();
+    for scenario in &options.scenarios {
+        let words = ["lab", "bench", scenario.name()].into_iter().map(str::to_owned);
+        let words = words.chain(options.words.iter().skip(1).cloned());
+        let mut child = lab::command(words)?.spawn().context("starting unshare (package util-linux)")?;
+        let alive = child.stdin.take();
+        let status = child.wait()?;
+        drop(alive);
+        ensure!(status.success(), "the lab of {} ended with {status}", scenario.name());
+        text.push_str(&fs::read_to_string(tables(&work, *scenario))?);
+    }
+    if options.write {
+        let text = table::introduction(options, &Tools::new(root, &gate::target(root)))? + &text;
+        fs::write(root.join("BENCHMARKS.md"), text).context("writing BENCHMARKS.md")?;
+        say("BENCHMARKS.md is written");
+    }
+    fs::remove_dir_all(work)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn prepare(root: &Path, options: &Options) -> Result<()> {
     install::foreign_clients(root)?;
+    if options.scenarios.contains(&Scenario::Create) {
+        install::makers()?;
+    }
     if options.clients.contains(&Kind::Rqbit) {
         install::rqbit(root)?;
     }
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--release", "--quiet", "-p", "ferri-bench"]).current_dir(root);
-    if options.clients.contains(&Kind::Ferriswarm) {
-        build.args(["-p", "ferriswarm"]);
-    }
+    build.args(["build", "--release", "--quiet", "-p", "ferri-bench", "-p", "ferriswarm"]).current_dir(root);
     ensure!(build.status()?.success(), "the build failed");
-    let words = ["lab", "bench"].into_iter().chain(options.words.iter().map(String::as_str));
-    let mut child = lab::command(words)?.spawn().context("starting unshare (package util-linux)")?;
-    let alive = child.stdin.take();
-    let status = child.wait()?;
-    drop(alive);
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }
 
-/// Measures; inside a lab only.
+/// Measures one scenario; inside a lab only. Its tables are printed, and left where `run` finds them.
 ///
 /// # Errors
-/// When a client fails.
+/// When the lab cannot be had.
 pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
-    let target: PathBuf = gate::target(root);
-    let tools = Tools::new(root, &target);
-    let bench = Bench::new(&target.join("bench"), tools.clone(), options.size, options.piece, options.peers)?;
-    let mut text = table::introduction(options, &tools)?;
-    for &mode in &options.modes {
-        let mut samples: Vec<(Kind, Vec<Sample>)> =
-            options.clients.iter().map(|kind| (*kind, Vec::new())).collect();
-        for run in 0..options.runs {
-            // Another client goes first each time.
-            for turn in 0..samples.len() {
-                let at = (run + turn) % options.clients.len();
-                let (kind, done) = &mut samples[at];
-                let sample =
-                    bench.measure(mode, *kind).with_context(|| format!("{kind}, {}", mode.name()))?;
-                say(&format!("{} {}/{}: {kind:<12} {sample}", mode.name(), run + 1, options.runs));
-                done.push(sample);
+    let tools = Tools::new(root, &gate::target(root));
+    let work = work(root);
+    for &scenario in &options.scenarios {
+        let mut text = format!("## {}\n\n{}\n\n", scenario.name(), scenario.description());
+        if scenario == Scenario::Scale {
+            let table = scale::measure(&tools, options.runs)?.to_string();
+            say(&format!("\n{table}"));
+            text.push_str(&table);
+        } else {
+            let mut stage = Stage::new(&work, tools.clone(), scenario.network())?;
+            for comparison in scenario.comparisons(options) {
+                let table = compare(&mut stage, &comparison, options.runs)?;
+                say(&format!("\n{table}"));
+                text.push_str(&table);
             }
         }
-        let table = Table { mode, size: options.size, samples };
-        say(&format!("\n{table}"));
-        text.push_str(&table.to_string());
+        fs::create_dir_all(&work)?;
+        fs::write(tables(&work, scenario), text)?;
     }
-    if options.write {
-        std::fs::write(root.join("BENCHMARKS.md"), text).context("writing BENCHMARKS.md")?;
-        say("BENCHMARKS.md is written");
-    }
-    bench.clean();
     Ok(())
+}
+
+/// All runs of a comparison, as its table.
+fn compare(stage: &mut Stage, comparison: &Comparison, runs: usize) -> Result<String> {
+    stage.set(comparison)?;
+    let mut outcomes: Vec<Outcome<'_>> = comparison.contenders.iter().map(Outcome::new).collect();
+    say(&comparison.heading);
+    for run in 0..runs {
+        // Another one goes first each time.
+        for turn in 0..outcomes.len() {
+            let at = (run + turn) % outcomes.len();
+            let outcome = &mut outcomes[at];
+            if outcome.failure.is_some() {
+                continue;
+            }
+            let measured = match comparison.work {
+                Work::Create => create::measure(stage, outcome.contender),
+                Work::Swarm { leechers, rate } => swarm::measure(stage, outcome.contender, leechers, rate),
+                Work::Leech | Work::Seed { .. } | Work::Check => stage.measure(comparison, outcome.contender),
+            };
+            let label = &outcome.contender.label;
+            match measured {
+                Ok(sample) => {
+                    say(&format!("{}/{runs}: {label:<24} {sample}", run + 1));
+                    outcome.samples.push(sample);
+                }
+                Err(error) => {
+                    say(&format!("{}/{runs}: {label:<24} failed: {error:#}", run + 1));
+                    outcome.failure = Some(format!("{error:#}"));
+                }
+            }
+        }
+    }
+    Ok(table::Table::of(comparison, &outcomes).to_string())
+}
+
+fn work(root: &Path) -> PathBuf {
+    gate::target(root).join("bench")
+}
+
+fn tables(work: &Path, scenario: Scenario) -> PathBuf {
+    work.join(format!("{}.md", scenario.name()))
 }
 
 /// `1GiB`, `16KiB`, `256MiB` or bytes.
@@ -194,9 +244,13 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let options = Options::parse(&["all", "--clients", "ours,rqbit", "--runs", "5", "--write"]).unwrap();
+        let words =
+            ["leech,seed", "--clients", "ours,rqbit", "--runs", "5", "--piece", "256KiB,1MiB", "--write"];
+        let options = Options::parse(&words).unwrap();
         assert_eq!(options.clients, [Kind::Ferriswarm, Kind::Rqbit]);
-        assert_eq!((options.modes.len(), options.runs, options.write), (3, 5, true));
+        assert_eq!((options.scenarios.len(), options.runs, options.write), (2, 5, true));
+        assert_eq!(options.pieces, Some(vec![256 << 10, 1 << 20]));
         assert!(Options::parse(&["fly"]).is_err());
+        assert_eq!(Options::parse(&["all"]).unwrap().scenarios, Scenario::ALL);
     }
 }

@@ -25,17 +25,24 @@ pub(crate) struct Libtorrent {
     place: Place,
     process: Option<Process>,
     rate: u64,
+    preset: &'static str,
 }
 
 impl Libtorrent {
     /// Not started, with no limit.
     pub(crate) fn new(place: Place) -> Self {
-        Self { place, process: None, rate: 0 }
+        Self { place, process: None, rate: 0, preset: "" }
     }
 
     /// Limits what it sends, in bytes a second; before its start.
     pub(crate) fn with_upload_limit(mut self, rate: u64) -> Self {
         self.rate = rate;
+        self
+    }
+
+    /// With the settings that its makers recommend for seeding at high rates; before its start.
+    pub(crate) fn with_high_performance(mut self) -> Self {
+        self.preset = "high_performance_seed";
         self
     }
 
@@ -74,6 +81,7 @@ impl Libtorrent {
             .arg(self.place.host.address().to_string())
             .args([PEER_PORT.to_string(), self.rate.to_string()])
             .env("ENCRYPTION", if self.place.encryption == Encryption::Off { "off" } else { "default" })
+            .env("PRESET", self.preset)
             .stdout(File::create(self.output())?)
             .stderr(File::create(&log)?);
         self.process = Some(Process::start_with_its_own_output(&mut command, &log)?);

@@ -7,6 +7,7 @@ mod aria2;
 mod ferriswarm;
 mod floor;
 mod libtorrent;
+mod plain;
 mod qbittorrent;
 mod rqbit;
 mod rtorrent;
@@ -30,6 +31,9 @@ pub(crate) use libtorrent::Libtorrent;
 /// The port on which every client listens for peers; each has an address of its own.
 pub(crate) const PEER_PORT: u16 = 6881;
 
+/// The port of a peer that sends a plain TCP stream.
+pub(crate) const PLAIN_PORT: u16 = 6882;
+
 /// The port of every client's remote control.
 const CONTROL_PORT: u16 = 8080;
 
@@ -40,6 +44,8 @@ pub(crate) enum Kind {
     Ferriswarm,
     /// libtorrent through its Python binding.
     Libtorrent,
+    /// The same with its high-performance preset; for measurements.
+    LibtorrentHp,
     /// transmission-daemon.
     Transmission,
     /// aria2c.
@@ -52,6 +58,10 @@ pub(crate) enum Kind {
     Rqbit,
     /// The least a transfer can take; for measurements.
     Floor,
+    /// One plain TCP stream, without BitTorrent; for measurements.
+    PlainTcp,
+    /// mktorrent, which makes torrents and nothing else; for measurements.
+    Mktorrent,
 }
 
 impl Kind {
@@ -59,17 +69,32 @@ impl Kind {
     pub(crate) const FOREIGN: [Self; 5] =
         [Self::Transmission, Self::Aria2, Self::Qbittorrent, Self::Rtorrent, Self::Libtorrent];
 
+    /// Those that measurements compare.
+    pub(crate) const MEASURED: [Self; 8] = [
+        Self::Floor,
+        Self::Ferriswarm,
+        Self::Rqbit,
+        Self::Libtorrent,
+        Self::LibtorrentHp,
+        Self::Aria2,
+        Self::Rtorrent,
+        Self::Transmission,
+    ];
+
     /// The name on the command line and in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ferriswarm => "ferriswarm",
             Self::Libtorrent => "libtorrent",
+            Self::LibtorrentHp => "libtorrent-hp",
             Self::Transmission => "transmission",
             Self::Aria2 => "aria2",
             Self::Qbittorrent => "qbittorrent",
             Self::Rtorrent => "rtorrent",
             Self::Rqbit => "rqbit",
             Self::Floor => "floor",
+            Self::PlainTcp => "plain TCP",
+            Self::Mktorrent => "mktorrent",
         }
     }
 }
@@ -84,7 +109,7 @@ impl FromStr for Kind {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let all = Self::FOREIGN.into_iter().chain([Self::Ferriswarm, Self::Rqbit, Self::Floor]);
+        let all = Self::FOREIGN.into_iter().chain(Self::MEASURED);
         if text == "ours" {
             return Ok(Self::Ferriswarm);
         }
@@ -231,12 +256,15 @@ pub(crate) fn make(kind: Kind, place: Place) -> Result<Box<dyn Client>> {
     Ok(match kind {
         Kind::Ferriswarm => Box::new(Ferriswarm::new(place)),
         Kind::Libtorrent => Box::new(Libtorrent::new(place)),
+        Kind::LibtorrentHp => Box::new(Libtorrent::new(place).with_high_performance()),
         Kind::Transmission => Box::new(transmission::Transmission::new(place)),
         Kind::Aria2 => Box::new(aria2::Aria2::new(place)),
         Kind::Qbittorrent => Box::new(qbittorrent::Qbittorrent::new(place)),
         Kind::Rtorrent => Box::new(rtorrent::Rtorrent::new(place)),
         Kind::Floor => Box::new(floor::Floor::new(place)),
         Kind::Rqbit => Box::new(rqbit::Rqbit::new(place)),
+        Kind::PlainTcp => Box::new(plain::Plain::new(place)),
+        Kind::Mktorrent => bail!("mktorrent transfers nothing"),
     })
 }
 

@@ -1,0 +1,307 @@
+//! The measurements, as data: what is done, by whom, and what a table compares.
+
+use std::time::Duration;
+
+use super::Options;
+use crate::clients::Kind;
+
+/// A measurement that can be asked for by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scenario {
+    Leech,
+    Seed,
+    Check,
+    Create,
+    Relay,
+    Stall,
+    Swarm,
+    Memory,
+    Scale,
+}
+
+/// What the programs are connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    /// A virtual Ethernet cable; the load is at the other end.
+    Cable,
+    /// A link with a delay; the load is at the other end.
+    Relay,
+    /// A switch.
+    Bridge,
+}
+
+/// What is done in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Download from the comparison's peers.
+    Leech,
+    /// Upload to so many leechers, each of which takes its share of the torrent.
+    Seed { leechers: u8 },
+    /// Check a complete file before seeding it.
+    Check,
+    /// Make a torrent.
+    Create,
+    /// One seeder sends `rate` bytes a second, and so many leechers download from it and from each other.
+    Swarm { leechers: u8, rate: u64 },
+}
+
+/// What a table says beside wall, processor time and memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ratios {
+    /// Wall and processor time as multiples of ours, processor time as a multiple of the floor's.
+    Others,
+    /// Speed, and its share of the first contender's.
+    Speed,
+    /// Wall as a multiple of the contender's before, for every second one.
+    Twin,
+    /// Wall as a multiple of what is possible.
+    Bound(Duration),
+}
+
+/// One who does the work.
+#[derive(Clone, Debug)]
+pub(super) struct Contender {
+    pub(super) label: String,
+    pub(super) kind: Kind,
+    /// Whether one more peer is there, and stalls.
+    pub(super) with_staller: bool,
+}
+
+/// The same work done by several: one table.
+#[derive(Clone, Debug)]
+pub(super) struct Comparison {
+    pub(super) heading: String,
+    pub(super) work: Work,
+    /// Bytes of the torrent, and of a piece.
+    pub(super) size: u64,
+    pub(super) piece: u64,
+    /// Seeders at the other end, and the bytes a second that each sends where it is limited.
+    pub(super) peers: u8,
+    pub(super) rates: Vec<u64>,
+    /// The largest socket buffers, in bytes, if not what the system has.
+    pub(super) buffers: Option<u64>,
+    pub(super) contenders: Vec<Contender>,
+    pub(super) ratios: Ratios,
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// What the seeder of a swarm sends, in bytes a second.
+const SWARM_RATE: u64 = 10 * MIB;
+
+impl Scenario {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Leech,
+        Self::Seed,
+        Self::Check,
+        Self::Create,
+        Self::Relay,
+        Self::Stall,
+        Self::Swarm,
+        Self::Memory,
+        Self::Scale,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Leech => "leech",
+            Self::Seed => "seed",
+            Self::Check => "check",
+            Self::Create => "create",
+            Self::Relay => "relay",
+            Self::Stall => "stall",
+            Self::Swarm => "swarm",
+            Self::Memory => "memory",
+            Self::Scale => "scale",
+        }
+    }
+
+    /// What its tables show, for a reader of BENCHMARKS.md.
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            Self::Leech => {
+                "A download from seeders that send as fast as they can. Wall from the program's start until it has \
+                 everything, processor time of its whole life. Goals: processor time below every other client, wall \
+                 at most 0.8 of the fastest other, at most 24 MiB."
+            }
+            Self::Seed => {
+                "An upload; each leecher takes its share of the torrent, so the table's size is sent once in all. \
+                 Goals: processor time at most 1.15 times the floor's and below every other client, to 200 leechers \
+                 no more than to 4, at most 24 MiB."
+            }
+            Self::Check => {
+                "The check of a complete file in the page cache before seeding it, from the program's start. Goals: \
+                 a third of the fastest other client's wall time, at most 64 MiB. The floor reads and hashes."
+            }
+            Self::Create => {
+                "Making a torrent of a file in the page cache. Goals: a third of the fastest other program's wall \
+                 time, at most 64 MiB. The floor reads and hashes."
+            }
+            Self::Relay => {
+                "A download from one peer 100 ms away (50 ms each way) over a link of 1 Gbit/s, whose packets of 9,000 \
+                 bytes a relay below TCP holds back. Plain TCP is one connection that carries the same bytes and \
+                 nothing else. Goal: 90 % of its speed."
+            }
+            Self::Stall => {
+                "A download from twenty seeders of 0.5 to 5 MiB/s, without and with one more that sends twenty blocks \
+                 and a half and then nothing. Goal: at most 1.05 times the time."
+            }
+            Self::Swarm => {
+                "One seeder limited to 10 MiB/s and eight leechers without a limit, all of the same kind; wall until the \
+                 last one has everything, processor time of all nine, memory of the largest. Goal: at most 1.10 times \
+                 the bound, which is the time in which the seeder can send everything once."
+            }
+            Self::Memory => {
+                "A download from 200 seeders in pieces of 16 MiB. Goal: peak memory at most the budget (64 MiB by \
+                 default) and 16 MiB."
+            }
+            Self::Scale => {
+                "The swarm machine alone, without sockets and disk: nanoseconds of processor time a block, by pieces of the \
+                 torrent (of 256 KiB) and by peers, all of which have everything. Goal: it does not grow."
+            }
+        }
+    }
+
+    pub(super) fn network(self) -> Network {
+        match self {
+            Self::Relay => Network::Relay,
+            Self::Swarm => Network::Bridge,
+            _ => Network::Cable,
+        }
+    }
+
+    /// Its tables, with what was asked for on the command line in place of the defaults.
+    pub(super) fn comparisons(self, options: &Options) -> Vec<Comparison> {
+        let (work, size, pieces, peers): (_, _, &[u64], &[u8]) = match self {
+            Self::Leech => (Work::Leech, GIB, &[256 * KIB, MIB, 4 * MIB], &[4]),
+            Self::Seed => (Work::Seed { leechers: 0 }, GIB, &[MIB], &[4, 200]),
+            Self::Check => (Work::Check, 4 * GIB, &[256 * KIB, MIB], &[1]),
+            Self::Create => (Work::Create, 4 * GIB, &[256 * KIB, MIB], &[1]),
+            Self::Relay => (Work::Leech, GIB, &[MIB], &[1]),
+            Self::Stall => (Work::Leech, 512 * MIB, &[MIB], &[20]),
+            Self::Swarm => (Work::Swarm { leechers: 8, rate: SWARM_RATE }, 256 * MIB, &[256 * KIB], &[1]),
+            Self::Memory => (Work::Leech, 2 * GIB, &[16 * MIB], &[200]),
+            Self::Scale => return Vec::new(),
+        };
+        let size = options.size.unwrap_or(size);
+        let mut comparisons = Vec::new();
+        for &piece in options.pieces.as_deref().unwrap_or(pieces) {
+            for &peers in options.peers.as_deref().unwrap_or(peers) {
+                let work = if let Work::Seed { .. } = work { Work::Seed { leechers: peers } } else { work };
+                let comparison = Comparison {
+                    heading: self.heading(size, piece, peers),
+                    work,
+                    size,
+                    piece,
+                    peers,
+                    rates: Vec::new(),
+                    buffers: None,
+                    contenders: self.contenders(&options.clients),
+                    ratios: Ratios::Others,
+                };
+                comparisons.extend(self.variants(comparison));
+            }
+        }
+        comparisons
+    }
+
+    fn heading(self, size: u64, piece: u64, peers: u8) -> String {
+        let with = match self {
+            Self::Seed => format!(", {peers} leechers"),
+            Self::Check | Self::Create | Self::Swarm => String::new(),
+            _ if peers == 1 => ", 1 peer".to_owned(),
+            _ => format!(", {peers} peers"),
+        };
+        let pieces =
+            if piece < MIB { format!("{} KiB", piece / KIB) } else { format!("{} MiB", piece / MIB) };
+        format!("{}: {} MiB in pieces of {pieces}{with}", self.name(), size / MIB)
+    }
+
+    /// The tables that this one becomes.
+    fn variants(self, comparison: Comparison) -> Vec<Comparison> {
+        match self {
+            Self::Relay => {
+                // With the system's buffers one connection may be slower than the link; with these it is not.
+                const WIDE: u64 = 64 * MIB;
+                let table = |buffers, words| Comparison {
+                    heading: format!("{}, {words}", comparison.heading),
+                    buffers,
+                    ratios: Ratios::Speed,
+                    ..comparison.clone()
+                };
+                vec![
+                    table(None, "socket buffers as the system has them"),
+                    table(Some(WIDE), "socket buffers up to 64 MiB"),
+                ]
+            }
+            Self::Stall => {
+                let rates = (1..=u64::from(comparison.peers)).map(|n| 256 * KIB * n.clamp(2, 20)).collect();
+                vec![Comparison { rates, ratios: Ratios::Twin, ..comparison }]
+            }
+            Self::Swarm => {
+                let bound = Duration::from_secs_f64(comparison.size as f64 / SWARM_RATE as f64);
+                vec![Comparison { ratios: Ratios::Bound(bound), ..comparison }]
+            }
+            _ => vec![comparison],
+        }
+    }
+
+    /// Who takes part, of those who were asked for.
+    fn contenders(self, clients: &[Kind]) -> Vec<Contender> {
+        let contender = |kind: Kind| Contender { label: kind.name().into(), kind, with_staller: false };
+        let of = |kinds: &[Kind]| -> Vec<Contender> {
+            clients.iter().copied().filter(|kind| kinds.contains(kind)).map(contender).collect()
+        };
+        let but = |kinds: &[Kind]| -> Vec<Contender> {
+            clients.iter().copied().filter(|kind| !kinds.contains(kind)).map(contender).collect()
+        };
+        match self {
+            Self::Create => {
+                let mut makers = of(&[Kind::Floor, Kind::Ferriswarm, Kind::Libtorrent, Kind::Transmission]);
+                makers.push(contender(Kind::Mktorrent));
+                makers
+            }
+            Self::Swarm => of(&[Kind::Ferriswarm, Kind::Libtorrent]),
+            Self::Relay => {
+                let mut all = vec![contender(Kind::PlainTcp)];
+                all.extend(but(&[Kind::Floor]));
+                all
+            }
+            Self::Stall => {
+                // The floor trusts every peer to answer.
+                let twins = |one: Contender| {
+                    let with = format!("{}, one stalls", one.label);
+                    [one.clone(), Contender { label: with, with_staller: true, ..one }]
+                };
+                but(&[Kind::Floor]).into_iter().flat_map(twins).collect()
+            }
+            Self::Memory => but(&[Kind::Floor]),
+            Self::Leech | Self::Seed | Self::Check | Self::Scale => but(&[]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_measurement_has_its_tables() {
+        let options = Options::parse(&["all"]).unwrap();
+        let tables = Scenario::ALL.map(|scenario| scenario.comparisons(&options).len());
+        assert_eq!(tables, [3, 2, 2, 2, 2, 1, 1, 1, 0]);
+    }
+
+    #[test]
+    fn the_command_line_replaces_the_defaults() {
+        let options =
+            Options::parse(&["leech", "--piece", "1MiB", "--size", "1MiB", "--clients", "ours"]).unwrap();
+        let comparisons = Scenario::Leech.comparisons(&options);
+        assert_eq!(comparisons.len(), 1);
+        assert_eq!(comparisons[0].heading, "leech: 1 MiB in pieces of 1 MiB, 4 peers");
+        assert_eq!(comparisons[0].contenders.len(), 1);
+    }
+}
