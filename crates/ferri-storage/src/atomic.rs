@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::error::StorageError;
 use crate::faults::Op;
-use crate::witness::{Change, Hooks, Synced};
+use crate::witness::{Change, Hooks, Synced, errno};
 
 /// Replaces the file at `path` by `bytes`; after `Ok` the new content survives a power cut, and at every moment
 /// before that a reader (or the next start) sees either the old file or the new one, whole.
@@ -63,8 +62,8 @@ impl Drop for Staged<'_> {
 }
 
 pub(crate) fn rename(from: &Path, to: &Path, hooks: &Hooks) -> Result<(), StorageError> {
-    let renamed = hooks.check(Op::Rename, to, 0).map_err(io::Error::from).and_then(|_| fs::rename(from, to));
-    renamed.map_err(|error| StorageError::writing_io(to, error))?;
+    let renamed = hooks.call(Op::Rename, to, || fs::rename(from, to).map_err(errno));
+    renamed.map_err(|errno| StorageError::writing(to, errno))?;
     hooks.tell(Change::Renamed { from, to });
     Ok(())
 }
@@ -91,12 +90,11 @@ pub(crate) fn create_folders(path: &Path, hooks: &Hooks) -> Result<(), StorageEr
     }
     let parent = folder_of(path);
     create_folders(parent, hooks)?;
-    let created =
-        hooks.check(Op::CreateFolder, path, 0).map_err(io::Error::from).and_then(|_| fs::create_dir(path));
+    let created = hooks.call(Op::CreateFolder, path, || fs::create_dir(path).map_err(errno));
     match created {
         Ok(()) => hooks.tell(Change::FolderCreated(path)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-        Err(error) => return Err(StorageError::writing_io(path, error)),
+        Err(Errno::EXIST) if path.is_dir() => {}
+        Err(errno) => return Err(StorageError::writing(path, errno)),
     }
     match sync_folder(parent, hooks) {
         // A folder that may be passed and not read cannot be synced by us.
@@ -139,10 +137,10 @@ fn create_beside(path: &Path, hooks: &Hooks) -> Result<(PathBuf, File), StorageE
     let temporary = folder_of(path).join(temporary);
     let _ = fs::remove_file(&temporary);
     let file = hooks
-        .check(Op::JournalOpen, &temporary, 0)
-        .map_err(io::Error::from)
-        .and_then(|_| OpenOptions::new().write(true).create_new(true).open(&temporary))
-        .map_err(|error| StorageError::writing_io(&temporary, error))?;
+        .call(Op::JournalOpen, &temporary, || {
+            OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(errno)
+        })
+        .map_err(|errno| StorageError::writing(&temporary, errno))?;
     hooks.tell(Change::FileCreated(&temporary));
     Ok((temporary, file))
 }

@@ -84,6 +84,12 @@ impl Root {
         rustix::fs::symlinkat(target, &folder, relative.file_name().ok_or(Errno::INVAL)?)
     }
 
+    /// Removes a file; a link is removed, not followed.
+    pub(crate) fn remove_file(&self, relative: &Path) -> Result<(), Errno> {
+        let folder = self.open_folder(relative.parent().unwrap_or_else(|| Path::new("")))?;
+        rustix::fs::unlinkat(&folder, relative.file_name().ok_or(Errno::INVAL)?, AtFlags::empty())
+    }
+
     /// Opens a folder beneath the root for `fsync`.
     pub(crate) fn open_folder(&self, relative: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

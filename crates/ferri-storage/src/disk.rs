@@ -179,6 +179,15 @@ pub(crate) fn will_need(file: &OpenFile, offset: u64, length: u64) {
     let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), rustix::fs::Advice::WillNeed);
 }
 
+/// Drops what the page cache holds of this range, but for what is still to be written: it is read from the device next.
+pub(crate) fn forget_cached(file: &OpenFile, offset: u64, length: u64) {
+    // The kernel drops whole pages only; this is a multiple of any page.
+    const PAGES: u64 = 64 << 10;
+    let start = offset / PAGES * PAGES;
+    let length = (offset + length).next_multiple_of(PAGES) - start;
+    let _ = rustix::fs::fadvise(file, start, NonZeroU64::new(length), rustix::fs::Advice::DontNeed);
+}
+
 /// Makes the data (and what is needed to find it) survive a power cut.
 pub(crate) fn sync_data(file: &OpenFile, hooks: &Hooks) -> Result<(), Errno> {
     hooks.sync((Op::Sync, file.path(), Synced::Data), || rustix::fs::fdatasync(file))

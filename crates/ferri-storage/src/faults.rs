@@ -18,6 +18,8 @@ pub enum Op {
     CreateFolder,
     /// Make a symbolic link.
     CreateLink,
+    /// Remove a file.
+    Remove,
     /// Ask what a file looks like.
     Stat,
     /// Read payload.

@@ -12,12 +12,14 @@
 //! matched and its bytes were synced). [`State`] is what the records add up to; the running program applies the same
 //! records to the same `State` as the next start will, so there is one meaning only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use ferri_metainfo::Bitfield;
 use ferri_metainfo::limits::{FILES_MAX, PIECES_MAX};
+
+use crate::crc32c::crc32c;
 
 const MAGIC: &[u8; 8] = b"ferrijnl";
 const VERSION: u16 = 1;
@@ -106,6 +108,8 @@ pub struct State {
     pub(crate) unsure: Bitfield,
     /// By file; the parts file has the number after the last file.
     pub(crate) stamps: BTreeMap<u32, Stamp>,
+    /// Unsure pieces that are so because the session wrote them.
+    pub(crate) written: BTreeSet<u32>,
     /// Writes that began and did not end, with their time (ns since 1970).
     pub(crate) intents: BTreeMap<u32, i64>,
     /// The boot of the machine in which the last session ran.
@@ -126,6 +130,7 @@ impl State {
             durable: Bitfield::new(piece_count),
             unsure: Bitfield::new(piece_count),
             stamps: BTreeMap::new(),
+            written: BTreeSet::new(),
             intents: BTreeMap::new(),
             boot: [0; 16],
             session_time: 0,
@@ -170,11 +175,13 @@ impl State {
             Record::Intent { piece, time } if fits(piece, 1) => {
                 self.intents.insert(piece, time);
                 self.mark_unsure(piece);
+                self.written.insert(piece);
                 self.last_time = self.last_time.max(time);
             }
             Record::Written { piece } if fits(piece, 1) => {
                 self.intents.remove(&piece);
                 self.mark_unsure(piece);
+                self.written.insert(piece);
             }
             Record::Stamp { file, stamp } if file <= self.file_count => {
                 let old = match stamp {
@@ -210,15 +217,18 @@ impl State {
     fn mark_durable(&mut self, piece: u32) {
         self.durable.set(piece);
         self.unsure.clear(piece);
+        self.written.remove(&piece);
     }
 
     fn mark_unsure(&mut self, piece: u32) {
         self.unsure.set(piece);
         self.durable.clear(piece);
+        self.written.remove(&piece);
     }
 
     fn mark_gone(&mut self, piece: u32) {
         self.unsure.clear(piece);
+        self.written.remove(&piece);
         self.durable.clear(piece);
         self.intents.remove(&piece);
     }
@@ -245,6 +255,8 @@ impl State {
         }
         records.extend(packed(&self.durable).map(|(first, bits)| Record::DurableBits { first, bits }));
         records.extend(packed(&self.unsure).map(|(first, bits)| Record::UnsureBits { first, bits }));
+        let ended = self.written.iter().filter(|piece| !self.intents.contains_key(piece));
+        records.extend(ended.map(|&piece| Record::Written { piece }));
         records.extend(self.intents.iter().map(|(&piece, &time)| Record::Intent { piece, time }));
         if self.closed {
             records.push(Record::Closed);
@@ -511,27 +523,6 @@ fn take_stamp(bytes: &mut &[u8]) -> Option<Option<Stamp>> {
     Some(Some(Stamp { size, mtime, inode: u64::from_le_bytes(take(bytes)?) }))
 }
 
-/// CRC-32C (Castagnoli) of `bytes`, going on from `seed` (0 at the start).
-fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0u32; 256];
-        let mut i = 0;
-        while i < 256 {
-            let mut crc = i as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
-                bit += 1;
-            }
-            table[i] = crc;
-            i += 1;
-        }
-        table
-    };
-    let step = |crc: u32, byte: &u8| crc >> 8 ^ TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)];
-    !bytes.iter().fold(!seed, step)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -573,12 +564,6 @@ mod tests {
         let mut encoder = Encoder::begin(&identity());
         records.iter().for_each(|record| encoder.push(record));
         encoder.bytes
-    }
-
-    #[test]
-    fn the_checksum_is_crc32c() {
-        assert_eq!(crc32c(0, b"123456789"), 0xe306_9283);
-        assert_eq!(crc32c(crc32c(0, b"1234"), b"56789"), 0xe306_9283);
     }
 
     #[test]

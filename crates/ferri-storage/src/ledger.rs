@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,7 +26,7 @@ use crate::error::StorageError;
 use crate::faults::Op;
 use crate::journal::{Encoder, Identity, Record, Stamp, State};
 use crate::lock::TorrentLock;
-use crate::witness::{Change, Hooks, Synced};
+use crate::witness::{Change, Hooks, Synced, errno};
 
 /// It is rewritten when it is this many times what the rewritten one would be.
 const COMPACT_FACTOR: u64 = 4;
@@ -58,6 +57,9 @@ struct Inner {
     /// Pieces that are verified and on their way to the disk, with the number of their last write. All are unsure.
     pending: BTreeMap<u32, u64>,
     writes: u64,
+    /// Pieces that were durable or pending until the sync of their file failed or somebody changed it, and that nobody
+    /// has looked at since. All are unsure.
+    doubtful: BTreeSet<u32>,
     /// Files with bytes that were not synced.
     dirty: BTreeSet<u32>,
     /// Files that were written since the last close: their times may not be synced.
@@ -83,6 +85,7 @@ impl Ledger {
             flights: BTreeMap::new(),
             pending: BTreeMap::new(),
             writes: 0,
+            doubtful: BTreeSet::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             dirty_folders: BTreeSet::new(),
@@ -129,8 +132,8 @@ impl Ledger {
             let now = Stamp::of_open(file)?;
             let known = inner.state.stamps.get(&number).copied();
             if !inner.flights.contains_key(&number) && known.is_some_and(|known| Some(known) != now) {
-                tracing::warn!(path = %file.path().display(), "changed by somebody else; it will be checked at the next start");
-                records.extend(self.doubt(&inner.state, number));
+                tracing::warn!(path = %file.path().display(), "changed by somebody else; its pieces are to be checked again");
+                records.extend(self.doubt(&mut inner, number));
                 records.push(Record::Stamp { file: number, stamp: now });
             }
             if now.is_none() {
@@ -141,6 +144,7 @@ impl Ledger {
         if let Some(piece) = piece {
             records.push(Record::Intent { piece, time: now() });
             inner.pending.remove(&piece);
+            inner.doubtful.remove(&piece);
         }
         inner.append(&records, &self.hooks)?;
         for &(number, _) in files {
@@ -187,13 +191,25 @@ impl Ledger {
         let mut inner = self.lock();
         let mut records = Vec::new();
         let known = inner.state.stamps.get(&number).copied();
-        // In a file that was not there is nothing, whatever lies in the parts file for its pieces.
+        // In a file that was not there is nothing, whatever was known of its pieces.
         if before.is_none() || (known.is_some() && known != before) {
-            records.extend(self.doubt(&inner.state, number));
+            records.extend(self.doubt(&mut inner, number));
         }
         records.push(Record::Stamp { file: number, stamp: after });
         inner.mark_dirty(number);
         inner.append(&records, &self.hooks)
+    }
+
+    /// The bytes of a file are about to move to another one: what is known of its pieces no longer holds.
+    pub(crate) fn moving(&self, number: u32) -> Result<(), StorageError> {
+        let mut inner = self.lock();
+        let records = self.doubt(&mut inner, number);
+        inner.append(&records, &self.hooks)
+    }
+
+    /// We removed a file.
+    pub(crate) fn removed(&self, number: u32) -> Result<(), StorageError> {
+        self.lock().append(&[Record::Stamp { file: number, stamp: None }], &self.hooks)
     }
 
     /// Before a check reads a file that has no stamp yet: what is found holds for the file as it is now.
@@ -216,6 +232,7 @@ impl Ledger {
         let mut records = Vec::new();
         for &(piece, matched) in results {
             let piece = piece.get();
+            inner.doubtful.remove(&piece);
             let (durable, unsure) = (inner.state.durable.get(piece), inner.state.unsure.get(piece));
             if matched && !durable {
                 if !unsure {
@@ -273,11 +290,12 @@ impl Ledger {
         inner.touched.extend(dirty.files.iter().copied());
         inner.dirty.extend(dirty.files);
         inner.dirty_folders.extend(dirty.folders);
-        let doubtful: Vec<u32> =
-            inner.pending.keys().copied().filter(|&piece| self.lies_in(piece, failed)).collect();
-        doubtful.iter().for_each(|piece| {
-            inner.pending.remove(piece);
-        });
+        self.doubt_pending(&mut inner, failed);
+    }
+
+    /// Pieces to be checked again.
+    pub(crate) fn doubtful(&self) -> Vec<PieceIndex> {
+        self.lock().doubtful.iter().filter_map(|&piece| self.layout.piece(piece)).collect()
     }
 
     /// The end of a sync: the data is safe, so the pieces that were pending at its beginning are durable, and the
@@ -353,15 +371,26 @@ impl Ledger {
         self.lock().flush(&self.hooks)
     }
 
-    /// Durable pieces of a file become unsure.
-    fn doubt(&self, state: &State, number: u32) -> Vec<Record> {
-        let in_file: Vec<u32> = if number == parts_number(&self.layout) {
-            state.durable.iter_ones().collect()
+    /// Pieces of a file, synced or not, are no longer what we wrote.
+    fn doubt(&self, inner: &mut Inner, number: u32) -> Vec<Record> {
+        let durable: Vec<u32> = if number == parts_number(&self.layout) {
+            inner.state.durable.iter_ones().collect()
         } else {
             let pieces = self.layout.file_pieces(FileIndex(number));
-            pieces.filter(|&piece| state.durable.get(piece)).collect()
+            pieces.filter(|&piece| inner.state.durable.get(piece)).collect()
         };
-        runs(&in_file).map(|(first, count)| Record::Unsure { first, count }).collect()
+        inner.doubtful.extend(&durable);
+        self.doubt_pending(inner, &BTreeSet::from([number]));
+        runs(&durable).map(|(first, count)| Record::Unsure { first, count }).collect()
+    }
+
+    fn doubt_pending(&self, inner: &mut Inner, files: &BTreeSet<u32>) {
+        let doubtful: Vec<u32> =
+            inner.pending.keys().copied().filter(|&piece| self.lies_in(piece, files)).collect();
+        doubtful.iter().for_each(|piece| {
+            inner.pending.remove(piece);
+        });
+        inner.doubtful.extend(doubtful);
     }
 
     fn lies_in(&self, piece: u32, files: &BTreeSet<u32>) -> bool {
@@ -522,16 +551,14 @@ impl Journal {
             self.lock = Some(lock_torrent(&self.path, &self.identity)?);
         }
         if self.file.is_none() {
-            let opened = hooks
-                .check(Op::JournalOpen, &self.path, 0)
-                .map_err(io::Error::from)
-                .and_then(|_| OpenOptions::new().append(true).open(&self.path))
-                .and_then(|file| Ok((file.metadata()?.len(), file)));
+            let opened = hooks.call(Op::JournalOpen, &self.path, || {
+                let file = OpenOptions::new().append(true).open(&self.path).map_err(errno)?;
+                Ok((file.metadata().map_err(errno)?.len(), file))
+            });
             match opened {
                 Ok((length, file)) if length == self.length => self.file = Some(file),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(StorageError::writing_io(&self.path, error)),
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(StorageError::writing(&self.path, errno)),
             }
         }
         Ok(self.file.as_ref())

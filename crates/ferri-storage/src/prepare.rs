@@ -19,7 +19,7 @@ use crate::ledger::{Ended, parts_number};
 use crate::slices::Slices;
 use crate::storage::{Home, Homes, Storage, Target};
 use crate::verify::Verifier;
-use crate::witness::Change;
+use crate::witness::{Change, errno};
 
 /// Copied at once between the parts file and a real one.
 const COPY_LENGTH: usize = 1 << 20;
@@ -34,7 +34,8 @@ impl Storage {
     /// into it. A file that is no longer wanted stays as it is.
     ///
     /// # Errors
-    /// When bytes could not be moved; then nothing has changed and the bytes are where they were.
+    /// When bytes could not be moved; then nothing has changed and the bytes are where they were. Should even that fail,
+    /// pieces that did not get all of their bytes are [doubtful](Storage::doubtful).
     pub fn set_wanted(&self, wanted: &[bool]) -> Result<(), StorageError> {
         let new = self.homes_for(wanted)?;
         // Exclusive: nobody may write to a file's old home while its bytes move.
@@ -45,15 +46,49 @@ impl Storage {
             .map(FileIndex)
             .filter(|file| self.layout().file_len(*file) != 0)
             .collect();
-        let on_disk = self.ledger.on_disk();
-        for &file in &moving {
-            for piece in self.layout().file_pieces(file).filter(|&piece| on_disk.get(piece)) {
-                let Some(piece) = self.layout().piece(piece) else { continue };
-                self.move_out_of_parts(piece, file, &homes)?;
+        let moved = self.move_all_out_of_parts(&moving, &homes);
+        if moved.is_ok() {
+            // What was real stays real as long as it is there.
+            *homes = new;
+        } else {
+            // A file that is there is where the next start looks for its bytes; so do we.
+            for file in moving {
+                if self.exists(file).unwrap_or(true) && self.remove_own(file).is_err() {
+                    homes.real.set(file.0);
+                }
             }
         }
-        // What was real stays real as long as it is there.
-        *homes = new;
+        drop(homes);
+        if moved.is_err() {
+            // What cannot be read now stays doubtful.
+            self.doubtful().into_iter().for_each(|piece| drop(self.check_piece(piece, &mut Vec::new())));
+        }
+        moved
+    }
+
+    /// Takes away a file that we made and have not filled.
+    fn remove_own(&self, file: FileIndex) -> Result<(), StorageError> {
+        let (Some(path), true) = (self.local_path(file), self.ledger.has_stamp(file.0)) else {
+            return Err(StorageError::Invalid("not a file of ours"));
+        };
+        let root = self.root(false)?;
+        let full = root.full(&path);
+        let removed = self.hooks().call(Op::Remove, &full, || root.remove_file(&path));
+        removed.map_err(|errno| StorageError::writing(&full, errno))?;
+        self.hooks().tell(Change::Removed(&full));
+        self.forget_open(file.0);
+        self.ledger.removed(file.0)
+    }
+
+    fn move_all_out_of_parts(&self, files: &[FileIndex], homes: &Homes) -> Result<(), StorageError> {
+        let on_disk = self.ledger.on_disk();
+        for &file in files {
+            self.ledger.moving(file.0)?;
+            for piece in self.layout().file_pieces(file).filter(|&piece| on_disk.get(piece)) {
+                let Some(piece) = self.layout().piece(piece) else { continue };
+                self.move_out_of_parts(piece, file, homes)?;
+            }
+        }
         Ok(())
     }
 
@@ -86,10 +121,10 @@ impl Storage {
             Err(StorageError::Missing { .. }) => return Ok(false),
             Err(error) => return Err(error),
         };
-        match self.hooks().check(Op::Stat, &root.full(&path), 0).and_then(|_| root.stat(&path)) {
+        match self.hooks().call(Op::Stat, &root.full(&path), || root.stat(&path)) {
             Ok(stat) => Ok(stat.is_some_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile)),
             // Whatever is in the way will be told when somebody wants the file.
-            Err(Errno::LOOP | Errno::NOTDIR | Errno::ACCESS) => Ok(false),
+            Err(Errno::LOOP | Errno::NOTDIR) => Ok(false),
             Err(errno) => Err(StorageError::reading(&root.full(&path), errno)),
         }
     }
@@ -150,7 +185,7 @@ impl Storage {
         };
         let root = self.root(true)?;
         let full = root.full(&path);
-        match self.hooks().check(Op::CreateLink, &full, 0).and_then(|_| root.create_symlink(&path, target)) {
+        match self.hooks().call(Op::CreateLink, &full, || root.create_symlink(&path, target)) {
             Ok(()) => {
                 self.tell_folders(&path);
                 self.hooks().tell(Change::LinkCreated(&full));
@@ -194,7 +229,7 @@ impl Storage {
     fn size(&self, file: &OpenFile, length: u64, before: Option<Stamp>) -> Result<bool, StorageError> {
         let failed = |errno| StorageError::writing(file.path(), errno);
         let size = before.map_or(0, |stamp| stamp.size);
-        self.hooks().check(Op::Allocate, file.path(), 0).map_err(failed)?;
+        self.hooks().call(Op::Allocate, file.path(), || Ok(())).map_err(failed)?;
         if self.options().preallocate && length != 0 {
             let blocks = rustix::fs::fstat(file).map_err(failed)?.st_blocks;
             // Blocks are counted in units of 512 bytes whatever the file system's are.
@@ -241,8 +276,7 @@ impl Storage {
         }
         let mut open = std::fs::OpenOptions::new();
         open.read(true).write(writable).create(writable).truncate(false);
-        let checked = self.hooks().check(Op::Open, &path, 0).map_err(std::io::Error::from);
-        match checked.and_then(|_| open.open(&path)) {
+        match self.hooks().call(Op::Open, &path, || open.open(&path).map_err(errno)) {
             Ok(file) => {
                 if is_new {
                     self.hooks().tell(Change::FileCreated(&path));
@@ -250,8 +284,7 @@ impl Storage {
                 }
                 Ok(OpenFile::new(OwnedFd::from(file), path, writable))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(StorageError::Missing { path }),
-            Err(error) => Err(StorageError::writing_io(&path, error)),
+            Err(errno) => Err(StorageError::writing(&path, errno)),
         }
     }
 

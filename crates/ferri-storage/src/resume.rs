@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use crate::atomic::{create_folders, rename};
 use crate::error::StorageError;
@@ -27,7 +28,7 @@ pub use crate::journal::{Identity, JournalError, Parsed, Stamp, State, parse};
 use crate::ledger::{Journal, WRITE_DELAY, boot_id, lock_torrent, now, parts_number};
 use crate::lock::TorrentLock;
 use crate::storage::{Homes, Storage};
-use crate::witness::Hooks;
+use crate::witness::{Hooks, errno};
 
 /// How long after the last surviving record a lost write may have been, see above.
 const WRITE_BACK_DELAY: i64 = 60_000_000_000;
@@ -81,6 +82,11 @@ impl Storage {
         let now_stamps = self.stamps(&homes)?;
         let looks = self.looks(&homes, parsed, &now_stamps, &mut reasons);
         let resumed = self.judge(&homes, parsed, &looks, reasons);
+        if let Some(parsed) = parsed {
+            let is_own = |piece: &PieceIndex| parsed.state.written.contains(&piece.get());
+            let own: Vec<_> = resumed.recheck.iter().copied().filter(is_own).collect();
+            self.distrust_cache(&homes, &own);
+        }
         drop(homes);
         let Some(opened) = opened else {
             self.ledger.start(self.settled(&resumed, &now_stamps, None), None);
@@ -127,13 +133,13 @@ impl Storage {
                     }
                     let Some(path) = self.local_path(file) else { continue };
                     let full = root.full(&path);
-                    let found = self.hooks().check(Op::Stat, &full, 0).and_then(|_| root.stat(&path));
+                    let found = self.hooks().call(Op::Stat, &full, || root.stat(&path));
                     stamps[file.as_usize()] = match found {
                         Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
                             Some(Stamp::of(&stat))
                         }
                         // Something else in its place is told when it is to be written.
-                        Ok(_) | Err(rustix::io::Errno::NOTDIR) => None,
+                        Ok(_) | Err(Errno::NOTDIR) => None,
                         Err(errno) => return Err(StorageError::reading(&full, errno)),
                     };
                 }
@@ -201,6 +207,13 @@ impl Storage {
                     Look::Absent => present = false,
                 }
             }
+            // Bytes that lay in a file that is gone are not in the parts file either.
+            let spans = self.layout().file_spans(piece, 0, u32::MAX);
+            let files = spans.filter(|span| !span.is_pad).map(|span| span.file.0);
+            untouched &= !files.into_iter().any(|file| {
+                looks[file as usize] == Look::Absent
+                    && parsed.is_some_and(|parsed| parsed.state.stamps.contains_key(&file))
+            });
             let durable = parsed.is_some_and(|parsed| parsed.state.durable.get(piece.get()));
             let unsure = parsed.is_some_and(|parsed| parsed.state.unsure.get(piece.get()));
             if !present {
@@ -249,7 +262,8 @@ impl Storage {
             let known = |number| parsed.state.stamps.get(&number).copied();
             let is_exact = (0u32..).zip(stamps).all(|(number, stamp)| *stamp == known(number));
             let is_whole = !parsed.is_torn && parsed.state.intents.is_empty();
-            is_whole && is_exact && resumed.recheck.is_empty() && resumed.why.is_empty()
+            let is_all = parsed.state.durable == resumed.have && parsed.state.unsure.none();
+            is_whole && is_exact && is_all && resumed.why.is_empty()
         };
         let (state, mut journal) = match parsed {
             // A start that finds what was left writes nothing: with thousands of torrents that counts.
@@ -404,19 +418,17 @@ fn differences(found: &Identity, own: &Identity) -> &'static str {
 }
 
 fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageError> {
-    let open = || -> std::io::Result<Vec<u8>> {
-        hooks.check(Op::JournalOpen, path, 0)?;
-        let file = File::open(path)?;
-        hooks.check(Op::JournalRead, path, 0)?;
-        let mut bytes = Vec::new();
-        file.take(JOURNAL_LENGTH_MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
+    let file = match hooks.call(Op::JournalOpen, path, || File::open(path).map_err(errno)) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(StorageError::reading(path, errno)),
     };
-    match open() {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StorageError::Read { path: path.into(), source }),
-    }
+    let mut bytes = Vec::new();
+    hooks.call(Op::JournalRead, path, || Ok(())).map_err(|errno| StorageError::reading(path, errno))?;
+    file.take(JOURNAL_LENGTH_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|source| StorageError::Read { path: path.into(), source })?;
+    Ok(Some(bytes))
 }
 
 /// Renames to the first free `journal.aside-N`.

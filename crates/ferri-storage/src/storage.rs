@@ -516,14 +516,13 @@ impl Storage {
         let root = self.root(access == Access::Create)?;
         let path = root.full(&relative);
         let classify = if access == Access::Read { StorageError::reading } else { StorageError::writing };
-        let opened =
-            self.hooks.check(Op::Open, &path, 0).and_then(|_| match root.open_file(&relative, access) {
-                Err(Errno::MFILE | Errno::NFILE) => {
-                    self.options.files.shrink();
-                    root.open_file(&relative, access)
-                }
-                other => other,
-            });
+        let opened = self.hooks.call(Op::Open, &path, || match root.open_file(&relative, access) {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.options.files.shrink();
+                root.open_file(&relative, access)
+            }
+            other => other,
+        });
         match opened {
             Ok(fd) => {
                 if access == Access::Create {
@@ -548,7 +547,10 @@ impl Storage {
     /// Makes room for the process to open a file again under another inode.
     pub(crate) fn forget_open(&self, number: u32) {
         self.options.files.remove((self.id, number));
-        self.lock_prepared().clear(number);
+        // The parts file needs no preparation.
+        if number != parts_number(&self.layout) {
+            self.lock_prepared().clear(number);
+        }
     }
 
     /// The download folder, opened; with `create`, made if missing. Not kept open: that would be a descriptor for

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 
-use ferri_metainfo::FileIndex;
+use ferri_metainfo::{FileIndex, PieceIndex};
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -15,7 +15,7 @@ use crate::disk;
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::ledger::{Dirty, parts_number};
-use crate::storage::{Home, Storage};
+use crate::storage::{Home, Homes, Storage};
 use crate::witness::{Hooks, Synced};
 
 /// With more dirty files and folders than this, one `syncfs` is cheaper than so many syncs.
@@ -29,12 +29,33 @@ impl Storage {
     /// To be called every few seconds while pieces are written; blocks for as long as the device takes.
     ///
     /// # Errors
-    /// When something could not be synced: the pieces in that file will be checked at the next start, and this can
-    /// be called again for the others.
+    /// When something could not be synced. Call it again when [`Storage::probe`] succeeds, or after a while, whether or
+    /// not more was written meanwhile: what is in other files waits for that. What is in the file that failed is
+    /// [doubtful](Storage::doubtful), for the kernel may have thrown it away, and does not say so twice.
     pub fn sync(&self) -> Result<(), StorageError> {
         let _one = self.lock_sync();
         let dirty = self.ledger.take_dirty();
         self.sync_dirty(dirty, disk::sync_data)
+    }
+
+    /// Pieces that were there until the sync of their file failed or somebody else was seen to have changed it. They are
+    /// no longer [on disk](Storage::on_disk) as far as is known:
+    /// look at each with [`Storage::check_piece`], which then reads from the device, and fetch it again if it does not
+    /// match. Until then they are doubtful, at the next start too.
+    #[must_use]
+    pub fn doubtful(&self) -> Vec<PieceIndex> {
+        self.ledger.doubtful()
+    }
+
+    /// What the page cache says of these pieces is no proof that the device has them.
+    pub(crate) fn distrust_cache(&self, homes: &Homes, pieces: &[PieceIndex]) {
+        for &piece in pieces {
+            for target in self.targets(homes, piece, 0, self.layout().piece_len(piece)) {
+                if let Ok(Some(file)) = self.open(target.home, Access::Read) {
+                    disk::forget_cached(&file, target.offset, target.length as u64);
+                }
+            }
+        }
     }
 
     /// Syncs everything, with file times, and notes in the journal that all is in order: after this the next start
@@ -79,6 +100,7 @@ impl Storage {
             dirty.files.retain(|number| !failed.contains(number));
         }
         self.ledger.put_back(dirty, &failed);
+        self.distrust_cache(&self.homes(), &self.doubtful());
         Err(self.explain(error))
     }
 

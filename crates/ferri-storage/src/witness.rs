@@ -52,6 +52,8 @@ pub enum Change<'a> {
         /// Its new path.
         to: &'a Path,
     },
+    /// A file lost its name.
+    Removed(&'a Path),
     /// A sync of a file or folder begins. What is changed from here on need not be covered by it.
     Syncing(&'a Path),
     /// It ended well.
@@ -114,27 +116,40 @@ impl Hooks {
         }
     }
 
-    /// Does a sync, again when it was interrupted.
-    pub(crate) fn sync(
+    /// Does an operation that has no length, again when it was interrupted.
+    pub(crate) fn call<T>(
         &self,
-        (op, path, what): (Op, &Path, Synced),
-        mut call: impl FnMut() -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        self.tell(Change::Syncing(path));
+        op: Op,
+        path: &Path,
+        mut call: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         loop {
             match self.check(op, path, 0).and_then(|_| call()) {
                 Err(Errno::INTR) => {}
-                Err(other) => return Err(other),
-                Ok(()) => {
-                    self.tell(Change::Synced(path, what));
-                    return Ok(());
-                }
+                other => return other,
             }
         }
+    }
+
+    /// Does a sync, which the witness hears begin and end.
+    pub(crate) fn sync(
+        &self,
+        (op, path, what): (Op, &Path, Synced),
+        call: impl FnMut() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        self.tell(Change::Syncing(path));
+        self.call(op, path, call)?;
+        self.tell(Change::Synced(path, what));
+        Ok(())
     }
 
     /// The boot of a simulated machine.
     pub(crate) fn boot_id(&self) -> Option<[u8; 16]> {
         Some(self.witness.as_ref()?.boot_id)
     }
+}
+
+/// The number of an error of the standard library.
+pub(crate) fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }

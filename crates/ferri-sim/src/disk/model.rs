@@ -69,6 +69,7 @@ pub(super) struct Disk {
 enum Entry {
     Add(PathBuf, Node),
     Rename(PathBuf, PathBuf, Node),
+    Remove(PathBuf),
 }
 
 #[derive(Debug, Default)]
@@ -103,22 +104,26 @@ impl Disk {
         let clock = self.clock;
         match event {
             Event::File(path, inode, time) => {
-                self.files.entry(*inode).or_insert_with(|| File { times: vec![*time], ..File::default() });
+                self.files.entry(*inode).or_insert_with(|| File::new(*time));
                 self.add(path, Node::File(*inode));
             }
             Event::Folder(path) => self.add(path, Node::Folder),
             Event::Link(path, target) => self.add(path, Node::Link(target.clone())),
             Event::Data(inode, edit, time) => {
-                if let Some(file) = self.files.get_mut(inode) {
-                    file.edits.push((clock, edit.clone()));
-                    file.times.push(*time);
-                }
+                // Another thread may write to a file before the one that made it has told of it.
+                let file = self.files.entry(*inode).or_insert_with(|| File::new(*time));
+                file.edits.push((clock, edit.clone()));
+                file.times.push(*time);
             }
             Event::Renamed(from, to) => {
                 if let Some(node) = self.live.remove(from) {
                     self.live.insert(to.clone(), node.clone());
                     self.entries.push((clock, Entry::Rename(from.clone(), to.clone(), node)));
                 }
+            }
+            Event::Removed(path) => {
+                self.live.remove(path);
+                self.entries.push((clock, Entry::Remove(path.clone())));
             }
             Event::Syncing(path) => {
                 self.syncing.insert(path.clone(), clock);
@@ -231,13 +236,14 @@ impl Disk {
 impl Entry {
     fn folder(&self) -> Option<&Path> {
         match self {
-            Self::Add(path, _) | Self::Rename(_, path, _) => path.parent(),
+            Self::Add(path, _) | Self::Rename(_, path, _) | Self::Remove(path) => path.parent(),
         }
     }
 
     fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
         match self {
             Self::Add(path, node) => names.insert(path.clone(), node.clone()),
+            Self::Remove(path) => names.remove(path),
             Self::Rename(from, to, node) => {
                 names.remove(from);
                 names.insert(to.clone(), node.clone())
@@ -247,6 +253,10 @@ impl Entry {
 }
 
 impl File {
+    fn new(time: SystemTime) -> Self {
+        Self { times: vec![time], ..Self::default() }
+    }
+
     fn crash(&self, order: Order, cut: u64, sector: u64, dice: &mut Dice) -> (Vec<u8>, SystemTime) {
         let mut bytes = self.bytes.clone();
         let any = dice.below(self.times.len() as u64) as usize;

@@ -16,6 +16,7 @@ pub(super) enum Event {
     Link(PathBuf, PathBuf),
     Data(u64, Edit, SystemTime),
     Renamed(PathBuf, PathBuf),
+    Removed(PathBuf),
     Syncing(PathBuf),
     Synced(PathBuf, Synced),
     /// A write of this piece returned.
@@ -88,6 +89,7 @@ impl Recorder {
             Change::Cleared { path, offset, length } => data(path, Edit::Clear(offset, length)),
             Change::Resized { path, length } => data(path, Edit::Resize(length)),
             Change::Renamed { from, to } => Some(Event::Renamed(from.into(), to.into())),
+            Change::Removed(path) => Some(Event::Removed(path.into())),
             Change::Syncing(path) => Some(Event::Syncing(path.into())),
             Change::Synced(path, what) => Some(Event::Synced(path.into(), what)),
         }

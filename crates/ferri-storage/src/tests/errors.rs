@@ -102,12 +102,59 @@ fn a_piece_whose_sync_failed_is_never_called_durable() {
     set(&switch, EIO);
     assert!(matches!(storage.sync(), Err(StorageError::Write { .. })));
     set(&switch, 0);
+    assert_eq!(numbers(&storage.doubtful()), [1]);
+    assert_eq!(storage.on_disk().iter_ones().collect::<Vec<_>>(), [0]);
     t.write(&storage, [2]);
     storage.close().unwrap();
     drop(storage);
     let (_, resumed) = t.start();
     assert_eq!(resumed.have.iter_ones().collect::<Vec<_>>(), [0, 2]);
     assert_eq!(numbers(&resumed.recheck), [1], "the kernel may have thrown it away");
+}
+
+#[test]
+fn a_piece_whose_sync_failed_can_be_looked_at_or_written_again() {
+    let t = Fixture::new(&[("a", 2 * PIECE as u64, ""), ("b", PIECE as u64, "")]);
+    let (plan, switch) = switched(Op::Sync);
+    let storage = t.start_with_faults(plan);
+    t.write_all(&storage);
+    set(&switch, EIO);
+    assert!(storage.sync().is_err());
+    set(&switch, 0);
+    assert_eq!(numbers(&storage.doubtful()), [0, 1, 2]);
+    // What the device has of it is what counts: here not all.
+    std::fs::write(t.file("b"), vec![0; PIECE]).unwrap();
+    assert!(storage.check_piece(t.piece(0), &mut Vec::new()).unwrap());
+    assert!(!storage.check_piece(t.piece(2), &mut Vec::new()).unwrap());
+    t.write(&storage, [1]);
+    assert!(storage.doubtful().is_empty());
+    storage.close().unwrap();
+    drop(storage);
+    let (storage, resumed) = t.start();
+    assert_eq!(resumed.have.iter_ones().collect::<Vec<_>>(), [0, 1]);
+    t.write(&storage, [2]);
+    assert_eq!(t.good(&storage), [0, 1, 2]);
+}
+
+#[test]
+fn what_is_doubtful_is_read_from_the_device() {
+    let t = three();
+    let (plan, switch) = switched(Op::Sync);
+    let storage = t.start_with_faults(plan);
+    t.write(&storage, [0]);
+    storage.sync().unwrap();
+    t.write(&storage, [1]);
+    let mut buffer = vec![0; PIECE];
+    let could_tell = storage.read_cached(t.piece(1), 0, &mut buffer);
+    // As after a failed sync: nothing is left to be written.
+    let raw = std::fs::File::open(t.file("a")).unwrap();
+    raw.sync_all().unwrap();
+    set(&switch, EIO);
+    assert!(storage.sync().is_err());
+    // A memory file system has nothing but the cache.
+    let is_memory = rustix::fs::fstatfs(&raw).is_ok_and(|found| found.f_type == 0x0102_1994);
+    assert!(could_tell, "it was just written");
+    assert_eq!(storage.read_cached(t.piece(1), 0, &mut buffer), is_memory);
 }
 
 #[test]

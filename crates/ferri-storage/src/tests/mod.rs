@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod errors;
+mod faults;
 mod files;
 mod hostile;
 mod parts;
