@@ -14,6 +14,9 @@ use reqwest::{Client, Response, StatusCode, Url};
 /// From the first packet to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Connections kept for the next announce of another torrent, for as long as below.
+const IDLE_PER_HOST: usize = 8;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const REDIRECTS_MAX: usize = 5;
 
 /// What a server is told that asks who we are.
@@ -48,8 +51,8 @@ pub(crate) fn client(bind: Option<IpAddr>) -> Result<Client, HttpError> {
         .redirect(Policy::custom(follow))
         .timeout(TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(1)
-        .pool_idle_timeout(Duration::from_secs(15))
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .http1_only()
         .http1_ignore_invalid_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)

@@ -24,14 +24,18 @@
 
 mod check;
 mod error;
+mod events;
 mod fetch;
 mod handshake;
 mod http;
+mod keeper;
 mod listen;
 mod options;
+mod pace;
 mod peer;
 mod rate;
 mod session;
+mod share;
 mod status;
 mod torrent;
 mod trace_file;
@@ -40,6 +44,7 @@ mod tracker_server;
 
 pub use check::{locate, verify};
 pub use error::Error;
+pub use events::Events;
 pub use fetch::torrent as fetch_torrent;
 pub use http::USER_AGENT;
 pub use options::{AddTorrent, Check, FilePriority, SessionOptions};

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferri_metainfo::InfoHash;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::handshake;
@@ -47,18 +47,12 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn welcome(mut stream: TcpStream, addr: SocketAddr, shared: Arc<Shared>) {
-    let find = |info_hash: &_| {
-        let torrents = shared.torrents();
-        let entry = torrents.get(info_hash)?;
-        Some((entry.arrivals.clone(), entry.handshake))
+    let find = |info_hash: &InfoHash| {
+        let torrent = shared.torrents().get(info_hash).cloned()?;
+        Some((torrent, shared.handshake(*info_hash)))
     };
-    let found = handshake::accept(&mut stream, find).await;
-    match found {
-        Ok((arrivals, handshake)) => {
-            let arrivals: mpsc::Sender<Arrival> = arrivals;
-            // The torrent may have ended since.
-            let _ = arrivals.send(Arrival::Accepted { stream, addr, handshake }).await;
-        }
+    match handshake::accept(&mut stream, find).await {
+        Ok((torrent, handshake)) => torrent.arrive(Arrival::Accepted { stream, addr, handshake }).await,
         Err(error) => tracing::debug!(%addr, %error, "no peer came of an incoming connection"),
     }
 }

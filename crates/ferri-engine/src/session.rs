@@ -10,17 +10,20 @@ use std::time::Duration;
 use ferri_metainfo::InfoHash;
 use ferri_storage::{BlockPool, Pool};
 use ferri_swarm::PeerKey;
-use ferri_wire::PeerId;
+use ferri_wire::{Handshake, PeerId, Reserved};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::listen;
+use crate::keeper::Keeper;
+use crate::pace::Pace;
 use crate::rate::Limiter;
+use crate::share::Shares;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
-use crate::{AddTorrent, Error, SessionOptions, http};
+use crate::{AddTorrent, Error, SessionOptions, http, keeper, listen};
 
 /// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -30,6 +33,8 @@ const BACKLOG: i32 = 1024;
 const FREE_BLOCKS_MAX: usize = 1024;
 /// Shutting down takes at most this long: trackers are told, pieces flushed, journals synced.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Resting torrents whose trackers are told at once.
+const STOPPING_MAX: usize = 64;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running session. Dropping it without [`Session::shutdown`] ends its tasks at once, as a crash would: nothing
@@ -53,7 +58,10 @@ pub(crate) struct Shared {
     pub(crate) trace: Option<Arc<TraceFile>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: Shutdown,
-    torrents: Mutex<BTreeMap<InfoHash, torrent::Entry>>,
+    pub(crate) shares: Arc<Shares>,
+    pub(crate) pace: Arc<Pace>,
+    pub(crate) keeper: Keeper,
+    torrents: Mutex<BTreeMap<InfoHash, Torrent>>,
     next_peer: AtomicU64,
 }
 
@@ -97,12 +105,17 @@ impl Session {
             trace,
             tasks: TaskTracker::new(),
             shutdown: Shutdown::default(),
+            shares: Arc::new(Shares::new(&options)),
+            pace: Arc::default(),
+            keeper: Keeper::default(),
             torrents: Mutex::new(BTreeMap::new()),
             next_peer: AtomicU64::new(1),
             options,
         });
         let accept = listen::run(listener, shared.clone());
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(accept));
+        let keep = keeper::run(shared.clone());
+        shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(keep));
         Ok(Self { shared })
     }
 
@@ -126,7 +139,7 @@ impl Session {
     /// The torrents that run, in the order of their info hashes.
     #[must_use]
     pub fn torrents(&self) -> Vec<Torrent> {
-        self.shared.torrents().values().map(|entry| entry.torrent.clone()).collect()
+        self.shared.torrents().values().cloned().collect()
     }
 
     /// Changes the limits of all torrents together, bytes per second, at once.
@@ -140,26 +153,40 @@ impl Session {
     pub async fn shutdown(&self) {
         let shared = &self.shared;
         shared.shutdown.stop_accepting.cancel();
-        let torrents = self.torrents();
+        let (resting, awake): (Vec<_>, Vec<_>) = self.torrents().into_iter().partition(Torrent::is_resting);
+        for torrent in &awake {
+            torrent.begin_stop().await;
+        }
+        // Those that rest have written everything: what is left to do is to tell the trackers, a few at a time.
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, stop_all(resting)).await;
         let drain = async {
-            for torrent in &torrents {
-                torrent.begin_stop().await;
-            }
-            for torrent in &torrents {
+            for torrent in &awake {
                 torrent.wait_stopped().await;
             }
         };
-        if tokio::time::timeout(DRAIN_TIMEOUT + FLUSH_TIMEOUT, drain).await.is_err() {
+        if tokio::time::timeout(FLUSH_TIMEOUT, drain).await.is_err() {
             tracing::error!(
                 "some torrents did not stop in time; what they wrote last is checked at the next start"
             );
         }
         shared.shutdown.cancel.cancel();
+        self.abandon_resting();
         shared.tasks.close();
         shared.tasks.wait().await;
         let pool = shared.pool.clone();
         // Joining threads blocks; the runtime has other work to finish meanwhile.
         let _ = tokio::task::spawn_blocking(move || pool.shutdown()).await;
+    }
+
+    /// Ends those that no task will end.
+    fn abandon_resting(&self) {
+        for torrent in self.torrents() {
+            if torrent.abandon_resting()
+                && let Some(info_hash) = torrent.info_hashes().v1
+            {
+                self.shared.torrents().remove(&info_hash);
+            }
+        }
     }
 }
 
@@ -167,12 +194,32 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.shared.shutdown.stop_accepting.cancel();
         self.shared.shutdown.cancel.cancel();
+        self.abandon_resting();
     }
 }
 
+/// Stops torrents, a few at a time.
+async fn stop_all(torrents: Vec<Torrent>) {
+    let mut stopping = JoinSet::new();
+    for torrent in torrents {
+        if STOPPING_MAX <= stopping.len() {
+            stopping.join_next().await;
+        }
+        // One that ended by itself is as good.
+        stopping.spawn(async move { torrent.stop().await });
+    }
+    while stopping.join_next().await.is_some() {}
+}
+
 impl Shared {
-    pub(crate) fn torrents(&self) -> MutexGuard<'_, BTreeMap<InfoHash, torrent::Entry>> {
+    pub(crate) fn torrents(&self) -> MutexGuard<'_, BTreeMap<InfoHash, Torrent>> {
         self.torrents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What we say to the peers of a torrent.
+    pub(crate) fn handshake(&self, info_hash: InfoHash) -> Handshake {
+        let reserved = Reserved::default().with_fast().with_extensions();
+        Handshake { reserved, info_hash, peer_id: self.peer_id }
     }
 
     pub(crate) fn next_peer(&self) -> PeerKey {

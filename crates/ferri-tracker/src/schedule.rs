@@ -152,6 +152,14 @@ impl Schedule {
         (0..self.trackers.len()).map(|index| self.status(index)).collect()
     }
 
+    /// Who is asked first when the next round begins; `None` when there is nobody to ask.
+    pub fn next_url(&self) -> Option<&str> {
+        let next = self.chains.iter().min_by_key(|chain| (chain.next_round.is_none(), chain.next_round))?;
+        let tracker =
+            next.trackers().map(|index| &self.trackers[index]).find(|tracker| tracker.is_usable())?;
+        Some(&tracker.url)
+    }
+
     fn list(&mut self, tiers: Vec<Vec<String>>, random: &mut Random) {
         let mut seen = BTreeSet::new();
         let mut left_out = 0;

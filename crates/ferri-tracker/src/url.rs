@@ -63,6 +63,12 @@ impl UdpTarget {
     }
 }
 
+/// Host and port of a tracker's URL, as they stand there and without user name and password. `None` for what is no URL
+/// of a tracker.
+pub fn authority(url: &str) -> Option<&str> {
+    parts(url).ok().map(|parts| parts.authority)
+}
+
 pub(crate) struct Parts<'a> {
     pub(crate) transport: Transport,
     /// Host and port, without user name and password.

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use ferri_engine::{AddTorrent, Error, Event, Session, SessionOptions, StorageError, Torrent};
-use tokio::sync::broadcast;
+use ferri_engine::{AddTorrent, Error, Events, Session, SessionOptions, StorageError, Torrent};
 
 use crate::exit::{Exit, Failure};
 
@@ -25,7 +24,7 @@ pub(crate) async fn add(
     session: &Arc<Session>,
     add: AddTorrent,
     hearing: Hearing,
-) -> Result<(Torrent, broadcast::Receiver<Event>), Failure> {
+) -> Result<(Torrent, Events), Failure> {
     let session = session.clone();
     let adding = tokio::spawn(async move {
         let torrent = session.add(add).await?;

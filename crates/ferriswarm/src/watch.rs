@@ -52,7 +52,7 @@ pub(crate) enum Ended {
     Interrupted,
 }
 
-type Events = broadcast::Receiver<ferri_engine::Event>;
+type Events = ferri_engine::Events;
 
 /// What a torrent was started for.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 mod disk;
 mod outbox;
+mod rest;
 mod spill;
 mod start;
 mod task;
@@ -9,14 +10,18 @@ mod trackers;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use ferri_metainfo::{Info, InfoHashes};
 use ferri_wire::Handshake;
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
-use crate::status::{Event, PeerStatus, State, TorrentStatus, TrackerStatus};
+use self::rest::{Door, Resting};
+use crate::events::{EventLog, Events};
+use crate::session::Shared;
+use crate::status::{PeerStatus, State, TorrentStatus, TrackerStatus};
 use crate::{Error, FilePriority};
 
 pub(crate) use start::{add, beside};
@@ -29,23 +34,24 @@ pub struct Torrent {
 
 #[derive(Debug)]
 struct Inner {
+    session: Weak<Shared>,
     info: Arc<Info>,
     info_hashes: InfoHashes,
-    commands: mpsc::Sender<Command>,
+    seat: Mutex<Seat>,
     status: watch::Receiver<TorrentStatus>,
-    events: broadcast::Sender<Event>,
-    /// Everything from the beginning, for the first who asks.
-    first_events: Mutex<Option<broadcast::Receiver<Event>>>,
+    events: EventLog,
     follow: Arc<AtomicBool>,
 }
 
-/// What a session knows of a torrent.
+/// Who has the torrent's state.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) torrent: Torrent,
-    pub(crate) arrivals: mpsc::Sender<Arrival>,
-    /// What we say to whoever asks for it.
-    pub(crate) handshake: Handshake,
+enum Seat {
+    /// A task; this is how to reach it.
+    Awake(Door),
+    /// Nobody: there is nothing to do. Whoever wants something wakes it.
+    Resting(Box<Resting>),
+    /// It has not begun, or it stopped.
+    Empty,
 }
 
 /// A connection with both handshakes exchanged, or none.
@@ -80,7 +86,6 @@ pub(crate) enum Command {
     SetPriorities(Vec<FilePriority>),
     SetLimits { down: Option<u64>, up: Option<u64> },
     SetSequential(Sequential),
-    Budget(Budget),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Trackers(oneshot::Sender<Vec<TrackerStatus>>),
 }
@@ -92,19 +97,8 @@ pub(crate) enum Sequential {
     No,
 }
 
-/// A torrent's share of what the session allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Budget {
-    pub(crate) peers_max: usize,
-    pub(crate) half_open_max: usize,
-    pub(crate) upload_slots: Option<usize>,
-    pub(crate) memory: u64,
-}
-
 /// Commands waiting for a torrent's task.
 const COMMANDS_MAX: usize = 64;
-/// Events kept for a subscriber that is slow; it is told how many it missed.
-const EVENTS_MAX: usize = 4096;
 
 impl Torrent {
     /// What it is.
@@ -131,12 +125,11 @@ impl Torrent {
         self.inner.status.clone()
     }
 
-    /// Everything that happens: for the first caller since the torrent was added, for others from here on. A subscriber
-    /// that lags misses events and is told so.
+    /// Everything that happens: for the first caller since the torrent was added (or, when that is long ago, what
+    /// happened last), for others from here on. A listener that lags misses events and is told so.
     #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        let first = self.inner.first_events.lock().unwrap_or_else(PoisonError::into_inner).take();
-        first.unwrap_or_else(|| self.inner.events.subscribe())
+    pub fn events(&self) -> Events {
+        self.inner.events.subscribe()
     }
 
     /// Also reports every message of the peer protocol as [`Event::Said`].
@@ -186,12 +179,20 @@ impl Torrent {
 
     /// The connected peers.
     pub async fn peers(&self) -> Vec<PeerStatus> {
-        self.ask(Command::Peers).await
+        // Looking does not wake it.
+        if matches!(*self.seat(), Seat::Awake(_)) { self.ask(Command::Peers).await } else { Vec::new() }
     }
 
     /// The trackers, in the order of their tiers.
     pub async fn trackers(&self) -> Vec<TrackerStatus> {
-        self.ask(Command::Trackers).await
+        let resting = match &*self.seat() {
+            Seat::Resting(resting) => Some(resting.trackers.statuses(Instant::now())),
+            Seat::Awake(_) | Seat::Empty => None,
+        };
+        match resting {
+            Some(statuses) => statuses,
+            None => self.ask(Command::Trackers).await,
+        }
     }
 
     /// Waits until everything wanted is verified, or the torrent stopped.
@@ -218,7 +219,9 @@ impl Torrent {
     /// # Errors
     /// [`Error::Closed`] when its task had ended by itself before.
     pub async fn stop(&self) -> Result<(), Error> {
-        self.inner.commands.send(Command::Stop).await.map_err(|_| Error::Closed)?;
+        if !self.command(Command::Stop).await {
+            return Err(Error::Closed);
+        }
         self.wait_stopped().await;
         Ok(())
     }
@@ -227,19 +230,69 @@ impl Torrent {
         self.command(Command::Stop).await;
     }
 
-    pub(crate) fn try_command(&self, command: Command) {
-        // A full queue means that a newer budget will follow.
-        let _ = self.inner.commands.try_send(command);
+    /// Whether no task has it.
+    pub(crate) fn is_resting(&self) -> bool {
+        matches!(*self.seat(), Seat::Resting(_))
     }
 
-    async fn command(&self, command: Command) {
-        // A task that ended has nothing left to do.
-        let _ = self.inner.commands.send(command).await;
+    /// Gives it a task, if it rests.
+    pub(crate) fn wake(&self) {
+        self.rouse(&mut self.seat());
+    }
+
+    /// Ends it without a word, if it rests. The session is over: nobody could wake it.
+    pub(crate) fn abandon_resting(&self) -> bool {
+        let mut seat = self.seat();
+        let Seat::Resting(resting) = &*seat else { return false };
+        resting.abandon();
+        *seat = Seat::Empty;
+        true
+    }
+
+    /// Hands over a connection.
+    pub(crate) async fn arrive(&self, arrival: Arrival) {
+        let door = self.door(|door| door.arrivals.clone());
+        if let Some(arrivals) = door {
+            // The torrent may have ended since.
+            let _ = arrivals.send(arrival).await;
+        }
+    }
+
+    /// `false`: the torrent ended and has nothing left to do.
+    async fn command(&self, command: Command) -> bool {
+        let door = self.door(|door| door.commands.clone());
+        match door {
+            Some(commands) => commands.send(command).await.is_ok(),
+            None => false,
+        }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Vec<T>>) -> Command) -> Vec<T> {
         let (reply, answer) = oneshot::channel();
         self.command(command(reply)).await;
         answer.await.unwrap_or_default()
+    }
+
+    /// A way to the torrent's task, which does not go to rest while somebody holds it.
+    fn door<T>(&self, take: impl FnOnce(&Door) -> T) -> Option<T> {
+        let mut seat = self.seat();
+        self.rouse(&mut seat);
+        match &*seat {
+            Seat::Awake(door) => Some(take(door)),
+            Seat::Resting(_) | Seat::Empty => None,
+        }
+    }
+
+    fn rouse(&self, seat: &mut Seat) {
+        if let Seat::Resting(_) = seat
+            && let Some(shared) = self.inner.session.upgrade()
+            && let Seat::Resting(resting) = std::mem::replace(seat, Seat::Empty)
+        {
+            *seat = Seat::Awake(resting.wake(&shared, self.clone()));
+        }
+    }
+
+    fn seat(&self) -> MutexGuard<'_, Seat> {
+        self.inner.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

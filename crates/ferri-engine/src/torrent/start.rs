@@ -1,33 +1,32 @@
-//! From a torrent and a folder to a running task: names, files, what is there already, and then the loop.
+//! From a torrent and a folder to a running task: names, files, what is there already, and then the loop, or rest at
+//! once when there is nothing to do.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::names::LocalPaths;
-use ferri_metainfo::{Bitfield, Info, InfoHash, PieceIndex};
+use ferri_metainfo::{Bitfield, Info, InfoHash, Layout, PieceIndex};
 use ferri_storage::{Done, Job, Place, Progress, Resumed, Storage, StorageError, StorageOptions};
 use ferri_swarm::{Input, Priority, Source, Swarm, SwarmOptions};
-use ferri_wire::{Handshake, Reserved};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use ferri_wire::Handshake;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::disk::Disk;
-use super::task::{Inbox, Senders, Task, TorrentLimits, View, priority};
+use super::rest::channels;
+use super::task::{BUDGET_INTERVAL, Inbox, Senders, Task, TorrentLimits, View, priority};
 use super::trackers::{Trackers, TrackersOptions};
-use super::{Budget, COMMANDS_MAX, Command, EVENTS_MAX, Entry, Inner, Torrent};
+use super::{Command, Inner, Seat, Torrent};
+use crate::events::EventLog;
 use crate::rate::Limiter;
 use crate::session::Shared;
+use crate::share::{Budget, Claim, Use};
 use crate::status::{Event, State, TorrentStatus};
 use crate::trace_file::Trace;
 use crate::{AddTorrent, Check, Error, FilePriority};
-
-/// Reports of peers waiting for the torrent's task, each up to 256 KiB of blocks; beyond that peers wait, and TCP slows them.
-const REPORTS_MAX: usize = 32;
-/// Connections waiting to be admitted.
-const ARRIVALS_MAX: usize = 64;
 
 /// Registers and starts a torrent.
 pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent, Error> {
@@ -43,35 +42,20 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
     }
     let (storage, resumed) = open(shared, &add, &info, info_hash).await?;
 
-    let handshake = Handshake {
-        reserved: Reserved::default().with_fast().with_extensions(),
-        info_hash,
-        peer_id: shared.peer_id,
-    };
-    let (commands, command_inbox) = mpsc::channel(COMMANDS_MAX);
-    let (arrivals, arrival_inbox) = mpsc::channel(ARRIVALS_MAX);
-    let (events, first_events) = broadcast::channel(EVENTS_MAX);
     let (status, snapshot) = watch::channel(first_status(&info));
+    let events = EventLog::new();
     let follow = Arc::new(AtomicBool::new(false));
     let torrent = Torrent {
         inner: Arc::new(Inner {
+            session: Arc::downgrade(shared),
             info: info.clone(),
             info_hashes: hashes,
-            commands,
+            seat: Mutex::new(Seat::Empty),
             status: snapshot,
             events: events.clone(),
-            first_events: Mutex::new(Some(first_events)),
             follow: follow.clone(),
         }),
     };
-    let entry = Entry { torrent: torrent.clone(), arrivals: arrivals.clone(), handshake };
-    {
-        let mut torrents = shared.torrents();
-        if torrents.contains_key(&info_hash) {
-            return Err(Error::AlreadyRunning(info_hash));
-        }
-        torrents.insert(info_hash, entry);
-    }
     let view = View {
         status,
         events,
@@ -81,9 +65,10 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
         published_at: Instant::now(),
         stale: true,
     };
-    let start = Start { shared: shared.clone(), add, info, handshake, storage, resumed, view, arrivals };
-    shared.tasks.spawn(start.run(command_inbox, arrival_inbox));
-    share_budgets(shared);
+    let handshake = shared.handshake(info_hash);
+    let start =
+        Start { shared: shared.clone(), torrent: torrent.clone(), add, info, handshake, storage, view };
+    start.begin(resumed, torrent.seat())?;
     Ok(torrent)
 }
 
@@ -94,27 +79,6 @@ pub(super) fn remove(shared: &Arc<Shared>, info: &Info) {
     }
     if let Some(trace) = &shared.trace {
         trace.flush();
-    }
-    share_budgets(shared);
-}
-
-/// Gives every torrent its share of what the session allows.
-fn share_budgets(shared: &Arc<Shared>) {
-    let torrents: Vec<Torrent> = shared.torrents().values().map(|entry| entry.torrent.clone()).collect();
-    let budget = budget(shared, torrents.len());
-    for torrent in torrents {
-        torrent.try_command(Command::Budget(budget));
-    }
-}
-
-fn budget(shared: &Shared, torrents: usize) -> Budget {
-    let options = &shared.options;
-    let share = torrents.max(1);
-    Budget {
-        peers_max: options.peers_per_torrent.min((options.peers_max / share).max(4)),
-        half_open_max: (options.half_open_max / share).max(2),
-        upload_slots: options.upload_slots,
-        memory: options.memory / share as u64,
     }
 }
 
@@ -205,18 +169,41 @@ fn first_status(info: &Info) -> TorrentStatus {
 /// A torrent whose files are being looked at.
 struct Start {
     shared: Arc<Shared>,
+    torrent: Torrent,
     add: AddTorrent,
     info: Arc<Info>,
     handshake: Handshake,
     storage: Arc<Storage>,
-    resumed: Resumed,
     view: View,
-    arrivals: mpsc::Sender<super::Arrival>,
+}
+
+/// What there is, and what may be.
+struct Found {
+    have: Bitfield,
+    recheck: Vec<PieceIndex>,
+}
+
+impl Found {
+    fn new(check: &Check, resumed: &Resumed, layout: &Layout) -> Self {
+        match check {
+            Check::Journal => Self { have: resumed.have.clone(), recheck: resumed.recheck.clone() },
+            Check::Full => {
+                Self { have: Bitfield::new(layout.piece_count()), recheck: layout.pieces().collect() }
+            }
+            Check::Trust(have) => Self { have: have.clone(), recheck: Vec::new() },
+        }
+    }
+}
+
+/// Whether somebody paused it while its files were looked at.
+enum Paused {
+    Yes,
+    No,
 }
 
 /// How looking at the files ended.
 enum Checked {
-    /// These pieces are there.
+    /// These of the pieces that may be there are.
     Have(Bitfield),
     /// The caller stopped it.
     Stopped,
@@ -225,49 +212,93 @@ enum Checked {
 }
 
 impl Start {
-    async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        mut arrivals: mpsc::Receiver<super::Arrival>,
-    ) {
-        let mut paused = false;
-        let have = loop {
-            match self.check(&mut commands, &mut arrivals, &mut paused).await {
-                Checked::Have(have) => break have,
+    /// Registers the torrent and lets it work, if there is anything to do.
+    fn begin(self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) -> Result<(), Error> {
+        let found = Found::new(&self.add.check, &resumed, self.info.layout());
+        self.register()?;
+        for why in resumed.why {
+            self.view.event(Event::Note(why));
+        }
+        let shared = self.shared.clone();
+        let (door, senders, inbox) = channels();
+        *seat = Seat::Awake(door);
+        drop(seat);
+        if found.recheck.is_empty() {
+            let mut task = self.task(found.have, Paused::No, senders);
+            // What is due now may come to nothing but another wait.
+            task.timeout();
+            task.drain();
+            if !task.is_idle(Instant::now()) {
+                shared.tasks.spawn(task.run(inbox));
+            } else if let Some(task) = task.rest(&inbox) {
+                shared.tasks.spawn(task.run(inbox));
+            }
+        } else {
+            shared.tasks.spawn(self.run(found, senders, inbox));
+        }
+        Ok(())
+    }
+
+    fn register(&self) -> Result<(), Error> {
+        let info_hash = self.handshake.info_hash;
+        let mut torrents = self.shared.torrents();
+        // Under the lock: who shuts down sees either this or the torrent.
+        if self.shared.shutdown.stop_accepting.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        if torrents.contains_key(&info_hash) {
+            return Err(Error::AlreadyRunning(info_hash));
+        }
+        torrents.insert(info_hash, self.torrent.clone());
+        Ok(())
+    }
+
+    async fn run(mut self, mut found: Found, senders: Senders, mut inbox: Inbox) {
+        let mut paused = Paused::No;
+        loop {
+            match self.check(&found.recheck, &mut inbox, &mut paused).await {
+                Checked::Have(checked) => {
+                    found.have.union(&checked);
+                    return self.task(found.have, paused, senders).run(inbox).await;
+                }
                 Checked::Stopped => return self.abandon().await,
                 Checked::Failed(error) => {
-                    if !self.wait_for_disk(&error, &mut commands).await {
+                    if !self.wait_for_disk(&error, &mut inbox.commands).await {
                         return self.abandon().await;
                     }
                 }
             }
-        };
+        }
+    }
+
+    /// The torrent, ready to run.
+    fn task(self, have: Bitfield, paused: Paused, senders: Senders) -> Task {
         let now = Instant::now();
-        let (reports, report_inbox) = mpsc::channel(REPORTS_MAX);
-        let (disk_done, disk_inbox) = mpsc::unbounded_channel();
-        let (answers, answer_inbox) = mpsc::unbounded_channel();
-        let (swarm, trace) = self.swarm(have, now);
-        let trackers = Trackers::new(self.trackers(), answers, now);
+        let mut claim = Claim::new(self.shared.shares.clone());
+        let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: !have.is_full() });
+        let (swarm, trace) = self.swarm(have, &budget, now);
         let disk = Disk::new(
             self.storage.clone(),
             self.info.layout().clone(),
             self.shared.pool.clone(),
             self.shared.options.memory,
-            disk_done,
+            senders.disk.clone(),
         );
-        let budget = budget(&self.shared, self.shared.torrents().len());
         let mut task = Task {
             limits: TorrentLimits {
                 down: Arc::new(Limiter::new(self.add.down_limit)),
                 up: Arc::new(Limiter::new(self.add.up_limit)),
             },
+            trackers: Trackers::new(self.trackers(), now),
+            claim,
             budget,
-            senders: Senders { arrivals: self.arrivals, reports },
+            budget_at: now + BUDGET_INTERVAL,
+            senders,
             shared: self.shared,
+            torrent: self.torrent,
             info: self.info,
             handshake: self.handshake,
             swarm,
-            trackers,
             disk,
             view: self.view,
             trace,
@@ -277,13 +308,10 @@ impl Start {
             ending: None,
         };
         task.begin(&self.add.priorities, self.add.peers, paused);
-        let inbox =
-            Inbox { commands, arrivals, reports: report_inbox, disk: disk_inbox, answers: answer_inbox };
-        task.run(inbox).await;
+        task
     }
 
-    fn swarm(&self, have: Bitfield, now: Instant) -> (Swarm, Option<Trace>) {
-        let budget = budget(&self.shared, self.shared.torrents().len());
+    fn swarm(&self, have: Bitfield, budget: &Budget, now: Instant) -> (Swarm, Option<Trace>) {
         let options = SwarmOptions {
             listen_port: Some(self.shared.listen_addr.port()),
             metadata_size: u32::try_from(self.info.bytes().len()).ok(),
@@ -314,60 +342,37 @@ impl Start {
             info_hash: self.handshake.info_hash,
             peer_id: self.handshake.peer_id,
             port: self.shared.listen_addr.port(),
-            bind: self.shared.options.bind,
-            http: self.shared.http.clone(),
-            tasks: self.shared.tasks.clone(),
-            cancel: self.shared.shutdown.cancel.clone(),
         }
     }
 
     /// Finds out which pieces are on disk, on a thread that may wait for it, while commands are still heard.
-    async fn check(
-        &mut self,
-        commands: &mut mpsc::Receiver<Command>,
-        arrivals: &mut mpsc::Receiver<super::Arrival>,
-        paused: &mut bool,
-    ) -> Checked {
+    async fn check(&mut self, pieces: &[PieceIndex], inbox: &mut Inbox, paused: &mut Paused) -> Checked {
         let shutdown = self.shared.shutdown.cancel.clone();
         let layout = self.info.layout();
-        let (mut have, pieces) = match &self.add.check {
-            Check::Journal => (self.resumed.have.clone(), self.resumed.recheck.clone()),
-            Check::Full => (Bitfield::new(layout.piece_count()), layout.pieces().collect()),
-            Check::Trust(have) => (have.clone(), Vec::new()),
-        };
-        for why in self.resumed.why.drain(..) {
-            self.view.event(Event::Note(why));
-        }
-        if pieces.is_empty() {
-            return Checked::Have(have);
-        }
         let total: u64 = pieces.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum();
         let cancel = Arc::new(AtomicBool::new(false));
-        let (mut progress_inbox, mut answer) = self.submit_check(pieces, cancel.clone());
+        let (mut progress_inbox, mut answer) = self.submit_check(pieces.to_vec(), cancel.clone());
         loop {
             tokio::select! {
                 biased;
                 result = &mut answer => return match result {
                     Ok(Ok(_)) if cancel.load(Ordering::Relaxed) => Checked::Stopped,
-                    Ok(Ok(found)) => {
-                        have.union(&found);
-                        Checked::Have(have)
-                    }
+                    Ok(Ok(found)) => Checked::Have(found),
                     Ok(Err(error)) => Checked::Failed(error),
                     Err(_) => Checked::Stopped,
                 },
                 () = shutdown.cancelled(), if !cancel.load(Ordering::Relaxed) => {
                     cancel.store(true, Ordering::Relaxed);
                 }
-                command = commands.recv() => match command {
+                command = inbox.commands.recv() => match command {
                     Some(Command::Stop) | None => cancel.store(true, Ordering::Relaxed),
-                    Some(Command::Pause) => *paused = true,
-                    Some(Command::Resume) => *paused = false,
-                    // Everything else has its time when the torrent runs; budgets come again.
+                    Some(Command::Pause) => *paused = Paused::Yes,
+                    Some(Command::Resume) => *paused = Paused::No,
+                    // Everything else has its time when the torrent runs.
                     Some(_) => {}
                 },
                 // Peers that come too early may come again.
-                Some(_) = arrivals.recv() => {}
+                Some(_) = inbox.arrivals.recv() => {}
                 Ok(()) = progress_inbox.changed() => {
                     let done = progress_inbox.borrow_and_update().bytes;
                     self.set_state(State::Checking { done, total });
@@ -441,6 +446,7 @@ impl Start {
         // What the journal held is untouched, whether or not closing works.
         let _ = tokio::task::spawn_blocking(move || storage.close()).await;
         remove(&self.shared, &self.info);
+        *self.torrent.seat() = Seat::Empty;
         self.set_state(State::Stopped);
     }
 }
@@ -449,7 +455,7 @@ impl Start {
 const CHECK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Task {
-    fn begin(&mut self, priorities: &[FilePriority], peers: Vec<std::net::SocketAddr>, paused: bool) {
+    fn begin(&mut self, priorities: &[FilePriority], peers: Vec<std::net::SocketAddr>, paused: Paused) {
         let now = Instant::now();
         if !priorities.is_empty() || self.seed_only {
             let priorities = self.piece_priorities(priorities);
@@ -462,11 +468,12 @@ impl Task {
         if !peers.is_empty() {
             self.handle(Input::PeersFound { source: Source::Explicit, addrs: peers }, now);
         }
-        if paused {
-            self.pause(now);
-        } else {
-            self.trackers.start(&self.swarm, now);
-            self.set_state(self.working_state());
+        match paused {
+            Paused::Yes => self.pause(now),
+            Paused::No => {
+                self.trackers.start(now);
+                self.set_state(self.working_state());
+            }
         }
         if self.swarm.stats().left == 0 {
             self.view.completed_at = Some(now);

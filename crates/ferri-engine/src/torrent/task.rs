@@ -1,7 +1,8 @@
 //! The one owner of a torrent's state: inputs in, machines handled, outputs carried out, a snapshot published.
 //!
 //! The loop takes what has happened in batches, gives each thing to the machine it concerns, and then drains the
-//! machines once. It never waits for anything but the next thing that happens.
+//! machines once. It never waits for anything but the next thing that happens. When nothing is left to happen soon it
+//! ends, and the state goes to rest (`rest`).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,19 +12,21 @@ use std::time::{Duration, Instant};
 
 use ferri_metainfo::{Info, PieceIndex};
 use ferri_storage::StorageError;
-use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Source, Swarm};
+use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Role, Source, Swarm};
 use ferri_wire::{Handshake, Message};
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::disk::{Disk, DiskDone, Verdict};
 use super::outbox::Outbox;
 use super::trackers::{Answer, Trackers};
-use super::{Arrival, Budget, Command, Sequential};
+use super::{Arrival, Command, Seat, Sequential, Torrent};
+use crate::events::EventLog;
 use crate::peer::{self, Connection, Report};
 use crate::rate::{Limiter, Limits};
 use crate::session::Shared;
+use crate::share::{Budget, Claim, Use};
 use crate::status::{Event, PeerStatus, Said, State, TorrentStatus};
 use crate::trace_file::Trace;
 use crate::{FilePriority, handshake};
@@ -32,6 +35,10 @@ use crate::{FilePriority, handshake};
 const BATCH_MAX: usize = 64;
 /// A snapshot at most this often.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+/// What this torrent may use is found out anew after this.
+pub(super) const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
+/// A task with nothing to do that cannot go to rest, for somebody is about to send it something, looks again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Trackers are told and the disk is flushed within this, then the torrent ends anyway.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,11 +58,14 @@ pub(super) struct Inbox {
 pub(super) struct Senders {
     pub(super) arrivals: mpsc::Sender<Arrival>,
     pub(super) reports: mpsc::Sender<(PeerKey, Report)>,
+    pub(super) disk: mpsc::UnboundedSender<DiskDone>,
+    pub(super) answers: mpsc::UnboundedSender<Answer>,
 }
 
 /// A torrent's task.
 pub(super) struct Task {
     pub(super) shared: Arc<Shared>,
+    pub(super) torrent: Torrent,
     pub(super) info: Arc<Info>,
     pub(super) handshake: Handshake,
     pub(super) swarm: Swarm,
@@ -68,7 +78,9 @@ pub(super) struct Task {
     pub(super) peers: BTreeMap<PeerKey, Peer>,
     /// Peers with something in their outbox.
     pub(super) unflushed: Vec<PeerKey>,
+    pub(super) claim: Claim,
     pub(super) budget: Budget,
+    pub(super) budget_at: Instant,
     /// What is already on disk is served, nothing more is fetched.
     pub(super) seed_only: bool,
     pub(super) ending: Option<Instant>,
@@ -89,7 +101,7 @@ pub(super) struct Peer {
 /// What users see, and when they see it next.
 pub(super) struct View {
     pub(super) status: watch::Sender<TorrentStatus>,
-    pub(super) events: broadcast::Sender<Event>,
+    pub(super) events: EventLog,
     pub(super) follow: Arc<AtomicBool>,
     pub(super) state: State,
     pub(super) completed_at: Option<Instant>,
@@ -100,8 +112,12 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn event(&self, event: Event) {
-        // Nobody listening is no error.
-        let _ = self.events.send(event);
+        self.events.send(event);
+    }
+
+    /// The last thing to be seen.
+    pub(super) fn stopped(&self) {
+        self.status.send_modify(|status| status.state = State::Stopped);
     }
 }
 
@@ -111,7 +127,16 @@ impl Task {
         let mut reports = Vec::with_capacity(BATCH_MAX);
         self.drain();
         while !self.has_ended() {
-            let wake = self.next_wake();
+            let now = Instant::now();
+            let mut wake = now + LOOK_AGAIN;
+            if self.is_idle(now) {
+                match self.rest(&inbox) {
+                    None => return,
+                    Some(task) => self = task,
+                }
+            } else if let Some(due) = self.next_due() {
+                wake = due;
+            }
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
@@ -131,7 +156,8 @@ impl Task {
         self.end().await;
     }
 
-    fn next_wake(&self) -> Instant {
+    /// When something is due; `None` when only others can bring something about.
+    pub(super) fn next_due(&self) -> Option<Instant> {
         let publish = self.view.stale.then(|| self.view.published_at + PUBLISH_INTERVAL);
         let wakes = [
             self.swarm.poll_timeout(),
@@ -140,16 +166,18 @@ impl Task {
             publish,
             self.ending,
         ];
-        // A torrent with nothing to do still looks up once an hour; nothing depends on it.
-        wakes.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+        wakes.into_iter().flatten().min()
     }
 
-    fn timeout(&mut self) {
+    pub(super) fn timeout(&mut self) {
         let now = Instant::now();
+        if self.budget_at <= now {
+            self.renew_budget(now);
+        }
         if self.swarm.poll_timeout().is_some_and(|at| at <= now) {
             self.handle(Input::Timeout, now);
         }
-        self.trackers.timeout(&self.swarm, now);
+        self.trackers.timeout(&self.swarm, &self.shared.pace, now);
         self.disk.tick(now);
         if self.view.stale && self.view.published_at + PUBLISH_INTERVAL <= now {
             self.publish(now);
@@ -182,10 +210,6 @@ impl Task {
             Command::SetSequential(order) => {
                 self.handle(Input::Sequential { sequential: order == Sequential::Yes }, now);
             }
-            Command::Budget(budget) => {
-                self.budget = budget;
-                self.apply_budget(now);
-            }
             // Whoever asked may have stopped waiting.
             Command::Peers(reply) => drop(reply.send(self.peer_statuses())),
             Command::Trackers(reply) => drop(reply.send(self.trackers.statuses(now))),
@@ -203,7 +227,7 @@ impl Task {
             self.disk.probe_now(now);
         }
         self.handle(Input::Resume, now);
-        self.trackers.start(&self.swarm, now);
+        self.trackers.start(now);
         self.set_state(self.working_state());
     }
 
@@ -232,9 +256,10 @@ impl Task {
             Ok(Err(error)) => self.view.event(Event::Note(error.to_string())),
             Err(error) => tracing::error!(%error, "closing the files failed"),
         }
+        super::start::remove(&self.shared, &self.info);
+        *self.torrent.seat() = Seat::Empty;
         self.view.state = State::Stopped;
         self.publish(Instant::now());
-        super::start::remove(&self.shared, &self.info);
     }
 
     pub(super) fn set_state(&mut self, state: State) {
@@ -264,6 +289,21 @@ impl Task {
         self.handle(Input::Priorities { priorities }, now);
         if !matches!(self.view.state, State::Error { .. } | State::Paused) {
             self.set_state(self.working_state());
+        }
+    }
+
+    fn renew_budget(&mut self, now: Instant) {
+        let stats = self.swarm.stats();
+        let budget = self.claim.renew(Use {
+            peers: stats.peers,
+            dials: stats.connecting,
+            memory: stats.open_bytes,
+            fetches: self.swarm.role() == Role::Leech && 0 < stats.peers,
+        });
+        self.budget_at = now + BUDGET_INTERVAL;
+        if self.budget != budget {
+            self.budget = budget;
+            self.apply_budget(now);
         }
     }
 
@@ -433,7 +473,7 @@ impl Task {
     }
 
     /// Carries out everything the machines want, then hands the gathered messages over, once a peer.
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         let now = Instant::now();
         loop {
             while let Some(output) = self.swarm.poll_output() {
@@ -442,7 +482,7 @@ impl Task {
                 }
                 self.carry_out(output, now);
             }
-            let found = self.trackers.drain(&self.view);
+            let found = self.trackers.drain(&self.view, &self.shared, &self.senders.answers);
             if found.is_empty() {
                 break;
             }

@@ -1,10 +1,10 @@
 //! A torrent's talk with its trackers: the schedule decides, this carries it out.
 //!
 //! Every announce is a task of its own that ends by itself within the transport's deadline; its answer comes back to
-//! the torrent's task.
+//! the torrent's task. Regular announces, the first one included, wait for their turn at the tracker's host; see `pace`.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ferri_metainfo::InfoHash;
@@ -14,11 +14,15 @@ use ferri_tracker::{AnnounceResponse, Scrape, TrackerError};
 use ferri_wire::PeerId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::task::View;
+use crate::pace::Pace;
+use crate::session::Shared;
 use crate::status::{Event, TrackerStatus};
 use crate::tracker_client;
+
+/// A regular announce is up to this part of its interval late, by chance: those that were due together drift apart.
+const LATE: f64 = 20.0;
 
 /// What announces are made of.
 pub(super) struct TrackersOptions {
@@ -30,10 +34,6 @@ pub(super) struct TrackersOptions {
     pub(super) info_hash: InfoHash,
     pub(super) peer_id: PeerId,
     pub(super) port: u16,
-    pub(super) bind: Option<IpAddr>,
-    pub(super) http: reqwest::Client,
-    pub(super) tasks: TaskTracker,
-    pub(super) cancel: CancellationToken,
 }
 
 /// What a tracker said, or why it did not.
@@ -48,21 +48,18 @@ pub(super) struct Trackers {
     schedule: Schedule,
     /// Bytes of the torrent.
     total: u64,
-    bind: Option<IpAddr>,
-    http: reqwest::Client,
-    tasks: TaskTracker,
-    cancel: CancellationToken,
-    answers: mpsc::UnboundedSender<Answer>,
     flights: BTreeMap<TrackerId, CancellationToken>,
+    /// The session with the trackers begins when it is our turn, wished for since then.
+    starting: Option<Instant>,
+    /// Our turn to announce.
+    turn: Option<Instant>,
+    /// Not before this instant is there anything regular to be said.
+    late: Option<Instant>,
     stopped: bool,
 }
 
 impl Trackers {
-    pub(super) fn new(
-        options: TrackersOptions,
-        answers: mpsc::UnboundedSender<Answer>,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(options: TrackersOptions, now: Instant) -> Self {
         let schedule = ScheduleOptions::new(options.info_hash, *options.peer_id.as_bytes(), options.port);
         let mut schedule = Schedule::new(options.tiers, rand::random(), schedule, now);
         for url in options.extra {
@@ -71,23 +68,22 @@ impl Trackers {
         Self {
             schedule,
             total: options.total,
-            bind: options.bind,
-            http: options.http,
-            tasks: options.tasks,
-            cancel: options.cancel,
-            answers,
             flights: BTreeMap::new(),
+            starting: None,
+            turn: None,
+            late: None,
             stopped: true,
         }
     }
 
-    pub(super) fn start(&mut self, swarm: &Swarm, now: Instant) {
+    /// The next [`Self::timeout`] begins, or one after it.
+    pub(super) fn start(&mut self, now: Instant) {
         self.stopped = false;
-        self.tell(swarm, now);
-        self.schedule.handle(Input::Start, now);
+        self.starting = Some(now);
     }
 
     pub(super) fn stop(&mut self, swarm: &Swarm, now: Instant) {
+        self.starting = None;
         if !self.stopped {
             self.tell(swarm, now);
             self.schedule.handle(Input::Stop, now);
@@ -105,7 +101,11 @@ impl Trackers {
     }
 
     pub(super) fn reannounce(&mut self, swarm: &Swarm, now: Instant) {
+        (self.turn, self.late) = (None, None);
         self.tell(swarm, now);
+        if self.starting.take().is_some() {
+            self.schedule.handle(Input::Start, now);
+        }
         self.schedule.handle(Input::Reannounce, now);
     }
 
@@ -115,14 +115,26 @@ impl Trackers {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.schedule.poll_timeout()
+        let due = self.starting.or_else(|| self.schedule.poll_timeout())?;
+        let held = if self.flights.is_empty() { self.turn.max(self.late) } else { None };
+        Some(held.map_or(due, |until| until.max(due)))
     }
 
-    pub(super) fn timeout(&mut self, swarm: &Swarm, now: Instant) {
-        if self.poll_timeout().is_some_and(|at| at <= now) {
-            self.tell(swarm, now);
-            self.schedule.handle(Input::Timeout, now);
+    pub(super) fn timeout(&mut self, swarm: &Swarm, pace: &Pace, now: Instant) {
+        if self.poll_timeout().is_none_or(|at| now < at) {
+            return;
         }
+        if self.flights.is_empty()
+            && let Some(url) = self.schedule.next_url()
+            && let Err(turn) = pace.turn(url, self.turn, now)
+        {
+            self.turn = Some(turn);
+            return;
+        }
+        (self.turn, self.late) = (None, None);
+        self.tell(swarm, now);
+        let due = if self.starting.take().is_some() { Input::Start } else { Input::Timeout };
+        self.schedule.handle(due, now);
     }
 
     pub(super) fn answered(&mut self, answer: Answer, swarm: &Swarm, now: Instant) {
@@ -131,6 +143,8 @@ impl Trackers {
             Answer::Announce(tracker, result) => {
                 self.flights.remove(&tracker);
                 self.schedule.handle(Input::Answer { tracker, result }, now);
+                let wait = self.schedule.poll_timeout().map(|due| due.saturating_duration_since(now));
+                self.late = wait.map(|wait| now + wait + wait.mul_f64(rand::random::<f64>() / LATE));
             }
             Answer::Scrape(tracker, result) => {
                 self.flights.remove(&tracker);
@@ -153,21 +167,29 @@ impl Trackers {
     }
 
     /// Carries out what the schedule wants and returns what the swarm should hear.
-    pub(super) fn drain(&mut self, view: &View) -> Vec<SwarmInput> {
+    pub(super) fn drain(
+        &mut self,
+        view: &View,
+        shared: &Arc<Shared>,
+        answers: &mpsc::UnboundedSender<Answer>,
+    ) -> Vec<SwarmInput> {
         let mut inputs = Vec::new();
         while let Some(output) = self.schedule.poll_output() {
             match output {
                 Output::Announce { tracker, url, announce } => {
                     let event = announce.event.map_or("", |event| event.as_str());
                     view.event(Event::Announcing { url: url.clone(), event });
-                    let (http, bind) = (self.http.clone(), self.bind);
-                    self.fly(tracker, async move {
-                        Answer::Announce(tracker, tracker_client::announce(&http, bind, &url, announce).await)
+                    let flight = shared.pace.flight(&url, Instant::now());
+                    let (http, bind) = (shared.http.clone(), shared.options.bind);
+                    self.fly(tracker, shared, answers, async move {
+                        let result = tracker_client::announce(&http, bind, &url, announce).await;
+                        drop(flight);
+                        Answer::Announce(tracker, result)
                     });
                 }
                 Output::Scrape { tracker, url, info_hash } => {
-                    let (http, bind) = (self.http.clone(), self.bind);
-                    self.fly(tracker, async move {
+                    let (http, bind) = (shared.http.clone(), shared.options.bind);
+                    self.fly(tracker, shared, answers, async move {
                         Answer::Scrape(tracker, tracker_client::scrape(&http, bind, &url, info_hash).await)
                     });
                 }
@@ -186,16 +208,22 @@ impl Trackers {
         inputs
     }
 
-    fn fly(&mut self, tracker: TrackerId, question: impl Future<Output = Answer> + Send + 'static) {
-        let cancel = self.cancel.child_token();
+    fn fly(
+        &mut self,
+        tracker: TrackerId,
+        shared: &Shared,
+        answers: &mpsc::UnboundedSender<Answer>,
+        question: impl Future<Output = Answer> + Send + 'static,
+    ) {
+        let cancel = shared.shutdown.cancel.child_token();
         self.flights.insert(tracker, cancel.clone());
-        let answers = self.answers.clone();
+        let answers = answers.clone();
         let flight = async move {
             let answer = question.await;
             // The torrent may have ended without waiting for it.
             let _ = answers.send(answer);
         };
-        self.tasks.spawn(cancel.run_until_cancelled_owned(flight));
+        shared.tasks.spawn(cancel.run_until_cancelled_owned(flight));
     }
 
     pub(super) fn statuses(&self, now: Instant) -> Vec<TrackerStatus> {
