@@ -5,8 +5,10 @@
 //! is what the protocol, the kernel and the hash need, and every client is a multiple of that. All of them trust
 //! their torrent and their peer; none of them is a client anybody should use. Torrents of one file only.
 
+mod announces;
 mod floor;
 mod leech;
+mod many;
 mod protocol;
 mod relay;
 mod scale;
@@ -111,6 +113,13 @@ enum Task {
         #[arg(long)]
         blocks: u32,
     },
+    /// Count announces until standard input ends
+    Announces {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Seed many small torrents through the library, and say what that costs
+    Many(many::Many),
     /// Download a file from the given peers with the least work
     FloorLeech {
         #[arg(long)]
@@ -158,6 +167,8 @@ fn main() -> Result<()> {
             relay::run(Link { delay: Duration::from_millis(delay_ms), rate }, [&one, &other])
         }
         Task::Scale { pieces, peers, blocks } => scale::run(pieces, peers, blocks),
+        Task::Announces { listen } => announces::serve(listen),
+        Task::Many(many) => many::run(&many),
         Task::FloorLeech { torrent, file, peers } => {
             floor::download(&Torrent::load(&torrent)?, &file, &peers)
         }
