@@ -180,6 +180,10 @@ impl Task {
         self.trackers.timeout(&self.swarm, &self.shared.pace, now);
         self.disk.tick(now);
         if self.view.stale && self.view.published_at + PUBLISH_INTERVAL <= now {
+            if self.peers.is_empty() {
+                // Rates are as of the last input, and a swarm without peers has none for long.
+                self.handle(Input::Timeout, now);
+            }
             self.publish(now);
         }
     }

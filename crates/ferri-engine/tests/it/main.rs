@@ -3,6 +3,7 @@
 
 mod hostile;
 mod limits;
+mod many;
 mod resume;
 mod support;
 mod trace;
