@@ -199,6 +199,8 @@ impl Schedule {
             let notice = Notice::Unusable { url: tracker.url.clone(), error: error.clone() };
             self.outputs.push_back(Output::Event(notice));
         }
+        // Most torrents have one or two, and there may be thousands of torrents.
+        self.trackers.reserve_exact(1);
         self.trackers.push(tracker);
     }
 
