@@ -32,6 +32,9 @@ cargo xtask bench all|leech,seed,check,create,relay,stall,swarm,memory,scale
                   [--size 1GiB] [--piece 256KiB,1MiB] [--peers 4,200] [--write] [--as-built]
     Measures whole processes side by side. --write puts the tables into BENCHMARKS.md, --as-built builds nothing before.
 
+cargo xtask bench many [--torrents 5000] [--idle 20]
+    Measures one process that seeds so many torrents, idle.
+
 cargo xtask sim [--seeds 10000] [--from 0]
     Runs that many random swarms on the virtual network and prints those that broke a promise.
 
@@ -59,6 +62,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
     match words.as_slice() {
         ["test", rest @ ..] => gate::run(root, &test_options(rest)?),
         ["kill", rest @ ..] => gate::kill(root, rest),
+        ["bench", "many", rest @ ..] => bench::many::run(root, rest),
         ["bench", rest @ ..] => bench::run(root, &bench::Options::parse(rest)?),
         ["lab", "bench", rest @ ..] => {
             bench::run_inside(root, &bench::Options::parse(rest)?)?;

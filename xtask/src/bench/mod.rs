@@ -7,6 +7,7 @@
 //! what it said, and the others go on.
 
 mod create;
+pub(crate) mod many;
 mod measure;
 mod scale;
 mod scenario;
