@@ -119,13 +119,14 @@ def transmission(folder, count, idle, tracker):
         daemon = transmission_start(home, folder)
         for path in torrents(folder, count):
             rpc("torrent-add", {"filename": path})
-        transmission_wait(count)
+        # It looks at seven a second.
+        transmission_wait(count, 2)
         rpc("session-close", {})
         daemon.wait()
         open(f"{home}/ready", "w").close()
     began = time.monotonic()
     daemon = transmission_start(home, folder)
-    transmission_wait(count)
+    transmission_wait(count, 0.1)
     watch(daemon.pid, count, time.monotonic() - began, 0.0, idle)
     daemon.kill()
 
@@ -150,12 +151,12 @@ def transmission_start(home, folder):
     )
 
 
-def transmission_wait(count):
+def transmission_wait(count, pause):
     while True:
         found = rpc("torrent-get", {"fields": ["status"], "format": "table"})["torrents"]
         if [row[0] for row in found[1:]].count(6) == count:
             return
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 def rpc(method, arguments, session={}):
