@@ -98,7 +98,7 @@ impl Disk {
         memory: u64,
         done: mpsc::UnboundedSender<DiskDone>,
     ) -> Self {
-        let mut disk = Self {
+        Self {
             spills: Spills::new(memory),
             storage,
             layout,
@@ -117,10 +117,7 @@ impl Disk {
             unsynced: 0,
             unsynced_since: None,
             probe_at: None,
-        };
-        // What was just found on disk may never have been synced; once it is, the next start believes it unseen.
-        disk.sync();
-        disk
+        }
     }
 
     pub(crate) fn storage(&self) -> &Arc<Storage> {

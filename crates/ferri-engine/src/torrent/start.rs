@@ -259,7 +259,10 @@ impl Start {
             match self.check(&found.recheck, &mut inbox, &mut paused).await {
                 Checked::Have(checked) => {
                     found.have.union(&checked);
-                    return self.task(found.have, paused, senders).run(inbox).await;
+                    let mut task = self.task(found.have, paused, senders);
+                    // What was just found may never have been synced; once it is, the next start believes it unseen.
+                    task.disk.sync();
+                    return task.run(inbox).await;
                 }
                 Checked::Stopped => return self.abandon().await,
                 Checked::Failed(error) => {
