@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ferri_metainfo::limits::TORRENT_BYTES_MAX;
 
 use crate::Error;
-use crate::http;
+use crate::http::Http;
 
 /// Gets the .torrent file at `url`, connecting from `bind` when given. Limits: 64 MiB, 30 seconds, 5 redirects.
 ///
@@ -14,8 +14,8 @@ use crate::http;
 pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Vec<u8>, Error> {
     let failed =
         |reason: String, dns, not_found| Error::Fetch { url: url.to_owned(), reason, dns, not_found };
-    let client = http::client(bind).map_err(|error| failed(error.text, false, false))?;
-    let (status, body) = http::get(&client, url, TORRENT_BYTES_MAX)
+    let (status, body) = Http::new(bind)
+        .get(url, TORRENT_BYTES_MAX)
         .await
         .map_err(|error| failed(error.text, error.dns, false))?;
     if status.is_success() {

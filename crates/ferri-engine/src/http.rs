@@ -1,4 +1,4 @@
-//! The one HTTP client, and reading from it without trusting the server.
+//! The HTTP clients, and reading from it without trusting the server.
 //!
 //! A tracker or a web server may be slow, dead, endless, compressed a thousandfold or a circle of redirects: it
 //! costs at most [`TIMEOUT`] and the caller's limit of bytes, counted after decompression. TLS is verified; nothing
@@ -6,10 +6,11 @@
 //! than the user bound it to.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 
 /// From the first packet to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,37 +44,79 @@ impl HttpError {
     }
 }
 
-/// A client that connects from `bind`, when given.
-pub(crate) fn client(bind: Option<IpAddr>) -> Result<Client, HttpError> {
-    Client::builder()
-        .user_agent(USER_AGENT)
-        .no_proxy()
-        .redirect(Policy::custom(follow))
-        .timeout(TIMEOUT)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .http1_only()
-        .http1_ignore_invalid_headers_in_responses(true)
-        .http1_allow_spaces_after_header_name_in_responses(true)
-        .local_address(bind)
-        .build()
-        .map_err(|error| HttpError::new(format!("cannot set up HTTP: {}", cause(&error))))
+/// What asks servers. Reading the system's root certificates takes longer than everything else at the start of a
+/// process, so that is left to the first address that needs them.
+#[derive(Debug)]
+pub(crate) struct Http {
+    bind: Option<IpAddr>,
+    plain: OnceLock<Client>,
+    verified: OnceLock<Client>,
 }
 
-/// Gets `url`: the status and at most `limit` bytes of the body, whatever the status.
-pub(crate) async fn get(
-    client: &Client,
-    url: &str,
-    limit: usize,
-) -> Result<(StatusCode, Vec<u8>), HttpError> {
-    let url = Url::parse(url).map_err(|error| HttpError::new(format!("not a usable address: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(HttpError::new(format!("addresses of the kind {}: cannot be fetched", url.scheme())));
+impl Http {
+    /// Connects from `bind`, when given.
+    pub(crate) fn new(bind: Option<IpAddr>) -> Self {
+        Self { bind, plain: OnceLock::new(), verified: OnceLock::new() }
     }
-    let response = client.get(url).send().await.map_err(|error| describe(&error))?;
-    let status = response.status();
-    Ok((status, read_body(response, limit).await?))
+
+    /// Gets `url`: the status and at most `limit` bytes of the body, whatever the status.
+    pub(crate) async fn get(&self, url: &str, limit: usize) -> Result<(StatusCode, Vec<u8>), HttpError> {
+        let url =
+            Url::parse(url).map_err(|error| HttpError::new(format!("not a usable address: {error}")))?;
+        let mut response = match url.scheme() {
+            "http" => send(self.plain()?, &url).await?,
+            "https" => send(self.verified()?, &url).await?,
+            other => {
+                return Err(HttpError::new(format!("addresses of the kind {other}: cannot be fetched")));
+            }
+        };
+        if url.scheme() == "http" && response.status().is_redirection() {
+            // Only a hop to https is not followed by the plain client.
+            response = send(self.verified()?, &url).await?;
+        }
+        Ok((response.status(), read_body(response, limit).await?))
+    }
+
+    /// For http alone: it trusts no certificate.
+    fn plain(&self) -> Result<&Client, HttpError> {
+        let stop_at_tls = |attempt: Attempt<'_>| match attempt.url().scheme() {
+            "https" => attempt.stop(),
+            _ => follow(attempt),
+        };
+        made(&self.plain, || self.builder().tls_certs_only([]).redirect(Policy::custom(stop_at_tls)))
+    }
+
+    fn verified(&self) -> Result<&Client, HttpError> {
+        made(&self.verified, || self.builder().redirect(Policy::custom(follow)))
+    }
+
+    fn builder(&self) -> ClientBuilder {
+        Client::builder()
+            .user_agent(USER_AGENT)
+            .no_proxy()
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_only()
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .local_address(self.bind)
+    }
+}
+
+fn made(cell: &OnceLock<Client>, builder: impl FnOnce() -> ClientBuilder) -> Result<&Client, HttpError> {
+    if let Some(client) = cell.get() {
+        return Ok(client);
+    }
+    let client = builder().build();
+    let client = client.map_err(|error| HttpError::new(format!("cannot set up HTTP: {}", cause(&error))))?;
+    // Two tasks may have made one at once; the first stays.
+    Ok(cell.get_or_init(|| client))
+}
+
+async fn send(client: &Client, url: &Url) -> Result<Response, HttpError> {
+    client.get(url.clone()).send().await.map_err(|error| describe(&error))
 }
 
 async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, HttpError> {

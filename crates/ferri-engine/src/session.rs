@@ -17,13 +17,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::http::Http;
 use crate::keeper::Keeper;
 use crate::pace::Pace;
 use crate::rate::Limiter;
 use crate::share::Shares;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
-use crate::{AddTorrent, Error, SessionOptions, http, keeper, listen};
+use crate::{AddTorrent, Error, SessionOptions, keeper, listen};
 
 /// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -54,7 +55,7 @@ pub(crate) struct Shared {
     pub(crate) blocks: BlockPool,
     pub(crate) down: Arc<Limiter>,
     pub(crate) up: Arc<Limiter>,
-    pub(crate) http: reqwest::Client,
+    pub(crate) http: Arc<Http>,
     pub(crate) trace: Option<Arc<TraceFile>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: Shutdown,
@@ -91,8 +92,7 @@ impl Session {
         };
         let listener = bind(&options)?;
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
-        let http = http::client(options.bind.filter(|ip| !ip.is_unspecified()))
-            .map_err(|error| Error::Unsupported(error.to_string()))?;
+        let http = Arc::new(Http::new(options.bind.filter(|ip| !ip.is_unspecified())));
         let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
         let shared = Arc::new(Shared {
             listen_addr,

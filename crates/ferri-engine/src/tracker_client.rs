@@ -12,14 +12,14 @@ use ferri_tracker::{Announce, AnnounceResponse, Scrape, TrackerError, http as tr
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{sleep_until, timeout};
 
-use crate::http::{self, HttpError};
+use crate::http::{Http, HttpError};
 
 /// A tracker's datagram: room for a full UDP packet.
 const DATAGRAM_MAX: usize = 64 << 10;
 
 /// Announces once to `url`, from `bind` when given.
 pub(crate) async fn announce(
-    client: &reqwest::Client,
+    client: &Http,
     bind: Option<IpAddr>,
     url: &str,
     announce: Announce,
@@ -41,7 +41,7 @@ pub(crate) async fn announce(
 
 /// Asks for the numbers of one swarm. `url` is a scrape address for HTTP, an announce address for UDP.
 pub(crate) async fn scrape(
-    client: &reqwest::Client,
+    client: &Http,
     bind: Option<IpAddr>,
     url: &str,
     info_hash: InfoHash,
@@ -67,8 +67,8 @@ fn confused() -> TrackerError {
     TrackerError::Malformed { why: "it answers another question".to_owned() }
 }
 
-async fn over_http(client: &reqwest::Client, url: &str) -> Result<(u16, Vec<u8>), TrackerError> {
-    match http::get(client, url, RESPONSE_BYTES_MAX).await {
+async fn over_http(client: &Http, url: &str) -> Result<(u16, Vec<u8>), TrackerError> {
+    match client.get(url, RESPONSE_BYTES_MAX).await {
         Ok((status, body)) => Ok((status.as_u16(), body)),
         Err(HttpError { timeout: true, .. }) => Err(TrackerError::TimedOut),
         Err(HttpError { too_long: true, .. }) => Err(TrackerError::TooLong),
