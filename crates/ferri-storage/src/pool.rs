@@ -1,8 +1,9 @@
 //! Disk threads: jobs in, answers out.
 //!
-//! One bounded queue in three lanes: writes (with syncs and other work) before reads before checks. A check is done a
-//! batch at a time and goes back to the end of its lane in between, so that it holds up nothing and still uses every
-//! idle thread. A job's answer is a closure that the disk thread calls; it must not block (send on a channel that has
+//! One bounded queue in lanes: writes (with syncs and other work), then hashes, then reads, then checks. Pieces that wait
+//! for their hash are hashed side by side, which is faster than one after the other. A torrent is written to by one
+//! thread at a time: two would only wait for one another in the kernel. A check is done a batch at a time and goes back
+//! to the end of its lane in between, so that it holds up nothing and still uses every idle thread. A job's answer is a closure that the disk thread calls; it must not block (send on a channel that has
 //! room).
 
 use std::collections::VecDeque;
@@ -18,10 +19,14 @@ use ferri_metainfo::{Bitfield, Block, PieceIndex};
 use crate::buffers::{BUFFER_LENGTH, BlockPool};
 use crate::check::{Progress, Work};
 use crate::error::StorageError;
+use crate::piece_hash::{After, PieceHash, Portion, Whole};
 use crate::storage::Storage;
 
 /// Jobs that may wait. What they hold in memory is limited by whoever submits them; this only stops a mistake.
 const JOBS_MAX: usize = 4096;
+
+/// Pieces hashed side by side: as many as the widest kernel takes.
+const HASHES_AT_ONCE: usize = 16;
 
 /// Read at once, in bytes, when a block has to come from the device: peers ask for the rest of a piece in order, and a
 /// line of this length costs a disk little more than a block.
@@ -40,6 +45,8 @@ pub enum Job {
         piece: PieceIndex,
         /// All of its bytes, as consecutive slices.
         blocks: Vec<Bytes>,
+        /// Its hash, as far as blocks were given to [`Pool::hash_ahead`] before.
+        hash: Arc<PieceHash>,
         /// Gets [`Done::Piece`].
         reply: Reply,
     },
@@ -128,7 +135,13 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
+    /// Pieces whose hash matched.
+    verified: VecDeque<Whole>,
+    /// Torrents of which a thread is writing a piece.
+    writing: Vec<u64>,
+    /// What else writes.
     writes: VecDeque<Job>,
+    hashes: VecDeque<Arc<PieceHash>>,
     reads: VecDeque<Job>,
     /// The same check stands here once for every thread it may use.
     checks: VecDeque<Arc<Check>>,
@@ -167,10 +180,15 @@ impl Pool {
         if queue.closing {
             return Err(Rejected::Closed(job));
         }
-        if JOBS_MAX <= queue.writes.len() + queue.reads.len() + queue.checks.len() {
+        if JOBS_MAX <= queue.len() {
             return Err(Rejected::Full(job));
         }
         match job {
+            Job::WritePiece { storage, piece, blocks, hash, reply } => {
+                if hash.complete(Whole { storage, piece, blocks, reply }) {
+                    queue.hashes.push_back(hash);
+                }
+            }
             Job::ReadBlocks { .. } => queue.reads.push_back(job),
             Job::CheckPieces { storage, pieces, cancel, progress, reply } => {
                 let copies = lock(&self.threads).len().max(1);
@@ -198,11 +216,24 @@ impl Pool {
         Ok(())
     }
 
+    /// Hashes the next blocks of pieces that are not whole yet. Give several pieces at once: they are hashed side by
+    /// side. Blocks of a piece come in order and without a gap. There is no answer; what is not hashed by then is
+    /// hashed when the piece is whole.
+    pub fn hash_ahead(&self, parts: impl IntoIterator<Item = (Arc<PieceHash>, Vec<Bytes>)>) {
+        let mut queue = lock(&self.shared.queue);
+        for (hash, blocks) in parts {
+            if hash.push(blocks) {
+                queue.hashes.push_back(hash);
+            }
+        }
+        drop(queue);
+        self.shared.changed.notify_one();
+    }
+
     /// Jobs that wait.
     #[must_use]
     pub fn queued(&self) -> usize {
-        let queue = lock(&self.shared.queue);
-        queue.writes.len() + queue.reads.len() + queue.checks.len()
+        lock(&self.shared.queue).len()
     }
 
     /// Takes no more jobs, does those that wait (checks end early), and joins the threads. Every job gets its answer.
@@ -238,7 +269,9 @@ impl fmt::Debug for Job {
 }
 
 enum Next {
+    Write(Whole),
     Job(Job),
+    Hashes(Vec<Portion>),
     Check(Arc<Check>, bool),
     End,
 }
@@ -247,7 +280,9 @@ fn work(shared: &Shared) {
     let mut scratch = Vec::new();
     loop {
         match next(shared) {
+            Next::Write(whole) => write(shared, whole),
             Next::Job(job) => execute(job),
+            Next::Hashes(portions) => hash(shared, portions),
             Next::Check(check, closing) => {
                 if closing {
                     check.cancel.store(true, Ordering::Relaxed);
@@ -268,37 +303,89 @@ fn work(shared: &Shared) {
 fn next(shared: &Shared) -> Next {
     let mut queue = lock(&shared.queue);
     loop {
-        if let Some(job) = queue.writes.pop_front() {
-            return Next::Job(job);
-        }
-        if let Some(job) = queue.reads.pop_front() {
-            return Next::Job(job);
-        }
-        if let Some(check) = queue.checks.pop_front() {
-            return Next::Check(check, queue.closing);
-        }
-        if queue.closing {
-            return Next::End;
+        if let Some(next) = queue.next() {
+            return next;
         }
         queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.verified.len() + self.writes.len() + self.hashes.len() + self.reads.len() + self.checks.len()
+    }
+
+    fn next(&mut self) -> Option<Next> {
+        let is_free = |whole: &Whole| !self.writing.contains(&whole.storage.id());
+        if let Some(at) = self.verified.iter().position(is_free)
+            && let Some(whole) = self.verified.remove(at)
+        {
+            self.writing.push(whole.storage.id());
+            return Some(Next::Write(whole));
+        }
+        if let Some(job) = self.writes.pop_front() {
+            return Some(Next::Job(job));
+        }
+        if !self.hashes.is_empty() {
+            let count = self.hashes.len().min(HASHES_AT_ONCE);
+            return Some(Next::Hashes(self.hashes.drain(..count).map(PieceHash::take).collect()));
+        }
+        if let Some(job) = self.reads.pop_front() {
+            return Some(Next::Job(job));
+        }
+        if let Some(check) = self.checks.pop_front() {
+            return Some(Next::Check(check, self.closing));
+        }
+        // Whoever writes a piece will find the others of its torrent.
+        self.closing.then_some(Next::End)
+    }
+}
+
+/// Writes a piece whose hash matched, and gives its answer.
+fn write(shared: &Shared, whole: Whole) {
+    let Whole { storage, piece, blocks, reply } = whole;
+    let result = guarded(|| storage.write_piece(piece, &blocks).map(|()| true));
+    // The buffers go back before the answer makes room for the next piece.
+    drop(blocks);
+    let mut queue = lock(&shared.queue);
+    queue.writing.retain(|id| *id != storage.id());
+    drop(queue);
+    reply(Done::Piece { piece, result });
+}
+
+/// Hashes what is there of several pieces; those that are whole then go on to be written.
+fn hash(shared: &Shared, mut portions: Vec<Portion>) {
+    let hashed = guarded(|| {
+        Portion::hash_all(&mut portions);
+        Ok(())
+    });
+    let mut wrong = Vec::new();
+    let mut queue = lock(&shared.queue);
+    for portion in portions {
+        match portion.done() {
+            After::More(hash) => queue.hashes.push_back(hash),
+            After::Rest => {}
+            After::Whole(whole, true) if hashed.is_ok() => queue.verified.push_back(*whole),
+            After::Whole(whole, _) => wrong.push(whole),
+        }
+    }
+    // This thread takes the next job itself.
+    let for_another = 1 < queue.len();
+    drop(queue);
+    if for_another {
+        shared.changed.notify_one();
+    }
+    for whole in wrong {
+        let (piece, reply, blocks) = (whole.piece, whole.reply, whole.blocks);
+        drop(blocks);
+        let result = if hashed.is_ok() { Ok(false) } else { Err(PANICKED) };
+        reply(Done::Piece { piece, result });
     }
 }
 
 /// Does a job and gives its answer, even when the code in between panics: whoever waits must not wait for ever.
 fn execute(job: Job) {
     match job {
-        Job::WritePiece { storage, piece, blocks, reply } => {
-            let result = guarded(|| {
-                let matched = storage.hash_blocks(piece, &blocks);
-                if matched {
-                    storage.write_piece(piece, &blocks)?;
-                }
-                Ok(matched)
-            });
-            // The buffers go back before the answer makes room for the next piece.
-            drop(blocks);
-            reply(Done::Piece { piece, result });
-        }
         Job::CommitSpilled { storage, piece, reply } => {
             reply(Done::Piece { piece, result: guarded(|| storage.commit_spilled(piece)) });
         }
@@ -317,15 +404,20 @@ fn execute(job: Job) {
                 Ok(())
             });
         }
-        // Checks have a lane of their own.
+        // These have lanes of their own.
+        Job::WritePiece { piece, reply, .. } => {
+            reply(Done::Piece { piece, result: Err(StorageError::Invalid("a piece among jobs")) });
+        }
         Job::CheckPieces { reply, .. } => {
             reply(Done::Checked(Err(StorageError::Invalid("a check among jobs"))));
         }
     }
 }
 
+const PANICKED: StorageError = StorageError::Invalid("a disk thread panicked");
+
 fn guarded<T>(f: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageError> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(StorageError::Invalid("a disk thread panicked")))
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or(Err(PANICKED))
 }
 
 fn read_block(storage: &Storage, block: Block, buffers: &BlockPool) -> Result<Bytes, StorageError> {

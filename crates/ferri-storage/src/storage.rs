@@ -212,6 +212,11 @@ impl Storage {
         verifier.finish()
     }
 
+    /// A number that no other storage of this process has.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Writes a whole piece, given as consecutive slices; its hash must have matched ([`Storage::hash_blocks`]).
     ///
     /// After `Ok` the bytes can be read back and survive the death of this process; [`Storage::sync`] makes them

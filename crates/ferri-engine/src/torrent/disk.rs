@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::{Block, Layout, PieceIndex};
-use ferri_storage::{Done, Job, Pool, Storage, StorageError};
+use ferri_storage::{Done, Job, PieceHash, Pool, Storage, StorageError};
 use tokio::sync::mpsc;
 
 use super::spill::{Runs, Spills, Step};
@@ -20,6 +20,8 @@ use super::spill::{Runs, Spills, Step};
 const SYNC_BYTES: u64 = 64 << 20;
 /// ...or the oldest has waited this long.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// Blocks are hashed when so many bytes of them wait: still in the cache, and of several pieces.
+const HASH_BYTES: usize = 512 << 10;
 /// How often a disk that failed is tried again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -63,8 +65,11 @@ pub(crate) struct Disk {
     layout: Layout,
     pool: Pool,
     done: mpsc::UnboundedSender<DiskDone>,
-    /// Blocks of unverified pieces, by piece, at `begin / 16 KiB`.
-    pieces: BTreeMap<u32, Vec<Option<Bytes>>>,
+    /// Unverified pieces.
+    pieces: BTreeMap<u32, Arriving>,
+    /// Bytes that could be hashed, and the pieces they belong to.
+    unhashed: usize,
+    unhashed_pieces: Vec<u32>,
     spills: Spills,
     blame: Blame,
     /// Pieces with a disk thread. Kept until the answer: a piece that fails is compared, one that could not be
@@ -76,6 +81,41 @@ pub(crate) struct Disk {
     unsynced: u64,
     unsynced_since: Option<Instant>,
     probe_at: Option<Instant>,
+}
+
+/// A piece whose blocks are arriving.
+#[derive(Debug)]
+struct Arriving {
+    /// At `begin / 16 KiB`.
+    blocks: Vec<Option<Bytes>>,
+    hash: Arc<PieceHash>,
+    /// Blocks from the first one on that are there.
+    front: usize,
+    /// Those of them that were not given to be hashed: the last ones, in bytes.
+    unhashed: usize,
+    /// Blocks that were.
+    hashed: usize,
+}
+
+impl Arriving {
+    fn new(storage: &Storage, piece: PieceIndex, count: usize) -> Self {
+        let hash = PieceHash::new(storage, piece);
+        Self { blocks: vec![None; count], hash, front: 0, unhashed: 0, hashed: 0 }
+    }
+
+    fn store(&mut self, at: usize, data: Bytes) {
+        self.blocks[at] = Some(data);
+        while let Some(Some(block)) = self.blocks.get(self.front) {
+            self.unhashed += block.len();
+            self.front += 1;
+        }
+    }
+
+    fn take_unhashed(&mut self) -> Vec<Bytes> {
+        self.unhashed = 0;
+        let from = std::mem::replace(&mut self.hashed, self.front);
+        self.blocks[from..self.front].iter().flatten().cloned().collect()
+    }
 }
 
 /// What is remembered of pieces that failed, so that the senders of their bad blocks can be told from the others.
@@ -105,6 +145,8 @@ impl Disk {
             pool,
             done,
             pieces: BTreeMap::new(),
+            unhashed: 0,
+            unhashed_pieces: Vec::new(),
             blame: Blame {
                 hasher: RandomState::new(),
                 last: None,
@@ -131,10 +173,29 @@ impl Disk {
             let step = self.spills.store(block.piece().get(), block.begin(), data, digest);
             return self.spill(block.piece(), step);
         }
-        let count = self.layout.block_count(block.piece()) as usize;
-        let blocks = self.pieces.entry(block.piece().get()).or_insert_with(|| vec![None; count]);
+        let (piece, count) = (block.piece(), self.layout.block_count(block.piece()) as usize);
+        let arriving =
+            self.pieces.entry(piece.get()).or_insert_with(|| Arriving::new(&self.storage, piece, count));
         debug_assert!(block.begin().is_multiple_of(BLOCK_LENGTH) && data.len() == block.length() as usize);
-        blocks[(block.begin() / BLOCK_LENGTH) as usize] = Some(data);
+        let before = arriving.unhashed;
+        arriving.store((block.begin() / BLOCK_LENGTH) as usize, data);
+        if before == 0 && arriving.unhashed != 0 {
+            self.unhashed_pieces.push(piece.get());
+        }
+        self.unhashed += arriving.unhashed - before;
+        if HASH_BYTES <= self.unhashed {
+            self.hash();
+        }
+    }
+
+    /// Gives what can be hashed to a disk thread, all pieces together.
+    fn hash(&mut self) {
+        self.unhashed = 0;
+        let pieces = &mut self.pieces;
+        let part =
+            |piece| pieces.get_mut(&piece).map(|arriving| (arriving.hash.clone(), arriving.take_unhashed()));
+        let parts: Vec<_> = self.unhashed_pieces.drain(..).filter_map(part).collect();
+        self.pool.hash_ahead(parts);
     }
 
     /// Forgets the blocks of a piece.
@@ -152,21 +213,25 @@ impl Disk {
             let step = self.spills.complete(piece.get());
             return self.spill(piece, step);
         }
-        let blocks = self.pieces.remove(&piece.get()).unwrap_or_default();
-        let blocks: Vec<Bytes> = blocks.into_iter().flatten().collect();
+        let arriving = self.pieces.remove(&piece.get());
+        let arriving = arriving.unwrap_or_else(|| Arriving::new(&self.storage, piece, 0));
+        let blocks: Vec<Bytes> = arriving.blocks.into_iter().flatten().collect();
         if self.blame.kept.contains_key(&piece.get()) {
             let digests = self.blame.digests(&blocks);
             self.blame.candidates.insert(piece.get(), digests);
         }
-        self.submit(piece, blocks);
+        // The others fill the lanes next to this one.
+        self.hash();
+        self.submit(piece, blocks, arriving.hash);
     }
 
-    fn submit(&mut self, piece: PieceIndex, blocks: Vec<Bytes>) {
+    fn submit(&mut self, piece: PieceIndex, blocks: Vec<Bytes>, hash: Arc<PieceHash>) {
         let done = self.done.clone();
         let job = Job::WritePiece {
             storage: self.storage.clone(),
             piece,
             blocks: blocks.clone(),
+            hash,
             reply: Box::new(move |reply| {
                 if let Done::Piece { piece, result } = reply {
                     // The torrent's task outlives its jobs, except when the process is being torn down.
@@ -336,7 +401,8 @@ impl Disk {
             return false;
         }
         for (piece, blocks) in std::mem::take(&mut self.parked) {
-            self.submit(piece, blocks);
+            let hash = PieceHash::new(&self.storage, piece);
+            self.submit(piece, blocks, hash);
         }
         for (piece, step) in self.spills.resume() {
             if let Some(piece) = self.layout.piece(piece) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use super::*;
-use crate::{BlockPool, Done, Job, Pool, Rejected, Reply};
+use crate::{BlockPool, Done, Job, PieceHash, Pool, Rejected, Reply};
 
 fn three() -> Fixture {
     Fixture::new(&[("a", 3 * PIECE as u64 - 5, "")])
@@ -29,6 +29,7 @@ fn a_piece_is_hashed_and_written_only_if_it_is_right() {
         storage: Arc::clone(&storage),
         piece: t.piece(piece),
         blocks,
+        hash: PieceHash::new(&storage, t.piece(piece)),
         reply: reply(),
     };
     let mut wrong = t.blocks(0);
@@ -96,4 +97,41 @@ fn a_panic_in_a_job_harms_no_other_job() {
     let _ = std::panic::take_hook();
     pool.shutdown();
     pool.shutdown();
+}
+
+#[test]
+fn pieces_hashed_while_they_arrive_are_written_when_whole() {
+    let t = Fixture::new(&[("a", 40 * PIECE as u64 - 5, "")]);
+    let storage = Arc::new(t.start().0);
+    let pool = Pool::new(3).unwrap();
+    let (reply, answers) = channel();
+    let hashes: Vec<_> = (0..40).map(|piece| PieceHash::new(&storage, t.piece(piece))).collect();
+    // Piece 7 arrives damaged; of every third nothing is known before it is whole.
+    let blocks = |piece: u32| {
+        let mut blocks = t.blocks(piece);
+        if piece == 7 {
+            blocks[0] = Bytes::from(vec![3; blocks[0].len()]);
+        }
+        blocks
+    };
+    for round in 0..t.blocks(0).len() {
+        let early = (0..40).filter(|piece| piece % 3 != 0);
+        let part = |piece| Some((hashes[piece as usize].clone(), vec![blocks(piece).get(round)?.clone()]));
+        pool.hash_ahead(early.filter_map(part));
+    }
+    for piece in (0..40).rev() {
+        let (storage, hash) = (storage.clone(), hashes[piece as usize].clone());
+        let job =
+            Job::WritePiece { storage, piece: t.piece(piece), blocks: blocks(piece), hash, reply: reply() };
+        pool.submit(job).unwrap();
+    }
+    for _ in 0..40 {
+        let Done::Piece { piece, result } = answers.recv().unwrap() else { panic!("a piece") };
+        assert_eq!(result.unwrap(), piece.get() != 7, "piece {}", piece.get());
+    }
+    pool.shutdown();
+    assert_eq!(pool.queued(), 0);
+    for piece in (0..40).filter(|piece| *piece != 7) {
+        assert!(storage.check_piece(t.piece(piece), &mut Vec::new()).unwrap(), "piece {piece}");
+    }
 }
