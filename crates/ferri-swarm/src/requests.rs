@@ -24,7 +24,7 @@ const QUEUE_MAX: Duration = Duration::from_secs(2);
 /// A fast peer needs less time for the same number of bytes, but some to be scheduled.
 const QUEUE_MIN: Duration = Duration::from_millis(5);
 /// Queued bytes above which the time shrinks: what waits at the peer is memory bound here for pieces that do not come sooner.
-const QUEUE_BYTES: u64 = 1 << 20;
+const QUEUE_BYTES: u64 = 512 << 10;
 /// A peer that sent nothing for so long, although asked, is snubbing us, unless it is known to be slow.
 const SNUB_MIN: Duration = Duration::from_secs(5);
 /// However slow a peer is, silence of this length is snubbing.

@@ -27,7 +27,7 @@ use crate::share::{Budget, Claim};
 use crate::trace_file::Trace;
 
 /// Reports of peers waiting for the torrent's task, each up to 256 KiB of blocks; beyond that peers wait, and TCP slows them.
-const REPORTS_MAX: usize = 32;
+const REPORTS_MAX: usize = 8;
 /// Connections waiting to be admitted.
 const ARRIVALS_MAX: usize = 64;
 /// Nobody goes to rest for less than this.

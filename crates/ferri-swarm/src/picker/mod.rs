@@ -34,8 +34,10 @@ const DEADLINE_LOOK: usize = 16;
 const COPY_LOOK: u32 = 4_096;
 /// A block is asked of so many peers at a time in the end game, and of one more if all of them are stalled.
 const COPIES_MAX: usize = 2;
-/// Bytes that may wait for the disk before no further piece is begun.
-const VERIFYING_MAX: u64 = 4 << 20;
+/// Begun pieces may take so much memory before peers help one another with them rather than begin further ones.
+const OPEN_BYTES: u64 = 4 << 20;
+/// With more than this in begun pieces, no further one is begun while any waits for the disk.
+const BUSY_BYTES: u64 = 8 << 20;
 /// Closed pieces whose memory is kept for the next ones.
 const SPARE_MAX: usize = 16;
 
@@ -235,6 +237,12 @@ impl Picker {
             }
             return Some((at, End::Front));
         }
+        if !self.is_roomy()
+            && !asker.alone
+            && let Some(at) = self.choose_shared(asker)
+        {
+            return Some((at, End::Back));
+        }
         if let Some(at) = self.open_new(asker, now) {
             return Some((at, End::Front));
         }
@@ -318,6 +326,11 @@ impl Picker {
         piece.map(|piece| self.open(piece, asker, now))
     }
 
+    /// Whether one more piece would be no burden.
+    fn is_roomy(&self) -> bool {
+        self.open_bytes - self.verifying_bytes + u64::from(self.layout.piece_length()) <= OPEN_BYTES
+    }
+
     fn may_open(&self, asker: &Asker<'_>, piece: PieceIndex) -> bool {
         asker.may_open && self.has_room(self.layout.piece_len(piece))
     }
@@ -328,7 +341,7 @@ impl Picker {
         let length = u64::from(length);
         self.index.is_empty()
             || self.open_bytes + length <= self.memory_bytes
-                && self.verifying_bytes <= VERIFYING_MAX.max(2 * length)
+                && (self.verifying == 0 || self.open_bytes + length <= BUSY_BYTES)
     }
 
     fn open(&mut self, piece: PieceIndex, asker: &Asker<'_>, now: Instant) -> u32 {
