@@ -403,12 +403,12 @@ mod tests {
         // 256 KiB/s: two seconds and a round trip of 100 ms are 34 blocks.
         let (requests, _) = run(Duration::from_micros(62_500), 60, 2000);
         assert!((31..=37).contains(&requests.window(ALL)), "{}", requests.window(ALL));
-        // 1 MiB/s: a queue of one MiB and a round trip are 71 blocks.
+        // 1 MiB/s: a queue of half a MiB and a round trip are 39 blocks.
         let (requests, _) = run(Duration::from_micros(15_625), 60, 2000);
-        assert!((66..=76).contains(&requests.window(ALL)), "{}", requests.window(ALL));
-        // 64 MiB/s: the same queue, and a round trip of 410 blocks.
+        assert!((36..=42).contains(&requests.window(ALL)), "{}", requests.window(ALL));
+        // 64 MiB/s: the same queue and a round trip are 442 blocks.
         let (requests, _) = run(Duration::from_micros(244), 20, 2000);
-        assert!((440..=560).contains(&requests.window(ALL)), "{}", requests.window(ALL));
+        assert!((425..=520).contains(&requests.window(ALL)), "{}", requests.window(ALL));
         // 2 KiB/s.
         let (requests, _) = run(Duration::from_secs(8), 600, 2000);
         assert_eq!(requests.window(ALL), 2);

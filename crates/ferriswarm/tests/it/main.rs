@@ -94,6 +94,11 @@ impl Running {
         self.press.send_modify(|count| *count += 1);
     }
 
+    /// Two at once: between two single ones a fast program ends by itself.
+    fn interrupt_twice(&self) {
+        self.press.send_modify(|count| *count += 2);
+    }
+
     /// Waits until `text` was printed on standard output, and returns all that was.
     fn wait_for(&self, text: &str) -> String {
         let deadline = std::time::Instant::now() + PATIENCE;

@@ -195,14 +195,12 @@ fn a_second_ctrl_c_ends_at_once() {
     let desk = desk_with_payload();
     let running = get(&desk, "127.0.0.1:1", &[]);
     running.wait_for("into ");
-    running.interrupt();
-    running.interrupt();
+    running.interrupt_twice();
     assert!(running.finish().is(Exit::Killed).stderr.is_empty());
 
     let running = desk.start(&["demo", "--size", "200M"]);
     running.wait_for("seeder    Cleo");
-    running.interrupt();
-    running.interrupt();
+    running.interrupt_twice();
     running.finish().is(Exit::Killed);
     let left: Vec<_> = names(desk.folder.path()).into_iter().filter(|name| name.contains("demo")).collect();
     assert_eq!(left, [""; 0]);
