@@ -144,7 +144,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         }
     }
     say(&document::table(&measured.goals(), &reasons));
-    fs::remove_dir_all(work)?;
+    if work.exists() {
+        fs::remove_dir_all(work)?;
+    }
     ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(ExitCode::SUCCESS)
 }

@@ -16,7 +16,8 @@ pub(super) fn introduction(tools: &Tools) -> String {
          Whole processes, one at a time, in network namespaces; the other end is `ferri-bench`, which is cheaper than \
          any client. Medians of runs in turns, with the least and the most of them; memory is touched before each. \
          Ratios within a table mean something; figures of two tables do not compare. One whose goal is not at stake may \
-         run once, and one that is twice as slow as another client, and twice as costly, runs twice.\n\n\
+         run once; one that takes twice the time and twice the processor time of another client, or five times the time, runs \
+         twice.\n\n\
          `floor` is not a client: it does the least that the work can take (payload read straight into the piece, \
          pieces hashed together, one write each; uploads by `sendfile`).\n\n",
     );

@@ -280,10 +280,10 @@ impl Scenario {
                     ratios: Ratios::Speed,
                     ..comparison.clone()
                 };
-                vec![
-                    table(None, "socket buffers as the system has them"),
-                    table(Some(WIDE), "socket buffers up to 64 MiB"),
-                ]
+                let mut wide = table(Some(WIDE), "socket buffers up to 64 MiB");
+                wide.contenders
+                    .retain(|contender| matches!(contender.kind, Kind::PlainTcp | Kind::Ferriswarm));
+                vec![table(None, "socket buffers as the system has them"), wide]
             }
             Self::Stall => {
                 let rates = (1..=u64::from(comparison.peers)).map(|n| 256 * KIB * n.clamp(2, 20)).collect();
@@ -311,7 +311,8 @@ impl Scenario {
         let of = |takes_part: &dyn Fn(Kind) -> bool| -> Vec<Contender> {
             clients.iter().copied().filter(|&kind| takes_part(kind)).map(contender).collect()
         };
-        let clients_only = |kind| kind != Kind::Floor;
+        // The preset is for seeds, and Transmission waits 14 s before it begins, whatever comes then.
+        let clients_only = |kind| !matches!(kind, Kind::Floor | Kind::LibtorrentHp | Kind::Transmission);
         match self {
             Self::Create => {
                 let makers = [Kind::Floor, Kind::Ferriswarm, Kind::Libtorrent, Kind::Transmission];
@@ -335,7 +336,8 @@ impl Scenario {
                 of(&clients_only).into_iter().flat_map(twins).collect()
             }
             Self::Memory => of(&clients_only),
-            Self::Leech | Self::Seed | Self::Check => of(&|_| true),
+            Self::Check => of(&|kind| kind != Kind::LibtorrentHp),
+            Self::Leech | Self::Seed => of(&|_| true),
             Self::Scale | Self::Many | Self::Hash => Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::measure::{RUN_LIMIT, Sample, process, same, sent_through_the_cable, watch};
@@ -244,7 +244,11 @@ impl Stage {
         let ended = leechers.wait(RUN_LIMIT).with_context(|| lab::tail(&log))?;
         let cpu = process(client)?.cpu_time()?.saturating_sub(before);
         let memory = process(client)?.memory_peak().context("the client has ended")?;
-        ensure!(ended.success(), "the leechers failed\n{}", lab::tail(&log));
+        if !ended.success() {
+            let text = fs::read_to_string(&log)?;
+            let error = text.lines().find_map(|line| line.strip_prefix("Error: ")).unwrap_or("they failed");
+            bail!("the leechers: {error}\n{}", lab::tail(&log));
+        }
         let report: Value = serde_json::from_slice(&fs::read(&log)?)?;
         ensure!(report["bytes"] == set.size, "the leechers did not get everything: {report}");
         let seconds = report["seconds"].as_f64().context("no seconds in the leechers' report")?;

@@ -45,10 +45,12 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// Whether the one at `at` needs no further run: it failed, it has had its runs, or it is another client that took twice the
-/// time and twice the processor time of one in two runs, so that no goal will compare ours with it.
+/// Whether the one at `at` needs no further run: it failed, it has had its runs, or it is another client whose two runs took
+/// twice the time and twice the processor time of others, so that no goal will compare ours with it, or very long.
 pub(super) fn is_finished(outcomes: &[Outcome<'_>], at: usize) -> bool {
     const RUNS_BEFORE: usize = 2;
+    /// Times as long as the fastest of the others.
+    const VERY_LONG: f64 = 5.0;
     let this = &outcomes[at];
     if this.failure.is_some() || this.contender.runs <= this.samples.len() {
         return true;
@@ -59,7 +61,8 @@ pub(super) fn is_finished(outcomes: &[Outcome<'_>], at: usize) -> bool {
     let others = || outcomes.iter().filter(|outcome| goals::is_other(outcome) && outcome.is_measured());
     let least = |figure: fn(&Outcome<'_>) -> f64| others().map(figure).fold(f64::INFINITY, f64::min);
     let (wall, cpu) = (|outcome: &Outcome<'_>| outcome.wall().min, |outcome: &Outcome<'_>| outcome.cpu().min);
-    wall(this) > 2.0 * least(wall) && cpu(this) > 2.0 * least(cpu)
+    let times_as_long = wall(this) / least(wall);
+    VERY_LONG < times_as_long || (2.0 < times_as_long && 2.0 * least(cpu) < cpu(this))
 }
 
 /// What a scenario found.
@@ -214,16 +217,16 @@ mod tests {
         use super::super::scenario::Scenario;
         use std::time::Duration;
 
-        let words = ["leech", "--clients", "ours,rqbit,aria2,rtorrent", "--piece", "1MiB"];
+        let words = ["leech", "--clients", "ours,rqbit,aria2,rtorrent,transmission", "--piece", "1MiB"];
         let comparisons = Scenario::Leech.comparisons(&Options::parse(&words).expect("words of the command"));
         let mut outcomes: Vec<Outcome<'_>> = comparisons[0].contenders.iter().map(Outcome::new).collect();
-        // aria2 is slow but cheap, rtorrent is neither fast nor cheap.
-        for (outcome, (wall, cpu)) in outcomes.iter_mut().zip([(9, 9), (2, 4), (5, 3), (5, 7)]) {
+        // aria2 is slow but cheap, rtorrent is neither fast nor cheap, and transmission is cheap but takes very long.
+        for (outcome, (wall, cpu)) in outcomes.iter_mut().zip([(9, 9), (2, 4), (5, 3), (5, 7), (11, 3)]) {
             let sample = Sample { wall: Duration::from_secs(wall), cpu: Duration::from_secs(cpu), memory: 0 };
             outcome.samples = vec![sample; 2];
         }
         let finished: Vec<bool> = (0..outcomes.len()).map(|at| is_finished(&outcomes, at)).collect();
-        assert_eq!(finished, [false, false, false, true]);
+        assert_eq!(finished, [false, false, false, true, true]);
         for outcome in &mut outcomes {
             outcome.samples.truncate(1);
         }
