@@ -7,6 +7,7 @@
 
 mod announces;
 mod floor;
+mod hash;
 mod leech;
 mod many;
 mod protocol;
@@ -113,6 +114,8 @@ enum Task {
         #[arg(long)]
         blocks: u32,
     },
+    /// Measure the hash functions
+    Hash,
     /// Count announces until standard input ends
     Announces {
         #[arg(long)]
@@ -167,6 +170,7 @@ fn main() -> Result<()> {
             relay::run(Link { delay: Duration::from_millis(delay_ms), rate }, [&one, &other])
         }
         Task::Scale { pieces, peers, blocks } => scale::run(pieces, peers, blocks),
+        Task::Hash => hash::run(),
         Task::Announces { listen } => announces::serve(listen),
         Task::Many(many) => many::run(&many),
         Task::FloorLeech { torrent, file, peers } => {

@@ -3,16 +3,22 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::clients::Client;
 use crate::lab::Process;
 
-/// Between two looks at a program; the precision of the wall clock.
+/// Between two looks at a program in the beginning: the precision of a short wall time.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Many clients have to be asked whether they are done, which costs them time; so a long wall time is known to a part of
+/// this many only.
+const PRECISION: u32 = 200;
 
 /// A run that takes longer has failed.
 pub(super) const RUN_LIMIT: Duration = Duration::from_secs(120);
@@ -52,8 +58,21 @@ pub(super) fn watch(
         if RUN_LIMIT < wall {
             bail!("not done after {} s\n{}", wall.as_secs(), process(client)?.log_tail());
         }
-        thread::sleep(LOOK_INTERVAL);
+        thread::sleep(LOOK_INTERVAL.max(wall / PRECISION));
     }
+}
+
+/// What a program prints in its last line, which is JSON.
+///
+/// # Errors
+/// When it fails or prints something else.
+pub(super) fn json(command: &mut Command) -> Result<Value> {
+    let output = command.output().with_context(|| format!("starting {:?}", command.get_program()))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{:?} ended with {}: {errors}", command.get_program(), output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().next_back().unwrap_or_default();
+    serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))
 }
 
 /// The process of a client that was started.

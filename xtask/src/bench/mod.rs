@@ -2,13 +2,17 @@
 //!
 //! A measurement is a list of comparisons ([`scenario`]); a comparison lets several programs do the same work in turns, so
 //! that a noisy minute hits all of them, and becomes a table with medians and the range of all runs. Figures of two
-//! tables are not comparable; the ratios in one are. What a program does after its start and before its end all counts.
+//! tables are not comparable; the ratios in one are, and the project's goals are made of them ([`goals`]).
 //! The load at the other end is `ferri-bench`, cheaper than any client. A program that fails stands in its table with
 //! what it said, and the others go on.
 
-mod create;
-pub(crate) mod many;
+mod document;
+mod goals;
+mod hash;
+mod many;
 mod measure;
+mod origin;
+mod program;
 mod scale;
 mod scenario;
 mod stage;
@@ -19,15 +23,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::str::FromStr;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::clients::{Kind, Tools};
 use crate::report::say;
 use crate::{gate, install, lab};
+use document::{Document, Reasons};
 use scenario::{Comparison, Scenario, Work};
 use stage::Stage;
-use table::Outcome;
+use table::{Found, Outcome, Table};
 
 /// What was asked for. What is `None` is as the measurement has it.
 #[derive(Clone, Debug)]
@@ -41,7 +47,10 @@ pub(crate) struct Options {
     /// Peers at the other end, one table each.
     peers: Option<Vec<u8>>,
     runs: usize,
-    /// Whether the tables replace BENCHMARKS.md.
+    /// Of `many`: torrents of the process, and seconds for which it is watched.
+    torrents: usize,
+    idle: u64,
+    /// Whether the scenarios' sections of BENCHMARKS.md are replaced.
     write: bool,
     /// Whether the programs are measured as they are in the target folder.
     as_built: bool,
@@ -73,6 +82,8 @@ impl Options {
             pieces: None,
             peers: None,
             runs: 5,
+            torrents: 5000,
+            idle: 20,
             write: false,
             as_built: false,
             words: words.iter().map(ToString::to_string).collect(),
@@ -90,6 +101,8 @@ impl Options {
                     options.peers = Some(value()?.split(',').map(u8::from_str).collect::<Result<_, _>>()?);
                 }
                 "--runs" => options.runs = value()?.parse()?,
+                "--torrents" => options.torrents = value()?.parse()?,
+                "--idle" => options.idle = value()?.parse()?,
                 "--write" => options.write = true,
                 "--as-built" => options.as_built = true,
                 _ => bail!("there is no option {word}"),
@@ -97,38 +110,68 @@ impl Options {
         }
         let peers = options.peers.iter().flatten();
         ensure!(peers.copied().all(|peers| (1..=lab::CABLE_PEERS_MAX).contains(&peers)), "too many peers");
-        ensure!(options.runs > 0, "at least one run");
+        ensure!(options.runs > 0 && options.idle > 0, "at least one run, and one second");
         Ok(options)
     }
 }
 
-/// Builds and installs what is needed, measures each scenario in a lab of its own, and collects the tables.
+/// Builds and installs what is needed, measures each scenario in a lab of its own, and collects the tables. A scenario whose
+/// lab fails does not keep the others from being measured.
 ///
 /// # Errors
-/// When something cannot be had or a lab fails.
+/// When something cannot be had, or BENCHMARKS.md cannot be written.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     if !options.as_built {
         prepare(root, options)?;
     }
-    let work = work(root);
-    let mut text = String::new();
+    let (work, path, reasons) = (work(root), root.join("BENCHMARKS.md"), Reasons::read(root)?);
+    let mut document = Document::read(&path)?;
+    document.introduction = origin::introduction(&Tools::new(root, &gate::target(root)));
+    let mut measured = Document::default();
+    let mut failed = Vec::new();
     for scenario in &options.scenarios {
-        let words = ["lab", "bench", scenario.name()].into_iter().map(str::to_owned);
-        let words = words.chain(options.words.iter().skip(1).cloned());
-        let mut child = lab::command(words)?.spawn().context("starting unshare (package util-linux)")?;
-        let alive = child.stdin.take();
-        let status = child.wait()?;
-        drop(alive);
-        ensure!(status.success(), "the lab of {} ended with {status}", scenario.name());
-        text.push_str(&fs::read_to_string(tables(&work, *scenario))?);
+        if let Err(error) = run_in_a_lab(*scenario, options) {
+            say(&format!("{}: {error:#}", scenario.name()));
+            failed.push(scenario.name());
+            continue;
+        }
+        let section = fs::read_to_string(tables(&work, *scenario))?;
+        measured.replace(scenario.name(), section.clone());
+        document.replace(scenario.name(), section);
+        if options.write {
+            // Each at once: what has been measured stays when something later fails.
+            fs::write(&path, document.render(&reasons)).context("writing BENCHMARKS.md")?;
+        }
     }
-    if options.write {
-        let text = table::introduction(options, &Tools::new(root, &gate::target(root)))? + &text;
-        fs::write(root.join("BENCHMARKS.md"), text).context("writing BENCHMARKS.md")?;
-        say("BENCHMARKS.md is written");
+    say(&document::table(&measured.goals(), &reasons));
+    if work.exists() {
+        fs::remove_dir_all(work)?;
     }
-    fs::remove_dir_all(work)?;
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts the goals into BENCHMARKS.md again, with the reasons as they are, and prints them; measures nothing.
+///
+/// # Errors
+/// When the files cannot be read or written.
+pub(crate) fn write_goals(root: &Path) -> Result<ExitCode> {
+    let (path, reasons) = (root.join("BENCHMARKS.md"), Reasons::read(root)?);
+    let document = Document::read(&path)?;
+    fs::write(path, document.render(&reasons)).context("writing BENCHMARKS.md")?;
+    say(&document::table(&document.goals(), &reasons));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_in_a_lab(scenario: Scenario, options: &Options) -> Result<()> {
+    let words = ["lab", "bench", scenario.name()].into_iter().map(str::to_owned);
+    let words = words.chain(options.words.iter().skip(1).cloned());
+    let mut child = lab::command(words)?.spawn().context("starting unshare (package util-linux)")?;
+    let alive = child.stdin.take();
+    let status = child.wait()?;
+    drop(alive);
+    ensure!(status.success(), "the lab ended with {status}");
+    Ok(())
 }
 
 fn prepare(root: &Path, options: &Options) -> Result<()> {
@@ -153,40 +196,53 @@ pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
     let tools = Tools::new(root, &gate::target(root));
     let work = work(root);
     for &scenario in &options.scenarios {
-        let mut text = format!("## {}\n\n{}\n\n", scenario.name(), scenario.description());
-        if scenario == Scenario::Scale {
-            let table = scale::measure(&tools, options.runs)?.to_string();
-            say(&format!("\n{table}"));
-            text.push_str(&table);
-        } else {
-            let mut stage = Stage::new(&work, tools.clone(), scenario.network())?;
-            for comparison in scenario.comparisons(options) {
-                let table = compare(&mut stage, &comparison, options.runs)?;
-                say(&format!("\n{table}"));
-                text.push_str(&table);
+        let start = Instant::now();
+        let runs = scenario.runs(options.runs);
+        let found = match scenario {
+            Scenario::Scale => scale::measure(&tools, runs)?,
+            Scenario::Hash => hash::measure(&tools, runs)?,
+            Scenario::Many => {
+                // Its programs talk through loopback, which the cable brings along.
+                let _cable = lab::Lab::cable(0)?;
+                many::measure(&tools, &work, options, runs)?
             }
-        }
+            _ => compare_all(&mut Stage::new(&work, tools.clone(), scenario.network())?, scenario, options)?,
+        };
+        say(&format!("\n{found}{} took {} s", scenario.name(), start.elapsed().as_secs()));
         fs::create_dir_all(&work)?;
-        fs::write(tables(&work, scenario), text)?;
+        fs::write(tables(&work, scenario), origin::head(scenario, options)? + &found.to_string())?;
     }
     Ok(())
 }
 
-/// All runs of a comparison, as its table.
-fn compare(stage: &mut Stage, comparison: &Comparison, runs: usize) -> Result<String> {
+/// All comparisons of a scenario.
+fn compare_all(stage: &mut Stage, scenario: Scenario, options: &Options) -> Result<Found> {
+    let comparisons = scenario.comparisons(options);
+    let mut measured = Vec::new();
+    for comparison in &comparisons {
+        measured.push((comparison, compare(stage, comparison)?));
+    }
+    let tables = measured.iter().map(|(comparison, outcomes)| Table::of(comparison, outcomes)).collect();
+    Ok(Found { tables, goals: goals::judge(scenario, &measured) })
+}
+
+/// All runs of a comparison.
+fn compare<'a>(stage: &mut Stage, comparison: &'a Comparison) -> Result<Vec<Outcome<'a>>> {
     stage.set(comparison)?;
     let mut outcomes: Vec<Outcome<'_>> = comparison.contenders.iter().map(Outcome::new).collect();
+    let runs = comparison.contenders.iter().map(|contender| contender.runs).max().unwrap_or(0);
     say(&comparison.heading);
     for run in 0..runs {
         // Another one goes first each time.
         for turn in 0..outcomes.len() {
             let at = (run + turn) % outcomes.len();
-            let outcome = &mut outcomes[at];
-            if outcome.failure.is_some() {
+            if table::is_finished(&outcomes, at) {
                 continue;
             }
+            let outcome = &mut outcomes[at];
             let measured = match comparison.work {
-                Work::Create => create::measure(stage, outcome.contender),
+                Work::Create => program::create(stage, outcome.contender),
+                Work::ReadCold => program::read_cold(stage, outcome.contender),
                 Work::Swarm { leechers, rate } => swarm::measure(stage, outcome.contender, leechers, rate),
                 Work::Leech | Work::Seed { .. } | Work::Check => stage.measure(comparison, outcome.contender),
             };
@@ -203,7 +259,7 @@ fn compare(stage: &mut Stage, comparison: &Comparison, runs: usize) -> Result<St
             }
         }
     }
-    Ok(table::Table::of(comparison, &outcomes).to_string())
+    Ok(outcomes)
 }
 
 fn work(root: &Path) -> PathBuf {

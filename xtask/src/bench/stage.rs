@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::measure::{RUN_LIMIT, Sample, process, same, sent_through_the_cable, watch};
@@ -244,7 +244,11 @@ impl Stage {
         let ended = leechers.wait(RUN_LIMIT).with_context(|| lab::tail(&log))?;
         let cpu = process(client)?.cpu_time()?.saturating_sub(before);
         let memory = process(client)?.memory_peak().context("the client has ended")?;
-        ensure!(ended.success(), "the leechers failed\n{}", lab::tail(&log));
+        if !ended.success() {
+            let text = fs::read_to_string(&log)?;
+            let error = text.lines().find_map(|line| line.strip_prefix("Error: ")).unwrap_or("they failed");
+            bail!("the leechers: {error}\n{}", lab::tail(&log));
+        }
         let report: Value = serde_json::from_slice(&fs::read(&log)?)?;
         ensure!(report["bytes"] == set.size, "the leechers did not get everything: {report}");
         let seconds = report["seconds"].as_f64().context("no seconds in the leechers' report")?;
@@ -262,24 +266,56 @@ impl Stage {
     }
 
     /// A virtual machine's host takes idle memory back, and the first touch of a page then costs more than a copy. So what
-    /// a run will touch is touched right before it: the payload is read, and for a download, whose page cache comes from
-    /// other corners of memory than a program's own, a file of its size is written and removed.
+    /// a run will touch is touched right before it, again and again until that gets no faster: the payload is read, and for
+    /// a download, whose page cache comes from other corners of memory than a program's own, a file of its size is written
+    /// and removed.
     pub(super) fn touch_memory(&self, work: Work) -> Result<()> {
-        use std::io::Write as _;
         const MORE: u64 = 512 << 20;
         let set = self.prepared()?;
         rustix::fs::sync();
-        io::copy(&mut fs::File::open(set.dir.join("seed").join(NAME))?, &mut io::sink())?;
-        let size = if matches!(work, Work::Check | Work::Create) { 0 } else { set.size };
-        let path = self.work.join("touch");
-        let mut file = fs::File::create(&path)?;
-        let portion = vec![1_u8; 1 << 20];
-        for _ in 0..(size + MORE) >> 20 {
-            file.write_all(&portion)?;
-        }
-        fs::remove_file(&path)?;
-        Ok(())
+        let payload = set.dir.join("seed").join(NAME);
+        until_steady(|| {
+            let start = Instant::now();
+            io::copy(&mut fs::File::open(&payload)?, &mut io::sink())?;
+            Ok(start.elapsed())
+        })?;
+        let downloads = match work {
+            Work::Check | Work::ReadCold | Work::Create | Work::Seed { .. } => 0,
+            Work::Leech => 1,
+            Work::Swarm { leechers, .. } => u64::from(leechers),
+        };
+        until_steady(|| {
+            let start = Instant::now();
+            write_and_remove(&self.work.join("touch"), downloads * set.size + MORE)?;
+            Ok(start.elapsed())
+        })
     }
+}
+
+/// Repeats a pass until it is hardly faster than the one before, or for ever gets faster.
+fn until_steady(mut pass: impl FnMut() -> Result<Duration>) -> Result<()> {
+    const PASSES_MAX: usize = 6;
+    /// What a pass that touched new memory is slower than the next one, at least.
+    const GAIN: f64 = 1.15;
+    let mut before = pass()?;
+    for _ in 1..PASSES_MAX {
+        let now = pass()?;
+        if before <= now.mul_f64(GAIN) {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
+}
+
+fn write_and_remove(path: &Path, size: u64) -> Result<()> {
+    use std::io::Write as _;
+    let mut file = fs::File::create(path)?;
+    let portion = vec![1_u8; 1 << 20];
+    for _ in 0..size >> 20 {
+        file.write_all(&portion)?;
+    }
+    Ok(fs::remove_file(path)?)
 }
 
 /// Starts a part of the load and waits until it says that it is ready.
@@ -300,4 +336,28 @@ fn peer_addresses(count: u8) -> Vec<SocketAddr> {
 
 fn joined<T: ToString>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn passes(times: &[u64]) -> usize {
+        let mut count = 0;
+        until_steady(|| {
+            count += 1;
+            Ok(Duration::from_millis(times[(count - 1).min(times.len() - 1)]))
+        })
+        .unwrap();
+        count
+    }
+
+    #[test]
+    fn memory_is_touched_until_that_gets_no_faster() {
+        assert_eq!(passes(&[200, 190]), 2);
+        assert_eq!(passes(&[1600, 600, 270, 190, 185, 180]), 5);
+        assert_eq!(passes(&[200, 300, 100]), 2, "a slower pass touched nothing new");
+        assert_eq!(passes(&[64, 32, 16, 8, 4, 2, 1]), 6, "there is an end");
+    }
 }

@@ -1,15 +1,11 @@
 //! The figures as a person reads them: Markdown, medians with ranges, ratios.
 
 use std::fmt;
-use std::fs;
-use std::process::Command;
 
-use anyhow::Result;
-
-use super::Options;
+use super::goals::{self, Goal};
 use super::measure::Sample;
 use super::scenario::{Comparison, Contender, Ratios};
-use crate::clients::{Kind, Tools};
+use crate::clients::Kind;
 
 /// All runs of one contender.
 pub(super) struct Outcome<'a> {
@@ -28,17 +24,63 @@ impl<'a> Outcome<'a> {
         Range::of(self.samples.iter().map(figure).collect())
     }
 
-    fn wall(&self) -> Range {
+    /// Whether it has figures.
+    pub(super) fn is_measured(&self) -> bool {
+        self.failure.is_none() && !self.samples.is_empty()
+    }
+
+    /// Seconds.
+    pub(super) fn wall(&self) -> Range {
         self.range(|sample| sample.wall.as_secs_f64())
     }
 
-    fn cpu(&self) -> Range {
+    /// Seconds.
+    pub(super) fn cpu(&self) -> Range {
         self.range(|sample| sample.cpu.as_secs_f64())
     }
 
     /// In MiB.
-    fn memory(&self) -> Range {
+    pub(super) fn memory(&self) -> Range {
         self.range(|sample| sample.memory as f64 / f64::from(1_u32 << 20))
+    }
+}
+
+/// Whether the one at `at` needs no further run: it failed, it has had its runs, or it is another client whose two runs took
+/// twice the time and twice the processor time of others, so that no goal will compare ours with it, or very long.
+pub(super) fn is_finished(outcomes: &[Outcome<'_>], at: usize) -> bool {
+    const RUNS_BEFORE: usize = 2;
+    /// Times as long as the fastest of the others.
+    const VERY_LONG: f64 = 5.0;
+    let this = &outcomes[at];
+    if this.failure.is_some() || this.contender.runs <= this.samples.len() {
+        return true;
+    }
+    if !goals::is_other(this) || this.samples.len() < RUNS_BEFORE {
+        return false;
+    }
+    let others = || outcomes.iter().filter(|outcome| goals::is_other(outcome) && outcome.is_measured());
+    let least = |figure: fn(&Outcome<'_>) -> f64| others().map(figure).fold(f64::INFINITY, f64::min);
+    let (wall, cpu) = (|outcome: &Outcome<'_>| outcome.wall().min, |outcome: &Outcome<'_>| outcome.cpu().min);
+    let times_as_long = wall(this) / least(wall);
+    VERY_LONG < times_as_long || (2.0 < times_as_long && 2.0 * least(cpu) < cpu(this))
+}
+
+/// What a scenario found.
+pub(super) struct Found {
+    pub(super) tables: Vec<Table>,
+    pub(super) goals: Vec<Goal>,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for table in &self.tables {
+            write!(f, "{table}")?;
+        }
+        write!(f, "{}", Goal::HEAD)?;
+        for goal in &self.goals {
+            writeln!(f, "{goal}")?;
+        }
+        writeln!(f)
     }
 }
 
@@ -52,7 +94,7 @@ pub(super) struct Table {
 impl Table {
     /// Everything a comparison found.
     pub(super) fn of(comparison: &Comparison, outcomes: &[Outcome<'_>]) -> Self {
-        let mut columns = vec!["", "wall, s", "CPU, s", "CPU, s per GiB", "peak memory, MiB"];
+        let mut columns = vec!["", "runs", "wall, s", "CPU, s", "CPU, s per GiB", "peak memory, MiB"];
         columns.extend_from_slice(match comparison.ratios {
             Ratios::Others => &["wall / ours", "CPU / ours", "CPU / floor"],
             Ratios::Speed => &["MiB/s", "of plain TCP"],
@@ -70,7 +112,8 @@ impl Table {
             }
             let (wall, cpu, memory) = (outcome.wall(), outcome.cpu(), outcome.memory());
             let per_gib = format!("{:.2}", cpu.median / gib);
-            row.extend([wall.to_string(), cpu.to_string(), per_gib, format!("{:.1}", memory.median)]);
+            let runs = outcome.samples.len().to_string();
+            row.extend([runs, wall.to_string(), cpu.to_string(), per_gib, memory.to_string()]);
             row.extend(ratios(comparison, outcomes, at));
             row
         });
@@ -83,7 +126,7 @@ impl Table {
 /// What a row has behind wall, processor time and memory.
 fn ratios(comparison: &Comparison, outcomes: &[Outcome<'_>], at: usize) -> Vec<String> {
     let (wall, cpu) = (outcomes[at].wall().median, outcomes[at].cpu().median);
-    let of = |kind| outcomes.iter().find(|outcome| outcome.contender.kind == kind);
+    let of = |kind| outcomes.iter().find(|outcome| outcome.contender.kind == kind && outcome.is_measured());
     let to = |figure: f64, base: Option<f64>| {
         base.map_or_else(|| "-".into(), |base| format!("{:.2}", figure / base))
     };
@@ -98,11 +141,17 @@ fn ratios(comparison: &Comparison, outcomes: &[Outcome<'_>], at: usize) -> Vec<S
         }
         Ratios::Speed => {
             let speed = comparison.size as f64 / f64::from(1_u32 << 20) / wall;
-            vec![format!("{speed:.1}"), format!("{:.0} %", 100.0 * outcomes[0].wall().median / wall)]
+            let plain = of(Kind::PlainTcp).map(|plain| plain.wall().median);
+            vec![
+                format!("{speed:.1}"),
+                plain.map_or_else(|| "-".into(), |plain| format!("{:.0} %", 100.0 * plain / wall)),
+            ]
         }
         Ratios::Twin => {
-            let without = (at % 2 == 1).then(|| outcomes[at - 1].wall().median);
-            vec![to(wall, without)]
+            let without = at.checked_sub(1).map(|before| &outcomes[before]);
+            let without =
+                without.filter(|_| outcomes[at].contender.with_staller).filter(|twin| twin.is_measured());
+            vec![to(wall, without.map(|twin| twin.wall().median))]
         }
         Ratios::Bound(bound) => vec![to(wall, Some(bound.as_secs_f64()))],
     }
@@ -139,70 +188,17 @@ impl Range {
     }
 }
 
+impl Range {
+    /// Whether it is one whole number, as a count is that was the same each time.
+    pub(super) fn is_whole(&self) -> bool {
+        self.min >= self.max && self.median.fract() == 0.0
+    }
+}
+
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.2} ({:.2} to {:.2})", self.median, self.min, self.max)
     }
-}
-
-/// What stands above the tables in BENCHMARKS.md.
-pub(super) fn introduction(options: &Options, tools: &Tools) -> Result<String> {
-    let mut text = format!(
-        "# Measurements\n\n\
-         Made by `cargo xtask bench {}` on {}: {}.\n\n\
-         Whole processes, one at a time, in network namespaces; the other end is `ferri-bench`, which is cheaper than \
-         any client. Medians of {} runs in turns, with the least and the most of them. Ratios within a table mean \
-         something; figures of two tables do not compare.\n\n\
-         `floor` is not a client: it does the least that the work can take (payload read straight into the piece, \
-         pieces hashed together, one write each; uploads by `sendfile`).\n\n",
-        options.words.join(" "),
-        first_line(Command::new("date").args(["-u", "+%Y-%m-%d"])),
-        machine()?,
-        options.runs,
-    );
-    for kind in options.clients.iter().copied().chain([Kind::Mktorrent]) {
-        text.push_str(&format!("- {kind}: {}\n", version(kind, tools)));
-    }
-    text.push('\n');
-    Ok(text)
-}
-
-fn machine() -> Result<String> {
-    let cpu = fs::read_to_string("/proc/cpuinfo")?;
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": a processor");
-    let model = model.trim_start_matches([' ', '\t', ':']);
-    let cores = std::thread::available_parallelism()?;
-    let memory = fs::read_to_string("/proc/meminfo")?;
-    let kib: u64 = memory.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!("{cores} cores of {model}, {} GiB of memory, Linux {}", kib >> 20, kernel.trim()))
-}
-
-fn version(kind: Kind, tools: &Tools) -> String {
-    let ask = |program: &str, word: &str| first_line(Command::new(program).arg(word));
-    match kind {
-        Kind::Ferriswarm => first_line(Command::new(&tools.ferriswarm).arg("--version")),
-        Kind::Floor | Kind::PlainTcp => first_line(Command::new(&tools.ferri_bench).arg("--version")),
-        Kind::Rqbit => first_line(Command::new(&tools.rqbit).arg("--version")),
-        Kind::Libtorrent | Kind::LibtorrentHp => {
-            let script = "import libtorrent; print('libtorrent', libtorrent.__version__)";
-            let version = first_line(Command::new(&tools.python).args(["-c", script]));
-            let preset = if kind == Kind::Libtorrent { "default settings" } else { "high_performance_seed" };
-            format!("{version}, {preset}")
-        }
-        Kind::Transmission => ask("transmission-daemon", "--version"),
-        Kind::Aria2 => ask("aria2c", "--version"),
-        Kind::Qbittorrent => ask("qbittorrent-nox", "--version"),
-        Kind::Rtorrent => ask("rtorrent", "-h"),
-        Kind::Mktorrent => ask("mktorrent", "-h"),
-    }
-}
-
-/// The first line that a program prints, wherever.
-fn first_line(command: &mut Command) -> String {
-    let Ok(output) = command.output() else { return "?".into() };
-    let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or("?").trim().to_owned()
 }
 
 #[cfg(test)]
@@ -213,5 +209,27 @@ mod tests {
     fn the_median_lies_in_the_middle() {
         let range = Range::of(vec![5.0, 1.0, 2.0, 4.0]);
         assert_eq!((range.min, range.median, range.max), (1.0, 3.0, 5.0));
+    }
+
+    #[test]
+    fn one_that_no_goal_will_be_compared_with_runs_twice() {
+        use super::super::Options;
+        use super::super::scenario::Scenario;
+        use std::time::Duration;
+
+        let words = ["leech", "--clients", "ours,rqbit,aria2,rtorrent,transmission", "--piece", "1MiB"];
+        let comparisons = Scenario::Leech.comparisons(&Options::parse(&words).expect("words of the command"));
+        let mut outcomes: Vec<Outcome<'_>> = comparisons[0].contenders.iter().map(Outcome::new).collect();
+        // aria2 is slow but cheap, rtorrent is neither fast nor cheap, and transmission is cheap but takes very long.
+        for (outcome, (wall, cpu)) in outcomes.iter_mut().zip([(9, 9), (2, 4), (5, 3), (5, 7), (11, 3)]) {
+            let sample = Sample { wall: Duration::from_secs(wall), cpu: Duration::from_secs(cpu), memory: 0 };
+            outcome.samples = vec![sample; 2];
+        }
+        let finished: Vec<bool> = (0..outcomes.len()).map(|at| is_finished(&outcomes, at)).collect();
+        assert_eq!(finished, [false, false, false, true, true]);
+        for outcome in &mut outcomes {
+            outcome.samples.truncate(1);
+        }
+        assert!((0..outcomes.len()).all(|at| !is_finished(&outcomes, at)), "one run may be bad luck");
     }
 }
