@@ -52,7 +52,14 @@ pub(super) fn measure(stage: &Stage, contender: &Contender, leechers: u8, rate: 
         for (member, done) in members.iter_mut().zip(&mut done) {
             *done = *done || member.is_done()?;
         }
-        ensure!(start.elapsed() < RUN_LIMIT, "only {} are done", done.iter().filter(|done| **done).count());
+        if RUN_LIMIT <= start.elapsed() {
+            let done = done.iter().filter(|done| **done).count();
+            let logs: Vec<_> = std::iter::once(&mut seeder)
+                .chain(&mut members)
+                .filter_map(|member| member.process().map(|process| process.log_tail()))
+                .collect();
+            bail!("only {done} are done\n{}", logs.concat());
+        }
         thread::sleep(LOOK_INTERVAL);
     }
     let wall = start.elapsed();
