@@ -1,5 +1,6 @@
 //! One connection: what both sides said about choking and interest, what the peer has, what is under way in both directions.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -90,7 +91,7 @@ pub(crate) struct Peer {
     pub(crate) terms: Terms,
     pub(crate) patience: Patience,
     pub(crate) has: PeerPieces,
-    /// Pieces of it that we want and lack.
+    /// Pieces of it that we want and lack. Not kept for a peer that has everything: there it is all that we lack.
     pub(crate) interesting: u32,
     /// Nothing but the extension handshake came yet, so a bitfield may.
     pub(crate) bitfield_due: bool,
@@ -219,6 +220,10 @@ pub(crate) struct Peers {
     vacant: Vec<u32>,
     /// For look-ups only; the order is that of the slots.
     by_key: FxHashMap<PeerKey, PeerSlot>,
+    /// Those whose pieces are counted one by one: whom a new piece of ours concerns.
+    partial: BTreeSet<PeerSlot>,
+    /// Those that got fewer requests than they should have, as there was nothing more to ask for.
+    pub(crate) waiting: BTreeSet<PeerSlot>,
 }
 
 impl Peers {
@@ -228,6 +233,7 @@ impl Peers {
             self.slots.len() as u32 - 1
         });
         self.by_key.insert(peer.id.key, PeerSlot(slot));
+        self.partial.insert(PeerSlot(slot));
         self.slots[slot as usize] = Some(Box::new(peer));
         PeerSlot(slot)
     }
@@ -235,6 +241,8 @@ impl Peers {
     pub(crate) fn remove(&mut self, slot: PeerSlot) -> Option<Box<Peer>> {
         let peer = self.slots.get_mut(slot.0 as usize)?.take()?;
         self.by_key.remove(&peer.id.key);
+        self.partial.remove(&slot);
+        self.waiting.remove(&slot);
         self.vacant.push(slot.0);
         Some(peer)
     }
@@ -249,6 +257,19 @@ impl Peers {
 
     pub(crate) fn get_mut(&mut self, slot: PeerSlot) -> Option<&mut Peer> {
         self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
+    }
+
+    /// The pieces of a peer became others by more than one.
+    pub(crate) fn recount(&mut self, slot: PeerSlot) {
+        match self.get(slot).map(|peer| &peer.has) {
+            Some(PeerPieces::Some(_)) => self.partial.insert(slot),
+            Some(PeerPieces::All { .. }) | None => self.partial.remove(&slot),
+        };
+    }
+
+    /// The peers that did not come with everything.
+    pub(crate) fn partial(&self) -> impl Iterator<Item = PeerSlot> + '_ {
+        self.partial.iter().copied()
     }
 
     pub(crate) fn len(&self) -> usize {

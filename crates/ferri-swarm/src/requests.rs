@@ -331,7 +331,7 @@ impl Requests {
         may
     }
 
-    pub(crate) fn outstanding(&self) -> impl Iterator<Item = Block> + '_ {
+    pub(crate) fn outstanding(&self) -> impl DoubleEndedIterator<Item = Block> + '_ {
         self.outstanding.iter().map(|pending| pending.block)
     }
 

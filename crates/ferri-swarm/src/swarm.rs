@@ -4,6 +4,7 @@ mod choking;
 mod connections;
 mod control;
 mod download;
+mod end_game;
 mod extensions;
 mod messages;
 mod timers;
@@ -26,6 +27,7 @@ use crate::rate::Rate;
 use crate::rng::Rng;
 use crate::status::{PeerStatus, Role, SwarmStats};
 use choking::Slots;
+use end_game::Laggards;
 use timers::Timers;
 
 /// Our side of one swarm. See the crate's documentation for how to drive it.
@@ -40,6 +42,7 @@ pub struct Swarm {
     slots: Slots,
     totals: Totals,
     timers: Timers,
+    laggards: Laggards,
     state: State,
     role: Role,
     rng: Rng,
@@ -89,6 +92,7 @@ impl Swarm {
                 protocol_up: 0,
             },
             timers: Timers::new(now),
+            laggards: Laggards::new(now),
             state: State::Active,
             role,
             rng,

@@ -255,11 +255,7 @@ impl Picker {
     /// Whether a peer was asked for a block and may still send it.
     #[cfg(test)]
     pub(crate) fn is_requested(&self, block: ferri_metainfo::Block, slot: super::PeerSlot) -> bool {
-        use super::open::BlockState;
         let n = block.begin() / ferri_metainfo::limits::BLOCK_LENGTH;
-        self.open_piece(block.piece()).is_some_and(|open| {
-            matches!(open.state(n), BlockState::Requested(holder) if holder == slot)
-                || matches!(open.state(n), BlockState::Requested(_)) && open.holders(n, slot).is_none()
-        })
+        self.open_piece(block.piece()).is_some_and(|open| open.holders(n).contains(&slot))
     }
 }

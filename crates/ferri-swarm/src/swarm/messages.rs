@@ -6,7 +6,7 @@ use ferri_wire::{Message, allowed_fast_set, encoded_len};
 use super::Swarm;
 use crate::input::PeerKey;
 use crate::peer::Peer;
-use crate::picker::PeerSlot;
+use crate::picker::{PeerSlot, Picker};
 use crate::pieces::PeerPieces;
 use crate::reason::Misbehavior;
 
@@ -88,6 +88,7 @@ impl Swarm {
         peer.has = pieces;
         self.picker.peer_has(&peer.has);
         peer.interesting = self.picker.interesting(&peer.has);
+        self.peers.recount(slot);
         self.offer_allowed_fast(slot);
         self.drop_if_pointless(slot);
         self.update_interest(slot);
@@ -119,7 +120,7 @@ impl Swarm {
     /// Says whether the peer has something we want, when that changed.
     pub(super) fn update_interest(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let interested = peer.interesting != 0;
+        let interested = peer.interesting(&self.picker) != 0;
         if peer.terms.am_interested != interested {
             peer.terms.am_interested = interested;
             self.send(slot, if interested { Message::Interested } else { Message::NotInterested });
@@ -161,9 +162,10 @@ impl Swarm {
         let Some(piece) = self.piece_named_by(slot, piece) else { return };
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if self.picker.peer_lost(&mut peer.has, piece) && self.picker.is_missing(piece) {
-            peer.interesting = peer.interesting.saturating_sub(1);
+            peer.interesting = self.picker.interesting(&peer.has);
             self.update_interest(slot);
         }
+        self.peers.recount(slot);
     }
 
     /// Runs `act` for every peer; ones that leave meanwhile are left out.
@@ -193,6 +195,11 @@ fn is_without_effect(message: &Message) -> bool {
 }
 
 impl Peer {
+    /// Pieces of it that we want and lack.
+    pub(super) fn interesting(&self, picker: &Picker) -> u32 {
+        if let PeerPieces::All { .. } = self.has { picker.missing() } else { self.interesting }
+    }
+
     /// Whether a piece is in the set we let it have while choked.
     pub(super) fn may_ask_while_choked(&self, piece: PieceIndex) -> bool {
         self.has.count() <= ALLOWED_FAST
