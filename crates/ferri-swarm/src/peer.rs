@@ -1,6 +1,6 @@
 //! One connection: what both sides said about choking and interest, what the peer has, what is under way in both directions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub(crate) struct Terms {
     pub(crate) peer_interested: bool,
     /// It has the optimistic slot.
     pub(crate) optimistic: bool,
+    /// It had nothing for us at the last looks, since this one.
+    pub(crate) idle_since: Option<Instant>,
     /// When we last choked or unchoked it.
     pub(crate) since: Instant,
     /// When its last turn began.
@@ -51,7 +53,7 @@ pub(crate) struct Terms {
 /// How much of what costs us time a peer may do.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    /// Messages without effect.
+    /// Messages without effect. Payload pays for them, and so does what we say that changes what the peer wants.
     pub(crate) control: Bucket,
     pub(crate) extensions: Bucket,
     /// Bitfields after the first.
@@ -102,6 +104,8 @@ pub(crate) struct Peer {
     pub(crate) allowed_in: Vec<PieceIndex>,
     /// Pieces we let it ask for while we choke it, with the bytes of each it may still have.
     pub(crate) allowed_out: Vec<(PieceIndex, u32)>,
+    /// Pieces it suggests that we have not begun, the oldest first (BEP 6).
+    pub(crate) suggested: VecDeque<PieceIndex>,
     /// It sent blocks of a piece that failed, and others did too.
     pub(crate) suspect: bool,
     /// Where an incoming peer says it can be dialled.
@@ -121,6 +125,7 @@ impl Peer {
                 peer_choking: true,
                 peer_interested: false,
                 optimistic: false,
+                idle_since: None,
                 since: now,
                 last_turn: None,
                 useful_at: now,
@@ -134,6 +139,7 @@ impl Peer {
             extension: extension::Handshake::default(),
             allowed_in: Vec::new(),
             allowed_out: Vec::new(),
+            suggested: VecDeque::new(),
             suspect: false,
             listens: None,
             last_received: now,

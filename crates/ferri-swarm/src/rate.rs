@@ -111,6 +111,11 @@ impl Bucket {
         self.level -= 1;
         true
     }
+
+    /// Puts some back, no more than there were at first.
+    pub(crate) fn give(&mut self, count: u32) {
+        self.level = self.level.saturating_add(count).min(self.burst);
+    }
 }
 
 #[cfg(test)]

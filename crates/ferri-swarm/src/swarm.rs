@@ -7,6 +7,7 @@ mod download;
 mod end_game;
 mod extensions;
 mod messages;
+mod suggest;
 mod timers;
 mod uploads;
 
@@ -28,6 +29,7 @@ use crate::rng::Rng;
 use crate::status::{PeerStatus, Role, SwarmStats};
 use choking::Slots;
 use end_game::Laggards;
+use suggest::Handout;
 use timers::Timers;
 
 /// Our side of one swarm. See the crate's documentation for how to drive it.
@@ -43,6 +45,7 @@ pub struct Swarm {
     totals: Totals,
     timers: Timers,
     laggards: Laggards,
+    handout: Handout,
     state: State,
     role: Role,
     rng: Rng,
@@ -93,6 +96,7 @@ impl Swarm {
             },
             timers: Timers::new(now),
             laggards: Laggards::new(now),
+            handout: Handout::new(&layout, &mut rng),
             state: State::Active,
             role,
             rng,

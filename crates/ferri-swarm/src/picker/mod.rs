@@ -8,7 +8,7 @@ mod open;
 mod rarity;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::limits::BLOCK_LENGTH;
@@ -53,6 +53,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) whole: bool,
     /// It is suspect: only pieces that nobody else touches.
     pub(crate) alone: bool,
+    /// Of the rarest pieces, these first.
+    pub(crate) suggested: &'a VecDeque<PieceIndex>,
     /// Only these (a choked peer and its allowed fast set).
     pub(crate) only: Option<&'a [PieceIndex]>,
     /// Not these: it rejected requests for them.
@@ -330,9 +332,13 @@ impl Picker {
         } else if self.sequential {
             self.rarity.first(asker.has, fits)
         } else {
-            let random =
-                (begun < RANDOM_FIRST).then(|| self.rarity.random(asker.has, &mut self.rng, fits)).flatten();
-            random.or_else(|| self.rarity.rarest(asker.has, &mut self.rng, fits))
+            let is_rarest =
+                |piece: &PieceIndex| asker.has.has(*piece) && fits(*piece) && self.rarity.is_rarest(*piece);
+            let suggested = asker.suggested.iter().copied().find(is_rarest);
+            let first = suggested.or_else(|| {
+                (begun < RANDOM_FIRST).then(|| self.rarity.random(asker.has, &mut self.rng, fits)).flatten()
+            });
+            first.or_else(|| self.rarity.rarest(asker.has, &mut self.rng, fits))
         };
         piece.map(|piece| self.open(piece, asker, now))
     }

@@ -23,6 +23,7 @@ fn p(n: u32) -> PieceIndex {
 }
 
 const ALL: PeerPieces = PeerPieces::All { len: PIECES };
+static NONE: VecDeque<PieceIndex> = VecDeque::new();
 const PLENTY: u64 = 1 << 30;
 
 fn asker(slot: u32, has: &PeerPieces) -> Asker<'_> {
@@ -33,6 +34,7 @@ fn asker(slot: u32, has: &PeerPieces) -> Asker<'_> {
         working: None,
         whole: false,
         alone: false,
+        suggested: &NONE,
         only: None,
         refused: &[],
         may_open: true,

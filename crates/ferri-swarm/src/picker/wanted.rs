@@ -77,6 +77,16 @@ impl Picker {
         !self.settled.get(piece.get())
     }
 
+    /// Whether a piece is wanted and nobody has been asked for any of it.
+    pub(crate) fn is_unbegun(&self, piece: PieceIndex) -> bool {
+        self.rarity.contains(piece)
+    }
+
+    /// Whether no connected peer has a piece.
+    pub(crate) fn is_unseen(&self, piece: PieceIndex) -> bool {
+        self.seeds == 0 && self.rarity.is_unseen(piece)
+    }
+
     /// Verified pieces.
     pub(crate) fn have(&self) -> &Bitfield {
         &self.have

@@ -29,6 +29,9 @@ impl Swarm {
     pub(super) fn refill(&mut self, slot: PeerSlot) {
         let (now, share) = (self.timers.now, self.share());
         let Some(peer) = self.peers.get(slot).filter(|peer| peer.is_askable()) else { return };
+        if peer.interesting(&self.picker) == 0 {
+            return;
+        }
         let room = peer.down.room(share);
         if room == 0 {
             return;
@@ -61,6 +64,7 @@ impl Swarm {
     fn pick(&mut self, slot: PeerSlot, count: usize, blocks: &mut Vec<Block>) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let until = blocks.len() + count;
+        peer.suggested.retain(|piece| self.picker.is_unbegun(*piece));
         let asker = asker(slot, peer, self.layout.piece_length(), self.timers.now);
         let working = self.picker.pick(&asker, count, self.timers.now, blocks);
         peer.down.working = working;
@@ -139,6 +143,7 @@ impl Swarm {
             return;
         };
         peer.terms.useful_at = now;
+        peer.patience.control.give(1);
         let sender = Sender { peer: peer.id.key, addr: peer.id.addr };
         match self.picker.receive(block, slot, sender, now) {
             Arrival::Unwanted => self.totals.wasted += length,
@@ -246,6 +251,8 @@ impl Swarm {
         for slot in partial {
             let Some(peer) = self.peers.get_mut(slot) else { continue };
             if !peer.has.has(piece) {
+                // It may well become interested for this, and lose interest when it has it.
+                peer.patience.control.give(2);
                 self.send(slot, Message::Have { piece: piece.get() });
             } else if wanted {
                 peer.interesting -= 1;
@@ -327,6 +334,7 @@ pub(super) fn asker(
         working: peer.down.working,
         whole: peer.down.is_fast(piece_length, now),
         alone: peer.suspect,
+        suggested: &peer.suggested,
         only: peer.terms.peer_choking.then_some(peer.allowed_in.as_slice()),
         refused: &peer.down.refused,
         may_open: !peer.down.is_snubbed(),

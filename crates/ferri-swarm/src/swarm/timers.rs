@@ -155,6 +155,7 @@ impl Swarm {
             self.picker.disown(slot);
             self.emit(Event::Snubbed { peer: key });
         }
+        self.lose_interest(slot);
         if quiet {
             self.send(slot, Message::KeepAlive);
         }
