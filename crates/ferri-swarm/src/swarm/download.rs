@@ -28,8 +28,9 @@ impl Swarm {
     /// Sends a peer as many requests as it should have, if it should have many more than it has.
     pub(super) fn refill(&mut self, slot: PeerSlot) {
         let (now, share) = (self.timers.now, self.share());
-        let Some(peer) = self.peers.get(slot).filter(|peer| peer.is_askable()) else { return };
-        if peer.interesting(&self.picker) == 0 {
+        let Some(peer) = self.peers.get(slot) else { return };
+        if !peer.is_askable() || peer.interesting(&self.picker) == 0 {
+            self.peers.waiting.remove(&slot);
             return;
         }
         let room = peer.down.room(share);
