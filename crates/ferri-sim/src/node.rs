@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) connections: BTreeMap<PeerKey, Remote>,
     /// Blocks to send to each peer; the link takes one from each in turn.
     pub(crate) sending: BTreeMap<PeerKey, VecDeque<Block>>,
+    /// Blocks it sent to anybody.
+    pub(crate) sent: BTreeSet<Block>,
     /// Whom the link served last, and whether it is at work.
     pub(crate) last_served: PeerKey,
     pub(crate) link_busy: bool,
@@ -86,6 +88,7 @@ impl Node {
             swarm,
             connections: BTreeMap::new(),
             sending: BTreeMap::new(),
+            sent: BTreeSet::new(),
             last_served: PeerKey(0),
             link_busy: false,
             down_free: now,

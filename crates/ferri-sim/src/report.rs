@@ -14,6 +14,10 @@ pub struct NodeReport {
     pub wasted: u64,
     /// Payload bytes it sent, to each node.
     pub sent_to: Vec<u64>,
+    /// When it had sent every block at least once, since the start of the simulation.
+    pub sent_all: Option<Duration>,
+    /// Payload bytes it sent that it had sent before.
+    pub sent_again: u64,
     /// Times it had the optimistic slot of each node.
     pub optimistic: Vec<u32>,
     /// Nodes it banned.

@@ -41,6 +41,8 @@ enum Event {
 struct World {
     scenario: Scenario,
     layout: Layout,
+    /// Blocks of the torrent.
+    blocks: u64,
     nodes: Vec<Option<Node>>,
     /// Reports of nodes that left.
     gone: Vec<Option<crate::report::NodeReport>>,
@@ -66,6 +68,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Report {
     let start = Instant::now();
     let count = scenario.nodes.len();
     let mut world = World {
+        blocks: layout.pieces().map(|piece| u64::from(layout.block_count(piece))).sum(),
         layout,
         nodes: (0..count).map(|_| None).collect(),
         gone: vec![None; count],
@@ -251,6 +254,11 @@ impl World {
         state.link_busy = false;
         let Some(remote) = state.connections.get(&key).copied() else { return self.start_sending(node) };
         state.report.sent_to[remote.node] += u64::from(block.length());
+        if !state.sent.insert(block) {
+            state.report.sent_again += u64::from(block.length());
+        } else if state.sent.len() as u64 == self.blocks {
+            state.report.sent_all = Some(self.now - self.start);
+        }
         let genuine = match state.spec.kind {
             Kind::Liar { permille } => u64::from(permille) <= self.dice.below(1000),
             Kind::Honest | Kind::Staller => true,

@@ -1,5 +1,6 @@
 //! One connection: what both sides said about choking and interest, what the peer has, what is under way in both directions.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ pub(crate) struct Terms {
     pub(crate) peer_interested: bool,
     /// It has the optimistic slot.
     pub(crate) optimistic: bool,
+    /// It had nothing for us at the last looks, since this one.
+    pub(crate) idle_since: Option<Instant>,
     /// When we last choked or unchoked it.
     pub(crate) since: Instant,
     /// When its last turn began.
@@ -50,7 +53,7 @@ pub(crate) struct Terms {
 /// How much of what costs us time a peer may do.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    /// Messages without effect.
+    /// Messages without effect. Payload pays for them, and so does what we say that changes what the peer wants.
     pub(crate) control: Bucket,
     pub(crate) extensions: Bucket,
     /// Bitfields after the first.
@@ -90,7 +93,7 @@ pub(crate) struct Peer {
     pub(crate) terms: Terms,
     pub(crate) patience: Patience,
     pub(crate) has: PeerPieces,
-    /// Pieces of it that we want and lack.
+    /// Pieces of it that we want and lack. Not kept for a peer that has everything: there it is all that we lack.
     pub(crate) interesting: u32,
     /// Nothing but the extension handshake came yet, so a bitfield may.
     pub(crate) bitfield_due: bool,
@@ -101,6 +104,8 @@ pub(crate) struct Peer {
     pub(crate) allowed_in: Vec<PieceIndex>,
     /// Pieces we let it ask for while we choke it, with the bytes of each it may still have.
     pub(crate) allowed_out: Vec<(PieceIndex, u32)>,
+    /// Pieces it suggests that we have not begun, the oldest first (BEP 6).
+    pub(crate) suggested: VecDeque<PieceIndex>,
     /// It sent blocks of a piece that failed, and others did too.
     pub(crate) suspect: bool,
     /// Where an incoming peer says it can be dialled.
@@ -120,6 +125,7 @@ impl Peer {
                 peer_choking: true,
                 peer_interested: false,
                 optimistic: false,
+                idle_since: None,
                 since: now,
                 last_turn: None,
                 useful_at: now,
@@ -133,6 +139,7 @@ impl Peer {
             extension: extension::Handshake::default(),
             allowed_in: Vec::new(),
             allowed_out: Vec::new(),
+            suggested: VecDeque::new(),
             suspect: false,
             listens: None,
             last_received: now,
@@ -219,6 +226,10 @@ pub(crate) struct Peers {
     vacant: Vec<u32>,
     /// For look-ups only; the order is that of the slots.
     by_key: FxHashMap<PeerKey, PeerSlot>,
+    /// Those whose pieces are counted one by one: whom a new piece of ours concerns.
+    partial: BTreeSet<PeerSlot>,
+    /// Those that got fewer requests than they should have, as there was nothing more to ask for.
+    pub(crate) waiting: BTreeSet<PeerSlot>,
 }
 
 impl Peers {
@@ -228,6 +239,7 @@ impl Peers {
             self.slots.len() as u32 - 1
         });
         self.by_key.insert(peer.id.key, PeerSlot(slot));
+        self.partial.insert(PeerSlot(slot));
         self.slots[slot as usize] = Some(Box::new(peer));
         PeerSlot(slot)
     }
@@ -235,6 +247,8 @@ impl Peers {
     pub(crate) fn remove(&mut self, slot: PeerSlot) -> Option<Box<Peer>> {
         let peer = self.slots.get_mut(slot.0 as usize)?.take()?;
         self.by_key.remove(&peer.id.key);
+        self.partial.remove(&slot);
+        self.waiting.remove(&slot);
         self.vacant.push(slot.0);
         Some(peer)
     }
@@ -249,6 +263,19 @@ impl Peers {
 
     pub(crate) fn get_mut(&mut self, slot: PeerSlot) -> Option<&mut Peer> {
         self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
+    }
+
+    /// The pieces of a peer became others by more than one.
+    pub(crate) fn recount(&mut self, slot: PeerSlot) {
+        match self.get(slot).map(|peer| &peer.has) {
+            Some(PeerPieces::Some(_)) => self.partial.insert(slot),
+            Some(PeerPieces::All { .. }) | None => self.partial.remove(&slot),
+        };
+    }
+
+    /// The peers that did not come with everything.
+    pub(crate) fn partial(&self) -> impl Iterator<Item = PeerSlot> + '_ {
+        self.partial.iter().copied()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -50,7 +50,8 @@ impl Rate {
         }
         let covered = SLOT * (SLOTS as u32 - 1) + now.saturating_duration_since(turned.began);
         let span = covered.min(now.saturating_duration_since(turned.started)).max(SPAN_MIN);
-        u64::try_from(u128::from(turned.sum) * 1_000_000 / span.as_micros()).unwrap_or(u64::MAX)
+        // Five seconds of a terabyte each are still far from the end of 64 bits.
+        turned.sum.saturating_mul(1_000_000) / (span.as_micros() as u64)
     }
 
     /// All bytes ever added.
@@ -65,11 +66,11 @@ impl Rate {
 
     /// Forgets the slots that have become older than the ring.
     fn turn(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.began).as_millis() / SLOT.as_millis();
-        if passed == 0 {
+        let passed = now.saturating_duration_since(self.began);
+        if passed < SLOT {
             return;
         }
-        let passed = usize::try_from(passed).unwrap_or(usize::MAX);
+        let passed = usize::try_from(passed.as_millis() / SLOT.as_millis()).unwrap_or(usize::MAX);
         for _ in 0..passed.min(SLOTS) {
             self.at = (self.at + 1) % SLOTS;
             self.sum -= self.slots[self.at];
@@ -109,6 +110,11 @@ impl Bucket {
         }
         self.level -= 1;
         true
+    }
+
+    /// Puts some back, no more than there were at first.
+    pub(crate) fn give(&mut self, count: u32) {
+        self.level = self.level.saturating_add(count).min(self.burst);
     }
 }
 

@@ -37,8 +37,8 @@ const FORGIVEN_MAX: usize = WINDOW_MAX + 500;
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// Pieces a peer rejected; more means it rejects everything.
 const REFUSED_MAX: usize = 32;
-/// A window is refilled when a quarter of it is empty, or so many blocks, so that one write carries many requests. More would
-/// let a long pipe run dry in between, and the window would shrink with the rate that this costs.
+/// A window is refilled when a quarter of it (rounded up) is empty, or so many blocks, so that one write carries many
+/// requests. More would let a long pipe run dry in between, and the window would shrink with the rate that this costs.
 const REFILL_MAX: usize = 16;
 
 /// A request that was not answered yet.
@@ -121,7 +121,7 @@ impl Requests {
     /// How many requests to send. 0 while the window is full enough.
     pub(crate) fn room(&self, share: usize) -> usize {
         let window = self.window(share);
-        let low = window - (window / 4).clamp(1, REFILL_MAX).min(window);
+        let low = window - window.div_ceil(4).min(REFILL_MAX).min(window);
         if self.outstanding.len() <= low { window - self.outstanding.len().min(window) } else { 0 }
     }
 
@@ -331,7 +331,7 @@ impl Requests {
         may
     }
 
-    pub(crate) fn outstanding(&self) -> impl Iterator<Item = Block> + '_ {
+    pub(crate) fn outstanding(&self) -> impl DoubleEndedIterator<Item = Block> + '_ {
         self.outstanding.iter().map(|pending| pending.block)
     }
 

@@ -4,8 +4,10 @@ mod choking;
 mod connections;
 mod control;
 mod download;
+mod end_game;
 mod extensions;
 mod messages;
+mod suggest;
 mod timers;
 mod uploads;
 
@@ -26,6 +28,8 @@ use crate::rate::Rate;
 use crate::rng::Rng;
 use crate::status::{PeerStatus, Role, SwarmStats};
 use choking::Slots;
+use end_game::Laggards;
+use suggest::Handout;
 use timers::Timers;
 
 /// Our side of one swarm. See the crate's documentation for how to drive it.
@@ -40,6 +44,8 @@ pub struct Swarm {
     slots: Slots,
     totals: Totals,
     timers: Timers,
+    laggards: Laggards,
+    handout: Handout,
     state: State,
     role: Role,
     rng: Rng,
@@ -89,6 +95,8 @@ impl Swarm {
                 protocol_up: 0,
             },
             timers: Timers::new(now),
+            laggards: Laggards::new(now),
+            handout: Handout::new(&layout, &mut rng),
             state: State::Active,
             role,
             rng,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use ferri_metainfo::Block;
+use ferri_metainfo::{Block, PieceIndex};
 
 use crate::rate::Rate;
 
@@ -39,6 +39,8 @@ pub(crate) struct Upload {
     pub(crate) rate: Rate,
     /// Payload sent since the peer was unchoked.
     pub(crate) sent_in_turn: u64,
+    /// Pieces we suggested to it of which it has not asked for anything.
+    pub(crate) suggested: Vec<PieceIndex>,
 }
 
 impl Upload {
@@ -49,6 +51,7 @@ impl Upload {
             released_bytes: 0,
             rate: Rate::new(now),
             sent_in_turn: 0,
+            suggested: Vec::new(),
         }
     }
 

@@ -207,6 +207,31 @@ fn a_crowd_finishes_in_little_more_than_the_time_of_one() {
     assert!(wasted < 30 * (1 << 20), "{wasted}");
 }
 
+/// One seeder of 10 MiB/s, leechers that exchange at a gigabit a second: how long until all have everything, as a multiple
+/// of the time in which the seeder can send it once, and which share of it the seeder sent again.
+fn behind_a_slow_seeder(total: u64, piece_length: u32, leecher: &Node, seed_of_run: u64) -> (f64, f64) {
+    let seeder = Node { up: 10 << 20, ..Node { seed: true, ..leecher.clone() } };
+    let nodes: Vec<Node> = [seeder].into_iter().chain(nodes(8, leecher)).collect();
+    let report = check(&Scenario { total, piece_length, nodes, ..Scenario::default() }, seed_of_run);
+    let last = (1..=8).map(|node| time_of(&report, node)).fold(0.0, f64::max);
+    let bound = total as f64 / f64::from(10 << 20);
+    assert!(report.nodes[0].sent_all.unwrap().as_secs_f64() <= last);
+    (last / bound, report.nodes[0].sent_again as f64 / total as f64)
+}
+
+#[test]
+fn a_seeder_sends_everything_once_and_its_leechers_do_the_rest() {
+    let latency = Duration::from_micros(150);
+    let leecher = Node { up: 125 << 20, down: 125 << 20, latency, memory: 64 << 20, ..Node::default() };
+    for piece_length in [64 << 10, 256 << 10, 1 << 20] {
+        for seed_of_run in 0..3 {
+            let (time, again) = behind_a_slow_seeder(128 << 20, piece_length, &leecher, seed_of_run);
+            assert!(time < 1.10, "{time} times the bound with pieces of {piece_length}");
+            assert!(again < 0.10, "{again} of it twice with pieces of {piece_length}");
+        }
+    }
+}
+
 #[test]
 fn one_piece_of_memory_is_enough() {
     let nodes = vec![seed(), seed(), Node { memory: 1, ..Node::default() }];

@@ -8,7 +8,7 @@ mod open;
 mod rarity;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::limits::BLOCK_LENGTH;
@@ -30,8 +30,8 @@ const RANDOM_FIRST: u32 = 4;
 const LOOK: usize = 24;
 /// Pieces with a deadline looked at for one choice.
 const DEADLINE_LOOK: usize = 16;
-/// Blocks looked at for one search of blocks to ask for twice.
-const COPY_LOOK: u32 = 4_096;
+/// Blocks of late pieces looked at for one search of blocks to ask for twice.
+const LATE_LOOK: usize = 1_024;
 /// A block is asked of so many peers at a time in the end game, and of one more if all of them are stalled.
 const COPIES_MAX: usize = 2;
 /// Begun pieces may take so much memory before peers help one another with them rather than begin further ones.
@@ -53,6 +53,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) whole: bool,
     /// It is suspect: only pieces that nobody else touches.
     pub(crate) alone: bool,
+    /// Of the rarest pieces, these first.
+    pub(crate) suggested: &'a VecDeque<PieceIndex>,
     /// Only these (a choked peer and its allowed fast set).
     pub(crate) only: Option<&'a [PieceIndex]>,
     /// Not these: it rejected requests for them.
@@ -81,6 +83,17 @@ pub(crate) enum Arrival {
         /// Who else was asked for it.
         others: SmallVec<[PeerSlot; 4]>,
     },
+}
+
+/// What became of the wish to ask one more peer for a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copied {
+    /// It is asked.
+    Yes,
+    /// Not this peer.
+    NotHere,
+    /// Nobody: enough were asked, or it came.
+    Enough,
 }
 
 /// What is wanted, what is begun, and what comes next.
@@ -319,9 +332,13 @@ impl Picker {
         } else if self.sequential {
             self.rarity.first(asker.has, fits)
         } else {
-            let random =
-                (begun < RANDOM_FIRST).then(|| self.rarity.random(asker.has, &mut self.rng, fits)).flatten();
-            random.or_else(|| self.rarity.rarest(asker.has, &mut self.rng, fits))
+            let is_rarest =
+                |piece: &PieceIndex| asker.has.has(*piece) && fits(*piece) && self.rarity.is_rarest(*piece);
+            let suggested = asker.suggested.iter().copied().find(is_rarest);
+            let first = suggested.or_else(|| {
+                (begun < RANDOM_FIRST).then(|| self.rarity.random(asker.has, &mut self.rng, fits)).flatten()
+            });
+            first.or_else(|| self.rarity.rarest(asker.has, &mut self.rng, fits))
         };
         piece.map(|piece| self.open(piece, asker, now))
     }
@@ -388,8 +405,10 @@ impl Picker {
         if !self.have.get(piece.get()) {
             self.rarity.insert(piece);
         }
-        // Room for another piece, if nothing else.
-        self.epoch += 1;
+        // Room for another piece, if there is one.
+        if self.rarity.len() != 0 {
+            self.epoch += 1;
+        }
     }
 
     fn hunger(&mut self, at: u32) {
@@ -462,48 +481,56 @@ impl Picker {
         self.rarity.len() == 0 && self.hungry.is_empty() && self.verifying < self.index.len()
     }
 
+    /// Whether there is anything to ask for that nobody has been asked for, and memory for it.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.hungry.is_empty()
+            || self.rarity.len() != 0 && self.has_room(self.layout.piece_length())
+            || !self.deadlines.is_empty()
+    }
+
     /// Whether a piece is late: its deadline is nearer than `within`.
     pub(crate) fn is_late(&self, now: Instant, within: Duration) -> bool {
         self.deadlines.first().is_some_and(|(at, _)| *at <= now + within)
     }
 
-    /// Asks a peer for up to `count` blocks that others have been asked for already. `worth`: whether this peer would be
-    /// sooner than that one; `stalled`: whether one gave up on that one. `late`: only pieces due until then.
-    pub(crate) fn pick_copies(
+    /// Blocks that were asked for and have not come, of pieces that are due within so long. The first ones only.
+    pub(crate) fn late(&self, now: Instant, within: Duration) -> Vec<Block> {
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= now + within).take(DEADLINE_LOOK);
+        let open = due.filter_map(|(_, piece)| self.open_piece(*piece)).filter(|open| !open.verifying);
+        open.flat_map(|open| open.requested_blocks().map(|block| nth_block(&self.layout, open.piece, block)))
+            .take(LATE_LOOK)
+            .collect()
+    }
+
+    /// Asks a peer for a block that others have been asked for already, if that is worth it. `worth`: whether this peer
+    /// would be sooner than that one; `stalled`: whether one gave up on that one.
+    pub(crate) fn copy(
         &mut self,
         asker: &Asker<'_>,
-        count: usize,
-        late: Option<Instant>,
+        block: Block,
         worth: impl Fn(PeerSlot) -> bool,
         stalled: impl Fn(PeerSlot) -> bool,
-        blocks: &mut Vec<Block>,
-    ) {
-        let mut look = COPY_LOOK;
-        let until = blocks.len() + count;
-        for open in self.open.iter_mut().filter(|open| 0 < open.requested() && !open.verifying) {
-            let due = self.deadline_of.get(&open.piece);
-            if !asker.fits(open.piece)
-                || late.is_some_and(|late| due.is_none_or(|due| late < *due))
-                || (open.alone || asker.alone)
-                    && open.owner.is_some_and(|owner| owner != asker.slot && !stalled(owner))
-            {
-                continue;
-            }
-            // From the back: what is asked for first comes first.
-            for block in (0..open.block_count()).rev() {
-                if blocks.len() == until || look == 0 {
-                    return;
-                }
-                look -= 1;
-                let Some(holders) = open.holders(block, asker.slot) else { continue };
-                let room = holders.len() < COPIES_MAX
-                    || holders.len() == COPIES_MAX && holders.iter().all(|holder| stalled(*holder));
-                if room && holders.iter().all(|holder| worth(*holder)) {
-                    open.request_copy(block, asker.slot);
-                    blocks.push(nth_block(&self.layout, open.piece, block));
-                }
-            }
+    ) -> Copied {
+        let Some(at) = self.index.get(&block.piece()).copied() else { return Copied::Enough };
+        let open = &mut self.open[at as usize];
+        let n = block.begin() / BLOCK_LENGTH;
+        let holders = open.holders(n);
+        let few =
+            holders.len() < COPIES_MAX || holders.len() == COPIES_MAX && holders.iter().all(|h| stalled(*h));
+        if holders.is_empty() || !few {
+            return Copied::Enough;
         }
+        let kept = (open.alone || asker.alone)
+            && open.owner.is_some_and(|owner| owner != asker.slot && !stalled(owner));
+        if kept
+            || holders.contains(&asker.slot)
+            || !asker.fits(open.piece)
+            || !holders.iter().all(|holder| worth(*holder))
+        {
+            return Copied::NotHere;
+        }
+        open.request_copy(n, asker.slot);
+        Copied::Yes
     }
 
     /// Begun pieces nobody was asked about for long are anybody's, whatever was said about them.

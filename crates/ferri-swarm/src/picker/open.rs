@@ -135,10 +135,6 @@ impl OpenPiece {
         self.blocks[block as usize]
     }
 
-    pub(crate) fn block_count(&self) -> u32 {
-        self.blocks.len() as u32
-    }
-
     /// Who sent each block of a complete piece: an index into the second list for each block.
     pub(crate) fn provenance(&self) -> (Vec<u16>, Vec<Sender>) {
         let sender = |state: &BlockState| match state {
@@ -181,13 +177,20 @@ impl OpenPiece {
         Some(block)
     }
 
-    /// Whether the block may be asked of `slot` too, and who has been asked already.
-    pub(crate) fn holders(&self, block: u32, slot: PeerSlot) -> Option<SmallVec<[PeerSlot; 4]>> {
-        let BlockState::Requested(first) = self.state(block) else { return None };
+    /// Who has been asked for a block and may still send it.
+    pub(crate) fn holders(&self, block: u32) -> SmallVec<[PeerSlot; 4]> {
         let mut holders: SmallVec<[PeerSlot; 4]> = SmallVec::new();
-        holders.push(first);
-        holders.extend(self.copies.iter().filter(|(of, _)| *of == block).map(|(_, holder)| *holder));
-        (!holders.contains(&slot)).then_some(holders)
+        if let BlockState::Requested(first) = self.state(block) {
+            holders.push(first);
+            holders.extend(self.copies.iter().filter(|(of, _)| *of == block).map(|(_, holder)| *holder));
+        }
+        holders
+    }
+
+    /// Blocks that were asked for and have not come, the last first: what is asked for first comes first.
+    pub(crate) fn requested_blocks(&self) -> impl Iterator<Item = u32> + '_ {
+        let is_requested = |block: &u32| matches!(self.state(*block), BlockState::Requested(_));
+        (0..self.blocks.len() as u32).rev().filter(is_requested)
     }
 
     /// Asks one more peer for a block that has been asked for.
@@ -329,8 +332,8 @@ mod tests {
         open.request(A, End::Front, now);
         open.request_copy(0, B);
         open.request_copy(0, C);
-        assert_eq!(open.holders(0, B), None);
-        assert_eq!(open.holders(0, PeerSlot(9)).unwrap().as_slice(), [A, B, C]);
+        assert_eq!(open.holders(0).as_slice(), [A, B, C]);
+        assert!(open.holders(1).is_empty());
         assert!(!open.give_back(0, A));
         assert_eq!(open.state(0), BlockState::Requested(B));
         assert_eq!(open.receive(block(0), C, sender(3), now).unwrap().as_slice(), [B]);

@@ -68,6 +68,18 @@ impl Rarity {
         self.position[piece.as_usize()] != NOWHERE
     }
 
+    /// Whether a piece is one of those that fewest peers have, of the most wanted.
+    pub(crate) fn is_rarest(&self, piece: PieceIndex) -> bool {
+        let most_wanted = self.classes.iter().find(|class| class.count != 0);
+        let rarest = most_wanted.and_then(|class| class.buckets.iter().find(|bucket| !bucket.is_empty()));
+        rarest.and_then(|bucket| bucket.get(self.position[piece.as_usize()] as usize)) == Some(&piece)
+    }
+
+    /// Whether no counted peer has the piece.
+    pub(crate) fn is_unseen(&self, piece: PieceIndex) -> bool {
+        self.availability[piece.as_usize()] == 0
+    }
+
     /// Copies among the counted peers: whole ones, and the share of pieces of which there is one more.
     pub(crate) fn copies(&self) -> f64 {
         let Some(least) = self.histogram.iter().position(|pieces| *pieces != 0) else { return 0.0 };
@@ -288,6 +300,8 @@ mod tests {
         (0..PIECES).filter(|n| *n != 9).for_each(|n| rarity.increment(p(n)));
         let mut rng = Rng::new(3);
         assert_eq!(rarity.rarest(&all(), &mut rng, |_| true), Some(p(9)));
+        assert_eq!((0..PIECES).filter(|n| rarity.is_rarest(p(*n))).collect::<Vec<_>>(), [9]);
+        assert!(rarity.is_unseen(p(9)) == (rarity.availability[9] == 0) && !rarity.is_unseen(p(3)));
         assert_eq!(rarity.rarest(&peer(&[3]), &mut rng, |_| true), Some(p(3)));
         assert_eq!(rarity.rarest(&peer(&[3, 9]), &mut rng, |piece| piece != p(9)), Some(p(3)));
         rarity.remove(p(9));

@@ -23,6 +23,7 @@ fn p(n: u32) -> PieceIndex {
 }
 
 const ALL: PeerPieces = PeerPieces::All { len: PIECES };
+static NONE: VecDeque<PieceIndex> = VecDeque::new();
 const PLENTY: u64 = 1 << 30;
 
 fn asker(slot: u32, has: &PeerPieces) -> Asker<'_> {
@@ -33,6 +34,7 @@ fn asker(slot: u32, has: &PeerPieces) -> Asker<'_> {
         working: None,
         whole: false,
         alone: false,
+        suggested: &NONE,
         only: None,
         refused: &[],
         may_open: true,
@@ -105,14 +107,20 @@ fn the_end_game_begins_when_everything_was_asked_for() {
     let mut picker = picker(PLENTY);
     assert_eq!(pick(&mut picker, &asker(1, &ALL), 1000).len(), (PIECES * BLOCKS) as usize);
     assert!(picker.is_end_game());
-    let mut copies = Vec::new();
-    picker.pick_copies(&asker(2, &ALL), 5, None, |_| false, |_| false, &mut copies);
-    assert_eq!(copies, []);
-    picker.pick_copies(&asker(2, &ALL), 5, None, |_| true, |_| false, &mut copies);
-    assert_eq!(copies.len(), 5);
-    let block = copies[0];
-    picker.pick_copies(&asker(3, &ALL), 1000, None, |_| true, |_| false, &mut copies);
-    assert!(!copies[5..].contains(&block), "two peers are enough");
+    let block = nth_block(&layout(), p(0), 0);
+    assert_eq!(picker.copy(&asker(1, &ALL), block, |_| true, |_| false), Copied::NotHere);
+    assert_eq!(picker.copy(&asker(2, &ALL), block, |_| false, |_| false), Copied::NotHere);
+    assert_eq!(picker.copy(&asker(2, &ALL), block, |_| true, |_| false), Copied::Yes);
+    assert_eq!(
+        picker.copy(&asker(3, &ALL), block, |_| true, |_| false),
+        Copied::Enough,
+        "two peers are enough"
+    );
+    assert_eq!(picker.copy(&asker(3, &ALL), block, |_| true, |slot| slot.0 == 1), Copied::Enough);
+    let both = nth_block(&layout(), p(1), 1);
+    assert_eq!(picker.copy(&asker(2, &ALL), both, |_| true, |_| false), Copied::Yes);
+    assert_eq!(picker.copy(&asker(3, &ALL), both, |_| true, |_| true), Copied::Yes, "unless both stall");
+    assert_eq!(picker.copy(&asker(4, &ALL), both, |_| true, |_| true), Copied::Enough);
     let arrival = picker.receive(block, PeerSlot(2), sender(2), Instant::now());
     assert_eq!(arrival, Arrival::Stored { complete: false, others: SmallVec::from_slice(&[PeerSlot(1)]) });
 }
@@ -346,12 +354,20 @@ impl Run {
 
     fn pick_copies(&mut self, slot: u32, count: usize) {
         let has = self.has[slot as usize].clone();
-        let mut blocks = Vec::new();
-        self.picker.pick_copies(&asker(slot, &has), count, None, |_| true, |_| false, &mut blocks);
-        for block in blocks {
-            let slots = self.model.asked.get_mut(&block).expect("a copy of a request");
-            assert!(has.has(block.piece()) && !slots.contains(&slot) && slots.len() < COPIES_MAX);
-            slots.push(slot);
+        for (block, slots) in self.model.asked.iter_mut().take(count) {
+            let fits = has.has(block.piece()) && !slots.contains(&slot);
+            let alone = self
+                .picker
+                .open_piece(block.piece())
+                .is_some_and(|open| open.alone && open.owner.is_some_and(|owner| owner != PeerSlot(slot)));
+            match self.picker.copy(&asker(slot, &has), *block, |_| true, |_| false) {
+                Copied::Yes => {
+                    assert!(fits && !alone && slots.len() < COPIES_MAX);
+                    slots.push(slot);
+                }
+                Copied::NotHere => assert!(!fits || alone),
+                Copied::Enough => assert_eq!(slots.len(), COPIES_MAX),
+            }
         }
     }
 

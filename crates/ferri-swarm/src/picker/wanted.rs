@@ -77,6 +77,16 @@ impl Picker {
         !self.settled.get(piece.get())
     }
 
+    /// Whether a piece is wanted and nobody has been asked for any of it.
+    pub(crate) fn is_unbegun(&self, piece: PieceIndex) -> bool {
+        self.rarity.contains(piece)
+    }
+
+    /// Whether no connected peer has a piece.
+    pub(crate) fn is_unseen(&self, piece: PieceIndex) -> bool {
+        self.seeds == 0 && self.rarity.is_unseen(piece)
+    }
+
     /// Verified pieces.
     pub(crate) fn have(&self) -> &Bitfield {
         &self.have
@@ -255,11 +265,7 @@ impl Picker {
     /// Whether a peer was asked for a block and may still send it.
     #[cfg(test)]
     pub(crate) fn is_requested(&self, block: ferri_metainfo::Block, slot: super::PeerSlot) -> bool {
-        use super::open::BlockState;
         let n = block.begin() / ferri_metainfo::limits::BLOCK_LENGTH;
-        self.open_piece(block.piece()).is_some_and(|open| {
-            matches!(open.state(n), BlockState::Requested(holder) if holder == slot)
-                || matches!(open.state(n), BlockState::Requested(_)) && open.holders(n, slot).is_none()
-        })
+        self.open_piece(block.piece()).is_some_and(|open| open.holders(n).contains(&slot))
     }
 }

@@ -183,6 +183,7 @@ impl Swarm {
             self.picker.give_back(block, slot);
         }
         self.picker.disown(slot);
+        self.handout.take_back(&peer.up.suggested);
         if self.slots.optimistic == Some(slot) {
             self.slots.optimistic = None;
         }

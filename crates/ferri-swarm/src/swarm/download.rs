@@ -1,6 +1,6 @@
 //! The receiving side: requests out, blocks in, pieces verified or fetched again.
 
-use std::time::Duration;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
@@ -16,12 +16,6 @@ use crate::requests::Asked;
 
 /// Rejects without a block in between, after which a peer is of no use.
 const REJECTS_MAX: u32 = 64;
-/// Blocks asked for twice at a time by one peer.
-const COPIES_AT_ONCE: usize = 16;
-/// How much sooner than the first peer a second one has to be for its request to be worth the waste.
-const COPY_ADVANTAGE: u32 = 2;
-/// A piece with a deadline is late when so little time is left.
-const LATE: Duration = Duration::from_secs(2);
 
 impl Swarm {
     /// Blocks of memory a single peer's requests may bind: a fast peer must not starve the others.
@@ -34,7 +28,11 @@ impl Swarm {
     /// Sends a peer as many requests as it should have, if it should have many more than it has.
     pub(super) fn refill(&mut self, slot: PeerSlot) {
         let (now, share) = (self.timers.now, self.share());
-        let Some(peer) = self.peers.get(slot).filter(|peer| peer.is_askable()) else { return };
+        let Some(peer) = self.peers.get(slot) else { return };
+        if !peer.is_askable() || peer.interesting(&self.picker) == 0 {
+            self.peers.waiting.remove(&slot);
+            return;
+        }
         let room = peer.down.room(share);
         if room == 0 {
             return;
@@ -50,6 +48,11 @@ impl Swarm {
         if blocks.len() < room {
             self.pick_copies(slot, room - blocks.len(), &mut blocks);
         }
+        if blocks.len() < room {
+            self.peers.waiting.insert(slot);
+        } else {
+            self.peers.waiting.remove(&slot);
+        }
         if let Some(peer) = self.peers.get_mut(slot) {
             peer.down.asked(&blocks, now);
         }
@@ -62,6 +65,7 @@ impl Swarm {
     fn pick(&mut self, slot: PeerSlot, count: usize, blocks: &mut Vec<Block>) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let until = blocks.len() + count;
+        peer.suggested.retain(|piece| self.picker.is_unbegun(*piece));
         let asker = asker(slot, peer, self.layout.piece_length(), self.timers.now);
         let working = self.picker.pick(&asker, count, self.timers.now, blocks);
         peer.down.working = working;
@@ -70,45 +74,16 @@ impl Swarm {
         }
     }
 
-    /// Asks a peer that would be idle for blocks that others are slow with: in the end game, and for late pieces.
-    fn pick_copies(&mut self, slot: PeerSlot, count: usize, blocks: &mut Vec<Block>) {
-        let now = self.timers.now;
-        let end_game = self.picker.is_end_game();
-        if !end_game && !self.picker.is_late(now, LATE) {
-            return;
-        }
-        let Some(peer) = self.peers.get_mut(slot) else { return };
-        if peer.down.is_snubbed() || !peer.down.may_copy(now) {
-            return;
-        }
-        let mut waits = vec![(false, None); self.peers.slot_count() as usize];
-        for (slot, peer) in self.peers.iter() {
-            waits[slot.0 as usize] = (peer.down.is_stalled(now), peer.down.drain_time(now));
-        }
-        let Some(peer) = self.peers.get(slot) else { return };
-        let ours = peer.down.drain_time(now);
-        let stalled = |holder: PeerSlot| waits[holder.0 as usize].0;
-        let worth = |holder: PeerSlot| {
-            let theirs = waits[holder.0 as usize].1;
-            stalled(holder) || ours.zip(theirs).is_some_and(|(ours, theirs)| ours * COPY_ADVANTAGE < theirs)
-        };
-        let asker = asker(slot, peer, self.layout.piece_length(), now);
-        let late = (!end_game).then_some(now + LATE);
-        self.picker.pick_copies(&asker, count.min(COPIES_AT_ONCE), late, worth, stalled, blocks);
-        if end_game && !std::mem::replace(&mut self.timers.end_game, true) {
-            self.emit(Event::EndGame);
-        }
-    }
-
     /// Frees the blocks that snubbed peers hold and this one has, for a peer with nothing else to do. Whether there
     /// were any.
     fn take_from_snubbed(&mut self, slot: PeerSlot) -> bool {
-        if self.timers.snubbed == 0 || self.peers.get(slot).is_none_or(|peer| peer.down.is_snubbed()) {
+        if self.timers.snubbed.is_empty() || self.peers.get(slot).is_none_or(|peer| peer.down.is_snubbed()) {
             return false;
         }
         let Some(peer) = self.peers.get(slot) else { return false };
         let asker = asker(slot, peer, self.layout.piece_length(), self.timers.now);
-        let snubbed = self.peers.iter().filter(|(_, peer)| peer.down.is_snubbed());
+        let snubbed = self.timers.snubbed.iter().filter_map(|slot| Some((*slot, self.peers.get(*slot)?)));
+        let snubbed = snubbed.filter(|(_, peer)| peer.down.is_snubbed());
         let held =
             snubbed.flat_map(|(holder, peer)| peer.down.outstanding().map(move |block| (holder, block)));
         let freed: Vec<_> = held.filter(|(_, block)| asker.fits(block.piece())).collect();
@@ -131,6 +106,28 @@ impl Swarm {
         }
     }
 
+    /// Room for a piece has come free: peers that wait for something to ask for get it, another one first each time.
+    fn refill_waiting(&mut self) {
+        self.timers.turn = self.timers.turn.wrapping_add(1);
+        let first = PeerSlot(self.timers.turn % self.peers.slot_count().max(1));
+        let mut next = self.peers.waiting.range(first..).next().copied();
+        let (mut turned, mut looked) = (false, 0);
+        while looked < self.peers.len() && self.picker.has_more() {
+            let Some(slot) = next else {
+                if turned {
+                    return;
+                }
+                turned = true;
+                next = self.peers.waiting.range(..first).next().copied();
+                continue;
+            };
+            self.refill(slot);
+            looked += 1;
+            next = self.peers.waiting.range((Bound::Excluded(slot), Bound::Unbounded)).next().copied();
+            next = next.filter(|next| !turned || *next < first);
+        }
+    }
+
     pub(super) fn received(&mut self, slot: PeerSlot, piece: u32, begin: u32, data: Bytes) {
         let now = self.timers.now;
         let length = data.len() as u64;
@@ -147,6 +144,7 @@ impl Swarm {
             return;
         };
         peer.terms.useful_at = now;
+        peer.patience.control.give(1);
         let sender = Sender { peer: peer.id.key, addr: peer.id.addr };
         match self.picker.receive(block, slot, sender, now) {
             Arrival::Unwanted => self.totals.wasted += length,
@@ -234,7 +232,7 @@ impl Swarm {
         } else {
             self.piece_corrupt(piece);
         }
-        self.refill_all();
+        self.refill_waiting();
     }
 
     fn piece_completed(&mut self, piece: PieceIndex) {
@@ -249,15 +247,22 @@ impl Swarm {
         let wanted = self.picker.is_missing(piece);
         self.picker.verified(piece);
         self.emit(Event::PieceCompleted { piece });
-        self.for_each_peer(|swarm, slot| {
-            let Some(peer) = swarm.peers.get_mut(slot) else { return };
+        // Peers that have everything need no Have, and what they have for us is known without counting.
+        let partial: Vec<PeerSlot> = self.peers.partial().collect();
+        for slot in partial {
+            let Some(peer) = self.peers.get_mut(slot) else { continue };
             if !peer.has.has(piece) {
-                swarm.send(slot, Message::Have { piece: piece.get() });
+                // It may well become interested for this, and lose interest when it has it.
+                peer.patience.control.give(2);
+                self.send(slot, Message::Have { piece: piece.get() });
             } else if wanted {
                 peer.interesting -= 1;
-                swarm.update_interest(slot);
+                self.update_interest(slot);
             }
-        });
+        }
+        if self.picker.missing() == 0 {
+            self.for_each_peer(Self::update_interest);
+        }
         self.update_role();
     }
 
@@ -295,7 +300,7 @@ impl Swarm {
             return;
         };
         self.totals.wasted += self.picker.abandon(piece);
-        self.refill_all();
+        self.refill_waiting();
     }
 
     /// Stops fetching an open piece: its requests are cancelled, its blocks dropped.
@@ -317,7 +322,12 @@ impl Swarm {
     }
 }
 
-fn asker(slot: PeerSlot, peer: &crate::peer::Peer, piece_length: u32, now: std::time::Instant) -> Asker<'_> {
+pub(super) fn asker(
+    slot: PeerSlot,
+    peer: &crate::peer::Peer,
+    piece_length: u32,
+    now: std::time::Instant,
+) -> Asker<'_> {
     Asker {
         slot,
         peer: peer.id.key,
@@ -325,6 +335,7 @@ fn asker(slot: PeerSlot, peer: &crate::peer::Peer, piece_length: u32, now: std::
         working: peer.down.working,
         whole: peer.down.is_fast(piece_length, now),
         alone: peer.suspect,
+        suggested: &peer.suggested,
         only: peer.terms.peer_choking.then_some(peer.allowed_in.as_slice()),
         refused: &peer.down.refused,
         may_open: !peer.down.is_snubbed(),

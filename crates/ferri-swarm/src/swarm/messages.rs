@@ -1,12 +1,14 @@
 //! What a peer says: each message to the one function that knows it, after a look at whether the peer may say it at all.
 
+use std::time::Duration;
+
 use ferri_metainfo::{Bitfield, PieceIndex};
 use ferri_wire::{Message, allowed_fast_set, encoded_len};
 
 use super::Swarm;
 use crate::input::PeerKey;
 use crate::peer::Peer;
-use crate::picker::PeerSlot;
+use crate::picker::{PeerSlot, Picker};
 use crate::pieces::PeerPieces;
 use crate::reason::Misbehavior;
 
@@ -14,6 +16,10 @@ use crate::reason::Misbehavior;
 const ALLOWED_FAST: u32 = 10;
 /// Pieces we remember that a choked peer lets us ask for.
 const ALLOWED_IN_MAX: usize = 64;
+/// Suggestions of one peer that are remembered.
+const SUGGESTED_MAX: usize = 32;
+/// A peer that has had nothing for us for so long is told.
+const UNINTERESTED: Duration = Duration::from_secs(3);
 
 impl Swarm {
     pub(super) fn peer_message(&mut self, key: PeerKey, message: Message) {
@@ -44,9 +50,7 @@ impl Swarm {
             Message::Request { piece, begin, length } => self.requested(slot, piece, begin, length),
             Message::Piece { piece, begin, data } => self.received(slot, piece, begin, data),
             Message::Cancel { piece, begin, length } => self.cancelled(slot, piece, begin, length),
-            Message::Suggest { piece } => {
-                self.piece_named_by(slot, piece);
-            }
+            Message::Suggest { piece } => self.suggested(slot, piece),
             Message::Reject { piece, begin, length } => self.rejected(slot, piece, begin, length),
             Message::AllowedFast { piece } => self.allowed_fast(slot, piece),
             Message::Extended { id, payload } => self.extended(slot, id, &payload),
@@ -88,6 +92,7 @@ impl Swarm {
         peer.has = pieces;
         self.picker.peer_has(&peer.has);
         peer.interesting = self.picker.interesting(&peer.has);
+        self.peers.recount(slot);
         self.offer_allowed_fast(slot);
         self.drop_if_pointless(slot);
         self.update_interest(slot);
@@ -116,16 +121,43 @@ impl Swarm {
         }
     }
 
-    /// Says whether the peer has something we want, when that changed.
+    /// Says that the peer has something we want, as soon as it has. That it has nothing more is said when we are done, or
+    /// by [`Swarm::lose_interest`]: among fast peers it changes with every piece, and each change moves slots.
     pub(super) fn update_interest(&mut self, slot: PeerSlot) {
+        let done = self.picker.missing() == 0;
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        let interested = peer.interesting != 0;
-        if peer.terms.am_interested != interested {
-            peer.terms.am_interested = interested;
-            self.send(slot, if interested { Message::Interested } else { Message::NotInterested });
-            if interested {
-                self.refill(slot);
-            }
+        let interested = peer.interesting(&self.picker) != 0;
+        if interested && !peer.terms.am_interested {
+            peer.terms.am_interested = true;
+            self.send(slot, Message::Interested);
+            self.refill(slot);
+        } else if done && peer.terms.am_interested {
+            peer.terms.am_interested = false;
+            self.send(slot, Message::NotInterested);
+        }
+    }
+
+    /// Once a second: says that the peer has nothing for us if that has been so for a while.
+    pub(super) fn lose_interest(&mut self, slot: PeerSlot) {
+        let now = self.timers.now;
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if !peer.terms.am_interested || peer.interesting(&self.picker) != 0 {
+            peer.terms.idle_since = None;
+        } else if UNINTERESTED <= now.saturating_duration_since(*peer.terms.idle_since.get_or_insert(now)) {
+            peer.terms.am_interested = false;
+            self.send(slot, Message::NotInterested);
+        }
+    }
+
+    /// A piece the peer would rather send us than others (BEP 6): one that a seed names to nobody else.
+    fn suggested(&mut self, slot: PeerSlot, piece: u32) {
+        let Some(piece) = self.piece_named_by(slot, piece) else { return };
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if SUGGESTED_MAX <= peer.suggested.len() {
+            peer.suggested.pop_front();
+        }
+        if self.picker.is_unbegun(piece) && !peer.suggested.contains(&piece) {
+            peer.suggested.push_back(piece);
         }
     }
 
@@ -161,9 +193,10 @@ impl Swarm {
         let Some(piece) = self.piece_named_by(slot, piece) else { return };
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if self.picker.peer_lost(&mut peer.has, piece) && self.picker.is_missing(piece) {
-            peer.interesting = peer.interesting.saturating_sub(1);
+            peer.interesting = self.picker.interesting(&peer.has);
             self.update_interest(slot);
         }
+        self.peers.recount(slot);
     }
 
     /// Runs `act` for every peer; ones that leave meanwhile are left out.
@@ -193,6 +226,11 @@ fn is_without_effect(message: &Message) -> bool {
 }
 
 impl Peer {
+    /// Pieces of it that we want and lack.
+    pub(super) fn interesting(&self, picker: &Picker) -> u32 {
+        if let PeerPieces::All { .. } = self.has { picker.missing() } else { self.interesting }
+    }
+
     /// Whether a piece is in the set we let it have while choked.
     pub(super) fn may_ask_while_choked(&self, piece: PieceIndex) -> bool {
         self.has.count() <= ALLOWED_FAST

@@ -39,8 +39,8 @@ pub(super) struct Timers {
     want_peers_at: Instant,
     /// Peers that answer our requests and have something for us.
     pub(super) downloading: usize,
-    /// Peers that went silent.
-    pub(super) snubbed: usize,
+    /// Peers that were silent at the last look.
+    pub(super) snubbed: Vec<PeerSlot>,
     /// Which peer is looked at first in the next round.
     pub(super) turn: u32,
     /// The end game was announced.
@@ -55,7 +55,7 @@ impl Timers {
             next_second: now,
             want_peers_at: now,
             downloading: 0,
-            snubbed: 0,
+            snubbed: Vec::new(),
             turn: 0,
             end_game: false,
         }
@@ -114,7 +114,7 @@ impl Swarm {
     }
 
     fn each_second(&mut self) {
-        self.timers.snubbed = 0;
+        self.timers.snubbed.clear();
         self.timers.downloading = 0;
         self.for_each_peer(Self::look_after);
         self.picker.release_idle(self.timers.now);
@@ -134,7 +134,7 @@ impl Swarm {
             return self.disconnect(slot, DisconnectReason::Idle);
         }
         let settled = SETTLED <= now.saturating_duration_since(peer.id.connected);
-        let nothing_to_give = peer.extension.upload_only && peer.interesting == 0;
+        let nothing_to_give = peer.extension.upload_only && peer.interesting(&self.picker) == 0;
         if settled && (nothing_to_give || !leech && peer.wants_nothing()) {
             return self.disconnect(slot, DisconnectReason::NothingToExchange);
         }
@@ -144,7 +144,9 @@ impl Swarm {
         let quiet = KEEP_ALIVE <= now.saturating_duration_since(peer.last_sent);
         let key = peer.id.key;
         self.timers.downloading += usize::from(!peer.terms.peer_choking && peer.terms.am_interested);
-        self.timers.snubbed += usize::from(peer.down.is_snubbed());
+        if peer.down.is_snubbed() {
+            self.timers.snubbed.push(slot);
+        }
         for block in blocks {
             self.picker.give_back(block, slot);
             self.send(slot, cancel_of(block));
@@ -153,6 +155,7 @@ impl Swarm {
             self.picker.disown(slot);
             self.emit(Event::Snubbed { peer: key });
         }
+        self.lose_interest(slot);
         if quiet {
             self.send(slot, Message::KeepAlive);
         }

@@ -29,7 +29,10 @@ impl Swarm {
             return self.refuse(slot, block, patient, Misbehavior::RequestsWhileChoked);
         }
         match peer.up.request(block) {
-            Queued::Yes => self.release(slot),
+            Queued::Yes => {
+                self.release(slot);
+                self.begun(slot, block.piece());
+            }
             Queued::Duplicate => {
                 if !peer.patience.requests.take(now) {
                     self.punish(slot, Misbehavior::RequestFlood);
@@ -140,6 +143,7 @@ impl Swarm {
         let key = peer.id.key;
         self.send(slot, Message::Unchoke);
         self.emit(crate::output::Event::Unchoked { peer: key, optimistic });
+        self.suggest(slot);
         self.release(slot);
     }
 }

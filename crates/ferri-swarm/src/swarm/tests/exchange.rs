@@ -253,7 +253,93 @@ fn a_lost_piece_is_taken_back_and_fetched_again() {
     assert!(said(peer, &outputs).contains(&&lost));
     assert!(said(peer, &outputs).contains(&&Message::Interested));
     let outputs = lab.says(peer, Message::Extended { id: 7, payload: Bytes::from_static(&[0, 0, 0, 2]) });
-    assert_eq!(said(peer, &outputs), [&Message::NotInterested]);
+    assert_eq!(said(peer, &outputs), [&Message::Choke; 0]);
+    assert_eq!(said(peer, &lab.wait(seconds(5))), [&Message::NotInterested]);
+}
+
+#[test]
+fn a_peer_that_has_nothing_for_a_moment_is_not_told() {
+    let mut lab = Lab::new(&(1..PIECES).collect::<Vec<_>>());
+    let peer = lab.peer();
+    let outputs = lab.says(peer, Message::HaveAll);
+    assert!(said(peer, &outputs).contains(&&Message::Interested));
+    let outputs = lab.says(peer, Message::Unchoke);
+    let asked = requests(peer, &outputs);
+    asked.into_iter().for_each(|block| drop(lab.sends(peer, block)));
+    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: true });
+    assert!(said(peer, &outputs).contains(&&Message::NotInterested), "nothing is wanted any more");
+
+    let mut lab = Lab::new(&[]);
+    let peer = lab.peer();
+    lab.says(peer, Message::Bitfield(Bytes::from_static(&[0x80, 0, 0])));
+    let outputs = lab.says(peer, Message::Unchoke);
+    for block in requests(peer, &outputs) {
+        lab.sends(peer, block);
+    }
+    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: true });
+    assert!(!said(peer, &outputs).contains(&&Message::NotInterested));
+    assert!(!said(peer, &lab.wait(seconds(2))).contains(&&Message::NotInterested));
+    let outputs = lab.says(peer, Message::Have { piece: 1 });
+    assert_eq!(requests(peer, &outputs), [(1, 0), (1, BLOCK)]);
+    assert!(!said(peer, &outputs).contains(&&Message::Interested));
+}
+
+fn suggestions(peer: PeerKey, outputs: &[Output]) -> Vec<u32> {
+    let suggestion = |message: &Message| match message {
+        Message::Suggest { piece } => Some(*piece),
+        _ => None,
+    };
+    said(peer, outputs).into_iter().filter_map(suggestion).collect()
+}
+
+#[test]
+fn a_seed_suggests_each_piece_to_one_peer() {
+    let mut lab = Lab::seed();
+    let lone = lab.peer();
+    lab.says(lone, Message::HaveNone);
+    assert_eq!(suggestions(lone, &lab.says(lone, Message::Interested)), [0; 0]);
+    let peers: Vec<PeerKey> = (0..2).map(|_| lab.peer()).collect();
+    let mut named: Vec<Vec<u32>> = Vec::new();
+    for peer in &peers {
+        lab.says(*peer, Message::HaveNone);
+        named.push(suggestions(*peer, &lab.says(*peer, Message::Interested)));
+    }
+    assert_eq!(named[0].len(), 16);
+    assert_eq!(named[1].len(), PIECES as usize - 16);
+    assert!(named[1].iter().all(|piece| !named[0].contains(piece)));
+    // What one did not begin is for another when it is gone.
+    let request = |piece| Message::Request { piece, begin: 0, length: BLOCK };
+    lab.says(peers[0], request(named[0][3]));
+    lab.input(Input::PeerDisconnected { peer: peers[0] });
+    let mut late = suggestions(peers[1], &lab.says(peers[1], request(named[1][0])));
+    named[0].remove(3);
+    assert_eq!(late.len(), 13);
+    late.retain(|piece| !named[0].contains(piece));
+    assert_eq!(late, [0; 0]);
+}
+
+#[test]
+fn what_somebody_has_is_not_suggested() {
+    let mut lab = Lab::seed();
+    let peers: Vec<PeerKey> = (0..2).map(|_| lab.peer()).collect();
+    lab.says(peers[0], Message::Bitfield(Bytes::from_static(&[0xff, 0xff, 0x00])));
+    lab.says(peers[1], Message::HaveNone);
+    let mut named = suggestions(peers[1], &lab.says(peers[1], Message::Interested));
+    named.sort_unstable();
+    assert_eq!(named, [16, 17, 18, 19]);
+}
+
+#[test]
+fn a_suggested_piece_comes_first_if_it_is_as_rare_as_any() {
+    let mut lab = Lab::new(&[]);
+    let (peer, other) = (lab.peer(), lab.peer());
+    lab.says(other, Message::Bitfield(Bytes::from_static(&[0x80, 0, 0])));
+    lab.says(peer, Message::HaveAll);
+    for piece in [0, 13, 7] {
+        assert_eq!(said(peer, &lab.says(peer, Message::Suggest { piece })), [&Message::Choke; 0]);
+    }
+    let outputs = lab.says(peer, Message::Unchoke);
+    assert_eq!(requests(peer, &outputs), [(13, 0), (13, BLOCK), (7, 0), (7, BLOCK)]);
 }
 
 #[test]
