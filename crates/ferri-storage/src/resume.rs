@@ -102,11 +102,17 @@ impl Storage {
         let identity = self.identity();
         let lock = lock_torrent(&path, &identity)?;
         let mut parsed = None;
-        if let Some(bytes) = read_journal(&path, self.hooks())? {
-            let verdict = match parse(&bytes) {
-                Ok(found) if found.identity == identity => Ok(found),
-                Ok(found) => Err(differences(&found.identity, &identity).to_owned()),
-                Err(error) => Err(error.to_string()),
+        let read = match read_journal(&path, self.hooks()) {
+            Ok(bytes) => bytes.map(Ok),
+            Err(StorageError::NotAFile { .. }) => Some(Err("it is not a regular file".to_owned())),
+            Err(error) => return Err(error),
+        };
+        if let Some(bytes) = read {
+            let verdict = match bytes.map(|bytes| parse(&bytes)) {
+                Ok(Ok(found)) if found.identity == identity => Ok(found),
+                Ok(Ok(found)) => Err(differences(&found.identity, &identity).to_owned()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(why) => Err(why),
             };
             match verdict {
                 Ok(found) => parsed = Some(found),
@@ -418,6 +424,10 @@ fn differences(found: &Identity, own: &Identity) -> &'static str {
 }
 
 fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageError> {
+    // A pipe must not be opened: that would wait for whoever writes to it.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(StorageError::NotAFile { path: path.into() });
+    }
     let file = match hooks.call(Op::JournalOpen, path, || File::open(path).map_err(errno)) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
