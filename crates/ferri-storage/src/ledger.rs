@@ -509,6 +509,11 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
+    /// Goes on with a journal of `length` intact bytes, of which the last may not be synced.
+    pub(crate) fn unsynced(path: PathBuf, identity: Identity, chain: u32, length: u64) -> Self {
+        Self { synced_length: 0, ..Self::resume(path, identity, chain, length) }
+    }
+
     /// Goes on with a journal of `length` intact bytes.
     pub(crate) fn resume(path: PathBuf, identity: Identity, chain: u32, length: u64) -> Self {
         Self {
@@ -565,7 +570,7 @@ impl Journal {
     }
 
     /// Puts a record where [`Self::flush`] takes it from.
-    fn push(&mut self, record: &Record) {
+    pub(crate) fn push(&mut self, record: &Record) {
         let mut encoder = Encoder::resume(self.chain);
         encoder.push(record);
         self.chain = encoder.chain;
