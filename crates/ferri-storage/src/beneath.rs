@@ -38,6 +38,11 @@ impl Root {
         Ok(Self { path: path.to_path_buf(), folder: rustix::fs::open(path, flags, Mode::empty())? })
     }
 
+    /// Device and inode of the folder.
+    pub(crate) fn identity(&self) -> Result<(u64, u64), Errno> {
+        rustix::fs::fstat(&self.folder).map(|stat| identity(&stat))
+    }
+
     /// The path of something beneath, for messages.
     pub(crate) fn full(&self, relative: &Path) -> PathBuf {
         self.path.join(relative)
@@ -149,6 +154,13 @@ impl Root {
         }
         Err(Errno::INVAL)
     }
+}
+
+/// Device and inode, which no two things have at a time.
+// The fields have other types on other platforms.
+#[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
 }
 
 /// Opens a sub-folder, refusing a link.

@@ -83,7 +83,7 @@ impl Storage {
     fn move_all_out_of_parts(&self, files: &[FileIndex], homes: &Homes) -> Result<(), StorageError> {
         let on_disk = self.ledger.on_disk();
         for &file in files {
-            self.ledger.moving(file.0)?;
+            self.ledger.distrust(file.0)?;
             for piece in self.layout().file_pieces(file).filter(|&piece| on_disk.get(piece)) {
                 let Some(piece) = self.layout().piece(piece) else { continue };
                 self.move_out_of_parts(piece, file, homes)?;
@@ -146,8 +146,14 @@ impl Storage {
             }
             if file.length == 0 {
                 drop(self.prepare(file.index)?);
-            } else if self.length_on_disk(file.index)?.is_some_and(|length| length != file.length) {
-                drop(self.open(Home::File(file.index), Access::Create)?);
+            } else {
+                match self.length_on_disk(file.index)? {
+                    Some(length) if length == file.length => {}
+                    Some(_) => drop(self.open(Home::File(file.index), Access::Create)?),
+                    None if self.ledger.has_stamp(file.index.0) => return Err(self.gone(file.index)),
+                    // Nothing of it was ever there.
+                    None => {}
+                }
             }
             if file.attributes.executable {
                 self.make_executable(file.index)?;
@@ -159,7 +165,16 @@ impl Storage {
         Ok(())
     }
 
-    fn length_on_disk(&self, file: FileIndex) -> Result<Option<u64>, StorageError> {
+    /// A file of ours was removed or moved away: its pieces are [doubtful](Storage::doubtful).
+    pub(crate) fn gone(&self, file: FileIndex) -> StorageError {
+        self.forget_open(file.0);
+        let path = self.place().root.join(self.local_path(file).unwrap_or_default());
+        // What the journal cannot take waits, and is told by the next sync.
+        let _ = self.ledger.distrust(file.0);
+        StorageError::Missing { path }
+    }
+
+    pub(crate) fn length_on_disk(&self, file: FileIndex) -> Result<Option<u64>, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(None) };
         let root = self.root(true)?;
         let stat = root.stat(&path).map_err(|errno| StorageError::reading(&root.full(&path), errno))?;

@@ -10,8 +10,8 @@ use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::atomic::create_folders;
-use crate::beneath::Access;
-use crate::disk;
+use crate::beneath::{Access, identity};
+use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::ledger::{Dirty, parts_number};
@@ -74,6 +74,12 @@ impl Storage {
     }
 
     fn sync_dirty(&self, mut dirty: Dirty, sync: SyncFile) -> Result<(), StorageError> {
+        if !dirty.files.is_empty()
+            && let Err(error @ StorageError::Moved { .. }) = self.root(false)
+        {
+            self.ledger.put_back(dirty, &BTreeSet::new());
+            return Err(error);
+        }
         let mut failed = BTreeSet::new();
         let mut first_error = None;
         let parts = parts_number(self.layout());
@@ -108,7 +114,21 @@ impl Storage {
         let home =
             if number == parts_number(self.layout()) { Home::Parts } else { Home::File(FileIndex(number)) };
         let Some(file) = self.open(home, Access::Read)? else { return Ok(()) };
+        if let Home::File(index) = home
+            && !self.is_in_place(index, &file)?
+        {
+            return Err(self.gone(index));
+        }
         sync(&file, self.hooks()).map_err(|errno| StorageError::writing(file.path(), errno))
+    }
+
+    /// Whether the file that we hold open is the one that its path leads to.
+    fn is_in_place(&self, index: FileIndex, file: &OpenFile) -> Result<bool, StorageError> {
+        let failed = |errno| StorageError::reading(file.path(), errno);
+        let Some(path) = self.local_path(index) else { return Ok(true) };
+        let found = self.root(false)?.stat(&path).map_err(failed)?;
+        let held = rustix::fs::fstat(file).map_err(failed)?;
+        Ok(found.is_some_and(|found| identity(&found) == identity(&held)))
     }
 
     fn sync_folder_beneath(&self, folder: &Path) -> Result<(), StorageError> {
@@ -201,7 +221,7 @@ impl Storage {
     }
 }
 
-type SyncFile = fn(&disk::OpenFile, &Hooks) -> Result<(), Errno>;
+type SyncFile = fn(&OpenFile, &Hooks) -> Result<(), Errno>;
 
 /// Bytes that an ordinary user may still write to the file system of `path`; `None` when it cannot be asked.
 fn available(path: &Path) -> Option<u64> {
