@@ -43,9 +43,10 @@ impl Root {
         rustix::fs::fstat(&self.folder).map(|stat| identity(&stat))
     }
 
-    /// The path of something beneath, for messages.
+    /// The path of something beneath or of the folder itself, for messages.
     pub(crate) fn full(&self, relative: &Path) -> PathBuf {
-        self.path.join(relative)
+        // What `join` makes of nothing ends with a slash.
+        if relative.as_os_str().is_empty() { self.path.clone() } else { self.path.join(relative) }
     }
 
     /// Opens a regular file. `ISDIR` or `NXIO` when it is something else, `LOOP` when a link is in the way.

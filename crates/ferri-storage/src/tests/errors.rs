@@ -302,6 +302,33 @@ fn probing_tells_what_is_in_the_way_and_leaves_nothing() {
 }
 
 #[test]
+fn a_file_system_mounted_beneath_the_download_folder_is_asked_for_room_itself() {
+    let t = Fixture::new(&[("sub/deeper/a", PIECE as u64, ""), ("b", PIECE as u64, "")]);
+    let inner = t.file("sub");
+    let full = Arc::new(AtomicBool::new(true));
+    let (switch, beneath) = (Arc::clone(&full), inner.clone());
+    let storage = t.start_with_faults(FaultPlan::new(move |op, path, _| {
+        let is_full = path.starts_with(&beneath) && switch.load(Ordering::Relaxed);
+        (op == Op::Allocate && is_full).then_some(Fault::Errno(ENOSPC))
+    }));
+    let error = t.try_write(&storage, 0).unwrap_err();
+    assert!(
+        matches!(&error, StorageError::NoSpace { path, .. } if *path == t.file("sub/deeper/a")),
+        "{error}"
+    );
+    storage.probe().unwrap();
+    let still = storage.probe_after(error.path().unwrap()).unwrap_err();
+    assert!(matches!(&still, StorageError::NoSpace { path, .. } if path.starts_with(&inner)), "{still}");
+    storage.probe_after(&t.file("b")).unwrap();
+    storage.probe_after(&t.state_file("journal")).unwrap();
+    storage.probe_after(&t.file("not/yet/there")).unwrap();
+    full.store(false, Ordering::Relaxed);
+    storage.probe_after(error.path().unwrap()).unwrap();
+    t.write_all(&storage);
+    assert_eq!(tree(&t.file("sub")), ["deeper/", "deeper/a"]);
+}
+
+#[test]
 fn the_wrong_number_of_bytes_is_our_own_fault() {
     let t = three();
     let (storage, _) = t.start();
