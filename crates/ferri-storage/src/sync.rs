@@ -47,6 +47,27 @@ impl Storage {
         self.ledger.doubtful()
     }
 
+    /// This piece and all others that cannot be read because a file of this one is gone or was cut short. To be looked
+    /// at like those that are doubtful.
+    ///
+    /// # Errors
+    /// When the files cannot be looked up, or the download folder [was moved](StorageError::Moved).
+    pub fn lost_with(&self, piece: PieceIndex) -> Result<Vec<PieceIndex>, StorageError> {
+        let on_disk = self.on_disk();
+        let mut lost = BTreeSet::from([piece]);
+        let real = self.homes().real.clone();
+        for span in self.layout().file_spans(piece, 0, u32::MAX).filter(|span| real.get(span.file.0)) {
+            let length = self.length_on_disk(span.file)?.unwrap_or(0);
+            let ends_later = |piece: &PieceIndex| {
+                let mut spans = self.layout().file_spans(*piece, 0, u32::MAX);
+                spans.any(|other| other.file == span.file && length < other.offset + other.length)
+            };
+            let pieces = self.layout().file_pieces(span.file).filter(|&piece| on_disk.get(piece));
+            lost.extend(pieces.filter_map(|piece| self.layout().piece(piece)).filter(ends_later));
+        }
+        Ok(lost.into_iter().collect())
+    }
+
     /// What the page cache says of these pieces is no proof that the device has them.
     pub(crate) fn distrust_cache(&self, homes: &Homes, pieces: &[PieceIndex]) {
         for &piece in pieces {
