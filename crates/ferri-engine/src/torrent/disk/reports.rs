@@ -1,0 +1,125 @@
+//! What the disk threads report, as the torrent's task takes it: what it means for the swarm, and what users see of it.
+
+use std::time::Instant;
+
+use ferri_metainfo::{Bitfield, PieceIndex};
+use ferri_storage::StorageError;
+use ferri_swarm::Input;
+
+use super::{DiskDone, Verdict};
+use crate::status::{Event, State};
+use crate::torrent::task::Task;
+
+impl Task {
+    /// A piece we announced cannot be read: what is gone is fetched again, what is only out of reach is waited for.
+    pub(in crate::torrent) fn unreadable(&mut self, piece: PieceIndex, error: &StorageError, now: Instant) {
+        if matches!(error, StorageError::Missing { .. } | StorageError::Truncated { .. }) {
+            if self.disk.unreadable(piece) {
+                self.view.event(Event::Note(format!("piece {} is no longer on disk: {error}", piece.get())));
+            }
+        } else {
+            self.disk.failed(error, now);
+            self.disk_failed(error, now);
+        }
+    }
+
+    /// Pieces that were in doubt were looked at: those that are gone are taken back from the peers and fetched again.
+    fn rechecked(&mut self, result: Result<Bitfield, StorageError>, now: Instant) {
+        match self.disk.rechecked(result, now) {
+            Ok(gone) => {
+                for piece in gone {
+                    self.handle(Input::PieceLost { piece: piece.get() }, now);
+                }
+                if self.swarm.stats().left != 0 {
+                    self.view.completed_at = None;
+                }
+                if matches!(self.view.state, State::Downloading | State::Seeding) {
+                    self.set_state(self.working_state());
+                }
+            }
+            Err(error) => self.disk_answered(Err(error), now),
+        }
+    }
+
+    pub(in crate::torrent) fn disk_done(&mut self, done: DiskDone) {
+        let now = Instant::now();
+        match done {
+            DiskDone::Piece { piece, result } => match self.disk.piece_done(piece, result, now) {
+                Ok(Verdict::Good { suspects }) => {
+                    self.handle(Input::PieceVerified { piece: piece.get(), ok: true }, now);
+                    if let Some(bad) = suspects {
+                        self.handle(Input::SuspectBlocks { piece: piece.get(), bad }, now);
+                    }
+                }
+                Ok(Verdict::Bad) => {
+                    self.handle(Input::PieceVerified { piece: piece.get(), ok: false }, now);
+                }
+                Err(error) => self.disk_failed(&error, now),
+            },
+            DiskDone::Spilled { piece, round, unwritten, error } => {
+                if let Err(error) = self.disk.spilled(piece, round, unwritten, error, now) {
+                    self.disk_failed(&error, now);
+                }
+            }
+            DiskDone::Synced(result) => {
+                self.disk.synced(&result, now);
+                self.disk_answered(result, now);
+            }
+            DiskDone::Finished(Ok(())) => self.finished(),
+            DiskDone::Finished(Err(error)) => {
+                // Every byte is there; a permission or a link that cannot be set is no reason to wait.
+                self.view.event(Event::Note(error.to_string()));
+                self.finished();
+            }
+            DiskDone::Selected(wanted, result) => {
+                self.disk.selected(wanted, &result);
+                self.disk_answered(result, now);
+            }
+            DiskDone::Doubtful(pieces) => self.disk.recheck(pieces),
+            DiskDone::Rechecked(result) => self.rechecked(result, now),
+            DiskDone::Probed(result) => {
+                if self.disk.probed(&result, now) && matches!(self.view.state, State::Error { .. }) {
+                    self.set_state(self.working_state());
+                    self.apply_budget(now);
+                }
+            }
+        }
+        self.disk.tick(now);
+    }
+
+    fn disk_answered(&mut self, result: Result<(), StorageError>, now: Instant) {
+        if let Err(error) = result {
+            self.disk.failed(&error, now);
+            self.disk_failed(&error, now);
+        }
+    }
+
+    fn disk_failed(&mut self, error: &StorageError, now: Instant) {
+        let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
+        let was_working = !matches!(self.view.state, State::Error { .. });
+        self.set_state(State::Error {
+            text: error.to_string(),
+            recoverable: error.is_recoverable(),
+            missing,
+        });
+        if was_working {
+            tracing::error!(%error, "the disk does not take or give data");
+            self.apply_budget(now);
+        }
+    }
+
+    pub(in crate::torrent) fn completed(&mut self, now: Instant) {
+        self.view.completed_at = Some(now);
+        self.trackers.completed(&self.swarm, now);
+        self.disk.sync();
+        self.disk.finish();
+    }
+
+    /// The last touches are done: now it is complete for everybody to see.
+    fn finished(&mut self) {
+        if self.swarm.stats().left == 0 && !matches!(self.view.state, State::Paused) {
+            self.set_state(State::Seeding);
+            self.view.event(Event::Completed);
+        }
+    }
+}
