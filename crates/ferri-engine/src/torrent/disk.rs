@@ -94,15 +94,29 @@ pub(crate) struct Disk {
     syncing: bool,
     /// Another sync is wanted as soon as the one under way is over.
     sync_again: bool,
+    /// After the next sync nothing is to be open.
+    settles: bool,
     unsynced: u64,
     unsynced_since: Option<Instant>,
     probe_at: Option<Instant>,
     /// What failed last.
     failed: Option<PathBuf>,
+    touches: Touches,
     /// A selection that nobody carries out yet.
     selection: Option<Vec<bool>>,
     selecting: bool,
     looks: Looks,
+}
+
+/// How the last touches of a finished download stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touches {
+    /// They are put, or nobody asked for them.
+    Put,
+    /// A disk thread is at it.
+    Asked,
+    /// To be tried again when the disk is back.
+    Failed,
 }
 
 /// Pieces we had that have to be looked at again.
@@ -194,10 +208,12 @@ impl Disk {
             retry_at: None,
             syncing: false,
             sync_again: false,
+            settles: false,
             unsynced: 0,
             unsynced_since: None,
             probe_at: None,
             failed: None,
+            touches: Touches::Put,
             selection: None,
             selecting: false,
             looks: Looks::default(),
@@ -460,7 +476,22 @@ impl Disk {
 
     /// Puts the last touches to a finished download: empty files, permissions, links.
     pub(crate) fn finish(&mut self) {
-        self.run(|storage| DiskDone::Finished(storage.finish()));
+        if self.touches != Touches::Asked {
+            self.touches = Touches::Asked;
+            self.run(|storage| DiskDone::Finished(storage.finish()));
+        }
+    }
+
+    /// Books the last touches. `false`: what was downloaded is not in its place; they are to be tried again.
+    pub(crate) fn finished(&mut self, result: &Result<(), StorageError>) -> bool {
+        let is_displaced = matches!(result, Err(StorageError::Missing { .. } | StorageError::Moved { .. }));
+        self.touches = if is_displaced { Touches::Failed } else { Touches::Put };
+        !is_displaced
+    }
+
+    /// The last touches are asked for and not put: it is not done yet.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.touches != Touches::Put
     }
 
     /// Changes which files are wanted.
@@ -532,7 +563,20 @@ impl Disk {
             return;
         }
         (self.unsynced, self.unsynced_since, self.sync_again) = (0, None, false);
-        self.syncing = self.run(|storage| DiskDone::Synced(storage.sync()));
+        let settles = std::mem::take(&mut self.settles);
+        self.syncing = self.run(move |storage| {
+            let result = storage.sync();
+            if settles && result.is_ok() {
+                storage.close_idle();
+            }
+            DiskDone::Synced(result)
+        });
+    }
+
+    /// Nothing more is written for a while: syncs at once and closes the files, so that they may be unmounted.
+    pub(crate) fn settle(&mut self) {
+        self.settles = true;
+        self.sync();
     }
 
     /// Books a sync. One that failed is tried again in a while, whether or not anything is written meanwhile.

@@ -223,6 +223,7 @@ impl Task {
         self.set_state(State::Paused);
         self.handle(Input::Pause, now);
         self.trackers.stop(&self.swarm, now);
+        self.disk.settle();
     }
 
     fn resume(&mut self, now: Instant) {
@@ -274,7 +275,8 @@ impl Task {
     }
 
     pub(super) fn working_state(&self) -> State {
-        if self.seed_only || self.swarm.stats().left == 0 { State::Seeding } else { State::Downloading }
+        let is_done = self.swarm.stats().left == 0 && !self.disk.is_finishing();
+        if self.seed_only || is_done { State::Seeding } else { State::Downloading }
     }
 
     /// What the swarm is to fetch for these wishes; nothing when it only serves.

@@ -160,6 +160,13 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes far too long")
 }
 
+/// Files of ours that are open.
+pub(crate) fn open_below(dir: &Path) -> usize {
+    let links =
+        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.ok()?.path().read_link().ok());
+    links.filter(|link| link.starts_with(dir)).count()
+}
+
 /// Memory that this process has for itself, bytes: code that is used for the first time does not count.
 pub(crate) fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

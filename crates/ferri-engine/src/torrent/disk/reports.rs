@@ -50,6 +50,9 @@ impl Task {
                     if let Some(bad) = suspects {
                         self.handle(Input::SuspectBlocks { piece: piece.get(), bad }, now);
                     }
+                    if matches!(self.view.state, State::Paused) && !self.disk.is_busy() {
+                        self.disk.settle();
+                    }
                 }
                 Ok(Verdict::Bad) => {
                     self.handle(Input::PieceVerified { piece: piece.get(), ok: false }, now);
@@ -65,12 +68,7 @@ impl Task {
                 self.disk.synced(&result, now);
                 self.disk_answered(result, now);
             }
-            DiskDone::Finished(Ok(())) => self.finished(),
-            DiskDone::Finished(Err(error)) => {
-                // Every byte is there; a permission or a link that cannot be set is no reason to wait.
-                self.view.event(Event::Note(error.to_string()));
-                self.finished();
-            }
+            DiskDone::Finished(result) => self.touched(result, now),
             DiskDone::Selected(wanted, result) => {
                 self.disk.selected(wanted, &result);
                 self.disk_answered(result, now);
@@ -78,13 +76,22 @@ impl Task {
             DiskDone::Doubtful(pieces) => self.disk.recheck(pieces),
             DiskDone::Rechecked(result) => self.rechecked(result, now),
             DiskDone::Probed(result) => {
-                if self.disk.probed(&result, now) && matches!(self.view.state, State::Error { .. }) {
-                    self.set_state(self.working_state());
-                    self.apply_budget(now);
+                if self.disk.probed(&result, now) {
+                    self.disk_is_back(now);
                 }
             }
         }
         self.disk.tick(now);
+    }
+
+    fn disk_is_back(&mut self, now: Instant) {
+        if self.disk.is_finishing() && self.swarm.stats().left == 0 {
+            self.disk.finish();
+        }
+        if matches!(self.view.state, State::Error { .. }) {
+            self.set_state(self.working_state());
+            self.apply_budget(now);
+        }
     }
 
     fn disk_answered(&mut self, result: Result<(), StorageError>, now: Instant) {
@@ -111,12 +118,19 @@ impl Task {
     pub(in crate::torrent) fn completed(&mut self, now: Instant) {
         self.view.completed_at = Some(now);
         self.trackers.completed(&self.swarm, now);
-        self.disk.sync();
         self.disk.finish();
     }
 
-    /// The last touches are done: now it is complete for everybody to see.
-    fn finished(&mut self) {
+    /// The last touches are put: now it is complete for everybody to see.
+    fn touched(&mut self, result: Result<(), StorageError>, now: Instant) {
+        if !self.disk.finished(&result) {
+            return self.disk_answered(result, now);
+        }
+        if let Err(error) = result {
+            // Every byte is there; a permission or a link that cannot be set is no reason to wait.
+            self.view.event(Event::Note(error.to_string()));
+        }
+        self.disk.settle();
         if self.swarm.stats().left == 0 && !matches!(self.view.state, State::Paused) {
             self.set_state(State::Seeding);
             self.view.event(Event::Completed);

@@ -182,6 +182,26 @@ fn a_sync_asked_for_while_one_is_under_way_follows_it() {
 }
 
 #[test]
+fn what_settles_is_synced_at_once_and_no_file_stays_open() {
+    let mut t = Fixture::new(1);
+    t.write(0);
+    let payload = t.folder.path().join("downloads");
+    let is_open = || {
+        let links =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fd.ok()?.path().read_link().ok());
+        links.filter(|link| link.starts_with(&payload)).count() != 0
+    };
+    // A sync that came just before is not enough.
+    t.disk.sync();
+    t.disk.settle();
+    assert!(t.synced(Instant::now()).is_ok());
+    assert!(t.synced(Instant::now()).is_ok());
+    assert!(!is_open() && t.disk.next_tick().is_none());
+    t.write(1);
+    assert!(is_open());
+}
+
+#[test]
 fn an_unreadable_piece_is_looked_at_with_all_that_the_same_cut_took() {
     let mut t = Fixture::new(2);
     (0..PIECES).for_each(|piece| t.write(piece));
