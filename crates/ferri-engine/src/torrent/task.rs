@@ -94,6 +94,8 @@ pub(super) struct TorrentLimits {
 /// The task's side of a connection.
 pub(super) struct Peer {
     addr: SocketAddr,
+    /// The fast extension is spoken (BEP 6).
+    pub(super) fast: bool,
     outbox: Outbox,
 }
 
@@ -367,7 +369,8 @@ impl Task {
             up: Limits([self.limits.up.clone(), self.shared.up.clone()]),
         };
         self.shared.tasks.spawn(connection.run());
-        self.peers.insert(key, Peer { addr, outbox: Outbox::new(commands, cancel) });
+        let fast = handshake.reserved.has_fast() && self.handshake.reserved.has_fast();
+        self.peers.insert(key, Peer { addr, fast, outbox: Outbox::new(commands, cancel) });
         self.handle(Input::PeerConnected { peer: key, addr, direction, handshake }, now);
     }
 
@@ -385,7 +388,7 @@ impl Task {
             Report::Sent(sent) => {
                 self.handle(Input::BlocksSent { peer, blocks: sent.blocks, bytes: sent.bytes }, now);
             }
-            Report::Unreadable { piece, error } => self.unreadable(piece, &error, now),
+            Report::Unreadable { block, error } => self.unreadable(peer, block, &error, now),
             Report::Gone(reason) => {
                 if let Some(gone) = self.peers.remove(&peer) {
                     tracing::debug!(addr = %gone.addr, reason, "connection ended");
@@ -420,7 +423,7 @@ impl Task {
         }
     }
 
-    fn carry_out(&mut self, output: Output, now: Instant) {
+    pub(super) fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
             Output::Connect { addr } => self.dial(addr),
             Output::Send { peer, message } => {

@@ -2,24 +2,37 @@
 
 use std::time::Instant;
 
-use ferri_metainfo::{Bitfield, PieceIndex};
+use ferri_metainfo::{Bitfield, Block};
 use ferri_storage::StorageError;
-use ferri_swarm::Input;
+use ferri_swarm::{Input, Output, PeerKey};
+use ferri_wire::Message;
 
 use super::{DiskDone, Verdict};
 use crate::status::{Event, State};
 use crate::torrent::task::Task;
 
 impl Task {
-    /// A piece we announced cannot be read: what is gone is fetched again, what is only out of reach is waited for.
-    pub(in crate::torrent) fn unreadable(&mut self, piece: PieceIndex, error: &StorageError, now: Instant) {
-        if matches!(error, StorageError::Missing { .. } | StorageError::Truncated { .. }) {
-            if self.disk.unreadable(piece) {
-                self.view.event(Event::Note(format!("piece {} is no longer on disk: {error}", piece.get())));
-            }
-        } else {
+    /// A block that a peer asked for cannot be read: it gets no other answer. What is gone is fetched again, what is only
+    /// out of reach is waited for.
+    pub(in crate::torrent) fn unreadable(
+        &mut self,
+        peer: PeerKey,
+        block: Block,
+        error: &StorageError,
+        now: Instant,
+    ) {
+        let (piece, begin, length) = (block.piece(), block.begin(), block.length());
+        self.handle(Input::BlocksSent { peer, blocks: 1, bytes: 0 }, now);
+        if self.peers.get(&peer).is_some_and(|peer| peer.fast) {
+            // BEP 6: every request has one answer.
+            let message = Message::Reject { piece: piece.get(), begin, length };
+            self.carry_out(Output::Send { peer, message }, now);
+        }
+        if !matches!(error, StorageError::Missing { .. } | StorageError::Truncated { .. }) {
             self.disk.failed(error, now);
             self.disk_failed(error, now);
+        } else if self.swarm.have().get(piece.get()) && self.disk.unreadable(piece) {
+            self.view.event(Event::Note(format!("piece {} is no longer on disk: {error}", piece.get())));
         }
     }
 
