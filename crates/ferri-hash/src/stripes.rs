@@ -1,13 +1,13 @@
 //! How to go through pieces of any length so that they are hashed side by side: a stripe of each at a time.
 //!
 //! SHA-1 is fastest with a piece for each lane of the processor, which need not be in memory as a whole for that. All
-//! stripes of a round together fit into the processor's own cache, where they lie from being read to being hashed. A
+//! stripes of a round together are about what the processor's own cache holds, where they lie from being read to being hashed. A
 //! Merkle tree has many leaves in one piece, and needs no other one beside it.
 
 use crate::kernels::{self, Kernel};
 
 /// Bytes in a round.
-const ROUND: usize = 512 << 10;
+const ROUND: usize = 1 << 20;
 
 /// Pieces that are read side by side are no longer than this together, unless they are two: the device should read
 /// them from front to back, and the page cache hold them until their turn comes.
@@ -21,7 +21,13 @@ pub struct Stripes {
     /// Bytes of a piece in a round, at least one; the last stripe of a piece may be shorter. Whole blocks of 64 bytes,
     /// and whole leaves of a Merkle tree, unless a piece is no more than one stripe.
     pub length: usize,
+    /// Bytes between two stripes in memory. Lanes that are the same distance from a page's start would want the same few
+    /// lines of the processor's first cache, all of them at once. None between whole pieces, which can be read together.
+    pub gap: usize,
 }
+
+/// Three lines: sixteen lanes are spread over most of a page.
+const GAP: usize = 192;
 
 impl Stripes {
     /// For pieces of this many bytes, at least one, whose SHA-1 is wanted. Good enough for Merkle trees beside that.
@@ -39,7 +45,8 @@ impl Stripes {
 
     fn new(piece_length: usize, side_by_side: usize) -> Self {
         let share = (ROUND / side_by_side.next_power_of_two()).min(piece_length);
-        Self { pieces: ROUND / share, length: share }
+        let gap = if share < piece_length && 1 < side_by_side { GAP } else { 0 };
+        Self { pieces: ROUND / share, length: share, gap }
     }
 }
 

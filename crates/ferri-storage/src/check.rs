@@ -158,7 +158,7 @@ impl Work {
         let Some(mut group) = self.take(storage, pieces) else { return Ok(None) };
         let mut bytes = 0;
         for _ in 0..ROUNDS_AT_ONCE {
-            bytes += group.round(storage, self.stripes.length, scratch)?;
+            bytes += group.round(storage, self.stripes, scratch)?;
             if group.is_done() {
                 return Ok(Some(self.end(storage, group, bytes)));
             }

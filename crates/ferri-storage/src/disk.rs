@@ -153,20 +153,22 @@ pub(crate) fn read_full(
 
 /// Reads what the page cache holds, without ever waiting for the device. `false` when that is not all of it, or the
 /// file system cannot say (it then has to be read on a disk thread).
-pub(crate) fn read_cached(file: &OpenFile, buffer: &mut [u8], offset: u64) -> Result<bool, Errno> {
-    let length = buffer.len();
+pub(crate) fn read_cached(
+    file: &OpenFile,
+    buffers: &mut [IoSliceMut<'_>],
+    offset: u64,
+) -> Result<bool, Errno> {
+    let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
     let read = match file.unwaiting() {
-        Unwaiting::Asked => {
-            rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT)
-        }
-        Unwaiting::Always => rustix::io::pread(file, &mut *buffer, offset),
+        Unwaiting::Asked => rustix::io::preadv2(file, buffers, offset, ReadWriteFlags::NOWAIT),
+        Unwaiting::Always => rustix::io::preadv(file, buffers, offset),
         Unwaiting::Never => return Ok(false),
     };
     match read {
         Ok(read) => Ok(read == length),
         // Once a file at most: the answer is kept.
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => match file.find_unwaiting() {
-            Unwaiting::Always => read_cached(file, buffer, offset),
+            Unwaiting::Always => read_cached(file, buffers, offset),
             Unwaiting::Asked | Unwaiting::Never => Ok(false),
         },
         Err(Errno::AGAIN | Errno::INTR) => Ok(false),
@@ -360,10 +362,11 @@ mod tests {
         let file = open(&folder, "f");
         write_all(&file, &mut [IoSlice::new(&[7; 100])], 0, &Hooks::default()).unwrap();
         let mut buffer = [0; 100];
-        if read_cached(&file, &mut buffer, 0).unwrap() {
+        if read_cached(&file, &mut [IoSliceMut::new(&mut buffer)], 0).unwrap() {
             assert_eq!(buffer, [7; 100]);
         }
-        assert!(!read_cached(&file, &mut buffer, 50).unwrap(), "beyond the end is never all of it");
+        let mut beyond = [IoSliceMut::new(&mut buffer)];
+        assert!(!read_cached(&file, &mut beyond, 50).unwrap(), "beyond the end is never all of it");
     }
 
     #[test]

@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
+use std::io::IoSliceMut;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -274,7 +275,7 @@ impl Storage {
             let (now, after) = rest.split_at_mut(target.length);
             if let Some(number) = self.number(target.home) {
                 let Some(file) = self.options.files.get((self.id, number), false) else { return false };
-                if !disk::read_cached(&file, now, target.offset).unwrap_or(false) {
+                if !disk::read_cached(&file, &mut [IoSliceMut::new(now)], target.offset).unwrap_or(false) {
                     return false;
                 }
             } else {
@@ -283,6 +284,24 @@ impl Storage {
             rest = after;
         }
         true
+    }
+
+    /// The same with one call for several neighbouring parts, which must lie in one file. `false` also when they do not.
+    #[must_use]
+    pub fn read_cached_together(
+        &self,
+        piece: PieceIndex,
+        begin: u32,
+        buffers: &mut [IoSliceMut<'_>],
+    ) -> bool {
+        let total = buffers.iter().map(|buffer| buffer.len()).sum();
+        let Ok(length) = self.inside(piece, begin, total) else { return false };
+        let Ok(homes) = self.homes.try_read() else { return false };
+        let Some(target) = self.targets(&homes, piece, begin, length).next() else { return false };
+        let file =
+            self.number(target.home).and_then(|number| self.options.files.get((self.id, number), false));
+        target.length == total
+            && file.is_some_and(|file| disk::read_cached(&file, buffers, target.offset).unwrap_or(false))
     }
 
     /// Tells the kernel that `length` bytes from `begin` in this piece on are read soon, as far as they lie in one file

@@ -5,7 +5,7 @@
 //! else.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
@@ -109,32 +109,62 @@ impl Writer {
                 }
                 Some(Item::Block(_)) if blocks_max <= self.blocks_ready => break,
                 Some(&Item::Block(block)) => {
-                    let Some(data) = self.read_cached(block) else {
+                    let read = self.read_cached(block, blocks_max - self.blocks_ready);
+                    if read.is_empty() {
                         self.loading = true;
                         return Fill::Load(block);
-                    };
-                    self.items.pop_front();
-                    self.push_block(block, data);
+                    }
+                    for data in read {
+                        if let Some(Item::Block(block)) = self.items.pop_front() {
+                            self.push_block(block, data);
+                        }
+                    }
                 }
             }
         }
         Fill::Done
     }
 
-    /// The block's bytes, if the page cache has them all.
-    fn read_cached(&self, block: Block) -> Option<Bytes> {
+    /// The block's bytes, and those of up to `count - 1` that are next and lie next to it, as far as the page cache has
+    /// them.
+    fn read_cached(&self, block: Block, count: usize) -> Vec<Bytes> {
         let length = block.length() as usize;
         let (piece, begin) = (block.piece(), block.begin());
-        if length <= BUFFER_LENGTH {
-            let mut buffer = self.pool.take();
-            return self
-                .storage
-                .read_cached(piece, begin, &mut buffer[..length])
-                .then(|| buffer.freeze(length));
+        if BUFFER_LENGTH < length {
+            // Hardly anybody asks for more than 16 KiB at once, though up to 128 KiB is allowed.
+            let mut buffer = vec![0; length];
+            let is_cached = self.storage.read_cached(piece, begin, &mut buffer);
+            return if is_cached { vec![Bytes::from(buffer)] } else { Vec::new() };
         }
-        // Hardly anybody asks for more than 16 KiB at once, though up to 128 KiB is allowed.
-        let mut buffer = vec![0; length];
-        self.storage.read_cached(piece, begin, &mut buffer).then(|| Bytes::from(buffer))
+        let lengths: Vec<usize> = self.neighbours(block).take(count).collect();
+        let mut buffers: Vec<_> = lengths.iter().map(|_| self.pool.take()).collect();
+        let mut slices: Vec<_> = buffers
+            .iter_mut()
+            .zip(&lengths)
+            .map(|(buffer, length)| IoSliceMut::new(&mut buffer[..*length]))
+            .collect();
+        if !self.storage.read_cached_together(piece, begin, &mut slices) {
+            buffers.truncate(1);
+            if !self.storage.read_cached(piece, begin, &mut buffers[0][..length]) {
+                return Vec::new();
+            }
+        }
+        buffers.into_iter().zip(lengths).map(|(buffer, length)| buffer.freeze(length)).collect()
+    }
+
+    /// Lengths of the first block and of those after it that continue it.
+    fn neighbours(&self, first: Block) -> impl Iterator<Item = usize> {
+        let mut next = first.begin();
+        self.items.iter().map_while(move |item| match item {
+            Item::Block(block)
+                if (block.piece(), block.begin()) == (first.piece(), next)
+                    && block.length() as usize <= BUFFER_LENGTH =>
+            {
+                next += block.length();
+                Some(block.length() as usize)
+            }
+            _ => None,
+        })
     }
 
     /// The data of the block that [`Fill::Load`] asked for.

@@ -1,7 +1,8 @@
 //! Pieces of a check that are read and hashed together, a stripe of each at a time.
 
-use ferri_hash::{Sha1, Sha1Digest, Sha256Digest, merkle};
+use ferri_hash::{Sha1, Sha1Digest, Sha256Digest, Stripes, merkle};
 use ferri_metainfo::{PieceIndex, PieceTree};
+use std::io::IoSliceMut;
 
 use crate::beneath::Access;
 use crate::disk;
@@ -52,6 +53,8 @@ struct Stripe {
     piece: PieceIndex,
     begin: usize,
     length: usize,
+    /// Where its bytes go in the buffer.
+    at: usize,
 }
 
 impl Group {
@@ -73,15 +76,16 @@ impl Group {
         self.lanes.iter().all(|lane| lane.length <= self.position)
     }
 
-    /// Reads and hashes the next `length` bytes of every piece. How far that brings the check, in bytes.
+    /// Reads and hashes the next stripe of every piece. How far that brings the check, in bytes.
     pub(super) fn round(
         &mut self,
         storage: &Storage,
-        length: usize,
+        shape: Stripes,
         scratch: &mut Vec<u8>,
     ) -> Result<u64, StorageError> {
-        let stripes = self.stripes(length);
-        let needed = stripes.iter().map(|stripe| stripe.length).sum();
+        let length = shape.length;
+        let stripes = self.stripes(shape);
+        let needed = stripes.last().map_or(0, |last| last.at + last.length);
         if scratch.len() < needed {
             scratch.resize(needed, 0);
         }
@@ -96,24 +100,25 @@ impl Group {
         Ok(done)
     }
 
-    fn stripes(&self, length: usize) -> Vec<Stripe> {
+    fn stripes(&self, shape: Stripes) -> Vec<Stripe> {
         let begin = self.position;
         let open = self.lanes.iter().enumerate().filter(|(_, lane)| !matches!(lane.hash, Hash::Wrong));
-        let stripe = |(at, lane): (usize, &Lane)| {
-            let length = lane.length.checked_sub(begin)?.min(length);
-            (length != 0).then_some(Stripe { lane: at, piece: lane.piece, begin, length })
+        let mut at = 0;
+        let stripe = |(number, lane): (usize, &Lane)| {
+            let length = lane.length.checked_sub(begin)?.min(shape.length);
+            let stripe = Stripe { lane: number, piece: lane.piece, begin, length, at };
+            at += if length == 0 { 0 } else { length + shape.gap };
+            (length != 0).then_some(stripe)
         };
         open.filter_map(stripe).collect()
     }
 
-    /// `bytes` are those of the stripes one after the other.
-    fn update(&mut self, stripes: &[Stripe], mut bytes: &[u8]) {
+    fn update(&mut self, stripes: &[Stripe], buffer: &[u8]) {
         let (mut v1, mut v2) = (Vec::new(), Vec::new());
         let mut stripes = stripes.iter().peekable();
         for (at, lane) in self.lanes.iter_mut().enumerate() {
             let Some(stripe) = stripes.next_if(|stripe| stripe.lane == at) else { continue };
-            let (now, later) = bytes.split_at(stripe.length);
-            bytes = later;
+            let now = &buffer[stripe.at..stripe.at + stripe.length];
             match &mut lane.hash {
                 Hash::V1 { hash, .. } => v1.push((hash, now)),
                 Hash::V2 { leaves, .. } => v2.push((leaves, now)),
@@ -146,17 +151,17 @@ struct Run {
     stripes: (usize, usize),
 }
 
-/// Reads the stripes one after the other into `buffer`; the lanes whose bytes are not there.
+/// Reads the stripes into `buffer`; the lanes whose bytes are not there.
 fn read(storage: &Storage, stripes: &[Stripe], buffer: &mut [u8]) -> Result<Vec<usize>, StorageError> {
     let homes = storage.homes();
     let targets =
         |stripe: &Stripe| storage.targets(&homes, stripe.piece, as_u32(stripe.begin), as_u32(stripe.length));
     let mut runs: Vec<Run> = Vec::new();
-    let mut at = 0;
     for (number, stripe) in stripes.iter().enumerate() {
+        let mut at = stripe.at;
         for target in targets(stripe) {
             match runs.last_mut() {
-                Some(run) if continues(&run.target, &target) => {
+                Some(run) if continues(&run.target, &target) && run.at + run.target.length == at => {
                     run.target.length += target.length;
                     run.stripes.1 = number;
                 }
@@ -171,9 +176,8 @@ fn read(storage: &Storage, stripes: &[Stripe], buffer: &mut [u8]) -> Result<Vec<
             continue;
         }
         // Some of it is not there: which stripes are there nevertheless?
-        let mut at = stripes[..first].iter().map(|stripe| stripe.length).sum::<usize>();
         for stripe in &stripes[first..=last] {
-            let mut is_there = true;
+            let (mut is_there, mut at) = (true, stripe.at);
             for target in targets(stripe) {
                 is_there = is_there && storage.read_for_check(target, &mut buffer[at..at + target.length])?;
                 at += target.length;
@@ -207,7 +211,7 @@ pub(super) fn read_ahead(storage: &Storage, pieces: &[PieceIndex]) {
         let Ok(Some(file)) = storage.open(run.home, Access::Read) else { continue };
         for start in (0..run.length).step_by(CACHED_TOGETHER) {
             let offset = run.offset + start as u64;
-            if disk::read_cached(&file, &mut [0], offset).unwrap_or(true) {
+            if disk::read_cached(&file, &mut [IoSliceMut::new(&mut [0])], offset).unwrap_or(true) {
                 continue;
             }
             for part in (0..CACHED_TOGETHER.min(run.length - start)).step_by(READ_AHEAD) {

@@ -1,5 +1,6 @@
 //! What lies where, with which length and mode, after pieces were written.
 
+use std::io::IoSliceMut;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
@@ -51,6 +52,13 @@ fn any_range_of_a_piece_reads_back_also_from_the_page_cache() {
         let mut cached = vec![9; length];
         if storage.read_cached(t.piece(1), begin as u32, &mut cached) {
             assert_eq!(cached, expected);
+        }
+        let mut cached = vec![9; length];
+        let (left, right) = cached.split_at_mut(length / 2);
+        let is_one_file = begin + length <= 3_616;
+        let mut parts = [IoSliceMut::new(left), IoSliceMut::new(right)];
+        if storage.read_cached_together(t.piece(1), begin as u32, &mut parts) {
+            assert!(is_one_file && cached == expected);
         }
     }
     assert!(matches!(storage.read(t.piece(1), 16_000, &mut [0; 1_000]), Err(StorageError::Invalid(_))));

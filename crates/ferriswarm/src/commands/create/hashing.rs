@@ -117,28 +117,41 @@ impl Job<'_> {
     }
 
     fn hash(&self, pieces: Range<u32>, reader: &mut Reader<'_>, buffer: &mut Vec<u8>) -> Hashed {
-        let stripe = self.plan.stripes().length as u64;
+        let shape = self.plan.stripes();
+        let stripe = shape.length as u64;
         let pieces: Vec<u32> = pieces.collect();
         let lengths: Vec<u64> = pieces.iter().map(|&piece| self.plan.piece_bytes(piece).into()).collect();
         let longest = lengths.iter().copied().max().unwrap_or_default();
         let mut hasher = self.plan.hash_stripes(&pieces).map_err(internal)?;
-        for begin in (0..longest).step_by(self.plan.stripes().length) {
+        for begin in (0..longest).step_by(shape.length) {
             if self.progress.is_cancelled() {
                 return Err(Failure::new(Exit::Interrupted, "stopped"));
             }
             let within = |length: &u64| length.saturating_sub(begin).min(stripe) as usize;
-            let total = lengths.iter().map(within).sum();
-            buffer.resize(total, 0);
-            let spans = joined(pieces.iter().flat_map(|&piece| part(self.plan.spans(piece), begin, stripe)));
-            let mut rest = buffer.as_mut_slice();
-            for span in spans {
-                let (now, later) = rest.split_at_mut(span.length as usize);
-                reader.read(span.file, span.offset, now)?;
-                rest = later;
+            let total: usize = lengths.iter().map(within).sum();
+            let needed = total + pieces.len() * shape.gap;
+            if buffer.len() < needed {
+                buffer.resize(needed, 0);
+            }
+            let parts = pieces.iter().map(|&piece| part(self.plan.spans(piece), begin, stripe));
+            if shape.gap == 0 {
+                // Whole pieces: neighbours are read together.
+                reader.read_all(&joined(parts.flatten()), buffer)?;
+            } else {
+                let mut rest = buffer.as_mut_slice();
+                for (spans, length) in parts.zip(&lengths) {
+                    let (now, later) = rest.split_at_mut(within(length) + shape.gap);
+                    reader.read_all(&joined(spans), now)?;
+                    rest = later;
+                }
             }
             let mut rest = buffer.as_slice();
-            let parts: Vec<&[u8]> =
-                lengths.iter().map(|length| rest.split_off(..within(length)).unwrap_or_default()).collect();
+            let part = |length| {
+                let (now, later) = rest.split_at(within(length) + shape.gap);
+                rest = later;
+                &now[..within(length)]
+            };
+            let parts: Vec<&[u8]> = lengths.iter().map(part).collect();
             hasher.update(&parts).map_err(internal)?;
             self.progress.add(total as u64);
         }
@@ -187,6 +200,17 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// One span after the other.
+    fn read_all(&mut self, spans: &[Span], into: &mut [u8]) -> Result<(), Failure> {
+        let mut rest = into;
+        for span in spans {
+            let (now, later) = rest.split_at_mut(span.length as usize);
+            self.read(span.file, span.offset, now)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
     fn read(&mut self, file: usize, offset: u64, into: &mut [u8]) -> Result<(), Failure> {
         let read = self.file(file).and_then(|open| open.read_exact_at(into, offset));
         read.map_err(|error| {
