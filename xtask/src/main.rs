@@ -39,8 +39,9 @@ cargo xtask bench all|leech,seed,check,cold,create,relay,stall,swarm,memory,scal
 cargo xtask bench goals
     Puts the goals into BENCHMARKS.md again, with the reasons that xtask/assets/reasons.md gives.
 
-cargo xtask sim [--seeds 10000] [--from 0]
-    Runs that many random swarms on the virtual network and prints those that broke a promise.
+cargo xtask sim [--seeds 10000] [--from 0] [--disks 100] [--points 40]
+    Runs that many random swarms on the virtual network, and downloads on the virtual disk with that many power cuts
+    each (three disks a cut), and prints what broke a promise.
 
 cargo xtask picture
     Draws the demo's terminal into docs/demo.svg, for the README.
@@ -84,28 +85,61 @@ fn run(args: &[String]) -> Result<ExitCode> {
     }
 }
 
-/// Long runs of the simulator; the gate runs two hundred.
+/// Long runs of the simulators; `cargo test` makes short ones.
 fn sim(words: &[&str]) -> Result<ExitCode> {
-    let (mut seeds, mut from) = (10_000, 0);
+    let (mut seeds, mut from, mut disks, mut points) = (10_000, 0, 100, 40);
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
         match *word {
             "--seeds" => seeds = value()?.parse().context("--seeds needs a number")?,
             "--from" => from = value()?.parse().context("--from needs a number")?,
+            "--disks" => disks = value()?.parse().context("--disks needs a number")?,
+            "--points" => points = value()?.parse().context("--points needs a number")?,
             _ => bail!("there is no option {word}\n\n{USAGE}"),
         }
     }
-    let mut broken = 0u64;
+    let mut tally = sim_swarms(from, seeds);
+    tally += sim_disks(from, disks, points)?;
+    let Tally { passed, failed } = tally;
+    say(&format!("{passed} passed, {failed} failed"));
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sim_swarms(from: u64, seeds: u64) -> Tally {
+    let mut tally = Tally::default();
     for seed in from..from + seeds {
         let report = ferri_sim::run(&ferri_sim::Scenario::random(seed), seed);
         if !report.breaches.is_empty() {
-            broken += 1;
             say(&format!("seed {seed}: {report}"));
         }
+        tally.count(report.breaches.is_empty());
     }
-    say(&format!("{} passed, {broken} failed", seeds - broken));
-    Ok(if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    tally
+}
+
+/// The sum of all runs, and the runs that broke a promise.
+fn sim_disks(from: u64, seeds: u64, points: usize) -> Result<Tally> {
+    let mut tally = Tally::default();
+    let mut sum = ferri_sim::disk::CrashReport::default();
+    for seed in from..from + seeds {
+        let report = ferri_sim::disk::run(seed, points)?;
+        if !report.breaches.is_empty() {
+            say(report.to_string().trim_end());
+        }
+        tally.count(report.breaches.is_empty());
+        sum.points += report.points;
+        sum.images += report.images;
+        sum.changes += report.changes;
+        sum.rechecked += report.rechecked;
+        sum.lost_max = sum.lost_max.max(report.lost_max);
+    }
+    say(&format!(
+        "virtual disk: {} power cuts in {} changes of {seeds} downloads, {} disks started from, {} pieces hashed again, \
+         at most {} verified bytes lost by one cut",
+        sum.points, sum.changes, sum.images, sum.rechecked, sum.lost_max
+    ));
+    Ok(tally)
 }
 
 fn picture(root: &Path) -> Result<ExitCode> {

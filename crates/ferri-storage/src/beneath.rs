@@ -38,9 +38,15 @@ impl Root {
         Ok(Self { path: path.to_path_buf(), folder: rustix::fs::open(path, flags, Mode::empty())? })
     }
 
-    /// The path of something beneath, for messages.
+    /// Device and inode of the folder.
+    pub(crate) fn identity(&self) -> Result<(u64, u64), Errno> {
+        rustix::fs::fstat(&self.folder).map(|stat| identity(&stat))
+    }
+
+    /// The path of something beneath or of the folder itself, for messages.
     pub(crate) fn full(&self, relative: &Path) -> PathBuf {
-        self.path.join(relative)
+        // What `join` makes of nothing ends with a slash.
+        if relative.as_os_str().is_empty() { self.path.clone() } else { self.path.join(relative) }
     }
 
     /// Opens a regular file. `ISDIR` or `NXIO` when it is something else, `LOOP` when a link is in the way.
@@ -149,6 +155,13 @@ impl Root {
         }
         Err(Errno::INVAL)
     }
+}
+
+/// Device and inode, which no two things have at a time.
+// The fields have other types on other platforms.
+#[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
 }
 
 /// Opens a sub-folder, refusing a link.

@@ -56,6 +56,12 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
+    /// The download folder is not the one any more in which the files of this torrent are.
+    #[error("{}: the download folder is missing or was replaced; put it back, or start again to fetch what was in it anew", .path.display())]
+    Moved {
+        /// The download folder.
+        path: PathBuf,
+    },
     /// A file ends before the data that was asked for.
     #[error("{}: the file was cut short, {expected} bytes were expected; check the torrent again", .path.display())]
     Truncated {
@@ -117,6 +123,7 @@ impl StorageError {
             | Self::Read { .. }
             | Self::Write { .. } => true,
             Self::Missing { .. }
+            | Self::Moved { .. }
             | Self::Truncated { .. }
             | Self::Symlink { .. }
             | Self::NotAFile { .. }
@@ -138,6 +145,7 @@ impl StorageError {
             | Self::Read { path, .. }
             | Self::Write { path, .. }
             | Self::Missing { path }
+            | Self::Moved { path }
             | Self::Truncated { path, .. }
             | Self::Symlink { path }
             | Self::NotAFile { path }

@@ -200,8 +200,8 @@ impl Ledger {
         inner.append(&records, &self.hooks)
     }
 
-    /// The bytes of a file are about to move to another one: what is known of its pieces no longer holds.
-    pub(crate) fn moving(&self, number: u32) -> Result<(), StorageError> {
+    /// What is known of a file's pieces no longer holds: its bytes are about to move, or it is not in its place.
+    pub(crate) fn distrust(&self, number: u32) -> Result<(), StorageError> {
         let mut inner = self.lock();
         let records = self.doubt(&mut inner, number);
         inner.append(&records, &self.hooks)
@@ -224,6 +224,17 @@ impl Ledger {
 
     pub(crate) fn has_stamp(&self, number: u32) -> bool {
         self.lock().state.stamps.contains_key(&number)
+    }
+
+    /// What a file looked like when we last wrote to it or looked at it.
+    pub(crate) fn stamp(&self, number: u32) -> Option<Stamp> {
+        self.lock().state.stamps.get(&number).copied()
+    }
+
+    /// Whether anything is known to be in the download folder.
+    pub(crate) fn has_stamps(&self) -> bool {
+        let parts = parts_number(&self.layout);
+        self.lock().state.stamps.range(..parts).next().is_some()
     }
 
     /// A check read these pieces from the disk, and their hashes matched or did not. `files` hold their bytes.
@@ -509,6 +520,11 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
+    /// Goes on with a journal of `length` intact bytes, of which the last may not be synced.
+    pub(crate) fn unsynced(path: PathBuf, identity: Identity, chain: u32, length: u64) -> Self {
+        Self { synced_length: 0, ..Self::resume(path, identity, chain, length) }
+    }
+
     /// Goes on with a journal of `length` intact bytes.
     pub(crate) fn resume(path: PathBuf, identity: Identity, chain: u32, length: u64) -> Self {
         Self {
@@ -565,7 +581,7 @@ impl Journal {
     }
 
     /// Puts a record where [`Self::flush`] takes it from.
-    fn push(&mut self, record: &Record) {
+    pub(crate) fn push(&mut self, record: &Record) {
         let mut encoder = Encoder::resume(self.chain);
         encoder.push(record);
         self.chain = encoder.chain;

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
-use rustix::fs::{FallocateFlags, FileType, Mode};
+use rustix::fs::{FallocateFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use crate::atomic::{create_folders, sync_folder};
@@ -83,7 +83,7 @@ impl Storage {
     fn move_all_out_of_parts(&self, files: &[FileIndex], homes: &Homes) -> Result<(), StorageError> {
         let on_disk = self.ledger.on_disk();
         for &file in files {
-            self.ledger.moving(file.0)?;
+            self.ledger.distrust(file.0)?;
             for piece in self.layout().file_pieces(file).filter(|&piece| on_disk.get(piece)) {
                 let Some(piece) = self.layout().piece(piece) else { continue };
                 self.move_out_of_parts(piece, file, homes)?;
@@ -144,10 +144,18 @@ impl Storage {
             if file.attributes.pad || file.attributes.symlink {
                 continue;
             }
-            if file.length == 0 {
-                drop(self.prepare(file.index)?);
-            } else if self.length_on_disk(file.index)?.is_some_and(|length| length != file.length) {
-                drop(self.open(Home::File(file.index), Access::Create)?);
+            match self.length_on_disk(file.index)? {
+                Some(length) if length == file.length => {}
+                None if file.length != 0 => {
+                    if self.ledger.has_stamp(file.index.0) {
+                        return Err(self.gone(file.index));
+                    }
+                }
+                _ => {
+                    // It may have been as it should be once.
+                    self.forget_open(file.index.0);
+                    drop(self.prepare(file.index)?);
+                }
             }
             if file.attributes.executable {
                 self.make_executable(file.index)?;
@@ -159,19 +167,53 @@ impl Storage {
         Ok(())
     }
 
-    fn length_on_disk(&self, file: FileIndex) -> Result<Option<u64>, StorageError> {
+    /// Whether [`Storage::finish`] has nothing to do, as far as can be told without an error. Asks the disk only about
+    /// files without bytes, executable files and links; what the others look like is known from the start.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let wanted = self.wanted();
+        let info = Arc::clone(self.info());
+        let mut files = info.files().iter().filter(|file| wanted.get(file.index.0) && !file.attributes.pad);
+        files.all(|file| {
+            let attributes = file.attributes;
+            if attributes.symlink {
+                self.paths().symlink_target(file.index).is_none() || self.stat(file.index).is_some()
+            } else if attributes.executable || file.length == 0 {
+                self.stat(file.index).is_some_and(|stat| {
+                    let is_whole = u64::try_from(stat.st_size) == Ok(file.length);
+                    is_whole && (!attributes.executable || runnable(stat.st_mode) == stat.st_mode)
+                })
+            } else {
+                self.ledger.stamp(file.index.0).is_some_and(|stamp| stamp.size == file.length)
+            }
+        })
+    }
+
+    fn stat(&self, file: FileIndex) -> Option<Stat> {
+        self.root(false).ok()?.stat(&self.local_path(file)?).ok()?
+    }
+
+    /// A file of ours was removed or moved away: its pieces are [doubtful](Storage::doubtful).
+    pub(crate) fn gone(&self, file: FileIndex) -> StorageError {
+        self.forget_open(file.0);
+        let path = self.place().root.join(self.local_path(file).unwrap_or_default());
+        // What the journal cannot take waits, and is told by the next sync.
+        let _ = self.ledger.distrust(file.0);
+        StorageError::Missing { path }
+    }
+
+    pub(crate) fn length_on_disk(&self, file: FileIndex) -> Result<Option<u64>, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(None) };
         let root = self.root(true)?;
         let stat = root.stat(&path).map_err(|errno| StorageError::reading(&root.full(&path), errno))?;
         Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
     }
 
-    /// Whoever may read it may run it.
     fn make_executable(&self, file: FileIndex) -> Result<(), StorageError> {
         let opened = self.open_beneath(file, Access::Read)?;
         let failed = |errno| StorageError::writing(opened.path(), errno);
         let mode = rustix::fs::fstat(&opened).map_err(failed)?.st_mode & 0o7777;
-        let new = mode | (mode & 0o444) >> 2;
+        let new = runnable(mode);
         if new == mode {
             Ok(())
         } else {
@@ -422,4 +464,9 @@ impl Storage {
     fn slot(&self, piece: PieceIndex) -> u64 {
         u64::from(piece.get()) * u64::from(self.layout().piece_length())
     }
+}
+
+/// The mode with which whoever may read a file may run it.
+fn runnable(mode: u32) -> u32 {
+    mode | (mode & 0o444) >> 2
 }

@@ -12,7 +12,7 @@
 //! long enough. A missing file's pieces are forgotten. When the journal is damaged, everything it does not vouch for
 //! is checked. See `ledger` for what this cannot see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use crate::atomic::{create_folders, rename};
 use crate::error::StorageError;
 use crate::faults::Op;
+use crate::journal::Record;
 pub use crate::journal::{Identity, JournalError, Parsed, Stamp, State, parse};
 use crate::ledger::{Journal, WRITE_DELAY, boot_id, lock_torrent, now, parts_number};
 use crate::lock::TorrentLock;
@@ -102,11 +103,17 @@ impl Storage {
         let identity = self.identity();
         let lock = lock_torrent(&path, &identity)?;
         let mut parsed = None;
-        if let Some(bytes) = read_journal(&path, self.hooks())? {
-            let verdict = match parse(&bytes) {
-                Ok(found) if found.identity == identity => Ok(found),
-                Ok(found) => Err(differences(&found.identity, &identity).to_owned()),
-                Err(error) => Err(error.to_string()),
+        let read = match read_journal(&path, self.hooks()) {
+            Ok(bytes) => bytes.map(Ok),
+            Err(StorageError::NotAFile { .. }) => Some(Err("it is not a regular file".to_owned())),
+            Err(error) => return Err(error),
+        };
+        if let Some(bytes) = read {
+            let verdict = match bytes.map(|bytes| parse(&bytes)) {
+                Ok(Ok(found)) if found.identity == identity => Ok(found),
+                Ok(Ok(found)) => Err(differences(&found.identity, &identity).to_owned()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(why) => Err(why),
             };
             match verdict {
                 Ok(found) => parsed = Some(found),
@@ -243,7 +250,7 @@ impl Storage {
         (state.boot, state.session_time) = (self.boot_id(), now());
         state.last_time = state.session_time;
         state.closed = true;
-        if let Some(last) = last.filter(|last| !last.closed && last.boot == state.boot) {
+        if let Some(last) = last.filter(|last| self.goes_on(last)) {
             // The process died and the machine did not: it still has to sync the times that the files show.
             (state.closed, state.session_time) = (false, last.session_time);
             state.before.clone_from(&last.before);
@@ -271,6 +278,17 @@ impl Storage {
                 let length = parsed.valid_length as u64;
                 (parsed.state, Journal::resume(path, identity, parsed.chain, length))
             }
+            // Nor does one after a kill, so that it waits for no disk: what it found is said with the next write, and
+            // until then the next start would find the same.
+            Some(parsed) if !parsed.is_torn && self.goes_on(&parsed.state) => {
+                let mut journal = Journal::unsynced(path, identity, parsed.chain, parsed.valid_length as u64);
+                let mut state = parsed.state;
+                for record in findings(&state, resumed, stamps) {
+                    journal.push(&record);
+                    state.apply(&record);
+                }
+                (state, journal)
+            }
             parsed => {
                 let state = self.settled(resumed, stamps, parsed.as_ref().map(|parsed| &parsed.state));
                 let mut journal = Journal::resume(path, identity, 0, 0);
@@ -283,6 +301,11 @@ impl Storage {
         journal.lock = (!is_complete).then_some(lock);
         self.ledger.start(state, Some(journal));
         Ok(())
+    }
+
+    /// The last process died, and the machine did not.
+    fn goes_on(&self, last: &State) -> bool {
+        !last.closed && last.boot == self.boot_id()
     }
 
     fn boot_id(&self) -> [u8; 16] {
@@ -309,6 +332,29 @@ impl Storage {
             root: resolved(&self.place().root),
         }
     }
+}
+
+/// What a start found, where it differs from what the journal says.
+fn findings(state: &State, resumed: &Resumed, stamps: &[Option<Stamp>]) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (number, &stamp) in (0u32..).zip(stamps) {
+        if state.stamps.get(&number).copied() != stamp {
+            records.push(Record::Stamp { file: number, stamp });
+        }
+    }
+    let recheck: BTreeSet<u32> = resumed.recheck.iter().map(|piece| piece.get()).collect();
+    for piece in 0..state.durable.len() {
+        let (durable, unsure) = (state.durable.get(piece), state.unsure.get(piece));
+        let (is_had, is_unsure) = (resumed.have.get(piece), recheck.contains(&piece));
+        let began = state.intents.contains_key(&piece);
+        if began || ((durable || unsure) && !is_had && !is_unsure) {
+            records.push(Record::Gone { first: piece, count: 1 });
+        }
+        if is_unsure && (began || !unsure) {
+            records.push(Record::Unsure { first: piece, count: 1 });
+        }
+    }
+    records
 }
 
 /// The journal of a torrent, before it is known what to do with it.
@@ -418,6 +464,10 @@ fn differences(found: &Identity, own: &Identity) -> &'static str {
 }
 
 fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageError> {
+    // A pipe must not be opened: that would wait for whoever writes to it.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(StorageError::NotAFile { path: path.into() });
+    }
     let file = match hooks.call(Op::JournalOpen, path, || File::open(path).map_err(errno)) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),

@@ -29,6 +29,7 @@ use crate::beneath::{Access, Root};
 use crate::disk::{self, FileCache, OpenFile};
 use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
+use crate::journal::Stamp;
 use crate::ledger::{Ended, Ledger, Numbered, parts_number};
 use crate::slices::Slices;
 use crate::verify::Verifier;
@@ -92,6 +93,8 @@ pub struct Storage {
     hooks: Hooks,
     pub(crate) ledger: Ledger,
     homes: RwLock<Homes>,
+    /// Device and inode of the download folder when it was opened last.
+    known_root: Mutex<Option<(u64, u64)>>,
     /// Files that this process has made ready for writing.
     prepared: Mutex<Bitfield>,
     /// One sync at a time.
@@ -162,6 +165,7 @@ impl Storage {
             ledger: Ledger::new(layout.clone(), options.compact_length, hooks.clone()),
             hooks,
             homes: RwLock::new(Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
+            known_root: Mutex::default(),
             prepared: Mutex::new(Bitfield::new(count)),
             sync_lock: Mutex::default(),
             info,
@@ -579,16 +583,41 @@ impl Storage {
 
     /// The download folder, opened; with `create`, made if missing. Not kept open: that would be a descriptor for
     /// every torrent, and a folder that was mounted anew would not be noticed.
+    ///
+    /// It is [`StorageError::Moved`] when this process saw our files in another one: what is written to those that are
+    /// open goes where nobody looks for it.
     pub(crate) fn root(&self, create: bool) -> Result<Root, StorageError> {
         let path = &self.place.root;
-        match Root::open(path) {
+        let mut known = self.known_root.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = match Root::open(path) {
+            Err(Errno::NOENT) if known.is_some() && self.ledger.has_stamps() => {
+                return Err(StorageError::Moved { path: path.clone() });
+            }
             Err(Errno::NOENT) if create => {
                 create_folders(path, &self.hooks).map_err(|error| self.explain(error))?;
+                Root::open(path)
             }
-            Ok(root) => return Ok(root),
-            Err(errno) => return Err(StorageError::reading(path, errno)),
+            opened => opened,
+        };
+        let failed = |errno| StorageError::reading(path, errno);
+        let root = opened.map_err(failed)?;
+        let found = root.identity().map_err(failed)?;
+        if known.is_some_and(|known| known != found) && !self.has_our_files(&root) {
+            return Err(StorageError::Moved { path: path.clone() });
         }
-        Root::open(path).map_err(|errno| StorageError::reading(path, errno))
+        *known = Some(found);
+        Ok(root)
+    }
+
+    /// Whether a file of ours lies in this folder, or there is none yet. A disk that was unplugged may come back under
+    /// another number, with the same files.
+    fn has_our_files(&self, root: &Root) -> bool {
+        let is_there = |file| {
+            let (path, stamp) = (self.local_path(file)?, self.ledger.stamp(file.0)?);
+            let found = root.stat(&path).ok()??;
+            Some(Stamp::of(&found).inode == stamp.inode)
+        };
+        !self.ledger.has_stamps() || self.layout.files().any(|file| is_there(file) == Some(true))
     }
 
     pub(crate) fn hooks(&self) -> &Hooks {

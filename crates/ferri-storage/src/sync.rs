@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 
 use ferri_metainfo::{FileIndex, PieceIndex};
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, StatVfs};
 use rustix::io::Errno;
 
 use crate::atomic::create_folders;
-use crate::beneath::Access;
-use crate::disk;
+use crate::beneath::{Access, Root, identity};
+use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::ledger::{Dirty, parts_number};
@@ -47,6 +47,27 @@ impl Storage {
         self.ledger.doubtful()
     }
 
+    /// This piece and all others that cannot be read because a file of this one is gone or was cut short. To be looked
+    /// at like those that are doubtful.
+    ///
+    /// # Errors
+    /// When the files cannot be looked up, or the download folder [was moved](StorageError::Moved).
+    pub fn lost_with(&self, piece: PieceIndex) -> Result<Vec<PieceIndex>, StorageError> {
+        let on_disk = self.on_disk();
+        let mut lost = BTreeSet::from([piece]);
+        let real = self.homes().real.clone();
+        for span in self.layout().file_spans(piece, 0, u32::MAX).filter(|span| real.get(span.file.0)) {
+            let length = self.length_on_disk(span.file)?.unwrap_or(0);
+            let ends_later = |piece: &PieceIndex| {
+                let mut spans = self.layout().file_spans(*piece, 0, u32::MAX);
+                spans.any(|other| other.file == span.file && length < other.offset + other.length)
+            };
+            let pieces = self.layout().file_pieces(span.file).filter(|&piece| on_disk.get(piece));
+            lost.extend(pieces.filter_map(|piece| self.layout().piece(piece)).filter(ends_later));
+        }
+        Ok(lost.into_iter().collect())
+    }
+
     /// What the page cache says of these pieces is no proof that the device has them.
     pub(crate) fn distrust_cache(&self, homes: &Homes, pieces: &[PieceIndex]) {
         for &piece in pieces {
@@ -74,6 +95,12 @@ impl Storage {
     }
 
     fn sync_dirty(&self, mut dirty: Dirty, sync: SyncFile) -> Result<(), StorageError> {
+        if !dirty.files.is_empty()
+            && let Err(error @ StorageError::Moved { .. }) = self.root(false)
+        {
+            self.ledger.put_back(dirty, &BTreeSet::new());
+            return Err(error);
+        }
         let mut failed = BTreeSet::new();
         let mut first_error = None;
         let parts = parts_number(self.layout());
@@ -108,13 +135,26 @@ impl Storage {
         let home =
             if number == parts_number(self.layout()) { Home::Parts } else { Home::File(FileIndex(number)) };
         let Some(file) = self.open(home, Access::Read)? else { return Ok(()) };
+        if let Home::File(index) = home
+            && !self.is_in_place(index, &file)?
+        {
+            return Err(self.gone(index));
+        }
         sync(&file, self.hooks()).map_err(|errno| StorageError::writing(file.path(), errno))
+    }
+
+    /// Whether the file that we hold open is the one that its path leads to.
+    fn is_in_place(&self, index: FileIndex, file: &OpenFile) -> Result<bool, StorageError> {
+        let failed = |errno| StorageError::reading(file.path(), errno);
+        let Some(path) = self.local_path(index) else { return Ok(true) };
+        let found = self.root(false)?.stat(&path).map_err(failed)?;
+        let held = rustix::fs::fstat(file).map_err(failed)?;
+        Ok(found.is_some_and(|found| identity(&found) == identity(&held)))
     }
 
     fn sync_folder_beneath(&self, folder: &Path) -> Result<(), StorageError> {
         let root = self.root(false)?;
-        // What `join` makes of nothing would not be the name of the root.
-        let path = if folder.as_os_str().is_empty() { self.place().root.clone() } else { root.full(folder) };
+        let path = root.full(folder);
         let synced = self.hooks().sync((Op::FolderSync, &path, Synced::Folder), || {
             match root.open_folder(folder).and_then(rustix::fs::fsync) {
                 // Removed meanwhile, or a file system that does not sync folders.
@@ -142,32 +182,57 @@ impl Storage {
         let room = u64::from(self.layout().piece_length());
         // What is open may lie on a file system that is no longer there.
         self.close_idle();
-        drop(self.root(true)?);
-        self.probe_folder(&self.place().root, room)?;
+        let root = self.root(true)?;
+        self.probe_folder(&root, Path::new(""), room)?;
         if let Some(folder) = self.state_folder() {
             create_folders(&folder, self.hooks()).map_err(|error| self.explain(error))?;
-            self.probe_folder(&folder, JOURNAL_ROOM)?;
+            let state = Root::open(&folder).map_err(|errno| StorageError::reading(&folder, errno))?;
+            self.probe_folder(&state, Path::new(""), JOURNAL_ROOM)?;
             self.ledger.flush().map_err(|error| self.explain(error))?;
         }
         Ok(())
     }
 
-    fn probe_folder(&self, folder: &Path, room: u64) -> Result<(), StorageError> {
-        let failed = |errno| self.explain(StorageError::writing(folder, errno));
+    /// The same after an error about `path`, which may lie on another file system, mounted beneath the download folder.
+    ///
+    /// # Errors
+    /// As for [`Storage::probe`].
+    pub fn probe_after(&self, path: &Path) -> Result<(), StorageError> {
+        self.probe()?;
+        let root = self.root(false)?;
+        let Ok(relative) = path.strip_prefix(&self.place().root) else { return Ok(()) };
+        let folders = relative.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        for folder in folders {
+            match self.probe_folder(&root, folder, u64::from(self.layout().piece_length())) {
+                // It is still to be made.
+                Err(StorageError::Missing { .. }) => {}
+                probed => return probed,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is room in a folder beneath `root`.
+    fn probe_folder(&self, root: &Root, folder: &Path, room: u64) -> Result<(), StorageError> {
+        let path = root.full(folder);
+        let failed = |errno| self.explain(StorageError::writing(&path, errno));
+        self.hooks().call(Op::Allocate, &path, || Ok(())).map_err(failed)?;
+        let folder = root.open_folder(folder).map_err(failed)?;
         // A file without a name: gone when closed, whatever happens.
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        match rustix::fs::open(folder, flags, Mode::from_raw_mode(0o600)) {
+        match rustix::fs::openat(&folder, ".", flags, Mode::from_raw_mode(0o600)) {
             Ok(file) => match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, room) {
                 Ok(()) => return Ok(()),
                 Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
                 Err(errno) => return Err(failed(errno)),
             },
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
-                rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).map_err(failed)?;
+                let how = (rustix::fs::Access::WRITE_OK, AtFlags::empty());
+                rustix::fs::accessat(&folder, ".", how.0, how.1).map_err(failed)?;
             }
             Err(errno) => return Err(failed(errno)),
         }
-        if available(folder).is_some_and(|available| available < room) {
+        if rustix::fs::fstatvfs(&folder).is_ok_and(|stat| room_on(&stat) < room) {
             return Err(failed(Errno::NOSPC));
         }
         Ok(())
@@ -201,10 +266,13 @@ impl Storage {
     }
 }
 
-type SyncFile = fn(&disk::OpenFile, &Hooks) -> Result<(), Errno>;
+type SyncFile = fn(&OpenFile, &Hooks) -> Result<(), Errno>;
 
 /// Bytes that an ordinary user may still write to the file system of `path`; `None` when it cannot be asked.
 fn available(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    rustix::fs::statvfs(path).ok().map(|stat| room_on(&stat))
+}
+
+fn room_on(stat: &StatVfs) -> u64 {
+    stat.f_bavail.saturating_mul(stat.f_frsize)
 }

@@ -122,7 +122,7 @@ struct Row {
 
 /// Kills it as planned and lets it finish: the figures.
 pub(super) fn run(scene: &Scene<'_>, plan: &Plan) -> Result<String> {
-    let payload = scene.payload(Shape::Single, plan.size, PIECE_LENGTH)?;
+    let payload = scene.payload(Shape::Multi, plan.size, PIECE_LENGTH)?;
     let mut seeder = scene.seeder("seed", &payload, plan.rate)?;
     let download = scene.download("leech", &payload, &[&seeder])?;
     let mut random = Random::new(SEED);

@@ -8,10 +8,10 @@ pub(crate) mod writer;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ferri_metainfo::{Block, PieceIndex};
+use ferri_metainfo::Block;
 use ferri_storage::{BlockPool, Done, Job, Pool, Storage, StorageError};
 use ferri_swarm::PeerKey;
 use ferri_wire::Message;
@@ -35,10 +35,10 @@ pub(crate) enum Report {
     Messages(Vec<Message>),
     /// Blocks that left.
     Sent(Sent),
-    /// A block of ours could not be read.
+    /// A block of ours could not be read and is not sent.
     Unreadable {
-        /// The block's piece.
-        piece: PieceIndex,
+        /// Which.
+        block: Block,
         /// Why.
         error: StorageError,
     },
@@ -102,7 +102,7 @@ struct Talk {
     up: Limits,
     /// Reading rests until then; the download limit says so.
     read_at: Option<Instant>,
-    /// Sending blocks rests until then; the upload limit says so.
+    /// Sending blocks rests until then; the upload limit or a block that could not be read says so.
     write_at: Option<Instant>,
     /// The answer of the disk thread that reads the next block.
     loading: Option<(Block, oneshot::Receiver<Result<Bytes, StorageError>>)>,
@@ -166,10 +166,10 @@ impl Talk {
                 self.write().await
             }
             (Err(error), Some(block)) => {
-                let text = error.to_string();
-                let report = Report::Unreadable { piece: block.piece(), error };
-                self.reports.send((self.key, report)).await.map_err(|_| End::Closed)?;
-                Err(End::Storage(text))
+                self.writer.skip();
+                self.write_at = Some(Instant::now() + UNREADABLE_PAUSE);
+                let report = Report::Unreadable { block, error };
+                self.reports.send((self.key, report)).await.map_err(|_| End::Closed)
             }
             (Err(_), None) => Ok(()),
         }
@@ -278,6 +278,9 @@ impl Talk {
     }
 }
 
+/// After a block that could not be read: a peer that asks for it again and again costs no more than this lets it.
+const UNREADABLE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Vectored writes of one turn.
 const WRITES_PER_TURN: usize = 8;
 
@@ -290,8 +293,6 @@ enum End {
     Read(ReadError),
     #[error("sending failed: {0}")]
     Write(io::Error),
-    #[error("a block could not be read: {0}")]
-    Storage(String),
     #[error("the disk threads are overloaded")]
     Overloaded,
     #[error("the torrent ended")]

@@ -175,6 +175,12 @@ impl Writer {
         }
     }
 
+    /// That block cannot be had.
+    pub(crate) fn skip(&mut self) {
+        self.loading = false;
+        self.items.pop_front();
+    }
+
     fn push_block(&mut self, block: Block, data: Bytes) {
         let header = encode_piece_header(block.piece().get(), block.begin(), block.length());
         self.ready.push_back(Chunk { bytes: Bytes::copy_from_slice(&header), payload: 0 });

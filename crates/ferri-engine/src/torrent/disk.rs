@@ -1,17 +1,24 @@
 //! A torrent's way to its files: blocks wait here until their piece is whole, then go to a disk thread together.
 //!
 //! Nothing here waits. Jobs go out, [`DiskDone`] comes back to the torrent's task. A piece that the disk did not take
-//! is kept, so that a full disk costs no verified byte: it is written when [`Disk::probe`] finds the cause gone.
+//! is kept, so that a full disk costs no verified byte: it is written when a probe finds the cause gone. A job that the
+//! threads have no room for is kept too, and given to them a little later.
 
-use std::collections::BTreeMap;
+mod reports;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
-use ferri_metainfo::{Block, Layout, PieceIndex};
-use ferri_storage::{Done, Job, PieceHash, Pool, Storage, StorageError};
+use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
+use ferri_storage::{Done, Job, PieceHash, Pool, Rejected, Storage, StorageError};
 use tokio::sync::mpsc;
 
 use super::spill::{Runs, Spills, Step};
@@ -24,6 +31,8 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 const HASH_BYTES: usize = 512 << 10;
 /// How often a disk that failed is tried again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// When jobs that found no room are given to the disk threads again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What a disk thread reports.
 #[derive(Debug)]
@@ -50,12 +59,14 @@ pub(crate) enum DiskDone {
     Synced(Result<(), StorageError>),
     /// Whether the device takes data again.
     Probed(Result<(), StorageError>),
-    /// Whether a piece that could not be read is still what it should be.
-    Rechecked(PieceIndex, Result<bool, StorageError>),
+    /// Pieces that may not be there any more, for [`Disk::recheck`].
+    Doubtful(Vec<PieceIndex>),
+    /// Which of the pieces that were looked at again are there.
+    Rechecked(Result<Bitfield, StorageError>),
     /// The last touches were put to a finished download.
     Finished(Result<(), StorageError>),
-    /// The selection was changed.
-    Selected(Result<(), StorageError>),
+    /// The selection was changed to this, or not.
+    Selected(Vec<bool>, Result<(), StorageError>),
 }
 
 /// The disk side of one torrent.
@@ -77,10 +88,48 @@ pub(crate) struct Disk {
     jobs: BTreeMap<u32, Vec<Bytes>>,
     /// Pieces whose write failed, to be tried again.
     parked: Vec<(PieceIndex, Vec<Bytes>)>,
+    /// Jobs that the disk threads had no room for, and when they are offered again.
+    refused: VecDeque<Job>,
+    retry_at: Option<Instant>,
     syncing: bool,
+    /// Another sync is wanted as soon as the one under way is over.
+    sync_again: bool,
+    /// After the next sync nothing is to be open.
+    settles: bool,
     unsynced: u64,
     unsynced_since: Option<Instant>,
     probe_at: Option<Instant>,
+    /// What failed last.
+    failed: Option<PathBuf>,
+    touches: Touches,
+    /// A selection that nobody carries out yet.
+    selection: Option<Vec<bool>>,
+    selecting: bool,
+    looks: Looks,
+}
+
+/// How the last touches of a finished download stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touches {
+    /// They are put, or nobody asked for them.
+    Put,
+    /// A disk thread is at it.
+    Asked,
+    /// To be tried again when the disk is back.
+    Failed,
+}
+
+/// Pieces we had that have to be looked at again.
+#[derive(Debug, Default)]
+struct Looks {
+    /// Still to be looked at.
+    due: BTreeSet<PieceIndex>,
+    /// Being looked at.
+    out: BTreeSet<PieceIndex>,
+    /// Not before; the disk could not be read.
+    at: Option<Instant>,
+    /// Ends the check under way.
+    cancel: Arc<AtomicBool>,
 }
 
 /// A piece whose blocks are arriving.
@@ -155,10 +204,19 @@ impl Disk {
             },
             jobs: BTreeMap::new(),
             parked: Vec::new(),
+            refused: VecDeque::new(),
+            retry_at: None,
             syncing: false,
+            sync_again: false,
+            settles: false,
             unsynced: 0,
             unsynced_since: None,
             probe_at: None,
+            failed: None,
+            touches: Touches::Put,
+            selection: None,
+            selecting: false,
+            looks: Looks::default(),
         }
     }
 
@@ -239,27 +297,50 @@ impl Disk {
                 }
             }),
         };
-        if self.pool.submit(job).is_ok() {
+        if self.give(job) {
             self.jobs.insert(piece.get(), blocks);
-        } else {
-            self.park(piece, blocks, Instant::now());
+        }
+    }
+
+    /// Gives a job to the disk threads, at once or as soon as they have room. `false`: they are gone, and there will be
+    /// no answer.
+    fn give(&mut self, job: Job) -> bool {
+        match self.pool.submit(job) {
+            Ok(()) => true,
+            Err(Rejected::Full(job)) => {
+                self.refused.push_back(job);
+                self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_INTERVAL);
+                true
+            }
+            Err(Rejected::Closed(_)) => {
+                tracing::error!("the disk threads are gone");
+                false
+            }
+        }
+    }
+
+    fn give_again(&mut self) {
+        self.retry_at = None;
+        for job in std::mem::take(&mut self.refused) {
+            self.give(job);
         }
     }
 
     /// Carries on with a piece too large for memory.
-    fn spill(&self, piece: PieceIndex, step: Option<Step>) {
+    fn spill(&mut self, piece: PieceIndex, step: Option<Step>) {
         match step {
             None => {}
-            Some(Step::Write(round, runs)) => self.run(move |storage| {
-                let mut runs = runs;
-                while let Some((begin, blocks)) = runs.last() {
-                    if let Err(error) = storage.spill(piece, *begin, blocks) {
-                        return DiskDone::Spilled { piece, round, unwritten: runs, error: Some(error) };
+            Some(Step::Write(round, mut runs)) => {
+                self.run(move |storage| {
+                    while let Some((begin, blocks)) = runs.last() {
+                        if let Err(error) = storage.spill(piece, *begin, blocks) {
+                            return DiskDone::Spilled { piece, round, unwritten: runs, error: Some(error) };
+                        }
+                        runs.pop();
                     }
-                    runs.pop();
-                }
-                DiskDone::Spilled { piece, round, unwritten: runs, error: None }
-            }),
+                    DiskDone::Spilled { piece, round, unwritten: runs, error: None }
+                });
+            }
             Some(Step::Commit) => {
                 self.run(move |storage| DiskDone::Piece { piece, result: storage.commit_spilled(piece) });
             }
@@ -280,31 +361,23 @@ impl Disk {
         match error {
             None => Ok(()),
             Some(error) => {
-                self.probe_at = Some(now + PROBE_INTERVAL);
+                self.failed(&error, now);
                 Err(error)
             }
         }
     }
 
-    fn park(&mut self, piece: PieceIndex, blocks: Vec<Bytes>, now: Instant) {
-        self.parked.push((piece, blocks));
-        self.probe_at = Some(now + PROBE_INTERVAL);
-    }
-
-    /// Does something that may wait, on a disk thread.
-    fn run(&self, work: impl FnOnce(&Storage) -> DiskDone + Send + 'static) {
-        self.try_run(work);
-    }
-
-    /// The same; `false`: there will be no answer.
-    fn try_run(&self, work: impl FnOnce(&Storage) -> DiskDone + Send + 'static) -> bool {
+    /// Does something that may wait, on a disk thread. `false`: there will be no answer.
+    fn run(&mut self, work: impl FnOnce(&Storage) -> DiskDone + Send + 'static) -> bool {
         let (storage, done) = (self.storage.clone(), self.done.clone());
-        let job = Job::Run(Box::new(move || drop(done.send(work(&storage)))));
-        let submitted = self.pool.submit(job);
-        if submitted.is_err() {
-            tracing::error!("the disk threads are overloaded or gone");
-        }
-        submitted.is_ok()
+        self.give(Job::Run(Box::new(move || {
+            // The torrent's task outlives its jobs, except when the process is being torn down.
+            let _ = done.send(work(&storage));
+            let doubtful = storage.doubtful();
+            if !doubtful.is_empty() {
+                let _ = done.send(DiskDone::Doubtful(doubtful));
+            }
+        })))
     }
 
     /// Books the answer to [`Self::verify`]. `Err` is a disk that does not take data: the piece is kept.
@@ -331,29 +404,122 @@ impl Disk {
                 Ok(Verdict::Bad)
             }
             Err(error) => {
-                if is_spilled {
-                    self.probe_at = Some(now + PROBE_INTERVAL);
-                } else {
-                    self.park(piece, blocks, now);
+                if !is_spilled {
+                    self.parked.push((piece, blocks));
                 }
+                self.failed(&error, now);
                 Err(error)
             }
         }
     }
 
-    /// Looks again at a piece that could not be read.
-    pub(crate) fn recheck(&self, piece: PieceIndex) {
-        self.run(move |storage| DiskDone::Rechecked(piece, storage.check_piece(piece, &mut Vec::new())));
+    /// A piece could not be read: it is looked at again, with all others that the same cause took away. `false`: that is
+    /// under way already.
+    pub(crate) fn unreadable(&mut self, piece: PieceIndex) -> bool {
+        if self.looks.out.contains(&piece) || !self.looks.due.insert(piece) {
+            return false;
+        }
+        self.run(move |storage| DiskDone::Doubtful(storage.lost_with(piece).unwrap_or_else(|_| vec![piece])))
+    }
+
+    /// Looks again at pieces that may not be there any more.
+    pub(crate) fn recheck(&mut self, pieces: Vec<PieceIndex>) {
+        self.looks.due.extend(pieces.into_iter().filter(|piece| !self.looks.out.contains(piece)));
+        if self.looks.out.is_empty() && self.looks.at.is_none() {
+            self.look();
+        }
+    }
+
+    /// Has all pieces checked that are due.
+    fn look(&mut self) {
+        self.looks.at = None;
+        let pieces: Vec<_> = std::mem::take(&mut self.looks.due).into_iter().collect();
+        if pieces.is_empty() {
+            return;
+        }
+        self.looks.out.extend(&pieces);
+        let done = self.done.clone();
+        let job = Job::CheckPieces {
+            storage: self.storage.clone(),
+            pieces,
+            cancel: self.looks.cancel.clone(),
+            progress: Box::new(|_| {}),
+            reply: Box::new(move |reply| {
+                if let Done::Checked(result) = reply {
+                    let _ = done.send(DiskDone::Rechecked(result));
+                }
+            }),
+        };
+        self.give(job);
+    }
+
+    /// Books a check: the pieces that are gone. `Err` is a disk that cannot be read: they stay in doubt.
+    pub(crate) fn rechecked(
+        &mut self,
+        result: Result<Bitfield, StorageError>,
+        now: Instant,
+    ) -> Result<Vec<PieceIndex>, StorageError> {
+        let mut looked = std::mem::take(&mut self.looks.out);
+        match result {
+            Ok(found) => {
+                self.look();
+                looked.retain(|piece| !found.get(piece.get()));
+                Ok(looked.into_iter().collect())
+            }
+            Err(error) => {
+                self.looks.due.append(&mut looked);
+                self.looks.at = Some(now + PROBE_INTERVAL);
+                Err(error)
+            }
+        }
     }
 
     /// Puts the last touches to a finished download: empty files, permissions, links.
-    pub(crate) fn finish(&self) {
-        self.run(|storage| DiskDone::Finished(storage.finish()));
+    pub(crate) fn finish(&mut self) {
+        if self.touches != Touches::Asked {
+            self.touches = Touches::Asked;
+            self.run(|storage| DiskDone::Finished(storage.finish()));
+        }
+    }
+
+    /// Books the last touches. `false`: what was downloaded is not in its place; they are to be tried again.
+    pub(crate) fn finished(&mut self, result: &Result<(), StorageError>) -> bool {
+        let is_displaced = matches!(result, Err(StorageError::Missing { .. } | StorageError::Moved { .. }));
+        self.touches = if is_displaced { Touches::Failed } else { Touches::Put };
+        !is_displaced
+    }
+
+    /// The last touches are asked for and not put: it is not done yet.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.touches != Touches::Put
     }
 
     /// Changes which files are wanted.
-    pub(crate) fn set_wanted(&self, wanted: Vec<bool>) {
-        self.run(move |storage| DiskDone::Selected(storage.set_wanted(&wanted)));
+    pub(crate) fn set_wanted(&mut self, wanted: Vec<bool>) {
+        self.selection = Some(wanted);
+        self.select();
+    }
+
+    /// One at a time, so that the last wish is the last to be carried out.
+    fn select(&mut self) {
+        if !self.selecting
+            && let Some(wanted) = self.selection.take()
+        {
+            self.selecting = self.run(move |storage| {
+                let result = storage.set_wanted(&wanted);
+                DiskDone::Selected(wanted, result)
+            });
+        }
+    }
+
+    /// Books a change of the selection. One that failed is tried again when the disk is back, unless there is another wish.
+    pub(crate) fn selected(&mut self, wanted: Vec<bool>, result: &Result<(), StorageError>) {
+        self.selecting = false;
+        if result.is_ok() {
+            self.select();
+        } else {
+            self.selection.get_or_insert(wanted);
+        }
     }
 
     /// The swarm wants the digests of the piece that just failed.
@@ -363,35 +529,64 @@ impl Disk {
         }
     }
 
-    /// Starts what is due: a sync, a probe of a failed disk.
+    /// Starts what is due: jobs that were refused, a sync, a probe of a failed disk, a second look.
     pub(crate) fn tick(&mut self, now: Instant) {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.give_again();
+        }
         let due = SYNC_BYTES <= self.unsynced
             || self.unsynced_since.is_some_and(|since| since + SYNC_INTERVAL <= now);
         if due && !self.syncing {
             self.sync();
         }
-        if self.probe_at.is_some_and(|at| at <= now) {
-            let is_asked = self.try_run(|storage| DiskDone::Probed(storage.probe()));
-            self.probe_at = (!is_asked).then_some(now + PROBE_INTERVAL);
+        if self.probe_at.take_if(|at| *at <= now).is_some() {
+            let failed = self.failed.clone();
+            self.run(move |storage| {
+                DiskDone::Probed(failed.map_or_else(|| storage.probe(), |path| storage.probe_after(&path)))
+            });
+        }
+        if self.looks.at.is_some_and(|at| at <= now) {
+            self.look();
         }
     }
 
     /// When [`Self::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
         let sync = self.unsynced_since.filter(|_| !self.syncing).map(|since| since + SYNC_INTERVAL);
-        [sync, self.probe_at].into_iter().flatten().min()
+        [sync, self.probe_at, self.retry_at, self.looks.at].into_iter().flatten().min()
     }
 
-    /// Makes what was written durable and records it.
+    /// Makes what was written durable and records it, at once or as soon as the sync under way is over.
     pub(crate) fn sync(&mut self) {
-        self.syncing = self.try_run(|storage| DiskDone::Synced(storage.sync()));
-        self.unsynced = 0;
-        // Refused, it is due again in a while.
-        self.unsynced_since = (!self.syncing).then(Instant::now);
+        if self.syncing {
+            self.sync_again = true;
+            return;
+        }
+        (self.unsynced, self.unsynced_since, self.sync_again) = (0, None, false);
+        let settles = std::mem::take(&mut self.settles);
+        self.syncing = self.run(move |storage| {
+            let result = storage.sync();
+            if settles && result.is_ok() {
+                storage.close_idle();
+            }
+            DiskDone::Synced(result)
+        });
     }
 
-    pub(crate) fn synced(&mut self) {
+    /// Nothing more is written for a while: syncs at once and closes the files, so that they may be unmounted.
+    pub(crate) fn settle(&mut self) {
+        self.settles = true;
+        self.sync();
+    }
+
+    /// Books a sync. One that failed is tried again in a while, whether or not anything is written meanwhile.
+    pub(crate) fn synced(&mut self, result: &Result<(), StorageError>, now: Instant) {
         self.syncing = false;
+        if result.is_err() {
+            self.unsynced_since = Some(now);
+        } else if self.sync_again {
+            self.sync();
+        }
     }
 
     /// Books a probe. `true`: the disk takes data again, and the kept pieces are on their way.
@@ -400,10 +595,12 @@ impl Disk {
             self.probe_at = Some(now + PROBE_INTERVAL);
             return false;
         }
+        self.failed = None;
         for (piece, blocks) in std::mem::take(&mut self.parked) {
             let hash = PieceHash::new(&self.storage, piece);
             self.submit(piece, blocks, hash);
         }
+        self.select();
         for (piece, step) in self.spills.resume() {
             if let Some(piece) = self.layout.piece(piece) {
                 self.spill(piece, Some(step));
@@ -412,8 +609,9 @@ impl Disk {
         true
     }
 
-    /// Tries the failed disk again soon, after an error that was not about a piece.
-    pub(crate) fn probe_later(&mut self, now: Instant) {
+    /// Tries the failed disk again soon.
+    pub(crate) fn failed(&mut self, error: &StorageError, now: Instant) {
+        self.failed = error.path().map(Path::to_path_buf);
         self.probe_at.get_or_insert(now + PROBE_INTERVAL);
     }
 
@@ -430,6 +628,12 @@ impl Disk {
     /// Bytes that the parked pieces need.
     pub(crate) fn parked_bytes(&self) -> u64 {
         self.parked.iter().map(|(piece, _)| u64::from(self.layout.piece_len(*piece))).sum()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.looks.cancel.store(true, Ordering::Relaxed);
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
     if shared.torrents().contains_key(&info_hash) {
         return Err(Error::AlreadyRunning(info_hash));
     }
-    let (storage, resumed) = open(shared, &add, &info, info_hash).await?;
+    let (storage, resumed, is_finished) = open(shared, &add, &info, info_hash).await?;
 
     let (status, snapshot) = watch::channel(first_status(&info));
     let events = EventLog::new();
@@ -66,8 +66,16 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
         stale: true,
     };
     let handshake = shared.handshake(info_hash);
-    let start =
-        Start { shared: shared.clone(), torrent: torrent.clone(), add, info, handshake, storage, view };
+    let start = Start {
+        shared: shared.clone(),
+        torrent: torrent.clone(),
+        add,
+        info,
+        handshake,
+        storage,
+        is_finished,
+        view,
+    };
     start.begin(resumed, torrent.seat())?;
     Ok(torrent)
 }
@@ -82,13 +90,13 @@ pub(super) fn remove(shared: &Arc<Shared>, info: &Info) {
     }
 }
 
-/// The torrent's files, and what the journal says of them.
+/// The torrent's files, what the journal says of them, and whether a complete download needs no last touches.
 async fn open(
     shared: &Shared,
     add: &AddTorrent,
     info: &Arc<Info>,
     info_hash: InfoHash,
-) -> Result<(Arc<Storage>, Resumed), Error> {
+) -> Result<(Arc<Storage>, Resumed, bool), Error> {
     let paths = LocalPaths::new(info)?;
     let (root, top) = match &add.payload {
         Some(payload) => {
@@ -101,10 +109,13 @@ async fn open(
     let wanted = wanted(info, &add.priorities);
     let options = StorageOptions { preallocate: add.preallocate, top, ..StorageOptions::default() };
     let info = info.clone();
+    // Payload that is only shared is nobody's to touch.
+    let seed_only = add.seed_only;
     let opened = tokio::task::spawn_blocking(move || {
         let storage = Arc::new(Storage::new(info, paths, place, options, &wanted)?);
         let resumed = storage.resume()?;
-        Ok((storage, resumed))
+        let is_finished = seed_only || storage.is_finished();
+        Ok((storage, resumed, is_finished))
     });
     match opened.await.map_err(|_| Error::Closed)? {
         Ok(opened) => Ok(opened),
@@ -174,6 +185,8 @@ struct Start {
     info: Arc<Info>,
     handshake: Handshake,
     storage: Arc<Storage>,
+    /// A complete download needs no last touches.
+    is_finished: bool,
     view: View,
 }
 
@@ -310,7 +323,12 @@ impl Start {
             seed_only: self.add.seed_only,
             ending: None,
         };
-        task.begin(&self.add.priorities, self.add.peers, paused);
+        task.prefer(&self.add.priorities);
+        if !self.is_finished && task.swarm.stats().left == 0 {
+            // Whoever downloaded it died before it was done.
+            task.disk.finish();
+        }
+        task.begin(self.add.peers, paused);
         task
     }
 
@@ -458,12 +476,15 @@ impl Start {
 const CHECK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Task {
-    fn begin(&mut self, priorities: &[FilePriority], peers: Vec<std::net::SocketAddr>, paused: Paused) {
-        let now = Instant::now();
-        if !priorities.is_empty() || self.seed_only {
-            let priorities = self.piece_priorities(priorities);
-            self.handle(Input::Priorities { priorities }, now);
+    fn prefer(&mut self, files: &[FilePriority]) {
+        if !files.is_empty() || self.seed_only {
+            let priorities = self.piece_priorities(files);
+            self.handle(Input::Priorities { priorities }, Instant::now());
         }
+    }
+
+    fn begin(&mut self, peers: Vec<std::net::SocketAddr>, paused: Paused) {
+        let now = Instant::now();
         if let Some(ip) = self.shared.options.bind.filter(|ip| !ip.is_unspecified()) {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.handle(Input::ExternalAddress { ip }, now);

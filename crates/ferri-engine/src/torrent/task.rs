@@ -10,15 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ferri_metainfo::{Info, PieceIndex};
-use ferri_storage::StorageError;
+use ferri_metainfo::Info;
 use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Role, Source, Swarm};
 use ferri_wire::{Handshake, Message};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::disk::{Disk, DiskDone, Verdict};
+use super::disk::{Disk, DiskDone};
 use super::outbox::Outbox;
 use super::trackers::{Answer, Trackers};
 use super::{Arrival, Command, Seat, Sequential, Torrent};
@@ -95,6 +94,8 @@ pub(super) struct TorrentLimits {
 /// The task's side of a connection.
 pub(super) struct Peer {
     addr: SocketAddr,
+    /// The fast extension is spoken (BEP 6).
+    pub(super) fast: bool,
     outbox: Outbox,
 }
 
@@ -224,6 +225,7 @@ impl Task {
         self.set_state(State::Paused);
         self.handle(Input::Pause, now);
         self.trackers.stop(&self.swarm, now);
+        self.disk.settle();
     }
 
     fn resume(&mut self, now: Instant) {
@@ -275,7 +277,8 @@ impl Task {
     }
 
     pub(super) fn working_state(&self) -> State {
-        if self.seed_only || self.swarm.stats().left == 0 { State::Seeding } else { State::Downloading }
+        let is_done = self.swarm.stats().left == 0 && !self.disk.is_finishing();
+        if self.seed_only || is_done { State::Seeding } else { State::Downloading }
     }
 
     /// What the swarm is to fetch for these wishes; nothing when it only serves.
@@ -311,7 +314,7 @@ impl Task {
         }
     }
 
-    fn apply_budget(&mut self, now: Instant) {
+    pub(super) fn apply_budget(&mut self, now: Instant) {
         let budget = self.budget;
         // While the disk takes nothing, no further piece is begun; those under way are kept in memory.
         let memory_bytes = if matches!(self.view.state, State::Error { .. }) { 0 } else { budget.memory };
@@ -366,7 +369,8 @@ impl Task {
             up: Limits([self.limits.up.clone(), self.shared.up.clone()]),
         };
         self.shared.tasks.spawn(connection.run());
-        self.peers.insert(key, Peer { addr, outbox: Outbox::new(commands, cancel) });
+        let fast = handshake.reserved.has_fast() && self.handshake.reserved.has_fast();
+        self.peers.insert(key, Peer { addr, fast, outbox: Outbox::new(commands, cancel) });
         self.handle(Input::PeerConnected { peer: key, addr, direction, handshake }, now);
     }
 
@@ -384,95 +388,13 @@ impl Task {
             Report::Sent(sent) => {
                 self.handle(Input::BlocksSent { peer, blocks: sent.blocks, bytes: sent.bytes }, now);
             }
-            Report::Unreadable { piece, error } => self.unreadable(piece, &error, now),
+            Report::Unreadable { block, error } => self.unreadable(peer, block, &error, now),
             Report::Gone(reason) => {
                 if let Some(gone) = self.peers.remove(&peer) {
                     tracing::debug!(addr = %gone.addr, reason, "connection ended");
                     self.handle(Input::PeerDisconnected { peer }, now);
                 }
             }
-        }
-    }
-
-    /// A piece we announced cannot be read: what is gone is fetched again, what is only out of reach is waited for.
-    fn unreadable(&mut self, piece: PieceIndex, error: &StorageError, now: Instant) {
-        if matches!(error, StorageError::Missing { .. } | StorageError::Truncated { .. }) {
-            self.view.event(Event::Note(format!("piece {} is no longer on disk: {error}", piece.get())));
-            self.disk.recheck(piece);
-        } else {
-            self.disk.probe_later(now);
-            self.disk_failed(error, now);
-        }
-    }
-
-    fn lost(&mut self, piece: u32, now: Instant) {
-        self.handle(Input::PieceLost { piece }, now);
-        self.view.completed_at = None;
-        self.set_state(self.working_state());
-    }
-
-    fn disk_done(&mut self, done: DiskDone) {
-        let now = Instant::now();
-        match done {
-            DiskDone::Piece { piece, result } => match self.disk.piece_done(piece, result, now) {
-                Ok(Verdict::Good { suspects }) => {
-                    self.handle(Input::PieceVerified { piece: piece.get(), ok: true }, now);
-                    if let Some(bad) = suspects {
-                        self.handle(Input::SuspectBlocks { piece: piece.get(), bad }, now);
-                    }
-                }
-                Ok(Verdict::Bad) => {
-                    self.handle(Input::PieceVerified { piece: piece.get(), ok: false }, now);
-                }
-                Err(error) => self.disk_failed(&error, now),
-            },
-            DiskDone::Spilled { piece, round, unwritten, error } => {
-                if let Err(error) = self.disk.spilled(piece, round, unwritten, error, now) {
-                    self.disk_failed(&error, now);
-                }
-            }
-            DiskDone::Synced(result) => {
-                self.disk.synced();
-                self.disk_answered(result, now);
-            }
-            DiskDone::Finished(Ok(())) => self.finished(),
-            DiskDone::Finished(Err(error)) => {
-                // Every byte is there; a permission or a link that cannot be set is no reason to wait.
-                self.view.event(Event::Note(error.to_string()));
-                self.finished();
-            }
-            DiskDone::Selected(result) => self.disk_answered(result, now),
-            DiskDone::Rechecked(_, Ok(true)) => {}
-            DiskDone::Rechecked(piece, Ok(false)) => self.lost(piece.get(), now),
-            DiskDone::Rechecked(_, Err(error)) => self.disk_answered(Err(error), now),
-            DiskDone::Probed(result) => {
-                if self.disk.probed(&result, now) && matches!(self.view.state, State::Error { .. }) {
-                    self.set_state(self.working_state());
-                    self.apply_budget(now);
-                }
-            }
-        }
-        self.disk.tick(now);
-    }
-
-    fn disk_answered(&mut self, result: Result<(), StorageError>, now: Instant) {
-        if let Err(error) = result {
-            self.disk.probe_later(now);
-            self.disk_failed(&error, now);
-        }
-    }
-
-    fn disk_failed(&mut self, error: &StorageError, now: Instant) {
-        let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
-        let was_working = !matches!(self.view.state, State::Error { .. });
-        self.set_state(State::Error {
-            text: error.to_string(),
-            recoverable: error.is_recoverable(),
-            missing,
-        });
-        if was_working {
-            tracing::error!(%error, "the disk does not take or give data");
-            self.apply_budget(now);
         }
     }
 
@@ -501,7 +423,7 @@ impl Task {
         }
     }
 
-    fn carry_out(&mut self, output: Output, now: Instant) {
+    pub(super) fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
             Output::Connect { addr } => self.dial(addr),
             Output::Send { peer, message } => {
@@ -576,21 +498,6 @@ impl Task {
             _ => return,
         };
         self.view.event(event);
-    }
-
-    fn completed(&mut self, now: Instant) {
-        self.view.completed_at = Some(now);
-        self.trackers.completed(&self.swarm, now);
-        self.disk.sync();
-        self.disk.finish();
-    }
-
-    /// The last touches are done: now it is complete for everybody to see.
-    fn finished(&mut self) {
-        if self.swarm.stats().left == 0 && !matches!(self.view.state, State::Paused) {
-            self.set_state(State::Seeding);
-            self.view.event(Event::Completed);
-        }
     }
 
     fn peer_statuses(&self) -> Vec<PeerStatus> {

@@ -1,26 +1,17 @@
 //! Peers that mean harm, on real sockets: they cost little and are gone; honest ones do not notice.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use ferri_engine::{AddTorrent, Check, Event, Session};
 use ferri_metainfo::Bitfield;
-use ferri_wire::{Handshake, Message, PeerId, Reserved, encode};
+use ferri_wire::{Message, Reserved, encode};
 
-use crate::support::{Payload, Seed, options, resident_bytes, within};
+use crate::support::{Payload, Seed, options, resident_bytes, shake, within};
 
-/// Connects and shakes hands as an ordinary peer with the fast extension would.
-fn shake(addr: SocketAddr, payload: &Payload) -> TcpStream {
-    let mut stream = TcpStream::connect(addr).unwrap();
-    let info_hash = payload.metainfo(&[]).info().info_hashes().wire();
-    let peer_id = PeerId::new("XX", [0, 0, 0, 1], rand::random());
-    let ours = Handshake { reserved: Reserved::default().with_fast(), info_hash, peer_id };
-    stream.write_all(&ours.encode()).unwrap();
-    stream.read_exact(&mut [0; 68]).unwrap();
-    stream
-}
+const FAST: Reserved = Reserved::NONE.with_fast();
 
 /// The other side hangs up, rather than us waiting.
 fn assert_hung_up(stream: &mut TcpStream) {
@@ -43,7 +34,7 @@ async fn flood(bytes: Vec<u8>, times: usize) {
     let addr = seed.session.listen_addr();
     let before = resident_bytes();
     tokio::task::spawn_blocking(move || {
-        let mut stream = shake(addr, &Payload::single(1_000_000, 32768));
+        let mut stream = shake(addr, &Payload::single(1_000_000, 32768), FAST);
         for _ in 0..times {
             if stream.write_all(&bytes).is_err() {
                 return;

@@ -1,6 +1,7 @@
 //! The engine over real sockets on loopback and real files in a temporary folder. Every test waits for a condition.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod disk;
 mod hostile;
 mod limits;
 mod many;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ferri_engine::{AddTorrent, Event, Session, State, Torrent, TrackerServer};
 use tempfile::TempDir;
 
-use crate::support::{Payload, options, within};
+use crate::support::{Payload, open_below, options, within};
 
 const TORRENTS: usize = 300;
 /// Tasks of a session without a torrent at work: the listener and the keeper.
@@ -35,13 +35,6 @@ async fn add_all(session: &Session, dir: &Path, torrents: usize, trackers: &[Str
 
 fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
-}
-
-/// Files of ours that are open.
-fn open_below(dir: &Path) -> usize {
-    let links =
-        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.ok()?.path().read_link().ok());
-    links.filter(|link| link.starts_with(dir)).count()
 }
 
 /// Waits until everything rests but the sessions.

@@ -1,11 +1,14 @@
 //! Payloads, torrents and sessions for the tests.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
 use ferri_bencode::Encoder;
 use ferri_engine::{AddTorrent, Check, Session, SessionOptions, Torrent};
 use ferri_metainfo::{Bitfield, Metainfo};
+use ferri_wire::{Handshake, PeerId, Reserved};
 use tempfile::TempDir;
 
 /// Nothing here takes this long unless it hangs.
@@ -116,7 +119,7 @@ pub(crate) fn options(dir: &TempDir) -> SessionOptions {
 pub(crate) struct Seed {
     pub(crate) session: Session,
     pub(crate) torrent: Torrent,
-    _dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl Seed {
@@ -139,7 +142,7 @@ impl Seed {
         let session = Session::start(options).await.unwrap();
         let torrent = session.add(add).await.unwrap();
         within(torrent.wait_checked()).await;
-        Self { session, torrent, _dir: dir }
+        Self { session, torrent, dir }
     }
 
     /// Serves only some pieces.
@@ -158,6 +161,24 @@ impl Seed {
 /// Waits, but not for ever.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes far too long")
+}
+
+/// Files of ours that are open.
+pub(crate) fn open_below(dir: &Path) -> usize {
+    let links =
+        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.ok()?.path().read_link().ok());
+    links.filter(|link| link.starts_with(dir)).count()
+}
+
+/// Connects and shakes hands as an ordinary peer that speaks these extensions would.
+pub(crate) fn shake(addr: SocketAddr, payload: &Payload, reserved: Reserved) -> TcpStream {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    let info_hash = payload.metainfo(&[]).info().info_hashes().wire();
+    let peer_id = PeerId::new("XX", [0, 0, 0, 1], rand::random());
+    let ours = Handshake { reserved, info_hash, peer_id };
+    stream.write_all(&ours.encode()).unwrap();
+    stream.read_exact(&mut [0; 68]).unwrap();
+    stream
 }
 
 /// Memory that this process has for itself, bytes: code that is used for the first time does not count.

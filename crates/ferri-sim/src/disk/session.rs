@@ -237,8 +237,13 @@ impl Session<'_> {
         self.oldest = None;
     }
 
-    /// The process dies and is started again; the machine runs on.
+    /// The process dies and is started again; the machine runs on. Half of the time it dies twice, the second time
+    /// before it has done anything.
     fn kill(&mut self, dice: &mut Dice) -> Result<(), StorageError> {
+        if dice.below(2) == 0 {
+            drop(self.storage.take());
+            self.storage = Some(self.machine.open(self.recorder.witness(self.boot), &self.wanted)?.0);
+        }
         drop(self.storage.take());
         let (storage, resumed) = self.machine.open(self.recorder.witness(self.boot), &self.wanted)?;
         self.storage = Some(storage);

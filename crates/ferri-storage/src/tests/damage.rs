@@ -111,3 +111,23 @@ fn the_lock_file_may_hold_anything_or_be_gone() {
     fs::remove_file(&lock).unwrap();
     drop(t.start_wanting(&WANTED));
 }
+
+#[test]
+fn what_is_no_file_in_the_journals_place_is_set_aside() {
+    let t = settled();
+    let journal = t.state_file("journal");
+    fs::remove_file(&journal).unwrap();
+    fs::create_dir(&journal).unwrap();
+    fs::write(journal.join("inside"), b"kept").unwrap();
+    let (storage, resumed) = t.start_wanting(&WANTED);
+    assert!(resumed.why[0].ends_with("it is not a regular file"), "{:?}", resumed.why);
+    assert_eq!(fs::read(t.state_file("journal.aside-1").join("inside")).unwrap(), b"kept");
+    assert!(SYNCED.iter().all(|piece| numbers(&resumed.recheck).contains(piece)));
+    drop(storage);
+
+    fs::remove_file(&journal).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &journal, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let (_, resumed) = t.start_wanting(&WANTED);
+    assert!(resumed.why[0].contains("journal.aside-2"), "a pipe is not waited for: {:?}", resumed.why);
+}

@@ -233,6 +233,61 @@ fn a_file_deleted_or_cut_under_us_is_told_and_can_be_had_again() {
 }
 
 #[test]
+fn a_download_folder_that_was_moved_and_replaced_is_told_and_taken_again_when_it_is_back() {
+    let t = three();
+    let (storage, _) = t.start();
+    t.write(&storage, [0]);
+    storage.sync().unwrap();
+    t.write(&storage, [1]);
+    let aside = t.folder.path().join("elsewhere");
+    for replace in [false, true] {
+        std::fs::rename(t.root(), &aside).unwrap();
+        if replace {
+            std::fs::create_dir(t.root()).unwrap();
+        }
+        for failed in [storage.sync(), storage.finish(), storage.probe(), storage.close()] {
+            let Err(StorageError::Moved { path }) = failed else { panic!("{failed:?}") };
+            assert_eq!(path, t.root());
+        }
+        assert!(matches!(t.read(&storage, 0), Err(StorageError::Moved { .. })), "nothing is lost for that");
+        assert!(storage.check_piece(t.piece(0), &mut Vec::new()).is_err());
+        assert!(tree(&t.root()).is_empty() && storage.doubtful().is_empty());
+        let _ = std::fs::remove_dir(t.root());
+        std::fs::rename(&aside, t.root()).unwrap();
+        storage.probe().unwrap();
+    }
+    t.write(&storage, [2]);
+    storage.finish().unwrap();
+    storage.close().unwrap();
+    drop(storage);
+    assert!(t.start().1.have.is_full());
+}
+
+#[test]
+fn a_file_taken_away_after_its_last_write_is_missed_by_the_sync_and_by_the_last_touches() {
+    let t = three();
+    for late in [false, true] {
+        let (storage, _) = t.start();
+        t.write(&storage, [0]);
+        storage.sync().unwrap();
+        t.write(&storage, [1, 2]);
+        if late {
+            storage.sync().unwrap();
+        }
+        std::fs::rename(t.file("a"), t.file("kept")).unwrap();
+        let missed = if late { storage.finish() } else { storage.sync() };
+        assert!(matches!(&missed, Err(StorageError::Missing { path }) if *path == t.file("a")), "{missed:?}");
+        assert_eq!(numbers(&storage.doubtful()), [0, 1, 2]);
+        for piece in storage.doubtful() {
+            assert!(!storage.check_piece(piece, &mut Vec::new()).unwrap());
+        }
+        t.write_all(&storage);
+        storage.finish().unwrap();
+        storage.close().unwrap();
+    }
+}
+
+#[test]
 fn probing_tells_what_is_in_the_way_and_leaves_nothing() {
     let t = three();
     let (storage, _) = t.start();
@@ -244,6 +299,33 @@ fn probing_tells_what_is_in_the_way_and_leaves_nothing() {
     assert_eq!(error.path(), Some(t.root().as_path()));
     std::fs::remove_file(t.root()).unwrap();
     storage.probe().unwrap();
+}
+
+#[test]
+fn a_file_system_mounted_beneath_the_download_folder_is_asked_for_room_itself() {
+    let t = Fixture::new(&[("sub/deeper/a", PIECE as u64, ""), ("b", PIECE as u64, "")]);
+    let inner = t.file("sub");
+    let full = Arc::new(AtomicBool::new(true));
+    let (switch, beneath) = (Arc::clone(&full), inner.clone());
+    let storage = t.start_with_faults(FaultPlan::new(move |op, path, _| {
+        let is_full = path.starts_with(&beneath) && switch.load(Ordering::Relaxed);
+        (op == Op::Allocate && is_full).then_some(Fault::Errno(ENOSPC))
+    }));
+    let error = t.try_write(&storage, 0).unwrap_err();
+    assert!(
+        matches!(&error, StorageError::NoSpace { path, .. } if *path == t.file("sub/deeper/a")),
+        "{error}"
+    );
+    storage.probe().unwrap();
+    let still = storage.probe_after(error.path().unwrap()).unwrap_err();
+    assert!(matches!(&still, StorageError::NoSpace { path, .. } if path.starts_with(&inner)), "{still}");
+    storage.probe_after(&t.file("b")).unwrap();
+    storage.probe_after(&t.state_file("journal")).unwrap();
+    storage.probe_after(&t.file("not/yet/there")).unwrap();
+    full.store(false, Ordering::Relaxed);
+    storage.probe_after(error.path().unwrap()).unwrap();
+    t.write_all(&storage);
+    assert_eq!(tree(&t.file("sub")), ["deeper/", "deeper/a"]);
 }
 
 #[test]

@@ -209,3 +209,52 @@ fn without_a_state_folder_a_payload_can_be_verified_and_nothing_is_written() {
     storage.close().unwrap();
     assert_eq!(tree(t.folder.path()), before);
 }
+
+#[test]
+fn a_finished_download_is_told_from_one_that_lacks_its_last_touches() {
+    let t = Fixture::new(&[("a", PIECE as u64, ""), ("empty", 0, ""), ("run", 10, "x"), ("link", 0, "l>a")]);
+    let (storage, _) = t.start();
+    t.write_all(&storage);
+    storage.close().unwrap();
+    drop(storage);
+    let (storage, resumed) = t.start();
+    assert!(resumed.have.is_full() && !storage.is_finished());
+    storage.finish().unwrap();
+    assert!(storage.is_finished());
+    let set_mode = |mode| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(t.file("run"), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for undo in [
+        &|| std::fs::remove_file(t.file("empty")).unwrap() as _,
+        &|| std::fs::write(t.file("empty"), b"no longer").unwrap(),
+        &|| set_mode(0o644),
+        &|| std::fs::remove_file(t.file("link")).unwrap(),
+    ] as [&dyn Fn(); 4]
+    {
+        undo();
+        assert!(!storage.is_finished());
+        storage.finish().unwrap();
+        assert!(storage.is_finished());
+    }
+    storage.close().unwrap();
+    drop(storage);
+    std::fs::File::options().append(true).open(t.file("a")).unwrap().set_len(PIECE as u64 + 1).unwrap();
+    let (storage, _) = t.start();
+    assert!(!storage.is_finished(), "it has grown");
+}
+
+#[test]
+fn with_an_unreadable_piece_all_that_the_same_cause_took_are_named() {
+    let p = PIECE as u64;
+    let t = Fixture::new(&[("a", 4 * p + 10, ""), ("b", 2 * p, "")]);
+    let (storage, _) = t.start();
+    t.write(&storage, [0, 1, 2, 4, 5]);
+    let lost = |piece| numbers(&storage.lost_with(t.piece(piece)).unwrap());
+    assert_eq!(lost(1), [1], "nothing is missing but what could not be read");
+    std::fs::File::options().write(true).open(t.file("a")).unwrap().set_len(p + 100).unwrap();
+    assert_eq!(lost(2), [1, 2, 4], "piece 3 was never there");
+    assert_eq!(lost(4), [1, 2, 4]);
+    std::fs::remove_file(t.file("b")).unwrap();
+    assert_eq!(lost(4), [1, 2, 4, 5]);
+}

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::Witness;
 use crate::beneath::Access;
 use crate::journal::{Encoder, Record, State};
 use crate::resume::parse;
@@ -94,6 +96,43 @@ fn a_kill_during_the_check_leaves_it_to_be_done() {
     drop(t.start());
     let (_, resumed) = t.start();
     assert_eq!(numbers(&resumed.recheck), [1, 2]);
+}
+
+#[test]
+fn a_start_after_a_kill_waits_for_no_sync_and_says_what_it_found_later() {
+    let t = two();
+    die_in_the_middle(&t);
+    // A durable piece is cut away too.
+    fs::File::options().write(true).open(t.file("b")).unwrap().set_len(PIECE as u64).unwrap();
+    let journal = fs::read(t.state_file("journal")).unwrap();
+    let changes = Arc::new(AtomicUsize::new(0));
+    let witnessed = || {
+        let changes = Arc::clone(&changes);
+        let witness = Witness::new(crate::ledger::boot_id(), move |_| {
+            changes.fetch_add(1, Ordering::Relaxed);
+        });
+        StorageOptions { witness: Some(witness), ..Fixture::options() }
+    };
+    for _ in 0..2 {
+        let (_, resumed) = t.start_with(witnessed(), &[]);
+        assert_eq!((have(&resumed), numbers(&resumed.recheck)), (vec![0], vec![1, 3]), "{:?}", resumed.why);
+    }
+    assert_eq!(changes.load(Ordering::Relaxed), 0, "not a byte is written, nothing is synced");
+    assert_eq!(fs::read(t.state_file("journal")).unwrap(), journal);
+    let (storage, resumed) = t.start_with(witnessed(), &[]);
+    for &piece in &resumed.recheck {
+        assert!(!storage.check_piece(piece, &mut Vec::new()).unwrap());
+    }
+    t.write(&storage, [2]);
+    storage.sync().unwrap();
+    assert_ne!(changes.load(Ordering::Relaxed), 0);
+    drop(storage);
+    let (storage, resumed) = t.start();
+    assert_eq!((have(&resumed), numbers(&resumed.recheck)), (vec![0, 2], vec![]), "{:?}", resumed.why);
+    t.write(&storage, [1, 3, 4, 5, 6]);
+    storage.close().unwrap();
+    drop(storage);
+    assert!(t.start().1.have.is_full());
 }
 
 /// Dies between the announcement of piece 1 and its end, with half of it written.

@@ -1,0 +1,152 @@
+//! What the disk threads report, as the torrent's task takes it: what it means for the swarm, and what users see of it.
+
+use std::time::Instant;
+
+use ferri_metainfo::{Bitfield, Block};
+use ferri_storage::StorageError;
+use ferri_swarm::{Input, Output, PeerKey};
+use ferri_wire::Message;
+
+use super::{DiskDone, Verdict};
+use crate::status::{Event, State};
+use crate::torrent::task::Task;
+
+impl Task {
+    /// A block that a peer asked for cannot be read: it gets no other answer. What is gone is fetched again, what is only
+    /// out of reach is waited for.
+    pub(in crate::torrent) fn unreadable(
+        &mut self,
+        peer: PeerKey,
+        block: Block,
+        error: &StorageError,
+        now: Instant,
+    ) {
+        let (piece, begin, length) = (block.piece(), block.begin(), block.length());
+        self.handle(Input::BlocksSent { peer, blocks: 1, bytes: 0 }, now);
+        if self.peers.get(&peer).is_some_and(|peer| peer.fast) {
+            // BEP 6: every request has one answer.
+            let message = Message::Reject { piece: piece.get(), begin, length };
+            self.carry_out(Output::Send { peer, message }, now);
+        }
+        if !matches!(error, StorageError::Missing { .. } | StorageError::Truncated { .. }) {
+            self.disk.failed(error, now);
+            self.disk_failed(error, now);
+        } else if self.swarm.have().get(piece.get()) && self.disk.unreadable(piece) {
+            self.view.event(Event::Note(format!("piece {} is no longer on disk: {error}", piece.get())));
+        }
+    }
+
+    /// Pieces that were in doubt were looked at: those that are gone are taken back from the peers and fetched again.
+    fn rechecked(&mut self, result: Result<Bitfield, StorageError>, now: Instant) {
+        match self.disk.rechecked(result, now) {
+            Ok(gone) => {
+                for piece in gone {
+                    self.handle(Input::PieceLost { piece: piece.get() }, now);
+                }
+                if self.swarm.stats().left != 0 {
+                    self.view.completed_at = None;
+                }
+                if matches!(self.view.state, State::Downloading | State::Seeding) {
+                    self.set_state(self.working_state());
+                }
+            }
+            Err(error) => self.disk_answered(Err(error), now),
+        }
+    }
+
+    pub(in crate::torrent) fn disk_done(&mut self, done: DiskDone) {
+        let now = Instant::now();
+        match done {
+            DiskDone::Piece { piece, result } => match self.disk.piece_done(piece, result, now) {
+                Ok(Verdict::Good { suspects }) => {
+                    self.handle(Input::PieceVerified { piece: piece.get(), ok: true }, now);
+                    if let Some(bad) = suspects {
+                        self.handle(Input::SuspectBlocks { piece: piece.get(), bad }, now);
+                    }
+                    if matches!(self.view.state, State::Paused) && !self.disk.is_busy() {
+                        self.disk.settle();
+                    }
+                }
+                Ok(Verdict::Bad) => {
+                    self.handle(Input::PieceVerified { piece: piece.get(), ok: false }, now);
+                }
+                Err(error) => self.disk_failed(&error, now),
+            },
+            DiskDone::Spilled { piece, round, unwritten, error } => {
+                if let Err(error) = self.disk.spilled(piece, round, unwritten, error, now) {
+                    self.disk_failed(&error, now);
+                }
+            }
+            DiskDone::Synced(result) => {
+                self.disk.synced(&result, now);
+                self.disk_answered(result, now);
+            }
+            DiskDone::Finished(result) => self.touched(result, now),
+            DiskDone::Selected(wanted, result) => {
+                self.disk.selected(wanted, &result);
+                self.disk_answered(result, now);
+            }
+            DiskDone::Doubtful(pieces) => self.disk.recheck(pieces),
+            DiskDone::Rechecked(result) => self.rechecked(result, now),
+            DiskDone::Probed(result) => {
+                if self.disk.probed(&result, now) {
+                    self.disk_is_back(now);
+                }
+            }
+        }
+        self.disk.tick(now);
+    }
+
+    fn disk_is_back(&mut self, now: Instant) {
+        if self.disk.is_finishing() && self.swarm.stats().left == 0 {
+            self.disk.finish();
+        }
+        if matches!(self.view.state, State::Error { .. }) {
+            self.set_state(self.working_state());
+            self.apply_budget(now);
+        }
+    }
+
+    fn disk_answered(&mut self, result: Result<(), StorageError>, now: Instant) {
+        if let Err(error) = result {
+            self.disk.failed(&error, now);
+            self.disk_failed(&error, now);
+        }
+    }
+
+    fn disk_failed(&mut self, error: &StorageError, now: Instant) {
+        let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
+        let was_working = !matches!(self.view.state, State::Error { .. });
+        self.set_state(State::Error {
+            text: error.to_string(),
+            recoverable: error.is_recoverable(),
+            missing,
+        });
+        if was_working {
+            tracing::error!(%error, "the disk does not take or give data");
+            self.apply_budget(now);
+        }
+    }
+
+    pub(in crate::torrent) fn completed(&mut self, now: Instant) {
+        self.view.completed_at = Some(now);
+        self.trackers.completed(&self.swarm, now);
+        self.disk.finish();
+    }
+
+    /// The last touches are put: now it is complete for everybody to see.
+    fn touched(&mut self, result: Result<(), StorageError>, now: Instant) {
+        if !self.disk.finished(&result) {
+            return self.disk_answered(result, now);
+        }
+        if let Err(error) = result {
+            // Every byte is there; a permission or a link that cannot be set is no reason to wait.
+            self.view.event(Event::Note(error.to_string()));
+        }
+        self.disk.settle();
+        if self.swarm.stats().left == 0 && !matches!(self.view.state, State::Paused) {
+            self.set_state(State::Seeding);
+            self.view.event(Event::Completed);
+        }
+    }
+}
