@@ -13,14 +13,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
 use crate::atomic;
+use crate::clock::{boot_id, now};
 use crate::disk::OpenFile;
 use crate::error::StorageError;
 use crate::faults::Op;
@@ -57,6 +57,8 @@ struct Inner {
     /// Pieces that are verified and on their way to the disk, with the number of their last write. All are unsure.
     pending: BTreeMap<u32, u64>,
     writes: u64,
+    /// When the session that is to be opened began, if before its first write.
+    session_since: Option<i64>,
     /// Pieces that were durable or pending until the sync of their file failed or somebody changed it, and that nobody
     /// has looked at since. All are unsure.
     doubtful: BTreeSet<u32>,
@@ -85,12 +87,22 @@ impl Ledger {
             flights: BTreeMap::new(),
             pending: BTreeMap::new(),
             writes: 0,
+            session_since: None,
             doubtful: BTreeSet::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             dirty_folders: BTreeSet::new(),
         };
         Self { layout, compact_length, hooks, inner: Mutex::new(inner) }
+    }
+
+    /// A file may be made before the first write is announced, and a slow disk takes its time for that. The session began
+    /// before, or the file would seem to be older than the session after a power cut.
+    pub(crate) fn about_to_create(&self) {
+        let mut inner = self.lock();
+        if inner.journal.as_ref().is_some_and(|journal| !journal.in_session) {
+            inner.session_since.get_or_insert_with(now);
+        }
     }
 
     /// Takes over what a journal said, and goes on writing to it.
@@ -470,7 +482,8 @@ impl Inner {
     fn open_session(&mut self, hooks: &Hooks) {
         if let Some(journal) = self.journal.as_mut().filter(|journal| !journal.in_session) {
             journal.in_session = true;
-            let session = self.state.next_session(hooks.boot_id().unwrap_or_else(boot_id), now());
+            let since = self.session_since.take().unwrap_or_else(now);
+            let session = self.state.next_session(hooks.boot_id().unwrap_or_else(boot_id), since);
             self.state.apply(&session);
             journal.push(&session);
         }
@@ -661,29 +674,6 @@ impl Stamp {
 /// The number of the parts file: the one after the last file.
 pub(crate) fn parts_number(layout: &Layout) -> u32 {
     u32::try_from(layout.file_count()).expect("at most FILES_MAX")
-}
-
-/// Nanoseconds since 1970 by the wall clock, which is what file times are in.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// Differs from boot to boot; zeros where the system does not tell.
-pub(crate) fn boot_id() -> [u8; 16] {
-    static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
-    *BOOT_ID.get_or_init(read_boot_id)
-}
-
-fn read_boot_id() -> [u8; 16] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits: Vec<u8> =
-        text.chars().filter_map(|c| c.to_digit(16)).filter_map(|digit| u8::try_from(digit).ok()).collect();
-    let mut id = [0; 16];
-    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = pair[0] << 4 | pair[1];
-    }
-    id
 }
 
 /// Ascending numbers as runs: first and count.

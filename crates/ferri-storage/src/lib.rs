@@ -12,6 +12,7 @@ mod atomic;
 mod beneath;
 mod buffers;
 pub mod check;
+mod clock;
 mod crc32c;
 mod disk;
 mod error;

@@ -22,11 +22,12 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::atomic::{create_folders, rename};
+use crate::clock::{boot_id, now};
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::journal::Record;
 pub use crate::journal::{Identity, JournalError, Parsed, Stamp, State, parse};
-use crate::ledger::{Journal, WRITE_DELAY, boot_id, lock_torrent, now, parts_number};
+use crate::ledger::{Journal, WRITE_DELAY, lock_torrent, parts_number};
 use crate::lock::TorrentLock;
 use crate::storage::{Homes, Storage};
 use crate::witness::{Hooks, errno};

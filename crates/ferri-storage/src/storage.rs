@@ -527,6 +527,9 @@ impl Storage {
         if is_ready && let Some(file) = self.options.files.get((self.id, number), writable) {
             return Ok(Some(file));
         }
+        if access == Access::Create {
+            self.ledger.about_to_create();
+        }
         let file = match home {
             Home::File(file) if writable => self.prepare(file)?,
             Home::File(file) => Arc::new(self.open_beneath(file, access)?),

@@ -87,14 +87,16 @@ fn a_folder_that_becomes_a_link_again_and_again_never_leads_outside() {
                 }
             }
         });
-        let mut refused = 0;
-        for _ in 0..1_000 {
+        let (mut tries, mut written) = (0, 0);
+        // The other thread may be held up for long while the link is there.
+        while tries < 1_000 || (written == 0 && tries < 1_000_000) {
             let storage = t.storage_with(Fixture::options(), &[]);
-            refused += u32::from(t.try_write(&storage, 0).is_err());
+            written += u32::from(t.try_write(&storage, 0).is_ok());
             let _ = t.read(&storage, 0);
+            tries += 1;
         }
         stop.store(true, Ordering::Relaxed);
-        assert!(refused < 1_000, "it works between the swaps");
+        assert!(0 < written, "it works between the swaps");
     });
     assert_eq!(tree(&outside), Vec::<String>::new());
 }

@@ -2,15 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::Witness;
 use crate::beneath::Access;
 use crate::journal::{Encoder, Record, State};
-use crate::resume::parse;
+use crate::resume::{Stamp, parse};
 use crate::storage::Home;
+use crate::{Op, Witness};
 use ferri_metainfo::FileIndex;
 
 /// Pieces 0 to 2 are a, 3 is a and b, 4 to 6 are b.
@@ -108,7 +108,7 @@ fn a_start_after_a_kill_waits_for_no_sync_and_says_what_it_found_later() {
     let changes = Arc::new(AtomicUsize::new(0));
     let witnessed = || {
         let changes = Arc::clone(&changes);
-        let witness = Witness::new(crate::ledger::boot_id(), move |_| {
+        let witness = Witness::new(crate::clock::boot_id(), move |_| {
             changes.fetch_add(1, Ordering::Relaxed);
         });
         StorageOptions { witness: Some(witness), ..Fixture::options() }
@@ -387,6 +387,35 @@ fn after_a_power_cut_durable_pieces_stand_and_the_rest_is_checked() {
         );
         drop(storage);
     }
+}
+
+#[test]
+fn a_file_that_was_slow_to_make_is_not_older_than_its_session() {
+    const SLOW: Duration = Duration::from_millis(100);
+    // File times have the granularity of the kernel's tick.
+    const TICK: i64 = 20_000_000;
+    let t = two();
+    let (made, parts) = (Arc::new(AtomicI64::new(0)), t.state_file("parts"));
+    let seen = Arc::clone(&made);
+    // Its folder is synced when the file is there, and before the first record.
+    let plan = FaultPlan::new(move |op, _, _| {
+        if op == Op::FolderSync
+            && seen.load(Ordering::Relaxed) == 0
+            && let Ok(stat) = rustix::fs::stat(&parts)
+        {
+            seen.store(Stamp::of(&stat).mtime, Ordering::Relaxed);
+            std::thread::sleep(SLOW);
+        }
+        None
+    });
+    let options = StorageOptions { faults: Some(plan), ..Fixture::options() };
+    let (storage, _) = t.start_with(options, &[true, false]);
+    t.write(&storage, [4]);
+    drop(storage);
+    let journal = parse(&fs::read(t.state_file("journal")).unwrap()).unwrap();
+    // A power cut may bring the first time back.
+    let since = journal.state.session_time - made.load(Ordering::Relaxed);
+    assert!(since <= TICK, "{since}");
 }
 
 /// As if the machine had been started again. A torn tail is dropped, which a rewritten journal cannot have.
