@@ -311,8 +311,9 @@ fn until_steady(mut pass: impl FnMut() -> Result<Duration>) -> Result<()> {
 fn write_and_remove(path: &Path, size: u64) -> Result<()> {
     use std::io::Write as _;
     let mut file = fs::File::create(path)?;
-    let portion = vec![1_u8; 1 << 20];
-    for _ in 0..size >> 20 {
+    // As much at once as any client writes: the kernel takes large pieces of its cache from elsewhere than small ones.
+    let portion = vec![1_u8; 4 << 20];
+    for _ in 0..size.div_ceil(portion.len() as u64) {
         file.write_all(&portion)?;
     }
     Ok(fs::remove_file(path)?)
