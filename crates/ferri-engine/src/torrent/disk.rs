@@ -23,10 +23,12 @@ use tokio::sync::mpsc;
 
 use super::spill::{Runs, Spills, Step};
 
-/// Verified pieces are made durable when this many bytes of them are not yet...
-const SYNC_BYTES: u64 = 64 << 20;
-/// ...or the oldest has waited this long.
+/// Verified pieces are made durable when the oldest has waited this long...
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// ...or, when there are so many bytes of them...
+const SYNC_BYTES: u64 = 64 << 20;
+/// ...after this: while a file system commits it holds up writers, which a fast download would feel.
+const SYNC_SOON: Duration = Duration::from_secs(1);
 /// Blocks are hashed when so many bytes of them wait: still in the cache, and of several pieces.
 const HASH_BYTES: usize = 512 << 10;
 /// How often a disk that failed is tried again.
@@ -534,9 +536,7 @@ impl Disk {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.give_again();
         }
-        let due = SYNC_BYTES <= self.unsynced
-            || self.unsynced_since.is_some_and(|since| since + SYNC_INTERVAL <= now);
-        if due && !self.syncing {
+        if self.sync_at().is_some_and(|at| at <= now) {
             self.sync();
         }
         if self.probe_at.take_if(|at| *at <= now).is_some() {
@@ -552,8 +552,12 @@ impl Disk {
 
     /// When [`Self::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        let sync = self.unsynced_since.filter(|_| !self.syncing).map(|since| since + SYNC_INTERVAL);
-        [sync, self.probe_at, self.retry_at, self.looks.at].into_iter().flatten().min()
+        [self.sync_at(), self.probe_at, self.retry_at, self.looks.at].into_iter().flatten().min()
+    }
+
+    fn sync_at(&self) -> Option<Instant> {
+        let wait = if SYNC_BYTES <= self.unsynced { SYNC_SOON } else { SYNC_INTERVAL };
+        self.unsynced_since.filter(|_| !self.syncing).map(|since| since + wait)
     }
 
     /// Makes what was written durable and records it, at once or as soon as the sync under way is over.

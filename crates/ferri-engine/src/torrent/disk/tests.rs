@@ -153,6 +153,19 @@ fn a_failed_sync_is_tried_again_by_itself_and_what_it_covered_is_looked_at() {
 }
 
 #[test]
+fn much_is_synced_soon_and_little_later() {
+    let mut t = Fixture::new(2);
+    t.write(0);
+    let since = t.disk.unsynced_since.unwrap();
+    assert_eq!(t.disk.next_tick(), Some(since + SYNC_INTERVAL));
+    t.disk.unsynced = SYNC_BYTES;
+    assert_eq!(t.disk.next_tick(), Some(since + SYNC_SOON));
+    t.disk.tick(since + SYNC_SOON);
+    assert!(t.synced(since + SYNC_SOON).is_ok());
+    assert_eq!(t.disk.next_tick(), None);
+}
+
+#[test]
 fn what_is_in_doubt_and_cannot_be_read_stays_in_doubt_until_it_can() {
     let mut t = Fixture::new(2);
     (0..PIECES).for_each(|piece| t.write(piece));
