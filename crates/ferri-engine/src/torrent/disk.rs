@@ -28,7 +28,7 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// ...or, when there are so many bytes of them...
 const SYNC_BYTES: u64 = 64 << 20;
 /// ...after this: while a file system commits it holds up writers, which a fast download would feel.
-const SYNC_SOON: Duration = Duration::from_secs(1);
+const SYNC_SOON: Duration = Duration::from_secs(2);
 /// Blocks are hashed when so many bytes of them wait: still in the cache, and of several pieces.
 const HASH_BYTES: usize = 512 << 10;
 /// How often a disk that failed is tried again.
