@@ -13,8 +13,8 @@ use bytes::Bytes;
 use ferri_metainfo::{Bitfield, InfoHash, Layout};
 use ferri_swarm::{Direction, Input, Output, PeerKey, Swarm, SwarmOptions};
 use ferri_wire::{Handshake, Message, PeerId, Reserved};
-use rustix::time::{ClockId, clock_gettime};
 
+use crate::hash::cpu_time;
 use crate::protocol::BLOCK_LENGTH;
 use crate::say;
 
@@ -119,9 +119,4 @@ impl World {
             }
         }
     }
-}
-
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
