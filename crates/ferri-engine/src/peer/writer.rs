@@ -143,7 +143,7 @@ impl Writer {
             .zip(&lengths)
             .map(|(buffer, length)| IoSliceMut::new(&mut buffer[..*length]))
             .collect();
-        if !self.storage.read_cached_together(piece, begin, &mut slices) {
+        if slices.len() == 1 || !self.storage.read_cached_together(piece, begin, &mut slices) {
             buffers.truncate(1);
             if !self.storage.read_cached(piece, begin, &mut buffers[0][..length]) {
                 return Vec::new();
