@@ -71,8 +71,21 @@ impl NodeId {
 
     /// The first 64 bits as a number, to reckon with distances.
     pub(crate) fn leading(self) -> u64 {
-        let first: [u8; 8] = self.0[..8].try_into().expect("8 bytes");
-        u64::from_be_bytes(first)
+        self.leading_after(0)
+    }
+
+    /// The 64 bits behind the first `bits`; zeros follow the last one.
+    pub(crate) fn leading_after(self, bits: usize) -> u64 {
+        let mut bytes = [0; 9];
+        let from = (bits / 8).min(self.0.len());
+        let length = bytes.len().min(self.0.len() - from);
+        bytes[..length].copy_from_slice(&self.0[from..from + length]);
+        let (words, last) = bytes.split_at(8);
+        let word = u64::from_be_bytes(words.try_into().expect("8 bytes"));
+        match bits % 8 {
+            0 => word,
+            shift => word << shift | u64::from(last[0]) >> (8 - shift),
+        }
     }
 }
 
@@ -230,6 +243,16 @@ mod tests {
             assert_eq!(NodeId([0xa5; 20]).sibling(bits, [0; 20]).shared_prefix(NodeId([0xa5; 20])), bits);
         }
         assert_eq!(NodeId([3; 20]).sibling(160, [0; 20]), NodeId([3; 20]));
+    }
+
+    #[test]
+    fn bits_are_read_from_anywhere() {
+        let id = NodeId(std::array::from_fn(|at| at as u8 + 1));
+        assert_eq!(id.leading(), 0x0102_0304_0506_0708);
+        assert_eq!(id.leading_after(4), 0x1020_3040_5060_7080);
+        assert_eq!(id.leading_after(13), 0x0203_0405_0607_0809 << 5 | 0x0a >> 3);
+        assert_eq!(id.leading_after(152), 20 << 56);
+        assert_eq!(id.leading_after(160), 0);
     }
 
     #[test]

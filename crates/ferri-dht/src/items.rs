@@ -58,16 +58,9 @@ impl ItemKey {
     pub fn target(&self) -> NodeId {
         match self {
             Self::Immutable(target) => *target,
-            Self::Mutable { public_key, salt } => mutable_target(public_key, salt),
+            Self::Mutable { public_key, salt } => Item::mutable_target(public_key, salt),
         }
     }
-}
-
-fn mutable_target(public_key: &[u8; 32], salt: &[u8]) -> NodeId {
-    let mut hash = Sha1::new();
-    hash.update(public_key);
-    hash.update(salt);
-    NodeId::from(hash.finish())
 }
 
 impl Item {
@@ -128,8 +121,16 @@ impl Item {
     pub fn target(&self) -> NodeId {
         match &self.author {
             None => NodeId::from(sha1(&self.value)),
-            Some(author) => mutable_target(&author.public_key, &author.salt),
+            Some(author) => Self::mutable_target(&author.public_key, &author.salt),
         }
+    }
+
+    /// Where a mutable item of this author is stored.
+    pub(crate) fn mutable_target(public_key: &[u8; 32], salt: &[u8]) -> NodeId {
+        let mut hash = Sha1::new();
+        hash.update(public_key);
+        hash.update(salt);
+        NodeId::from(hash.finish())
     }
 
     /// By which name it is asked for.

@@ -1,7 +1,7 @@
 //! A node of the BitTorrent DHT, without I/O: BEP [5], [32], [33], [42], [43], [44], [45], [46] and [51].
 //!
 //! [`Node`] is a machine: datagrams, wishes and the passing of time go in as [`Input`], datagrams and findings come out
-//! as [`Output`]. It owns no socket and no clock.
+//! as [`Output`]. It owns no socket and no clock. [`krpc`] is the codec, of use to others that speak with nodes.
 //!
 //! [5]: https://www.bittorrent.org/beps/bep_0005.html
 //! [32]: https://www.bittorrent.org/beps/bep_0032.html
@@ -13,15 +13,32 @@
 //! [46]: https://www.bittorrent.org/beps/bep_0046.html
 //! [51]: https://www.bittorrent.org/beps/bep_0051.html
 
+mod bloom;
+mod bucket;
 mod id;
 mod input;
 mod items;
+pub mod krpc;
+mod limiter;
+mod net;
+mod network;
 mod node;
+mod operation;
 mod options;
 mod output;
+mod peers;
+mod random;
+mod search;
+mod shelf;
 mod state;
 mod status;
+mod strangers;
+mod table;
+mod token;
+mod transactions;
+mod votes;
 
+pub use bloom::Bloom;
 pub use id::{NodeId, NodeIdError};
 pub use input::{ContactKind, Input, Lookup};
 pub use items::{Author, Item, ItemError, ItemKey, SALT_MAX, SigningKey, VALUE_MAX};

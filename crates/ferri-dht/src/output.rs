@@ -31,7 +31,7 @@ impl Family {
 /// Something for the caller to carry out or to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// A datagram to send, of at most 1,200 bytes, from the socket of the family of `to`. It may be lost.
+    /// A datagram to send, of at most 1,232 bytes unless an item of ours is long, from the socket of the family of `to`. It may be lost.
     Send {
         /// To whom.
         to: SocketAddr,
@@ -83,7 +83,7 @@ pub enum Output {
 }
 
 /// How an operation went. All counts are of both families together.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// Why it ended.
     pub end: End,
@@ -103,8 +103,6 @@ pub struct Outcome {
     pub scrape: Option<Scrape>,
 }
 
-impl Eq for Outcome {}
-
 /// Why an operation ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum End {
@@ -120,12 +118,12 @@ pub enum End {
 }
 
 /// The estimated size of a swarm (BEP 33), good to a few per cent up to 6,000.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scrape {
     /// Peers that have everything.
-    pub seeds: f64,
+    pub seeds: u32,
     /// Peers that do not.
-    pub leeches: f64,
+    pub leeches: u32,
 }
 
 /// Something worth knowing.
