@@ -153,7 +153,9 @@ impl Table {
 
     fn put(&mut self, index: usize, entry: Entry) -> Answered {
         let (key, id, now) = (self.key(entry.addr), entry.id, entry.answered);
-        match self.buckets[index].place(entry, index) {
+        // All but the last bucket share the bit in which they differ from us, too.
+        let depth = if index + 1 == self.buckets.len() { index } else { index + 1 };
+        match self.buckets[index].place(entry, depth) {
             Outcome::Placed => {
                 self.owners.insert(key, id);
                 Answered::Known

@@ -120,7 +120,8 @@ fn items_are_put_found_and_replaced() {
     let found: Vec<_> = told.iter().filter(|output| matches!(output, Output::Item { .. })).collect();
     assert_eq!(found.len(), 1);
     assert!(matches!(found[0], Output::Item { item, .. } if *item == version(5)));
-    assert_eq!(outcome.copies, 8);
+    // Who asks may be one of the eight.
+    assert!((7..=8).contains(&outcome.copies), "{outcome:?}");
     let (_, told) = world.ask(20, |lookup| Input::Get { lookup, key: wanted, newer_than: Some(5) });
     assert!(!told.iter().any(|output| matches!(output, Output::Item { .. })));
 }
@@ -301,7 +302,7 @@ fn the_dead_leave_the_tables_and_a_network_that_was_gone_comes_back() {
 }
 
 #[test]
-fn lookups_in_a_thousand_nodes_with_loss_and_nat_are_short() {
+fn lookups_with_loss_and_nat_are_short_and_find_what_is_there() {
     let mut world = World::new(14);
     world.loss_percent = 3;
     world.nat_percent = 30;

@@ -36,6 +36,12 @@ fn fill(table: &mut Table, random: &mut Random, count: usize, now: Instant) -> V
     nodes
 }
 
+/// An address that any id would not fit.
+fn public(random: &mut Random) -> SocketAddr {
+    let [a, b, c, d] = random.bytes();
+    SocketAddr::new([11 + a % 100, b, c, d].into(), 6881)
+}
+
 fn has(table: &Table, contact: Contact) -> bool {
     table.nodes().any(|node| node.id == contact.id && node.addr == contact.addr)
 }
@@ -167,13 +173,13 @@ fn a_crowd_of_ids_fills_no_bucket_but_its_own() {
     for _ in 0..2_000 {
         let mut id: [u8; 20] = random.bytes();
         id[..3].copy_from_slice(&[0xf5, 1, 2]);
-        let addr = SocketAddr::new(random.bytes::<4>().into(), 6881);
+        let addr = public(&mut random);
         table.answered(Contact { id: NodeId::from(id), addr }, None, now);
     }
     for _ in 0..100 {
         let mut id: [u8; 20] = random.bytes();
         id[0] |= 0x80;
-        let addr = SocketAddr::new(random.bytes::<4>().into(), 6881);
+        let addr = public(&mut random);
         table.answered(Contact { id: NodeId::from(id), addr }, None, now);
     }
     let sybils = table.nodes().filter(|node| node.id.as_bytes()[..3] == [0xf5, 1, 2]).count();

@@ -260,3 +260,65 @@ fn an_answer_with_peers_fits_into_a_datagram() {
         assert!(answer.token.is_some());
     }
 }
+
+#[test]
+fn mangled_messages_of_every_kind_are_survived() {
+    let start = Instant::now();
+    let mut node = node(start);
+    let mut random = Random::new([11; 32]);
+    let target = NodeId::from([3; 20]);
+    let mut open: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
+    let addrs = (0..40u8).map(|n| SocketAddr::new([9, n, 1, 1].into(), 1_000)).collect::<Vec<_>>();
+    for n in 0..20_000u64 {
+        let now = start + Duration::from_millis(n);
+        let lookup = crate::input::Lookup(n);
+        match n % 50 {
+            0 => node.handle(Input::GetPeers { lookup, info_hash: InfoHash::from(random.bytes()) }, now),
+            1 => node.handle(Input::Scrape { lookup, info_hash: InfoHash::from(random.bytes()) }, now),
+            2 => node.handle(Input::Sample { lookup, target: NodeId::from(random.bytes()) }, now),
+            3 => node.handle(Input::Timeout, now),
+            4 => node.handle(Input::Cancel { lookup: crate::input::Lookup(n - 4) }, now),
+            _ => {}
+        }
+        for (to, bytes) in sent(&mut node) {
+            let document = krpc::parse(&bytes).unwrap();
+            let message = krpc::read(&document).unwrap();
+            if matches!(message.body, Body::Query(_)) {
+                open.push((to, message.transaction.to_vec()));
+            }
+        }
+        let (from, mut datagram) = if n % 2 == 0 && !open.is_empty() {
+            let (from, transaction) = open.swap_remove(random.below(open.len()));
+            let nodes: [u8; 200] = random.bytes();
+            let response = Response {
+                nodes: Some(&nodes),
+                nodes6: Some(&nodes),
+                token: Some(b"token"),
+                values: addrs.clone(),
+                value: Some(b"i1e"),
+                seq: Some(1),
+                sample: Some(krpc::Sample { info_hashes: &[[1; 20]; 3], total: 9, interval: 1 }),
+                ..Response::new(NodeId::from(random.bytes()))
+            };
+            let body = Body::Response(response);
+            let ip = Some(stranger());
+            let transaction = &transaction;
+            (from, Message { transaction, client: None, ip, read_only: false, body }.encode())
+        } else {
+            let method = match n % 6 {
+                1 => Method::GetPeers { info_hash: InfoHash::from(random.bytes()), noseed: true, scrape: true },
+                3 => Method::Get { target, seq: Some(3) },
+                _ => Method::SampleInfohashes { target },
+            };
+            (addrs[random.below(addrs.len())], query(method, n % 9 == 0))
+        };
+        for _ in 0..random.below(4) {
+            let at = random.below(datagram.len());
+            datagram[at] = random.bytes::<1>()[0];
+        }
+        node.handle(Input::Datagram { from, bytes: datagram.into() }, now);
+    }
+    let status = node.status(start + Duration::from_secs(20));
+    assert!(status.queries_open <= 2_048);
+    assert!(0 < status.counts.answered && 0 < status.counts.refused);
+}
