@@ -306,7 +306,9 @@ fn mangled_messages_of_every_kind_are_survived() {
             (from, Message { transaction, client: None, ip, read_only: false, body }.encode())
         } else {
             let method = match n % 6 {
-                1 => Method::GetPeers { info_hash: InfoHash::from(random.bytes()), noseed: true, scrape: true },
+                1 => {
+                    Method::GetPeers { info_hash: InfoHash::from(random.bytes()), noseed: true, scrape: true }
+                }
                 3 => Method::Get { target, seq: Some(3) },
                 _ => Method::SampleInfohashes { target },
             };
