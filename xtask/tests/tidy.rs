@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ferri-metainfo", &["ferri-bencode", "ferri-hash"]),
     ("ferri-wire", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     ("ferri-tracker", &["ferri-bencode", "ferri-metainfo"]),
+    ("ferri-dht", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     ("ferri-swarm", &["ferri-metainfo", "ferri-wire"]),
     ("ferri-storage", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     ("ferri-engine", &["ferri-metainfo", "ferri-wire", "ferri-tracker", "ferri-swarm", "ferri-storage"]),
@@ -26,8 +27,15 @@ const LAYERS: &[(&str, &[&str])] = &[
 const DEVELOPMENT: &[&str] = &["ferri-sim", "ferri-bench", "xtask"];
 
 /// Crates without sockets, files, threads, clocks, runtime or chance, outside their tests.
-const NO_IO: &[&str] =
-    &["ferri-bencode", "ferri-hash", "ferri-metainfo", "ferri-wire", "ferri-tracker", "ferri-swarm"];
+const NO_IO: &[&str] = &[
+    "ferri-bencode",
+    "ferri-hash",
+    "ferri-metainfo",
+    "ferri-wire",
+    "ferri-tracker",
+    "ferri-dht",
+    "ferri-swarm",
+];
 
 /// What such a crate does not say. Addresses (`std::net::SocketAddr`) are data and fine.
 const IO_WORDS: &[&str] = &[
