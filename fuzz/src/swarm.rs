@@ -532,7 +532,9 @@ impl<'a> World<'a> {
             Output::Event(Event::Banned { addr, .. }) => {
                 self.dialled.retain(|(dialled, _)| dialled.ip() != addr.ip());
             }
-            Output::WantPeers | Output::Event(_) => {}
+            Output::Metadata { .. } => panic!("this machine has the metadata"),
+            Output::DhtNode { addr } => assert!(addr.port() != 0),
+            Output::WantPeers | Output::SeenAs { .. } | Output::Event(_) => {}
         }
     }
 

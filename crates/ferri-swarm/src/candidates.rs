@@ -130,6 +130,18 @@ impl Candidates {
         ready.into_iter().map(|(.., addr)| addr).collect()
     }
 
+    /// These are being dialled by somebody else for us. What is not on the list or has begun otherwise stays as it is.
+    pub(crate) fn dialling(&mut self, addrs: &[SocketAddr], now: Instant) {
+        for addr in addrs {
+            if let Some(candidate) = self.known.get_mut(&canonical(*addr))
+                && let State::Idle(_) = candidate.state
+            {
+                candidate.state = State::Connecting(now);
+                self.connecting += 1;
+            }
+        }
+    }
+
     /// Peers we left for reasons of our own that no longer hold (a pause, a wish fulfilled) may be dialled at once;
     /// those that failed wait as before.
     pub(crate) fn welcome_back(&mut self, now: Instant) {

@@ -15,6 +15,7 @@ mod blame;
 mod candidates;
 mod choker;
 mod input;
+mod metadata;
 mod options;
 mod output;
 mod peer;
@@ -31,6 +32,7 @@ pub mod trace;
 mod upload;
 
 pub use input::{Direction, Input, PeerKey, Priority, Source};
+pub use metadata::{HandOver, METADATA_BYTES_MAX, MetadataStats, MetadataSwarm};
 pub use options::SwarmOptions;
 pub use output::{Event, Output};
 pub use reason::{DisconnectReason, Misbehavior};

@@ -112,6 +112,8 @@ impl Swarm {
         self.timers.now = self.timers.now.max(now);
         match input {
             Input::PeersFound { source, addrs } => self.peers_found(source, &addrs),
+            Input::Dialling { source, addrs } => self.dialling(source, &addrs),
+            Input::Ban { addrs } => self.refuse_addrs(&addrs),
             Input::ConnectFailed { addr } => self.connect_failed(addr),
             Input::PeerConnected { peer, addr, direction, handshake } => {
                 self.peer_connected(peer, addr, direction, &handshake);

@@ -25,6 +25,22 @@ impl Swarm {
         self.dial();
     }
 
+    /// Dials that another machine began count as ours.
+    pub(super) fn dialling(&mut self, source: Source, addrs: &[SocketAddr]) {
+        self.candidates.found(source, addrs, self.timers.now);
+        self.candidates.dialling(addrs, self.timers.now);
+    }
+
+    /// Refuses addresses that were proven bad elsewhere, and their connections.
+    pub(super) fn refuse_addrs(&mut self, addrs: &[SocketAddr]) {
+        addrs.iter().for_each(|addr| self.candidates.ban(*addr));
+        self.for_each_peer(|swarm, slot| {
+            if swarm.peers.get(slot).is_some_and(|peer| swarm.candidates.is_banned(peer.id.addr)) {
+                swarm.disconnect(slot, DisconnectReason::Banned);
+            }
+        });
+    }
+
     pub(super) fn connect_failed(&mut self, addr: SocketAddr) {
         self.candidates.failed(addr, self.timers.now);
         self.dial();

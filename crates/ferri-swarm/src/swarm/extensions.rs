@@ -25,7 +25,7 @@ impl Swarm {
             yourip: Some(peer.id.addr.ip()),
             upload_only: self.role != Role::Leech,
             p: self.options.listen_port,
-            metadata_size: self.options.metadata_size,
+            metadata_size: self.options.metadata.as_ref().and_then(|bytes| u32::try_from(bytes.len()).ok()),
             ..Handshake::default()
         };
         let payload = Bytes::from(handshake.encode());
