@@ -41,6 +41,10 @@ pub enum Source {
 }
 
 impl Source {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] =
+        [Self::Explicit, Self::Tracker, Self::Resume, Self::Lsd, Self::Incoming, Self::Pex, Self::Dht];
+
     /// Whether a private torrent refuses what comes from here (BEP 27).
     pub fn is_public(self) -> bool {
         matches!(self, Self::Lsd | Self::Pex | Self::Dht)

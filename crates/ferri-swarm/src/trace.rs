@@ -48,20 +48,19 @@ struct Start {
 /// The info dictionary as its length: what it says is in the layout, and what is served of it is shown as a length too.
 pub(crate) mod metadata {
     use bytes::Bytes;
+    use ferri_metainfo::limits::TORRENT_BYTES_MAX;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-    use crate::metadata::METADATA_BYTES_MAX;
-
     pub(crate) fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
-        bytes.as_ref().map(|bytes| bytes.len().min(METADATA_BYTES_MAX as usize)).serialize(serializer)
+        bytes.as_ref().map(Bytes::len).serialize(serializer)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
-        let length = Option::<u32>::deserialize(deserializer)?;
-        if length.is_some_and(|length| METADATA_BYTES_MAX < length) {
+        let length = Option::<usize>::deserialize(deserializer)?;
+        if length.is_some_and(|length| TORRENT_BYTES_MAX < length) {
             return Err(D::Error::custom("an info dictionary beyond the limit"));
         }
-        Ok(length.map(|length| Bytes::from(vec![0; length as usize])))
+        Ok(length.map(|length| Bytes::from(vec![0; length])))
     }
 }
 
