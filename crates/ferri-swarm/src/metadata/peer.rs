@@ -174,8 +174,11 @@ impl Peer {
         self.late.drain(..beyond);
     }
 
-    /// It rejected a part, or let us wait.
+    /// It rejected a part, or let us wait. What was asked at the same time counts once.
     pub(crate) fn failed(&mut self, now: Instant) {
+        if now < self.rests_until {
+            return;
+        }
         let pause = PAUSE_FIRST.saturating_mul(2u32.saturating_pow(self.failures)).min(PAUSE_MAX);
         self.failures += 1;
         self.rests_until = now + pause;

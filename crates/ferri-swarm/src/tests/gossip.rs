@@ -136,7 +136,9 @@ fn listening_addresses_are_told_with_flags_and_never_a_peer_to_itself() {
     lab.says(listener, Message::KeepAlive);
     let expected = Pex { added: vec![], dropped: vec![addr(1)] };
     assert_eq!(lists(listener, &lab.wait(seconds(10))), [expected]);
-    lab.says(listener, Message::KeepAlive);
+    for peer in [listener, silent, open] {
+        lab.says(peer, Message::KeepAlive);
+    }
     assert_eq!(lists(listener, &lab.wait(seconds(100))), []);
 }
 
@@ -145,9 +147,9 @@ fn what_a_peer_tells_is_dialled_within_bounds() {
     let mut lab = Lab::new(|options| options.half_open_max = 4);
     let peer = lab.peer(0, Direction::Incoming);
     let loopback = "127.0.0.1:5000".parse().unwrap();
-    let outputs = lab.tells(peer, (1..=50).map(addr).chain([loopback]));
+    let outputs = lab.tells(peer, [loopback].into_iter().chain((1..=49).map(addr)));
     assert_eq!(connects(&outputs).len(), 4);
-    assert_eq!(lab.swarm.stats().candidates_from.get(Source::Pex), 50);
+    assert_eq!(lab.swarm.stats().candidates_from.get(Source::Pex), 49);
     (0..2).for_each(|n| drop(lab.tells(peer, (51..=100).map(|host| addr(host + 50 * n)))));
     assert_eq!(lab.swarm.stats().candidates, 100, "one teller, a hundred addresses");
     let other = lab.peer(500, Direction::Incoming);
@@ -213,7 +215,8 @@ fn our_address_in_a_peers_words_is_passed_on_once() {
 fn a_full_house_lets_a_higher_priority_in_where_nobody_is_harmed() {
     let ours: SocketAddr = "203.0.113.9:6881".parse().unwrap();
     let rank = |n: &usize| crate::bep40::priority(ours, addr(*n));
-    let mut order: Vec<usize> = (0..10).collect();
+    // Their networks differ in bits that count.
+    let mut order = [0, 3, 4, 200, 203, 204, 800, 803, 804, 1_000];
     order.sort_by_key(rank);
     let mut lab = Lab::new(|options| (options.peers_max, options.listen_port) = (2, Some(6_881)));
     lab.input(Input::ExternalAddress { ip: ours.ip() });

@@ -42,11 +42,7 @@ fn of_three_peers_one_lies_and_only_it_is_refused() {
         net.finds(seeker, Source::Tracker, &[0, 1, 2]);
         assert!(net.run(seconds(60), |net| net.found(seeker).is_some()), "liar {liar}");
         assert_eq!(net.found(seeker).unwrap(), info);
-        let banned = |output: &Output| match output {
-            Output::Disconnect { reason, .. } => Some(*reason),
-            _ => None,
-        };
-        for reason in net.told(seeker, banned) {
+        for reason in net.told(seeker, reason) {
             assert_eq!(reason, Misbehavior::WrongMetadata.into());
         }
         net.hand_over(seeker);
@@ -68,21 +64,22 @@ fn a_peer_that_tells_another_size_holds_nobody_up() {
 }
 
 #[test]
-fn seekers_learn_peers_from_each_other_and_finish_without_a_tracker() {
+fn a_seeker_hears_of_peers_from_those_who_lack_pieces_too() {
     let info = info_of(3_000, "");
     let mut net = Net::new(&info);
-    let seed = net.add_seed(|_| {});
+    let seed = net.add_seed(|options| options.upload = false);
     let leech = net.add_leech(|_| {});
     let seeker = net.add_seeker();
     net.finds(leech, Source::Explicit, &[seed]);
-    assert!(net.run(seconds(20), |net| net.swarm(leech).stats().peers == 1));
-    // It knows the leech only, which does not serve anything itself.
     net.finds(seeker, Source::Explicit, &[leech]);
     assert!(net.run(seconds(10), |net| net.found(seeker).is_some()));
-    net.run(seconds(10), |_| false);
-    assert_eq!(net.seeking(seeker).stats().candidates, 2, "the seed was told by PEX");
+    assert!(
+        net.run(seconds(10), |net| net.seeking(seeker).stats().candidates == 2),
+        "the leech told of the seed"
+    );
     net.hand_over(seeker);
-    assert!(net.run(seconds(60), |net| net.swarm(seeker).have().is_full()));
+    assert!(net.run(seconds(10), |net| net.swarm(seeker).stats().peers == 2));
+    assert_eq!(net.swarm(seeker).stats().peers_from.get(Source::Pex), 1);
 }
 
 #[test]
@@ -102,13 +99,11 @@ fn what_strangers_named_is_forgotten_when_the_torrent_turns_out_private() {
     net.run(seconds(1), |_| false);
     assert_eq!(net.seeking(seeker).stats().peers, 5);
     net.hand_over(seeker);
-    net.run(seconds(1), |_| false);
+    assert!(net.run(seconds(5), |net| 0 < net.swarm(seeker).stats().have_pieces));
     let stats = net.swarm(seeker).stats();
     assert_eq!((stats.peers, stats.peers_from.get(Source::Tracker), stats.candidates), (2, 2, 2));
-    let private = |output: &Output| {
-        matches!(output, Output::Disconnect { reason: DisconnectReason::Private, .. }).then_some(())
-    };
-    assert_eq!(net.told(seeker, private).count(), 3);
+    let private = net.told(seeker, reason).filter(|reason| *reason == DisconnectReason::Private);
+    assert_eq!(private.count(), 3);
     assert!(net.run(seconds(60), |net| net.swarm(seeker).have().is_full()));
     assert_eq!(net.swarm(seeker).stats().candidates_from.get(Source::Pex), 0);
 }
