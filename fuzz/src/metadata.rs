@@ -19,6 +19,8 @@ use crate::script::Script;
 const OUR_ID: [u8; 20] = *b"-FS0100-abcdefghijkl";
 /// The peers' number for metadata.
 const THEIRS: u8 = 3;
+/// How long the machine waits for the answer to a dial.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(60);
 /// Outputs that one input may cause: every peer may be asked for something and hung up on.
 const OUTPUTS_MAX: usize = 2_000;
 
@@ -52,7 +54,8 @@ struct World<'a> {
     peers: BTreeMap<PeerKey, Vec<u32>>,
     sizes: BTreeMap<PeerKey, u32>,
     next_key: u64,
-    dialled: Vec<SocketAddr>,
+    /// Addresses that are being dialled, and since when.
+    dialled: Vec<(SocketAddr, Instant)>,
     found: bool,
 }
 
@@ -121,7 +124,7 @@ impl<'a> World<'a> {
         if self.dialled.is_empty() {
             return;
         }
-        let addr = self.dialled.swap_remove(self.script.below(self.dialled.len()));
+        let (addr, _) = self.dialled.swap_remove(self.script.below(self.dialled.len()));
         if self.script.u8().is_multiple_of(4) {
             self.handle(Input::ConnectFailed { addr });
         } else {
@@ -143,7 +146,7 @@ impl<'a> World<'a> {
         if flags & 6 != 6 {
             reserved = reserved.with_extensions();
         }
-        self.dialled.retain(|dialled| *dialled != addr);
+        self.dialled.retain(|(dialled, _)| *dialled != addr);
         let peer = PeerKey(self.next_key);
         self.next_key += 1;
         self.peers.insert(peer, Vec::new());
@@ -249,7 +252,15 @@ impl<'a> World<'a> {
 
     fn output(&mut self, output: Output) {
         match output {
-            Output::Connect { addr } => self.dialled.push(addr),
+            Output::Connect { addr } => {
+                // A dial that nobody reports on is given up.
+                self.dialled.retain(|(_, since)| self.now < *since + DIAL_TIME_MAX);
+                assert!(
+                    self.dialled.iter().all(|(dialled, _)| *dialled != addr),
+                    "{addr} is being dialled already"
+                );
+                self.dialled.push((addr, self.now));
+            }
             Output::Send { peer, message } => self.sent(peer, &message),
             Output::Disconnect { peer, .. } => {
                 assert!(self.peers.remove(&peer).is_some(), "{peer:?} was gone already");
@@ -305,7 +316,10 @@ impl<'a> World<'a> {
             while let Some(output) = swarm.poll_output() {
                 match output {
                     Output::Connect { addr } => {
-                        assert!(!self.dialled.contains(&addr), "{addr} is being dialled already");
+                        let under_way = |(dialled, since): &(SocketAddr, Instant)| {
+                            *dialled == addr && self.now < *since + DIAL_TIME_MAX
+                        };
+                        assert!(!self.dialled.iter().any(under_way), "{addr} is being dialled already");
                     }
                     Output::Disconnect { peer, .. } => drop(self.peers.remove(&peer)),
                     _ => {}

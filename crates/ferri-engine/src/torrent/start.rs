@@ -335,7 +335,7 @@ impl Start {
     fn swarm(&self, have: Bitfield, budget: &Budget, now: Instant) -> (Swarm, Option<Trace>) {
         let options = SwarmOptions {
             listen_port: Some(self.shared.listen_addr.port()),
-            metadata: Some(bytes::Bytes::copy_from_slice(self.info.bytes())),
+            metadata: Some(bytes::Bytes::from_owner(self.info.shared_bytes())),
             private: self.info.is_private(),
             sequential: self.add.sequential,
             peers_max: budget.peers_max,
