@@ -74,7 +74,8 @@ fn a_peer_that_tells_another_size_holds_nobody_up() {
 fn a_seeker_hears_of_peers_from_those_who_lack_pieces_too() {
     let info = info_of(3_000, "");
     let mut net = Net::new(&info);
-    let seed = net.add_seed(|options| options.upload = false);
+    // It does not hear of the seeker, so that only one of them dials.
+    let seed = net.add_seed(|options| (options.upload, options.pex) = (false, false));
     let leech = net.add_leech(|_| {});
     let seeker = net.add_seeker();
     net.finds(leech, Source::Explicit, &[seed]);
