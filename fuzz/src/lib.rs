@@ -7,6 +7,7 @@
 mod bencode;
 mod hash;
 mod journal;
+mod metadata;
 mod schedule;
 mod script;
 pub mod seeds;
@@ -19,12 +20,13 @@ mod wire;
 pub use bencode::bencode;
 pub use hash::hash;
 pub use journal::journal;
+pub use metadata::metadata_swarm;
 pub use schedule::schedule;
 pub use swarm::{swarm, trace};
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
 pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp, tracker_url};
 pub use tracker_server::tracker_server;
-pub use wire::{extension, handshake, wire};
+pub use wire::{extension, handshake, metadata, pex, wire};
 
 /// One function to be fed.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +55,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "info", run: info, memory_factor: 128 },
     Target { name: "journal", run: journal, memory_factor: 4096 },
     Target { name: "magnet", run: magnet, memory_factor: 128 },
+    Target { name: "metadata", run: metadata, memory_factor: 64 },
+    Target { name: "metadata_swarm", run: metadata_swarm, memory_factor: 64 << 10 },
     Target { name: "metainfo", run: metainfo, memory_factor: 128 },
     Target { name: "names", run: names, memory_factor: 1024 },
+    Target { name: "pex", run: pex, memory_factor: 64 },
     Target { name: "schedule", run: schedule, memory_factor: 4096 },
     Target { name: "swarm", run: swarm, memory_factor: 16 << 10 },
     // A line of a trace can tell of a torrent of two million pieces.

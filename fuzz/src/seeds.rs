@@ -113,6 +113,23 @@ fn wire(seeds: &mut Vec<Seed>) {
     );
     seed("several", b"\x18d1:md6:ut_pexi1ee1:v1:xe\x12d1:md6:ut_pexi0eee\x04\0\0\0\x01\x01\x01");
     seed("negative-numbers", b"d1:pi-1e4:reqqi-1e13:metadata_sizei-1ee");
+
+    let mut seed = |name, bytes: &[u8]| add(seeds, "metadata", name, bytes);
+    seed("request", b"d8:msg_typei0e5:piecei0ee");
+    seed("reject", b"d8:msg_typei2e5:piecei0ee");
+    seed("data", &[&b"d8:msg_typei1e5:piecei1e10:total_sizei16484ee"[..], &[b'x'; 100]].concat());
+    seed("data-beyond-the-end", b"d8:msg_typei1e5:piecei2e10:total_sizei16484eex");
+    seed("unknown-kind", b"d8:msg_typei9e5:piecei0ee");
+    seed("unsorted-keys", b"d5:piecei0e8:msg_typei0ee");
+
+    let mut seed = |name, bytes: &[u8]| add(seeds, "pex", name, bytes);
+    let v6 = b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x1a\xe1";
+    let both = [&b"d5:added6:\x0a\0\0\x01\x1a\xe17:added.f1:\x126:added618:"[..], v6, b"8:added6.f1:\x02e"];
+    seed("both-families", &both.concat());
+    seed("dropped", &[&b"d7:dropped6:\x0a\0\0\x01\x1a\xe18:dropped618:"[..], v6, b"e"].concat());
+    seed("half-an-entry", b"d5:added7:\x0a\0\0\x01\x1a\xe1\x0ae");
+    seed("no-port", b"d5:added12:\x0a\0\0\x01\0\0\x0a\0\0\x02\0\x017:added.f2:\x01\x02e");
+    seed("mapped", b"d6:added618:\0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04\x1a\xe1e");
 }
 
 fn tracker(seeds: &mut Vec<Seed>) {

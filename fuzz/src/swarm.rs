@@ -115,6 +115,8 @@ impl<'a> World<'a> {
         let layout = Layout::single(piece_length, total).expect("a small torrent");
         let mut options = SwarmOptions::new(INFO_HASH.into(), PeerId::from(OUR_ID));
         options.listen_port = Some(6881);
+        options.dht_port = Some(6881);
+        options.metadata = Some(zeros(40_000));
         options.sequential = flags & 4 != 0;
         options.upload = flags & 8 == 0;
         (options.peers_max, options.half_open_max) = (6, 3);
@@ -461,13 +463,14 @@ impl<'a> World<'a> {
     fn nonsense(&mut self) {
         let peer = PeerKey(u64::MAX - u64::from(self.script.u8()));
         let piece = u32::MAX - u32::from(self.script.u8());
-        let input = match self.script.u8() % 7 {
+        let input = match self.script.u8() % 8 {
             0 => Input::PeerMessage { peer, message: Message::HaveAll },
             1 => Input::PeerDisconnected { peer },
             2 => Input::BlocksSent { peer, blocks: 1, bytes: u64::MAX },
             3 => Input::PieceVerified { piece, ok: true },
             4 => Input::PieceFailed { piece },
             5 => Input::SuspectBlocks { piece, bad: vec![0, 1, u32::MAX] },
+            7 => Input::Ban { addrs: vec![([10, 9, 9, 9], 1).into()] },
             _ => Input::ConnectFailed { addr: ([10, 9, 9, 9], 1).into() },
         };
         self.handle(input);
@@ -532,7 +535,9 @@ impl<'a> World<'a> {
             Output::Event(Event::Banned { addr, .. }) => {
                 self.dialled.retain(|(dialled, _)| dialled.ip() != addr.ip());
             }
-            Output::WantPeers | Output::Event(_) => {}
+            Output::Metadata { .. } => panic!("this machine has the metadata"),
+            Output::DhtNode { addr } => assert!(addr.port() != 0),
+            Output::WantPeers | Output::SeenAs { .. } | Output::Event(_) => {}
         }
     }
 

@@ -1,6 +1,8 @@
 //! Any bytes from a peer: handshake, message stream, extension handshake.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use ferri_wire::extension::metadata::{METADATA_PAYLOAD_MAX, Metadata, PART_LENGTH, part_count, part_length};
+use ferri_wire::extension::pex::{PEX_ENTRIES_MAX, Pex};
 use ferri_wire::{
     DecodeError, HANDSHAKE_LEN, Handshake, MESSAGE_LEN_MAX, Message, PIECE_HEADER_LEN, Reserved, decode,
     encode, encode_piece_header, encoded_len, extension, frame_len, piece_header,
@@ -148,4 +150,33 @@ fn check_extension(handshake: &extension::Handshake) {
     let bytes = handshake.encode();
     ferri_bencode::Document::parse(&bytes).expect("canonical");
     assert_eq!(extension::Handshake::decode(&bytes).as_ref(), Ok(handshake));
+}
+
+/// Any bytes as a `ut_metadata` message. What is understood lies inside the dictionary it is about, and comes back from its own
+/// encoding.
+pub fn metadata(data: &[u8]) {
+    let Ok(Some(message)) = Metadata::decode(&Bytes::copy_from_slice(data)) else { return };
+    if let Metadata::Data { part, total_size, data } = &message {
+        assert!(*part < part_count(*total_size) && !data.is_empty());
+        assert_eq!(part_length(*part, *total_size), Some(data.len() as u32));
+        assert!(data.len() <= PART_LENGTH as usize);
+    }
+    let bytes = message.encode();
+    assert!(bytes.len() <= METADATA_PAYLOAD_MAX);
+    assert_eq!(Metadata::decode(&bytes.into()), Ok(Some(message)));
+}
+
+/// Any bytes as a `ut_pex` message. What is taken is bounded, has ports, and comes back from its own encoding.
+pub fn pex(data: &[u8]) {
+    let Ok(pex) = Pex::decode(data) else { return };
+    assert!(pex.added.len() <= 2 * PEX_ENTRIES_MAX && pex.dropped.len() <= 2 * PEX_ENTRIES_MAX);
+    assert!(pex.added.iter().all(|(addr, _)| addr.port() != 0 && addr.ip() == addr.ip().to_canonical()));
+    let bytes = pex.encode();
+    ferri_bencode::Document::parse(&bytes).expect("canonical");
+    let back = Pex::decode(&bytes).expect("what was written can be read");
+    // IPv4 inside of IPv6 moves to its own list, before the others.
+    let mut expected = pex.added[..pex.added.len().min(PEX_ENTRIES_MAX)].to_vec();
+    expected.sort_by_key(|(addr, _)| addr.is_ipv6());
+    assert_eq!(back.added, expected);
+    assert!(back.dropped.len() <= PEX_ENTRIES_MAX);
 }

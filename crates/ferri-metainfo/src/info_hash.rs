@@ -123,6 +123,14 @@ impl InfoHashes {
             (None, None) => panic!("info hashes without a hash"),
         }
     }
+
+    /// Whether `info` is the info dictionary with these names: every one that is there matches. What is in it does not
+    /// matter here.
+    pub fn are_of(&self, info: &[u8]) -> bool {
+        (self.v1.is_some() || self.v2.is_some())
+            && self.v1.is_none_or(|v1| ferri_hash::sha1(info) == *v1.as_bytes())
+            && self.v2.is_none_or(|v2| ferri_hash::sha256(info) == *v2.as_bytes())
+    }
 }
 
 impl From<InfoHash> for InfoHashes {
@@ -202,5 +210,19 @@ mod tests {
         assert_eq!(InfoHashes::from(v2).wire().as_bytes(), &v2.as_bytes()[..20]);
         let v1 = InfoHash::from([7; 20]);
         assert_eq!(InfoHashes { v1: Some(v1), v2: Some(v2) }.wire(), v1);
+    }
+
+    #[test]
+    fn every_name_that_is_there_must_be_that_of_the_dictionary() {
+        let info = b"d4:name1:xe";
+        let v1 = Some(InfoHash::from(ferri_hash::sha1(info)));
+        let v2 = Some(InfoHashV2::from(ferri_hash::sha256(info)));
+        for (v1, v2) in [(v1, None), (None, v2), (v1, v2)] {
+            assert!(InfoHashes { v1, v2 }.are_of(info));
+            assert!(!InfoHashes { v1, v2 }.are_of(b"d4:name1:ye"));
+        }
+        assert!(!InfoHashes { v1, v2: Some([0; 32].into()) }.are_of(info));
+        assert!(!InfoHashes { v1: Some([0; 20].into()), v2 }.are_of(info));
+        assert!(!InfoHashes { v1: None, v2: None }.are_of(info));
     }
 }

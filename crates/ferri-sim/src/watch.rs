@@ -187,6 +187,9 @@ impl Watch {
             }
             Output::WantPeers => fold(1),
             Output::Event(_) => fold(2),
+            Output::Metadata { .. } => fold(3),
+            Output::DhtNode { addr } => fold(u64::from(addr.port())),
+            Output::SeenAs { .. } => fold(4),
         }
     }
 

@@ -389,6 +389,7 @@ impl World {
             }
             Output::WantPeers => self.at(now + TRACKER, Event::Tracker(node)),
             Output::Event(event) => self.told(node, &event),
+            Output::Metadata { .. } | Output::DhtNode { .. } | Output::SeenAs { .. } => {}
         }
     }
 

@@ -6,12 +6,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use ferri_wire::extension::pex::PexFlags;
+
 use crate::bep40;
 use crate::input::Source;
 use crate::rng::Rng;
+use crate::status::SourceCounts;
 
 /// Addresses remembered. A swarm of a million needs no more at a time, and a liar gets no more out of us.
 pub(crate) const CANDIDATES_MAX: usize = 3_000;
+/// Addresses of one source, at most: no tracker, no stranger and no flood in the DHT fills the list alone. People may.
+const fn quota(source: Source) -> usize {
+    match source {
+        Source::Explicit => CANDIDATES_MAX,
+        Source::Tracker => 2_000,
+        Source::Dht => 1_500,
+        Source::Resume | Source::Incoming | Source::Pex => 1_000,
+        Source::Lsd => 500,
+    }
+}
+/// Addresses that one peer (a host: connections are cheap) told us and that have not been connected, at most: twice what it
+/// may say at a time.
+const PER_TELLER_MAX: usize = 100;
+/// Ports of one host, from those whom anybody can tell anything: a few people share an address, an attacker names
+/// thousands of ports of a victim.
+const PORTS_MAX: usize = 4;
 /// Addresses refused for good; the oldest ban is forgotten first.
 const BANS_MAX: usize = 4_096;
 /// An address that failed this often is forgotten (unless a person gave it).
@@ -48,6 +67,8 @@ struct Candidate {
     rank: u32,
     /// It had everything: of no use once we have too.
     seed: bool,
+    /// The peer that named it (BEP 11), until there was a connection.
+    teller: Option<IpAddr>,
 }
 
 /// The list.
@@ -56,12 +77,18 @@ pub(crate) struct Candidates {
     known: BTreeMap<SocketAddr, Candidate>,
     /// How many of `known` are in state `Connecting`.
     connecting: usize,
+    /// How many of `known` came from where.
+    from: SourceCounts,
+    /// How many of `known` have which teller. None of them is 0.
+    told: BTreeMap<IpAddr, usize>,
     banned_ips: BTreeMap<IpAddr, u64>,
     banned_addrs: BTreeSet<SocketAddr>,
     bans: u64,
     /// Addresses at which we met ourselves.
     own: BTreeSet<SocketAddr>,
-    external: Option<IpAddr>,
+    /// Our addresses as the world sees them, one a family.
+    external_v4: Option<IpAddr>,
+    external_v6: Option<IpAddr>,
     listen_port: Option<u16>,
     rng: Rng,
 }
@@ -71,11 +98,14 @@ impl Candidates {
         Self {
             known: BTreeMap::new(),
             connecting: 0,
+            from: SourceCounts::default(),
+            told: BTreeMap::new(),
             banned_ips: BTreeMap::new(),
             banned_addrs: BTreeSet::new(),
             bans: 0,
             own: BTreeSet::new(),
-            external: None,
+            external_v4: None,
+            external_v6: None,
             listen_port,
             rng: Rng::new(seed),
         }
@@ -84,26 +114,88 @@ impl Candidates {
     /// Learns addresses. Those that cannot be a peer's are dropped, as are those for which there is no room.
     pub(crate) fn found(&mut self, source: Source, addrs: &[SocketAddr], now: Instant) {
         for addr in addrs {
-            let addr = canonical(*addr);
-            if !self.is_usable(source, addr) {
-                continue;
-            }
-            if let Some(known) = self.known.get_mut(&addr) {
-                // A person who names an address wants it tried now.
-                if source == Source::Explicit {
-                    (known.source, known.failures) = (source, 0);
-                    if let State::Idle(at) = &mut known.state {
-                        *at = now;
-                    }
-                }
-                continue;
-            }
-            if CANDIDATES_MAX <= self.known.len() && !self.make_room(source) {
+            if !self.learn(source, *addr, None, now) {
                 return;
             }
-            let rank = self.rank(addr);
-            let state = State::Idle(now);
-            self.known.insert(addr, Candidate { source, state, failures: 0, rank, seed: false });
+        }
+    }
+
+    /// Learns what the peer at `teller` says about others (BEP 11).
+    pub(crate) fn told(&mut self, teller: IpAddr, added: &[(SocketAddr, PexFlags)], now: Instant) {
+        let teller = teller.to_canonical();
+        for (addr, flags) in added {
+            if PER_TELLER_MAX <= self.told.get(&teller).copied().unwrap_or(0) {
+                return;
+            }
+            if !self.learn(Source::Pex, *addr, Some(teller), now) {
+                return;
+            }
+            // What was seen counts more than what is said: only news are believed.
+            if let Some(known) = self.known.get_mut(&canonical(*addr))
+                && known.teller == Some(teller)
+                && known.failures == 0
+            {
+                known.seed = flags.has(PexFlags::SEED);
+            }
+        }
+    }
+
+    /// Whether there is room for more.
+    fn learn(&mut self, source: Source, addr: SocketAddr, teller: Option<IpAddr>, now: Instant) -> bool {
+        let addr = canonical(addr);
+        if !self.is_usable(source, addr) {
+            return true;
+        }
+        if let Some(known) = self.known.get_mut(&addr) {
+            // A person who names an address wants it tried now.
+            if source == Source::Explicit {
+                known.failures = 0;
+                if let State::Idle(at) = &mut known.state {
+                    *at = now;
+                }
+            }
+            // What a tracker or a person names too no longer depends on strangers: private torrents keep it (BEP 27).
+            if source == Source::Explicit || known.source.is_public() && !source.is_public() {
+                self.from.remove(known.source);
+                self.from.add(source);
+                known.source = source;
+                self.forget_teller(addr);
+            }
+            return true;
+        }
+        if source.is_public() && PORTS_MAX <= self.ports_of(addr.ip()) {
+            return true;
+        }
+        if !self.make_room(source) {
+            return false;
+        }
+        let rank = self.rank(addr);
+        let state = State::Idle(now);
+        self.known.insert(addr, Candidate { source, state, failures: 0, rank, seed: false, teller });
+        self.from.add(source);
+        if let Some(teller) = teller {
+            *self.told.entry(teller).or_default() += 1;
+        }
+        true
+    }
+
+    fn ports_of(&self, ip: IpAddr) -> usize {
+        self.known.range(SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX)).count()
+    }
+
+    /// The address no longer counts as its teller's.
+    fn forget_teller(&mut self, addr: SocketAddr) {
+        let teller = self.known.get_mut(&addr).and_then(|known| known.teller.take());
+        self.take_from_teller(teller);
+    }
+
+    fn take_from_teller(&mut self, teller: Option<IpAddr>) {
+        let Some(teller) = teller else { return };
+        if let Some(count) = self.told.get_mut(&teller) {
+            *count -= 1;
+            if *count == 0 {
+                self.told.remove(&teller);
+            }
         }
     }
 
@@ -128,6 +220,18 @@ impl Candidates {
             }
         }
         ready.into_iter().map(|(.., addr)| addr).collect()
+    }
+
+    /// These are being dialled by somebody else for us. What is not on the list or has begun otherwise stays as it is.
+    pub(crate) fn dialling(&mut self, addrs: &[SocketAddr], now: Instant) {
+        for addr in addrs {
+            if let Some(candidate) = self.known.get_mut(&canonical(*addr))
+                && let State::Idle(_) = candidate.state
+            {
+                candidate.state = State::Connecting(now);
+                self.connecting += 1;
+            }
+        }
     }
 
     /// Peers we left for reasons of our own that no longer hold (a pause, a wish fulfilled) may be dialled at once;
@@ -176,15 +280,18 @@ impl Candidates {
         candidate.failures += 1;
         candidate.state = State::Idle(now + retry_after(candidate.failures));
         if FAILURES_MAX <= candidate.failures && candidate.source != Source::Explicit {
-            self.known.remove(&addr);
+            self.forget(addr);
         }
     }
 
     /// There is a connection to this address. Addresses of incoming connections are usually not on the list.
     pub(crate) fn connected(&mut self, addr: SocketAddr) {
-        let Some(candidate) = self.known.get_mut(&canonical(addr)) else { return };
+        let addr = canonical(addr);
+        let Some(candidate) = self.known.get_mut(&addr) else { return };
         self.connecting -= usize::from(matches!(candidate.state, State::Connecting(_)));
         candidate.state = State::Connected;
+        // The teller was right.
+        self.forget_teller(addr);
     }
 
     /// The connection to this address ended. `useful` ones may be dialled again soon.
@@ -243,7 +350,9 @@ impl Candidates {
 
     /// Our address as the world sees it: ranks can be computed.
     pub(crate) fn set_external(&mut self, ip: IpAddr) {
-        self.external = Some(ip.to_canonical());
+        let ip = ip.to_canonical();
+        let external = if ip.is_ipv4() { &mut self.external_v4 } else { &mut self.external_v6 };
+        *external = Some(ip);
         self.rank_all();
     }
 
@@ -261,6 +370,49 @@ impl Candidates {
         self.known.len()
     }
 
+    /// How many addresses came from where.
+    pub(crate) fn from(&self) -> SourceCounts {
+        self.from
+    }
+
+    /// Who named this address.
+    pub(crate) fn source(&self, addr: SocketAddr) -> Option<Source> {
+        self.known.get(&canonical(addr)).map(|candidate| candidate.source)
+    }
+
+    /// The canonical priority (BEP 40) of a connection to this address. `None` while our own of that family is unknown.
+    pub(crate) fn priority(&self, addr: SocketAddr) -> Option<u32> {
+        let addr = canonical(addr);
+        let ip = if addr.is_ipv4() { self.external_v4 } else { self.external_v6 };
+        ip.map(|ip| bep40::priority(SocketAddr::new(ip, self.listen_port.unwrap_or(0)), addr))
+    }
+
+    /// The list as another one may learn it: what is being dialled or connected, and what is not, by source.
+    pub(crate) fn by_source(&self) -> BTreeMap<Source, (Vec<SocketAddr>, Vec<SocketAddr>)> {
+        let mut all: BTreeMap<Source, (Vec<SocketAddr>, Vec<SocketAddr>)> = BTreeMap::new();
+        for (addr, candidate) in &self.known {
+            let (busy, idle) = all.entry(candidate.source).or_default();
+            match candidate.state {
+                State::Connecting(_) | State::Connected => busy.push(*addr),
+                // What failed again and again would be tried anew at once.
+                State::Idle(_) if candidate.failures < 3 => idle.push(*addr),
+                State::Idle(_) => {}
+            }
+        }
+        all
+    }
+
+    /// Our own addresses, as far as they are known.
+    pub(crate) fn external(&self) -> impl Iterator<Item = IpAddr> {
+        self.external_v4.into_iter().chain(self.external_v6)
+    }
+
+    /// What is refused.
+    pub(crate) fn banned(&self) -> Vec<SocketAddr> {
+        let ips = self.banned_ips.keys().map(|ip| SocketAddr::new(*ip, 0));
+        ips.chain(self.banned_addrs.iter().copied()).collect()
+    }
+
     /// Nothing is being dialled any more: the caller was told to stop.
     pub(crate) fn forget_dials(&mut self, now: Instant) {
         for candidate in self.known.values_mut() {
@@ -274,6 +426,8 @@ impl Candidates {
     fn forget(&mut self, addr: SocketAddr) {
         if let Some(candidate) = self.known.remove(&addr) {
             self.connecting -= usize::from(matches!(candidate.state, State::Connecting(_)));
+            self.from.remove(candidate.source);
+            self.take_from_teller(candidate.teller);
         }
     }
 
@@ -292,15 +446,15 @@ impl Candidates {
     }
 
     fn rank(&mut self, addr: SocketAddr) -> u32 {
-        match self.external {
-            Some(ip) => bep40::priority(SocketAddr::new(ip, self.listen_port.unwrap_or(0)), addr),
+        match self.priority(addr) {
+            Some(priority) => priority,
             None => self.rng.next() as u32,
         }
     }
 
     fn is_own(&self, addr: SocketAddr) -> bool {
         self.own.contains(&addr)
-            || (self.listen_port == Some(addr.port()) && self.external == Some(addr.ip()))
+            || (self.listen_port == Some(addr.port()) && self.external().any(|ip| ip == addr.ip()))
     }
 
     fn is_usable(&self, source: Source, addr: SocketAddr) -> bool {
@@ -320,18 +474,36 @@ impl Candidates {
             && !self.is_banned(addr)
     }
 
-    /// Forgets addresses that failed, for new ones. Only people get room made from addresses that did not.
+    /// Whether there is room for an address of this source, if need be after addresses that failed were forgotten: those of the
+    /// same source when its share is used up, all when the list is full. Only people get room made from addresses that did not.
     fn make_room(&mut self, source: Source) -> bool {
-        let idle = |c: &Candidate| matches!(c.state, State::Idle(_)) && c.source != Source::Explicit;
-        self.known.retain(|_, c| !idle(c) || c.failures == 0);
+        let quota = quota(source);
+        if quota <= self.from.get(source) {
+            self.forget_failed(|of| of == source);
+        }
+        if CANDIDATES_MAX <= self.known.len() {
+            self.forget_failed(|_| true);
+        }
         if CANDIDATES_MAX <= self.known.len() && source == Source::Explicit {
-            let worst =
-                self.known.iter().filter(|(_, c)| idle(c)).min_by_key(|(_, c)| c.rank).map(|(addr, _)| *addr);
-            if let Some(worst) = worst {
-                self.known.remove(&worst);
+            let idle = self.known.iter().filter(|(_, c)| c.is_forgettable());
+            if let Some(worst) = idle.min_by_key(|(_, c)| c.rank).map(|(addr, _)| *addr) {
+                self.forget(worst);
             }
         }
-        self.known.len() < CANDIDATES_MAX
+        self.known.len() < CANDIDATES_MAX && self.from.get(source) < quota
+    }
+
+    fn forget_failed(&mut self, of: impl Fn(Source) -> bool) {
+        let failed = |c: &Candidate| c.is_forgettable() && c.failures != 0 && of(c.source);
+        let failed: Vec<_> = self.known.iter().filter(|(_, c)| failed(c)).map(|(addr, _)| *addr).collect();
+        failed.into_iter().for_each(|addr| self.forget(addr));
+    }
+}
+
+impl Candidate {
+    /// Nothing is lost that somebody waits for.
+    fn is_forgettable(&self) -> bool {
+        matches!(self.state, State::Idle(_)) && self.source != Source::Explicit
     }
 }
 
@@ -394,7 +566,8 @@ mod tests {
         let mut candidates = Candidates::new(None, 1);
         let many: Vec<_> =
             (0..5_000u32).map(|n| SocketAddr::new(IpAddr::V4((0x0b00_0000 + n).into()), 1)).collect();
-        candidates.found(Source::Pex, &many, now);
+        candidates.found(Source::Tracker, &many[..1_900], now);
+        candidates.found(Source::Dht, &many[1_900..], now);
         assert_eq!(candidates.len(), CANDIDATES_MAX);
         candidates.found(Source::Pex, &[addr("1.2.3.4:1")], now);
         assert_eq!(candidates.len(), CANDIDATES_MAX);
@@ -407,6 +580,74 @@ mod tests {
         candidates.found(Source::Explicit, &[addr("1.2.3.5:1")], now);
         assert!(candidates.known.contains_key(&addr("1.2.3.5:1")));
         assert_eq!(candidates.len(), CANDIDATES_MAX);
+    }
+
+    fn hosts(from: u32, count: u32) -> Vec<SocketAddr> {
+        (from..from + count).map(|n| SocketAddr::new(IpAddr::V4((0x0b00_0000 + n).into()), 1)).collect()
+    }
+
+    #[test]
+    fn no_source_fills_the_list_alone_and_what_failed_makes_room_within_it() {
+        let now = Instant::now();
+        for source in
+            [Source::Tracker, Source::Resume, Source::Lsd, Source::Incoming, Source::Pex, Source::Dht]
+        {
+            let mut candidates = Candidates::new(None, 1);
+            candidates.found(source, &hosts(0, 5_000), now);
+            assert_eq!(candidates.len(), quota(source));
+            assert!(quota(source) < CANDIDATES_MAX);
+            candidates.found(Source::Explicit, &hosts(9_000, 1), now);
+            assert_eq!(candidates.from().get(source), quota(source));
+            let dialled = candidates.next(2, true, now)[1];
+            candidates.failed(dialled, now);
+            candidates.found(source, &hosts(6_000, 5), now);
+            assert_eq!(candidates.from().get(source), quota(source));
+            assert!(!candidates.known.contains_key(&dialled), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_tells_a_hundred_addresses_and_more_only_as_they_prove_true() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        let told = |from, count| -> Vec<_> {
+            hosts(from, count).into_iter().map(|addr| (addr, PexFlags::NONE)).collect()
+        };
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        candidates.told(one, &told(0, 150), now);
+        assert_eq!(candidates.len(), 100);
+        candidates.told(other, &told(150, 10), now);
+        assert_eq!(candidates.len(), 110);
+        candidates.connected(hosts(0, 1)[0]);
+        candidates.found(Source::Tracker, &hosts(1, 1), now);
+        candidates.ban(hosts(2, 1)[0]);
+        candidates.told(one, &told(200, 9), now);
+        assert_eq!(candidates.len(), 112, "three of the hundred are no longer its own");
+        assert_eq!((candidates.from().get(Source::Pex), candidates.from().get(Source::Tracker)), (111, 1));
+    }
+
+    #[test]
+    fn the_seed_flag_of_a_stranger_is_taken_over() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        let added = [(addr("11.0.0.1:1"), PexFlags::SEED), (addr("11.0.0.2:1"), PexFlags::NONE)];
+        candidates.told([10, 0, 0, 1].into(), &added, now);
+        assert_eq!((candidates.ready(true, now), candidates.ready(false, now)), (2, 1));
+        // Another one cannot take it back.
+        candidates.told([10, 0, 0, 2].into(), &[(addr("11.0.0.1:1"), PexFlags::NONE)], now);
+        assert_eq!(candidates.ready(false, now), 1);
+    }
+
+    #[test]
+    fn strangers_name_few_ports_of_a_host_and_trackers_as_many_as_they_like() {
+        let now = Instant::now();
+        let mut candidates = Candidates::new(None, 1);
+        let ports: Vec<_> = (1_000..1_050).map(|port| SocketAddr::from(([11, 0, 0, 1], port))).collect();
+        candidates.found(Source::Dht, &ports, now);
+        assert_eq!(candidates.len(), PORTS_MAX);
+        candidates.found(Source::Tracker, &ports, now);
+        assert_eq!(candidates.len(), 50);
+        assert_eq!(candidates.from().get(Source::Dht), 0, "the tracker vouches for them");
     }
 
     #[test]

@@ -40,6 +40,17 @@ pub enum Source {
     Dht,
 }
 
+impl Source {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] =
+        [Self::Explicit, Self::Tracker, Self::Resume, Self::Lsd, Self::Incoming, Self::Pex, Self::Dht];
+
+    /// Whether a private torrent refuses what comes from here (BEP 27).
+    pub fn is_public(self) -> bool {
+        matches!(self, Self::Lsd | Self::Pex | Self::Dht)
+    }
+}
+
 /// How much a piece is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -67,6 +78,19 @@ pub enum Input {
         /// Who says so.
         source: Source,
         /// The addresses.
+        addrs: Vec<SocketAddr>,
+    },
+    /// Addresses that are being dialled already, as if [`Output::Connect`](crate::Output::Connect) had named them: what
+    /// another machine began for the same torrent ([`MetadataSwarm::hand_over`](crate::MetadataSwarm::hand_over)).
+    Dialling {
+        /// Who named them.
+        source: Source,
+        /// The addresses.
+        addrs: Vec<SocketAddr>,
+    },
+    /// Addresses that are refused from here on, for what was proven elsewhere.
+    Ban {
+        /// The addresses. Whole hosts are refused, except on loopback.
         addrs: Vec<SocketAddr>,
     },
     /// The answer to [`Output::Connect`](crate::Output::Connect) when it failed (the handshake included).

@@ -9,15 +9,26 @@
 //! time as the peer's window holds; the `Piece` that answers becomes [`Output::StoreBlock`], the last one of a piece
 //! [`Output::VerifyPiece`], and [`Input::PieceVerified`] makes it a `Have` to everybody who lacks it. A piece is never
 //! announced before that.
+//!
+//! A torrent of which only the info hash is known begins with [`MetadataSwarm`], which is driven in the same way: it finds
+//! peers, asks them for the parts of the info dictionary (BEP 9), and when that is there [`MetadataSwarm::hand_over`] gives the
+//! first inputs of the [`Swarm`]: connections go on, and what peers said meanwhile is not lost.
+//!
+//! Peers tell each other addresses (BEP 11), as which address they see us, and the ports of their DHT nodes. The first stays
+//! inside, within quotas for each source and teller; the others leave as [`Output::SeenAs`] and [`Output::DhtNode`]. A private torrent
+//! ([`SwarmOptions::private`], BEP 27) neither tells nor hears any of it.
 
 mod bep40;
 mod blame;
 mod candidates;
 mod choker;
+mod extensions;
 mod input;
+mod metadata;
 mod options;
 mod output;
 mod peer;
+mod pex;
 mod picker;
 mod pieces;
 mod rate;
@@ -26,13 +37,17 @@ mod requests;
 mod rng;
 mod status;
 mod swarm;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 #[cfg(feature = "serde")]
 pub mod trace;
 mod upload;
 
 pub use input::{Direction, Input, PeerKey, Priority, Source};
+pub use metadata::{HandOver, METADATA_BYTES_MAX, MetadataStats, MetadataSwarm};
 pub use options::SwarmOptions;
 pub use output::{Event, Output};
 pub use reason::{DisconnectReason, Misbehavior};
-pub use status::{PeerFlags, PeerStatus, Role, SwarmStats};
+pub use status::{PeerFlags, PeerStatus, Role, SourceCounts, SwarmStats};
 pub use swarm::Swarm;

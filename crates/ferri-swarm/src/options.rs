@@ -1,5 +1,6 @@
 //! What can be set about a swarm when it is made. Plain data with defaults; limits that change later come as `Input::Budget`.
 
+use bytes::Bytes;
 use ferri_metainfo::InfoHash;
 use ferri_wire::PeerId;
 
@@ -17,8 +18,19 @@ pub struct SwarmOptions {
     pub client: String,
     /// Requests a peer may have waiting with us, told to peers (BEP 10 `reqq`).
     pub reqq: u32,
-    /// Length of the info dictionary in bytes, told to peers (BEP 9 `metadata_size`).
-    pub metadata_size: Option<u32>,
+    /// The info dictionary, which peers that lack it may ask for (BEP 9); `None` does not serve it. A trace keeps its
+    /// length only, and it comes back as zeros.
+    #[cfg_attr(feature = "serde", serde(default, with = "crate::trace::metadata"))]
+    pub metadata: Option<Bytes>,
+    /// Whether addresses of peers are exchanged (BEP 11). `false` neither offers it nor listens to it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub pex: bool,
+    /// The UDP port of our DHT node, told to peers that have one too (BEP 5); `None` while there is none.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub dht_port: Option<u16>,
+    /// The torrent is private (BEP 27): addresses come from trackers, people and those who call us, from nobody else.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub private: bool,
     /// Whether payload is sent at all. `false` chokes everybody for good.
     pub upload: bool,
     /// Whether pieces are fetched in their order instead of the rarest first.
@@ -42,7 +54,10 @@ impl SwarmOptions {
             listen_port: None,
             client: concat!("Ferriswarm ", env!("CARGO_PKG_VERSION")).to_owned(),
             reqq: crate::upload::INCOMING_REQUESTS_MAX as u32,
-            metadata_size: None,
+            metadata: None,
+            pex: true,
+            dht_port: None,
+            private: false,
             upload: true,
             sequential: false,
             peers_max: 100,

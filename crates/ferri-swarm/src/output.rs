@@ -1,6 +1,6 @@
 //! Everything a swarm wants done or tells, as values.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use ferri_metainfo::{Block, PieceIndex};
@@ -62,6 +62,24 @@ pub enum Output {
     KeepSuspect {
         /// Which.
         piece: PieceIndex,
+    },
+    /// The info dictionary that was asked for, of [`MetadataSwarm`](crate::MetadataSwarm) only: its hash is right, what is
+    /// in it was not looked at. Comes once.
+    Metadata {
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// A peer told the port of its DHT node (BEP 5): worth a ping. Never of a private torrent.
+    DhtNode {
+        /// The peer's address and that port.
+        addr: SocketAddr,
+    },
+    /// A peer told as which address it sees us (BEP 10 `yourip`): one vote. Once a connection.
+    SeenAs {
+        /// Our address, in the peer's words.
+        ip: IpAddr,
+        /// The peer's own address.
+        by: IpAddr,
     },
     /// There are too few peers and no addresses left to try. At most once in 30 s.
     WantPeers,
@@ -135,6 +153,13 @@ pub enum Event {
         addr: SocketAddr,
         /// The piece that proved it.
         piece: PieceIndex,
+    },
+    /// An info dictionary had the wrong hash (of [`MetadataSwarm`](crate::MetadataSwarm) only).
+    MetadataCorrupt {
+        /// Its length in bytes.
+        size: u32,
+        /// Who sent parts of it. A single one is refused from here on.
+        senders: Vec<SocketAddr>,
     },
     /// Every remaining block has been requested; from here on the last ones are requested twice.
     EndGame,

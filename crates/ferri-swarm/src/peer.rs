@@ -9,7 +9,8 @@ use ferri_wire::{PeerId, extension};
 use rustc_hash::FxHashMap;
 
 use crate::choker::Rival;
-use crate::input::{Direction, PeerKey};
+use crate::input::{Direction, PeerKey, Source};
+use crate::pex::Told;
 use crate::picker::PeerSlot;
 use crate::pieces::PeerPieces;
 use crate::rate::Bucket;
@@ -23,11 +24,14 @@ pub(crate) struct Identity {
     pub(crate) key: PeerKey,
     pub(crate) addr: SocketAddr,
     pub(crate) direction: Direction,
+    pub(crate) source: Source,
     pub(crate) peer_id: PeerId,
     /// Both sides speak BEP 6.
     pub(crate) fast: bool,
     /// Both sides speak BEP 10.
     pub(crate) extensions: bool,
+    /// It has a DHT node (BEP 5).
+    pub(crate) dht: bool,
     pub(crate) connected: Instant,
 }
 
@@ -66,6 +70,10 @@ pub(crate) struct Patience {
     pub(crate) missing: Bucket,
     pub(crate) unrequested: Bucket,
     pub(crate) rejects: Bucket,
+    /// Parts of the info dictionary (BEP 9): no more than this leaves for a peer, whatever it asks for.
+    pub(crate) metadata: Bucket,
+    /// Lists of addresses (BEP 11: one a minute).
+    pub(crate) pex: Bucket,
 }
 
 impl Patience {
@@ -82,8 +90,23 @@ impl Patience {
             missing: Bucket::new(100, 1, now),
             unrequested: Bucket::new(16, 0, now),
             rejects: Bucket::new(64, 1, now),
+            metadata: Bucket::new(64, 32, now),
+            pex: Bucket::slow(4, 30, now),
         }
     }
+}
+
+/// What it told once and what it asked for besides blocks.
+#[derive(Debug, Default)]
+pub(crate) struct Hints {
+    /// It said as which address it sees us.
+    pub(crate) seen_as: bool,
+    /// The port of its DHT node.
+    pub(crate) dht_port: Option<u16>,
+    /// Changes of that port.
+    pub(crate) dht_ports: u8,
+    /// Parts of the info dictionary it waits for, in the order of its requests.
+    pub(crate) metadata: VecDeque<u32>,
 }
 
 /// A connection.
@@ -100,6 +123,8 @@ pub(crate) struct Peer {
     pub(crate) down: Requests,
     pub(crate) up: Upload,
     pub(crate) extension: extension::Handshake,
+    pub(crate) hints: Hints,
+    pub(crate) pex: Told,
     /// Pieces it lets us ask for while it chokes us (BEP 6).
     pub(crate) allowed_in: Vec<PieceIndex>,
     /// Pieces we let it ask for while we choke it, with the bytes of each it may still have.
@@ -137,6 +162,8 @@ impl Peer {
             down: Requests::new(now),
             up: Upload::new(now),
             extension: extension::Handshake::default(),
+            hints: Hints::default(),
+            pex: Told::new(now),
             allowed_in: Vec::new(),
             allowed_out: Vec::new(),
             suggested: VecDeque::new(),
@@ -186,12 +213,19 @@ impl Peer {
         time <= idle && (!self.terms.am_interested || self.terms.peer_choking || self.down.is_snubbed())
     }
 
+    /// Whether nothing is lost by closing it now: neither side waits for anything from the other, or had anything lately.
+    pub(crate) fn is_spare(&self, time: Duration, now: Instant) -> bool {
+        let idle = now.saturating_duration_since(self.terms.useful_at.max(self.id.connected));
+        time <= idle && self.down.len() == 0 && self.up.len() == 0 && self.terms.am_choking
+    }
+
     /// As people see it.
     pub(crate) fn status(&self, pieces: u32, share: usize, now: Instant) -> PeerStatus {
         PeerStatus {
             peer: self.id.key,
             addr: self.id.addr,
             direction: self.id.direction,
+            source: self.id.source,
             peer_id: self.id.peer_id,
             client: self.client(),
             flags: PeerFlags {

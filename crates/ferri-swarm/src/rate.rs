@@ -85,15 +85,22 @@ impl Rate {
 pub(crate) struct Bucket {
     level: u32,
     burst: u32,
-    /// Refilled a second.
-    per_second: u32,
+    /// Refilled each `period`.
+    refill: u32,
+    /// In seconds, at least 1.
+    period: u32,
     at: Instant,
 }
 
 impl Bucket {
     /// Full: `burst` at once, `per_second` for good.
     pub(crate) fn new(burst: u32, per_second: u32, now: Instant) -> Self {
-        Self { level: burst, burst, per_second, at: now }
+        Self { level: burst, burst, refill: per_second, period: 1, at: now }
+    }
+
+    /// Full: `burst` at once, one each `period` seconds for good.
+    pub(crate) fn slow(burst: u32, period: u32, now: Instant) -> Self {
+        Self { level: burst, burst, refill: 1, period, at: now }
     }
 
     /// Takes one out; `false` if there is none.
@@ -101,7 +108,8 @@ impl Bucket {
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         if self.level == 0 {
             let seconds = now.saturating_duration_since(self.at).as_secs();
-            let refill = u64::from(self.per_second).saturating_mul(seconds).min(u64::from(self.burst));
+            let periods = seconds / u64::from(self.period);
+            let refill = u64::from(self.refill).saturating_mul(periods).min(u64::from(self.burst));
             if refill == 0 {
                 return false;
             }
@@ -173,5 +181,8 @@ mod tests {
         assert!(!bucket.take(start + ms(1_100)));
         assert!((0..3).all(|_| bucket.take(start + ms(100_000))));
         assert!(!bucket.take(start + ms(100_000)));
+        let mut slow = Bucket::slow(1, 30, start);
+        assert!(slow.take(start) && !slow.take(start + ms(29_999)));
+        assert!(slow.take(start + ms(30_000)) && !slow.take(start + ms(30_000)));
     }
 }

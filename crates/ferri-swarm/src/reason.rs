@@ -33,6 +33,9 @@ pub enum DisconnectReason {
     /// Silence.
     #[error("silent for two minutes")]
     Idle,
+    /// The address came from where a private torrent takes none (BEP 27).
+    #[error("the torrent is private and no tracker named this peer")]
+    Private,
     /// The user paused the torrent.
     #[error("paused")]
     Paused,
@@ -99,6 +102,15 @@ pub enum Misbehavior {
     /// The same pieces announced over and over.
     #[error("announced the same pieces over and over")]
     HaveFlood,
+    /// Parts of the info dictionary that we never asked for (BEP 9).
+    #[error("sent metadata nobody asked for (part {part})")]
+    UnrequestedMetadata {
+        /// Index of the part.
+        part: u32,
+    },
+    /// An info dictionary, all of it from this peer, that does not match the info hash; the address is banned too.
+    #[error("sent an info dictionary that does not match the info hash")]
+    WrongMetadata,
     /// Too many extension messages.
     #[error("sent too many extension messages")]
     ExtensionFlood,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ferri_wire::PeerId;
 
-use crate::input::{Direction, PeerKey};
+use crate::input::{Direction, PeerKey, Source};
 
 /// What we are in the swarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,30 @@ pub enum Role {
     PartialSeed,
     /// We have everything.
     Seed,
+}
+
+/// How many of something came from where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounts([usize; Source::ALL.len()]);
+
+impl SourceCounts {
+    /// How many came from `source`.
+    pub fn get(&self, source: Source) -> usize {
+        self.0[source as usize]
+    }
+
+    /// All sources and how many came from there, zeros included.
+    pub fn iter(&self) -> impl Iterator<Item = (Source, usize)> + '_ {
+        Source::ALL.into_iter().map(|source| (source, self.get(source)))
+    }
+
+    pub(crate) fn add(&mut self, source: Source) {
+        self.0[source as usize] += 1;
+    }
+
+    pub(crate) fn remove(&mut self, source: Source) {
+        self.0[source as usize] -= 1;
+    }
 }
 
 /// Totals and rates of one swarm. Bytes since the swarm was made; rates in bytes a second over about five seconds.
@@ -61,6 +85,10 @@ pub struct SwarmStats {
     pub connecting: usize,
     /// Addresses known.
     pub candidates: usize,
+    /// Where those addresses came from.
+    pub candidates_from: SourceCounts,
+    /// Where the addresses of the connected peers came from; those that called us count as `Incoming`.
+    pub peers_from: SourceCounts,
     /// Peers that answer our requests.
     pub unchoked_us: usize,
     /// Peers whose requests we answer.
@@ -105,6 +133,8 @@ pub struct PeerStatus {
     pub addr: SocketAddr,
     /// Who opened it.
     pub direction: Direction,
+    /// Who named the address, when we opened it.
+    pub source: Source,
     /// The peer's id.
     pub peer_id: PeerId,
     /// Its client, as told or guessed. From outside: print with care.

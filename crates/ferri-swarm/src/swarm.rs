@@ -6,7 +6,9 @@ mod control;
 mod download;
 mod end_game;
 mod extensions;
+mod gossip;
 mod messages;
+mod metadata;
 mod suggest;
 mod timers;
 mod uploads;
@@ -23,10 +25,11 @@ use crate::input::Input;
 use crate::options::SwarmOptions;
 use crate::output::{Event, Output};
 use crate::peer::Peers;
+use crate::pex::Acquaintances;
 use crate::picker::{PeerSlot, Picker};
 use crate::rate::Rate;
 use crate::rng::Rng;
-use crate::status::{PeerStatus, Role, SwarmStats};
+use crate::status::{PeerStatus, Role, SourceCounts, SwarmStats};
 use choking::Slots;
 use end_game::Laggards;
 use suggest::Handout;
@@ -40,6 +43,7 @@ pub struct Swarm {
     picker: Picker,
     peers: Peers,
     candidates: Candidates,
+    acquaintances: Acquaintances,
     blame: Blame,
     slots: Slots,
     totals: Totals,
@@ -85,6 +89,7 @@ impl Swarm {
             picker,
             peers: Peers::default(),
             candidates: Candidates::new(options.listen_port, rng.next()),
+            acquaintances: Acquaintances::default(),
             blame: Blame::default(),
             slots: Slots::new(now),
             totals: Totals {
@@ -112,6 +117,8 @@ impl Swarm {
         self.timers.now = self.timers.now.max(now);
         match input {
             Input::PeersFound { source, addrs } => self.peers_found(source, &addrs),
+            Input::Dialling { source, addrs } => self.dialling(source, &addrs),
+            Input::Ban { addrs } => self.refuse_addrs(&addrs),
             Input::ConnectFailed { addr } => self.connect_failed(addr),
             Input::PeerConnected { peer, addr, direction, handshake } => {
                 self.peer_connected(peer, addr, direction, &handshake);
@@ -163,6 +170,8 @@ impl Swarm {
     pub fn stats(&self) -> SwarmStats {
         let now = self.timers.now;
         let (wanted_pieces, wanted_bytes) = self.picker.wanted();
+        let mut peers_from = SourceCounts::default();
+        self.peers.iter().for_each(|(_, peer)| peers_from.add(peer.id.source));
         SwarmStats {
             downloaded: self.totals.down.total(),
             uploaded: self.totals.up.total(),
@@ -184,6 +193,8 @@ impl Swarm {
             seeds: self.peers.iter().filter(|(_, peer)| peer.has.is_seed()).count(),
             connecting: self.candidates.connecting(),
             candidates: self.candidates.len(),
+            candidates_from: self.candidates.from(),
+            peers_from,
             unchoked_us: self.peers.iter().filter(|(_, peer)| !peer.terms.peer_choking).count(),
             unchoked: self.peers.iter().filter(|(_, peer)| !peer.terms.am_choking).count(),
             availability: self.picker.copies(),

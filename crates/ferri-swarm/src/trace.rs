@@ -45,6 +45,25 @@ struct Start {
     seed: u64,
 }
 
+/// The info dictionary as its length: what it says is in the layout, and what is served of it is shown as a length too.
+pub(crate) mod metadata {
+    use bytes::Bytes;
+    use ferri_metainfo::limits::TORRENT_BYTES_MAX;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+        bytes.as_ref().map(Bytes::len).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
+        let length = Option::<usize>::deserialize(deserializer)?;
+        if length.is_some_and(|length| TORRENT_BYTES_MAX < length) {
+            return Err(D::Error::custom("an info dictionary beyond the limit"));
+        }
+        Ok(length.map(|length| Bytes::from(vec![0; length])))
+    }
+}
+
 /// Writes the trace of one swarm.
 #[derive(Debug)]
 pub struct Recorder {
@@ -234,7 +253,8 @@ mod tests {
     fn trace() -> Vec<String> {
         let now = Instant::now();
         let layout = Layout::single(32 << 10, 100_000).unwrap();
-        let options = SwarmOptions::new([1; 20].into(), PeerId::from([2; 20]));
+        let mut options = SwarmOptions::new([1; 20].into(), PeerId::from([2; 20]));
+        options.metadata = Some(Bytes::from(vec![5; 20_000]));
         let have = Bitfield::new(layout.piece_count());
         let (recorder, first) = Recorder::new(&options, &layout, &have, 7, now);
         let mut lines = vec![first];
@@ -249,6 +269,8 @@ mod tests {
         let mut inputs = vec![
             Input::PeersFound { source: Source::Tracker, addrs: vec![addr] },
             Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake },
+            Input::PeerMessage { peer, message: extended(0, b"d1:md11:ut_metadatai3eee") },
+            Input::PeerMessage { peer, message: extended(2, b"d8:msg_typei0e5:piecei0ee") },
             Input::PeerMessage { peer, message: Message::HaveAll },
             Input::PeerMessage { peer, message: Message::Unchoke },
         ];
@@ -278,9 +300,15 @@ mod tests {
         lines
     }
 
+    fn extended(id: u8, payload: &'static [u8]) -> Message {
+        Message::Extended { id, payload: Bytes::from_static(payload) }
+    }
+
     #[test]
     fn a_replay_says_what_the_trace_says() {
         let lines = trace();
+        let part = |line: &&String| line.contains("Extended { id: 3, payload: 164");
+        assert_eq!(lines.iter().filter(part).count(), 1, "a part of the info dictionary is served");
         let mut replay = Replay::new(Instant::now());
         for line in &lines {
             replay.feed(line).unwrap().unwrap();

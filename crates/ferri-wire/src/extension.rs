@@ -1,10 +1,13 @@
 //! The extension protocol ([BEP 10]): its handshake, and the messages of two small extensions.
 //!
 //! In its handshake each side gives a number to every extension message it wants to *receive*. Fields with values that make
-//! no sense are ignored, as the specification allows anything in there; what is kept is bounded. The contents of `ut_metadata`
-//! and `ut_pex` messages are not here.
+//! no sense are ignored, as the specification allows anything in there; what is kept is bounded. The larger extensions have
+//! modules of their own: [`metadata`] (BEP 9) and [`pex`] (BEP 11).
 //!
 //! [BEP 10]: https://www.bittorrent.org/beps/bep_0010.html
+
+pub mod metadata;
+pub mod pex;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,11 +38,11 @@ pub const CLIENT_NAME_MAX: usize = 128;
 /// Why a payload is not what its extension says it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The handshake is not bencode.
-    #[error("the extension handshake is not bencode: {0}")]
+    /// The payload is not bencode.
+    #[error("the extension message is not bencode: {0}")]
     Bencode(#[from] ferri_bencode::Error),
-    /// The handshake is some other value.
-    #[error("the extension handshake is not a dictionary")]
+    /// The payload is some other value.
+    #[error("the extension message is not a dictionary")]
     NotADictionary,
     /// The handshake is above [`EXTENDED_HANDSHAKE_BYTES_MAX`].
     #[error("the extension handshake has {length} bytes; the limit is {EXTENDED_HANDSHAKE_BYTES_MAX}")]
@@ -47,12 +50,30 @@ pub enum Error {
         /// Its length in bytes.
         length: usize,
     },
-    /// A message of fixed size has another one.
+    /// A message is longer than any that makes sense.
+    #[error("the peer sent a {message} message with {length} bytes; the limit is {limit}")]
+    MessageTooLong {
+        /// Name of the extension.
+        message: &'static str,
+        /// Length of the payload in bytes.
+        length: usize,
+        /// The limit it passed.
+        limit: usize,
+    },
+    /// A number that a message cannot do without is missing, or makes no sense.
+    #[error("the peer sent a {message} message without a valid `{name}`")]
+    MissingNumber {
+        /// Name of the extension.
+        message: &'static str,
+        /// The key of the number.
+        name: &'static str,
+    },
+    /// A message, or a list or part in it, has another size than it must have.
     #[error("the peer sent a {message} message with {length} bytes; it has {expected}")]
     WrongLength {
         /// Name of the extension.
         message: &'static str,
-        /// Length of the payload in bytes.
+        /// Length in bytes.
         length: usize,
         /// The right one.
         expected: usize,

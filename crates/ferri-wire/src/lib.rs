@@ -6,7 +6,7 @@
 //!
 //! What the peer claims is not believed here and not checked against a torrent either: indexes are bare `u32`s, because
 //! this layer knows no torrent. What is checked is form: each message has exactly the length its type allows, and a
-//! length is looked at before anything is kept for it. Encryption, metadata exchange and peer exchange are not here.
+//! length is looked at before anything is kept for it. Encryption is not here.
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 //! [BEP 10]: https://www.bittorrent.org/beps/bep_0010.html

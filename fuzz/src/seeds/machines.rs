@@ -16,6 +16,7 @@ pub(super) fn all(seeds: &mut Vec<Seed>) {
     servers(seeds);
     swarms(seeds);
     traces(seeds);
+    searches(seeds);
 }
 
 /// Piece count (two bytes, little-endian, and one that adds 65,536), file count, then kind, length and payload of each record.
@@ -210,4 +211,34 @@ fn traces(seeds: &mut Vec<Seed>) {
     add(seeds, "trace", "no-start", &lines[1]);
     add(seeds, "trace", "only-a-start", &lines[0]);
     add(seeds, "trace", "not-json", b"{\"swarm\":");
+}
+
+/// Searches for an info dictionary of two parts. The first byte makes it private (0) or not.
+fn searches(seeds: &mut Vec<Seed>) {
+    let accept = |host: u8| vec![4, host, 0, 0, host];
+    let hello = |peer: u8, more: u8| vec![6, peer, more];
+    // 0 rejects, 1 lies, the rest is true.
+    let answer = |peer: u8, way: u8| vec![8, peer, way];
+    let mut seed = |name, private: u8, steps: &[Vec<u8>]| {
+        add(seeds, "metadata_swarm", name, [&[private], &steps.concat()[..]].concat());
+    };
+    let one = [accept(1), hello(0, 0)].concat();
+    let two = [accept(1), accept(2), hello(0, 0), hello(1, 0)].concat();
+    seed("one-honest-peer", 1, &[one.clone(), answer(0, 7), answer(0, 7)]);
+    seed("one-liar", 1, &[one.clone(), answer(0, 1), answer(0, 7)]);
+    seed(
+        "a-reject-and-a-wait",
+        1,
+        &[one, answer(0, 0), answer(0, 0), vec![0, 0, 0, 0], answer(0, 7), answer(0, 7)],
+    );
+    let again = [vec![0, 0], answer(0, 1), answer(0, 1), answer(1, 7), answer(0, 7), answer(0, 7)].concat();
+    seed("one-of-two-lies", 1, &[two.clone(), answer(0, 1), answer(1, 7), answer(0, 1), answer(1, 7), again]);
+    let sizes = [accept(1), accept(2), hello(0, 1), hello(1, 0), answer(0, 7), answer(1, 7), answer(1, 7)];
+    seed("two-sizes", 1, &sizes);
+    let pieces = (0..11).map(|kind| vec![12, 0, 0, 9, kind, 0xff]).collect::<Vec<_>>().concat();
+    seed("pieces-meanwhile", 1, &[two.clone(), pieces, answer(0, 7), answer(0, 7), answer(1, 7)]);
+    let strangers = vec![2, 6, 2, 1, 0, 2, 0, 2, 1, 1, 3, 0, 3, 0, 1, 0, 9, 3, 0, 1, 0, 8];
+    let served = [hello(0, 0), answer(0, 7), answer(0, 7)].concat();
+    seed("private-and-strangers", 0, &[strangers, served]);
+    seed("pause-and-resume", 1, &[two, vec![15, 0, 15, 1], accept(3), hello(0, 0)]);
 }

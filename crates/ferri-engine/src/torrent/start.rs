@@ -335,7 +335,8 @@ impl Start {
     fn swarm(&self, have: Bitfield, budget: &Budget, now: Instant) -> (Swarm, Option<Trace>) {
         let options = SwarmOptions {
             listen_port: Some(self.shared.listen_addr.port()),
-            metadata_size: u32::try_from(self.info.bytes().len()).ok(),
+            metadata: Some(bytes::Bytes::from_owner(self.info.shared_bytes())),
+            private: self.info.is_private(),
             sequential: self.add.sequential,
             peers_max: budget.peers_max,
             half_open_max: budget.half_open_max,

@@ -451,6 +451,7 @@ impl Task {
             Output::KeepSuspect { piece } => self.disk.keep_suspect(piece),
             Output::WantPeers => self.trackers.want_peers(&self.swarm, now),
             Output::Event(event) => self.event(event, now),
+            Output::Metadata { .. } | Output::DhtNode { .. } | Output::SeenAs { .. } => {}
         }
     }
 

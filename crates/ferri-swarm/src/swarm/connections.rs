@@ -16,13 +16,40 @@ use crate::status::Role;
 
 /// Two peers that dial each other at the same time have two connections; this long after, it is not that.
 const SIMULTANEOUS: Duration = Duration::from_secs(30);
+/// A connection on which nothing happened for so long makes room for one of higher canonical priority (BEP 40).
+const SPARE: Duration = Duration::from_secs(10);
 /// A connection without use for so long makes room for one that knocks.
 const USELESS_FOR_INCOMING: Duration = Duration::from_secs(60);
 
 impl Swarm {
     pub(super) fn peers_found(&mut self, source: Source, addrs: &[SocketAddr]) {
-        self.candidates.found(source, addrs, self.timers.now);
-        self.dial();
+        if self.takes_from(source) {
+            self.candidates.found(source, addrs, self.timers.now);
+            self.dial();
+        }
+    }
+
+    /// BEP 27: a private torrent has its addresses from trackers and people.
+    fn takes_from(&self, source: Source) -> bool {
+        !(self.options.private && source.is_public())
+    }
+
+    /// Dials that another machine began count as ours.
+    pub(super) fn dialling(&mut self, source: Source, addrs: &[SocketAddr]) {
+        if self.takes_from(source) {
+            self.candidates.found(source, addrs, self.timers.now);
+            self.candidates.dialling(addrs, self.timers.now);
+        }
+    }
+
+    /// Refuses addresses that were proven bad elsewhere, and their connections.
+    pub(super) fn refuse_addrs(&mut self, addrs: &[SocketAddr]) {
+        addrs.iter().for_each(|addr| self.candidates.ban(*addr));
+        self.for_each_peer(|swarm, slot| {
+            if swarm.peers.get(slot).is_some_and(|peer| swarm.candidates.is_banned(peer.id.addr)) {
+                swarm.disconnect(slot, DisconnectReason::Banned);
+            }
+        });
     }
 
     pub(super) fn connect_failed(&mut self, addr: SocketAddr) {
@@ -68,14 +95,21 @@ impl Swarm {
             return;
         }
         let reserved = handshake.reserved;
+        let source = match direction {
+            Direction::Incoming => Source::Incoming,
+            // What is not on the list any more was dialled for a person.
+            Direction::Outgoing => self.candidates.source(addr).unwrap_or(Source::Explicit),
+        };
         let peer = Peer::new(
             Identity {
                 key,
                 addr,
                 direction,
+                source,
                 peer_id: handshake.peer_id,
                 fast: reserved.has_fast(),
                 extensions: reserved.has_extensions(),
+                dht: reserved.has_dht(),
                 connected: now,
             },
             self.layout.piece_count(),
@@ -87,6 +121,10 @@ impl Swarm {
         self.send_pieces(slot);
         if reserved.has_extensions() {
             self.send_extension_handshake(slot);
+        }
+        self.send_dht_port(slot);
+        if direction == Direction::Outgoing {
+            self.introduce(slot, addr);
         }
     }
 
@@ -111,6 +149,11 @@ impl Swarm {
         if self.candidates.is_banned(addr) {
             return Some(DisconnectReason::Banned);
         }
+        // A dial that was begun before it was known that the torrent is private (BEP 27).
+        if self.options.private && direction == Direction::Outgoing && self.candidates.source(addr).is_none()
+        {
+            return Some(DisconnectReason::Private);
+        }
         let same =
             |(_, peer): &(PeerSlot, &Peer)| peer.id.addr == addr || peer.id.peer_id == handshake.peer_id;
         let old = self.peers.iter().find(same).map(|(slot, old)| (slot, old.id.direction, old.id.connected));
@@ -124,10 +167,28 @@ impl Swarm {
             }
             self.disconnect(slot, DisconnectReason::Duplicate);
         }
-        if self.options.peers_max <= self.peers.len() && !self.drop_useless(USELESS_FOR_INCOMING) {
-            return Some(DisconnectReason::TooManyPeers);
+        let full = self.options.peers_max <= self.peers.len();
+        let makes_room = |swarm: &mut Self| {
+            swarm.drop_useless(USELESS_FOR_INCOMING)
+                || direction == Direction::Incoming && swarm.drop_for_priority(addr)
+        };
+        (full && !makes_room(self)).then_some(DisconnectReason::TooManyPeers)
+    }
+
+    /// BEP 40: who is connected to whom is not for those to choose who knock most often. Of the connections that nobody would
+    /// miss, the one of the lowest priority goes if the new one's is higher. Whether one went.
+    fn drop_for_priority(&mut self, addr: SocketAddr) -> bool {
+        let now = self.timers.now;
+        let Some(priority) = self.candidates.priority(addr) else { return false };
+        let spare = self.peers.iter().filter(|(_, peer)| peer.is_spare(SPARE, now));
+        let rank = |(slot, peer): (PeerSlot, &Peer)| Some((self.candidates.priority(peer.id.addr)?, slot));
+        match spare.filter_map(rank).min() {
+            Some((lowest, slot)) if lowest < priority => {
+                self.disconnect(slot, DisconnectReason::Replaced);
+                true
+            }
+            _ => false,
         }
-        None
     }
 
     fn is_connected_to(&self, addr: SocketAddr) -> bool {
@@ -184,6 +245,7 @@ impl Swarm {
         }
         self.picker.disown(slot);
         self.handout.take_back(&peer.up.suggested);
+        self.acquaintances.went(&peer.pex);
         if self.slots.optimistic == Some(slot) {
             self.slots.optimistic = None;
         }

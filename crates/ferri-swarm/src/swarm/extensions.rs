@@ -5,37 +5,38 @@ use ferri_wire::Message;
 use ferri_wire::extension::{DontHave, HANDSHAKE_ID, Handshake, LT_DONTHAVE, UPLOAD_ONLY, UploadOnly};
 
 use super::Swarm;
+use crate::extensions::{DONTHAVE_ID, METADATA_ID, PEX_ID, UPLOAD_ONLY_ID, names};
 use crate::input::{Direction, Source};
+use crate::output::Output;
 use crate::picker::PeerSlot;
 use crate::reason::Misbehavior;
 use crate::status::Role;
-
-/// Our number for messages that take a have back.
-const DONTHAVE_ID: u8 = 7;
-/// Our number for messages that say the peer wants nothing any more.
-const UPLOAD_ONLY_ID: u8 = 3;
 
 impl Swarm {
     pub(super) fn send_extension_handshake(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get(slot) else { return };
         let handshake = Handshake {
-            m: [(LT_DONTHAVE.to_owned(), DONTHAVE_ID), (UPLOAD_ONLY.to_owned(), UPLOAD_ONLY_ID)].into(),
+            m: names(self.options.metadata.is_some(), self.exchanges_peers()),
             v: Some(self.options.client.clone()),
             reqq: Some(self.options.reqq),
             yourip: Some(peer.id.addr.ip()),
             upload_only: self.role != Role::Leech,
             p: self.options.listen_port,
-            metadata_size: self.options.metadata_size,
+            metadata_size: self.metadata_size(),
             ..Handshake::default()
         };
         let payload = Bytes::from(handshake.encode());
         self.send(slot, Message::Extended { id: HANDSHAKE_ID, payload });
     }
 
-    pub(super) fn extended(&mut self, slot: PeerSlot, id: u8, payload: &[u8]) {
+    pub(super) fn extended(&mut self, slot: PeerSlot, id: u8, payload: &Bytes) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if !peer.id.extensions {
             return self.punish(slot, Misbehavior::ExtensionsNotAnnounced);
+        }
+        if id == METADATA_ID && self.options.metadata.is_some() {
+            // What is sent in return has a bound of its own.
+            return self.metadata_message(slot, payload);
         }
         if !peer.patience.extensions.take(self.timers.now) {
             return self.punish(slot, Misbehavior::ExtensionFlood);
@@ -53,6 +54,7 @@ impl Swarm {
                 Ok(UploadOnly(upload_only)) => self.peer_upload_only(slot, upload_only),
                 Err(_) => self.punish(slot, Misbehavior::BadExtension),
             },
+            PEX_ID => self.pex_message(slot, payload),
             // BEP 10: an extension we did not name is ignored.
             _ => {}
         }
@@ -61,6 +63,13 @@ impl Swarm {
     fn extension_handshake(&mut self, slot: PeerSlot, handshake: Handshake) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.extension.update(handshake);
+        if let Some(ip) = peer.extension.yourip
+            && !std::mem::replace(&mut peer.hints.seen_as, true)
+        {
+            let by = peer.id.addr.ip();
+            self.out.push_back(Output::SeenAs { ip, by });
+        }
+        let Some(peer) = self.peers.get_mut(slot) else { return };
         if let Some(reqq) = peer.extension.reqq {
             peer.down.set_reqq(reqq);
         }
@@ -73,6 +82,7 @@ impl Swarm {
             if let Some(peer) = self.peers.get_mut(slot) {
                 peer.listens = Some(addr);
             }
+            self.introduce(slot, addr);
         }
         self.drop_if_pointless(slot);
     }

@@ -35,7 +35,8 @@ impl Swarm {
             return self.punish(slot, Misbehavior::ControlFlood);
         }
         match message {
-            Message::KeepAlive | Message::Port(_) | Message::Unknown { .. } => {}
+            Message::KeepAlive | Message::Unknown { .. } => {}
+            Message::Port(port) => self.peer_dht_port(slot, port),
             Message::Choke => self.choked_us(slot),
             Message::Unchoke => self.unchoked_us(slot),
             Message::Interested => self.peer_interested(slot),

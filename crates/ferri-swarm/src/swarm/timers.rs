@@ -156,6 +156,8 @@ impl Swarm {
             self.emit(Event::Snubbed { peer: key });
         }
         self.lose_interest(slot);
+        self.send_metadata(slot);
+        self.send_pex(slot);
         if quiet {
             self.send(slot, Message::KeepAlive);
         }

@@ -25,7 +25,7 @@ fn a_connection_begins_with_what_we_have_and_who_we_are() {
 #[test]
 fn the_extension_handshake_says_what_people_want_to_know() {
     let change = |options: &mut SwarmOptions| {
-        (options.listen_port, options.metadata_size) = (Some(6881), Some(12_345));
+        (options.listen_port, options.metadata) = (Some(6881), Some(Bytes::from(vec![1; 12_345])));
     };
     let mut lab = Lab::with(&[], change);
     let (peer, outputs) = lab.connect(Reserved::NONE.with_extensions());
