@@ -7,6 +7,7 @@
 mod bencode;
 mod hash;
 mod journal;
+mod lsd;
 mod schedule;
 mod script;
 pub mod seeds;
@@ -19,6 +20,7 @@ mod wire;
 pub use bencode::bencode;
 pub use hash::hash;
 pub use journal::journal;
+pub use lsd::lsd;
 pub use schedule::schedule;
 pub use swarm::{swarm, trace};
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
@@ -52,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hash", run: hash, memory_factor: 4096 },
     Target { name: "info", run: info, memory_factor: 128 },
     Target { name: "journal", run: journal, memory_factor: 4096 },
+    Target { name: "lsd", run: lsd, memory_factor: 64 },
     Target { name: "magnet", run: magnet, memory_factor: 128 },
     Target { name: "metainfo", run: metainfo, memory_factor: 128 },
     Target { name: "names", run: names, memory_factor: 1024 },
