@@ -15,8 +15,9 @@ use crate::lab::{self, Process, Router};
 /// What the router grants by PCP: the renewal is due after half of it.
 const LEASE: Duration = Duration::from_secs(40);
 
-/// What the router lets be opened; not the port that is asked for, so that what is granted differs from it.
-const EXTERNAL_PORTS: std::ops::RangeInclusive<u16> = 41000..=41099;
+/// What the router lets be opened; not the port that is asked for, so that what is granted differs from it, but near it:
+/// miniupnpd looks at one after the other.
+const EXTERNAL_PORTS: std::ops::RangeInclusive<u16> = 6890..=6899;
 
 /// Both protocols, one after the other: there is one router.
 pub(super) fn miniupnpd(scene: &Scene<'_>) -> Result<String> {

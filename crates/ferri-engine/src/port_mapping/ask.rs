@@ -42,10 +42,9 @@ pub(super) enum Held {
     Upnp { gateway: Gateway<Tokio>, local: Ipv4Addr, ports: Vec<MappedPort>, outside: Option<IpAddr> },
 }
 
-/// Asks by whatever the gateway speaks; `before` names the external ports that are liked best.
+/// Asks by whatever the gateway speaks; `before` is what was held until then.
 pub(super) async fn ask(wish: &Wish, before: Option<Held>) -> Result<Held, String> {
-    let before = before.map(|held| held.granted().ports).unwrap_or_default();
-    let pmp = ask_pmp(wish, &before);
+    let pmp = ask_pmp(wish, before.as_ref());
     let search = search(wish);
     tokio::pin!(pmp, search);
     let mut device = None;
@@ -64,7 +63,10 @@ pub(super) async fn ask(wish: &Wish, before: Option<Held>) -> Result<Held, Strin
         None => search.await,
     };
     let upnp = match device {
-        Ok(gateway) => ask_upnp(wish, gateway, &before).await,
+        Ok(gateway) => {
+            let before = before.as_ref().map(|held| held.granted().ports).unwrap_or_default();
+            ask_upnp(wish, gateway, &before).await
+        }
         Err(why) => Err(why),
     };
     upnp.map_err(|why| format!("{pmp_failed}; UPnP: {why}"))
@@ -139,46 +141,26 @@ impl Held {
     }
 }
 
-/// PCP, or NAT-PMP when the gateway does not speak PCP.
-async fn ask_pmp(wish: &Wish, before: &[MappedPort]) -> Result<Held, String> {
+/// PCP, or NAT-PMP when the gateway does not speak PCP, or does not want to.
+async fn ask_pmp(wish: &Wish, before: Option<&Held>) -> Result<Held, String> {
     let (first, rest) = wish.ports.split_first().ok_or("nothing is wanted")?;
-    let gateway = wish.gateway.into();
-    let options = |&(transport, internal): &(Transport, u16), external: Option<u16>| {
-        let same = before.iter().find(|port| (port.transport, port.internal) == (transport, internal));
-        let external = same.map(|port| port.external).or(external).unwrap_or(internal);
-        PortMappingOptions {
-            external_port: NonZeroU16::new(external),
-            lifetime_seconds: u32::try_from(LIFETIME.as_secs()).ok(),
-            timeout_config: Some(PATIENCE),
+    let first = Question::new(wish, *first, before, None)?;
+    let (one, is_pcp) = match first.by_pcp().await {
+        Ok(mapping) => (mapping, true),
+        Err(pcp) => {
+            let mapping = first.by_natpmp().await;
+            (mapping.map_err(|natpmp| format!("PCP: {pcp}; NAT-PMP: {natpmp}"))?, false)
         }
     };
-    let number = |port: &(Transport, u16)| NonZeroU16::new(port.1).ok_or("port 0 cannot be mapped");
-    let base = |port: &(Transport, u16)| -> Result<_, String> {
-        Ok(pcp::BaseMapRequest::new(gateway, wish.local.into(), protocol(port.0), number(port)?))
-    };
-    let mut mappings = Vec::with_capacity(wish.ports.len());
-    let is_pcp = match pcp::port_mapping(base(first)?, None, None, options(first, None)).await {
-        Ok(mapping) => {
-            mappings.push(mapping);
-            true
-        }
-        Err(pcp_error) => {
-            let asked =
-                natpmp::port_mapping(gateway, protocol(first.0), number(first)?, options(first, None)).await;
-            mappings.push(asked.map_err(|error| format!("PCP: {pcp_error}; NAT-PMP: {error}"))?);
-            false
-        }
-    };
-    // Both transports at the same number, where the gateway can.
-    let external = mappings.first().map(|mapping| mapping.external_port().get());
+    // All at the same number, where the gateway can.
+    let external = one.external_port();
+    let mut mappings = vec![one];
     for port in rest {
+        let question = Question::new(wish, *port, before, Some(external))?;
         let mapping = if is_pcp {
-            let asked = pcp::port_mapping(base(port)?, None, None, options(port, external)).await;
-            asked.map_err(|error| error.to_string())
+            question.by_pcp().await.map_err(|error| error.to_string())
         } else {
-            let asked =
-                natpmp::port_mapping(gateway, protocol(port.0), number(port)?, options(port, external)).await;
-            asked.map_err(|error| error.to_string())
+            question.by_natpmp().await.map_err(|error| error.to_string())
         };
         // The first port is worth having without the others.
         match mapping {
@@ -188,6 +170,61 @@ async fn ask_pmp(wish: &Wish, before: &[MappedPort]) -> Result<Held, String> {
     }
     let outside = outside_of(&mappings).await;
     Ok(Held::Pmp { mappings, outside })
+}
+
+/// One port that is asked for by PCP or NAT-PMP.
+struct Question {
+    base: pcp::BaseMapRequest,
+    options: PortMappingOptions,
+    /// By which the gateway knows that a mapping is ours (RFC 6887, section 11.3): with another one it would refuse.
+    nonce: Option<pcp::Nonce>,
+}
+
+impl Question {
+    /// `like`: the external port, if the port had none before.
+    fn new(
+        wish: &Wish,
+        (transport, internal): (Transport, u16),
+        before: Option<&Held>,
+        like: Option<NonZeroU16>,
+    ) -> Result<Self, String> {
+        let internal = NonZeroU16::new(internal).ok_or("port 0 cannot be mapped")?;
+        let mappings = match before {
+            Some(Held::Pmp { mappings, .. }) => &mappings[..],
+            _ => &[],
+        };
+        let same = mappings.iter().find(|one| {
+            let one = mapped(one);
+            (one.transport, one.internal) == (transport, internal.get())
+        });
+        let nonce = same.and_then(|one| match one.mapping_type() {
+            PortMappingType::Pcp { nonce, .. } => Some(nonce),
+            PortMappingType::NatPmp => None,
+        });
+        Ok(Self {
+            base: pcp::BaseMapRequest::new(
+                wish.gateway.into(),
+                wish.local.into(),
+                protocol(transport),
+                internal,
+            ),
+            options: PortMappingOptions {
+                external_port: Some(same.map(PortMapping::external_port).or(like).unwrap_or(internal)),
+                lifetime_seconds: u32::try_from(LIFETIME.as_secs()).ok(),
+                timeout_config: Some(PATIENCE),
+            },
+            nonce,
+        })
+    }
+
+    async fn by_pcp(&self) -> Result<PortMapping, pcp::Failure> {
+        pcp::port_mapping(self.base, self.nonce, None, self.options).await
+    }
+
+    async fn by_natpmp(&self) -> Result<PortMapping, natpmp::Failure> {
+        natpmp::port_mapping(self.base.gateway, self.base.protocol, self.base.internal_port, self.options)
+            .await
+    }
 }
 
 /// The gateway's own address on the other side.
@@ -301,5 +338,78 @@ fn upnp_protocol(transport: Transport) -> PortMappingProtocol {
     match transport {
         Transport::Tcp => PortMappingProtocol::TCP,
         Transport::Udp => PortMappingProtocol::UDP,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::{Arc, Mutex};
+
+    use tokio::net::UdpSocket;
+
+    use super::*;
+
+    /// A gateway of the time before PCP: what it grants is a thousand above what is asked for, for two minutes. It keeps
+    /// the lifetimes it was asked for.
+    async fn old_gateway(at: Ipv4Addr) -> Arc<Mutex<Vec<u32>>> {
+        let socket = UdpSocket::bind((at, crab_nat::GATEWAY_PORT)).await.unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let notes = asked.clone();
+        tokio::spawn(async move {
+            let mut buffer = [0; 1500];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                // RFC 6886, sections 3.2, 3.3 and 3.5.
+                let answer = match &buffer[..length] {
+                    [0, 0] => vec![0, 128, 0, 0, 0, 0, 0, 9, 44, 0, 0, 1],
+                    [0, kind, _, _, a, b, _, _, lifetime @ ..] => {
+                        let lifetime = u32::from_be_bytes(lifetime.try_into().unwrap());
+                        notes.lock().unwrap().push(lifetime);
+                        let internal = u16::from_be_bytes([*a, *b]);
+                        let (external, granted) =
+                            if lifetime == 0 { (0, 0) } else { (internal + 1000, 120u32) };
+                        let mut answer = vec![0, 128 + kind, 0, 0, 0, 0, 0, 9, *a, *b];
+                        answer.extend(external.to_be_bytes());
+                        answer.extend(granted.to_be_bytes());
+                        answer
+                    }
+                    _ => vec![0, 128, 0, 1, 0, 0, 0, 9],
+                };
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        });
+        asked
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_knows_no_pcp_is_asked_by_its_predecessor_and_told_the_end() {
+        let gateway = Ipv4Addr::new(127, 0, 0, 78);
+        let asked = old_gateway(gateway).await;
+        let ports = vec![(Transport::Tcp, 6881), (Transport::Udp, 6881)];
+        let wish = Wish { gateway, local: Ipv4Addr::LOCALHOST, ports };
+        let held = ask_pmp(&wish, None).await.unwrap();
+        let port = |transport| MappedPort { transport, internal: 6881, external: 7881 };
+        let expected = Granted {
+            protocol: MappingProtocol::NatPmp,
+            ports: vec![port(Transport::Tcp), port(Transport::Udp)],
+            lifetime: Duration::from_secs(120),
+            outside: Some([44, 0, 0, 1].into()),
+        };
+        assert_eq!(held.granted(), expected);
+        let held = held.renew().await.unwrap();
+        assert_eq!(held.granted(), expected);
+        held.remove().await;
+        assert_eq!(*asked.lock().unwrap(), [3600, 3600, 120, 120, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_is_not_there_maps_nothing() {
+        let wish = Wish {
+            gateway: Ipv4Addr::new(127, 0, 0, 79),
+            local: Ipv4Addr::LOCALHOST,
+            ports: vec![(Transport::Tcp, 6881)],
+        };
+        let why = ask_pmp(&wish, None).await.unwrap_err();
+        assert!(why.starts_with("PCP: ") && why.contains("; NAT-PMP: "), "{why}");
     }
 }
