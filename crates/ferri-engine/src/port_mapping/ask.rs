@@ -293,7 +293,7 @@ async fn ask_upnp(wish: &Wish, gateway: Gateway<Tokio>, before: &[MappedPort]) -
     let mut ports: Vec<MappedPort> = Vec::with_capacity(wish.ports.len());
     for &(transport, internal) in &wish.ports {
         let same = before.iter().find(|port| (port.transport, port.internal) == (transport, internal));
-        let external = same.or(ports.first()).map_or(internal, |port| port.external);
+        let external = same.or_else(|| ports.first()).map_or(internal, |port| port.external);
         match add(&gateway, wish.local, transport, internal, external).await {
             Ok(external) => ports.push(MappedPort { transport, internal, external }),
             Err(why) if ports.is_empty() => return Err(why),

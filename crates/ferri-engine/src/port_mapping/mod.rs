@@ -224,7 +224,7 @@ impl Driver {
 
     fn landed(&mut self, leases: &mut Leases, flight: Option<Flight>) {
         // A flight that panicked has no number; the question is asked again like one without an answer.
-        let (number, result) = flight.unwrap_or((self.number, Err("asking failed".to_owned())));
+        let (number, result) = flight.unwrap_or_else(|| (self.number, Err("asking failed".to_owned())));
         let now = Instant::now();
         match result {
             Ok(held) if leases.awaits(number) => {
