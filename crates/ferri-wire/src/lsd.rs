@@ -20,7 +20,7 @@ pub const PORT: u16 = 6771;
 /// No datagram is longer, so that none is cut into fragments (BEP 14, "Protocol"); bytes.
 pub const PACKET_MAX: usize = 1400;
 /// As many info hashes as fit a datagram of [`PACKET_MAX`] whose other headers are as long as they can be.
-pub const INFO_HASHES_MAX: usize = 23;
+pub const INFO_HASHES_MAX: usize = 24;
 /// A longer cookie is left out of what is read, and must not be written; bytes.
 pub const COOKIE_MAX: usize = 64;
 
