@@ -8,6 +8,7 @@ mod bencode;
 mod hash;
 mod journal;
 mod metadata;
+mod lsd;
 mod schedule;
 mod script;
 pub mod seeds;
@@ -21,6 +22,7 @@ pub use bencode::bencode;
 pub use hash::hash;
 pub use journal::journal;
 pub use metadata::metadata_swarm;
+pub use lsd::lsd;
 pub use schedule::schedule;
 pub use swarm::{swarm, trace};
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
@@ -54,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "hash", run: hash, memory_factor: 4096 },
     Target { name: "info", run: info, memory_factor: 128 },
     Target { name: "journal", run: journal, memory_factor: 4096 },
+    Target { name: "lsd", run: lsd, memory_factor: 64 },
     Target { name: "magnet", run: magnet, memory_factor: 128 },
     Target { name: "metadata", run: metadata, memory_factor: 64 },
     Target { name: "metadata_swarm", run: metadata_swarm, memory_factor: 64 << 10 },

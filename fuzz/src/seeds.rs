@@ -29,6 +29,7 @@ pub fn all() -> Vec<Seed> {
     wire(&mut seeds);
     torrent::all(&mut seeds);
     tracker(&mut seeds);
+    lsd(&mut seeds);
     machines::all(&mut seeds);
     seeds
 }
@@ -130,6 +131,22 @@ fn wire(seeds: &mut Vec<Seed>) {
     seed("half-an-entry", b"d5:added7:\x0a\0\0\x01\x1a\xe1\x0ae");
     seed("no-port", b"d5:added12:\x0a\0\0\x01\0\0\x0a\0\0\x02\0\x017:added.f2:\x01\x02e");
     seed("mapped", b"d6:added618:\0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04\x1a\xe1e");
+}
+
+fn lsd(seeds: &mut Vec<Seed>) {
+    let head = "BT-SEARCH * HTTP/1.1\r\nHost: 239.192.152.143:6771\r\n";
+    let hash = "Infohash: 0123456789abcdef0123456789abcdef01234567\r\n";
+    let mut seed = |name, text: String| add(seeds, "lsd", name, text);
+    seed("one", format!("{head}Port: 6881\r\n{hash}cookie: 0badcafe\r\n\r\n\r\n"));
+    seed("full", format!("{head}Port: 6881\r\n{}\r\n\r\n", hash.repeat(23)));
+    seed("too-many", format!("BT-SEARCH * HTTP/1.1\nPort:1\n{}\n", hash.repeat(25).replace('\r', "")));
+    seed("port-twice", format!("{head}Port: 1\r\nPort: 1\r\n{hash}\r\n"));
+    seed("port-zero", format!("{head}Port: 0\r\n{hash}\r\n"));
+    seed("base32", format!("{head}Port: 1\r\nInfohash: ABCDEFGHIJKLMNOPQRSTUVWXYZ234567\r\n\r\n"));
+    seed(
+        "ssdp",
+        "M-SEARCH * HTTP/1.1\r\nHost: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\n\r\n".to_owned(),
+    );
 }
 
 fn tracker(seeds: &mut Vec<Seed>) {

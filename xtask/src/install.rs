@@ -17,6 +17,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("qbittorrent-nox", "qbittorrent-nox"),
     ("rtorrent", "rtorrent"),
     ("opentracker", "opentracker"),
+    ("miniupnpd", "miniupnpd-nftables"),
+    ("nft", "nftables"),
     ("ip", "iproute2"),
     ("mount", "mount"),
     ("mkfs.ext4", "e2fsprogs"),

@@ -8,6 +8,8 @@
 //!
 //! It does not shape traffic: no loss, no delay.
 
+mod router;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+pub(crate) use router::Router;
 
 /// Set for the inner process, to who the outer one was.
 const INSIDE: &str = "XTASK_LAB";

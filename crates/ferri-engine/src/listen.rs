@@ -33,7 +33,7 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => {
-                    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+                    let addr = canonical(addr);
                     strangers.admit(addr.ip(), welcome(stream, addr, shared.clone()));
                 }
                 Err(error) => {
@@ -43,6 +43,14 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
                 }
             },
         }
+    }
+}
+
+/// IPv4 as itself, however the listener heard it. Other addresses keep their scope: one on the link is nowhere without.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), addr.port()),
+        IpAddr::V6(_) => addr,
     }
 }
 

@@ -32,6 +32,11 @@ pub struct SessionOptions {
     pub disk_threads: usize,
     /// Where every input and output of the swarm machines is recorded as JSON lines.
     pub trace: Option<PathBuf>,
+    /// Look for peers on the local networks (BEP 14); never for private torrents, and not in a session that is bound to
+    /// loopback.
+    pub lsd: bool,
+    /// Ask the gateway to forward our port, by PCP, NAT-PMP or UPnP; not in a session that is bound to loopback.
+    pub port_mapping: bool,
 }
 
 impl SessionOptions {
@@ -51,6 +56,8 @@ impl SessionOptions {
             state_dir: state_dir.into(),
             disk_threads: 2,
             trace: None,
+            lsd: true,
+            port_mapping: true,
         }
     }
 }

@@ -13,18 +13,22 @@ use ferri_swarm::PeerKey;
 use ferri_wire::{Handshake, PeerId, Reserved};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::Http;
 use crate::keeper::Keeper;
+use crate::lsd::Lsd;
+use crate::network::{LsdStatus, Network, NetworkStatus};
 use crate::pace::Pace;
+use crate::port_mapping::{self, PortMappingStatus, Transport};
 use crate::rate::Limiter;
 use crate::share::Shares;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
-use crate::{AddTorrent, Error, SessionOptions, keeper, listen};
+use crate::{AddTorrent, Error, SessionOptions, keeper, listen, lsd, network};
 
 /// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -62,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) shares: Arc<Shares>,
     pub(crate) pace: Arc<Pace>,
     pub(crate) keeper: Keeper,
+    pub(crate) network: Network,
+    pub(crate) lsd: Lsd,
     torrents: Mutex<BTreeMap<InfoHash, Torrent>>,
     next_peer: AtomicU64,
 }
@@ -94,6 +100,7 @@ impl Session {
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
         let http = Arc::new(Http::new(options.bind.filter(|ip| !ip.is_unspecified())));
         let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
+        let is_lsd_on = network_off(options.lsd, listen_addr).is_none();
         let shared = Arc::new(Shared {
             listen_addr,
             peer_id: PeerId::new("FS", version(), rand::random()),
@@ -108,6 +115,8 @@ impl Session {
             shares: Arc::new(Shares::new(&options)),
             pace: Arc::default(),
             keeper: Keeper::default(),
+            network: Network::new(&options, listen_addr.port()),
+            lsd: Lsd::new(is_lsd_on),
             torrents: Mutex::new(BTreeMap::new()),
             next_peer: AtomicU64::new(1),
             options,
@@ -116,6 +125,7 @@ impl Session {
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(accept));
         let keep = keeper::run(shared.clone());
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(keep));
+        start_network(&shared);
         Ok(Self { shared })
     }
 
@@ -123,6 +133,18 @@ impl Session {
     #[must_use]
     pub fn listen_addr(&self) -> SocketAddr {
         self.shared.listen_addr
+    }
+
+    /// How the session stands with the network around it: its address outside, the gateway, the local network.
+    #[must_use]
+    pub fn network(&self) -> NetworkStatus {
+        self.shared.network.status()
+    }
+
+    /// A stream of the same: `changed().await` waits for news.
+    #[must_use]
+    pub fn watch_network(&self) -> watch::Receiver<NetworkStatus> {
+        self.shared.network.watch()
     }
 
     /// Adds a torrent and starts it: what is on disk is checked first, in the background.
@@ -224,6 +246,39 @@ impl Shared {
 
     pub(crate) fn next_peer(&self) -> PeerKey {
         PeerKey(self.next_peer.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Starts what has to do with the networks around, as far as it is wanted. On loopback there is nobody to be found.
+fn start_network(shared: &Arc<Shared>) {
+    let (options, addr) = (&shared.options, shared.listen_addr);
+    let until_stop = || shared.shutdown.stop_accepting.clone();
+    shared.tasks.spawn(until_stop().run_until_cancelled_owned(network::tell(shared.clone())));
+    if !addr.ip().is_loopback() {
+        shared.tasks.spawn(until_stop().run_until_cancelled_owned(network::look(shared.clone())));
+    }
+    match network_off(options.lsd, addr) {
+        None => drop(shared.tasks.spawn(until_stop().run_until_cancelled_owned(lsd::run(shared.clone())))),
+        Some(why) => shared.network.update(|status| status.lsd = LsdStatus::Off { why: why.to_owned() }),
+    }
+    match network_off(options.port_mapping, addr) {
+        // It ends by itself: ports are given back first.
+        None => {
+            let ports = vec![(Transport::Tcp, addr.port())];
+            drop(shared.tasks.spawn(port_mapping::run(shared.clone(), ports)));
+        }
+        Some(why) => shared
+            .network
+            .update(|status| status.port_mapping = PortMappingStatus::Off { why: why.to_owned() }),
+    }
+}
+
+/// Why something that looks for others is off, if it is.
+fn network_off(is_wanted: bool, listen_addr: SocketAddr) -> Option<&'static str> {
+    match (is_wanted, listen_addr.ip().is_loopback()) {
+        (false, _) => Some("switched off"),
+        (true, true) => Some("the session is bound to this host alone"),
+        (true, false) => None,
     }
 }
 

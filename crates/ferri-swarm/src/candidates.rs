@@ -516,7 +516,11 @@ fn retry_after(failures: u32) -> Duration {
 
 /// One address, one spelling: an IPv4 address inside an IPv6 one is the IPv4 address.
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+    match addr.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), addr.port()),
+        // The scope of an address on the link stays: without it there is no way there.
+        IpAddr::V6(_) => addr,
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! A connection starts with a [`Handshake`] each way ([BEP 3]), after which both sides send [`Message`]s, each behind
 //! a four-byte length. Peers that both set the bit for it also speak the extension protocol ([BEP 10]): a
-//! bencoded [`extension::Handshake`] that gives names to further messages.
+//! bencoded [`extension::Handshake`] that gives names to further messages. Beside connections, peers of one network find
+//! each other by [`lsd`] ([BEP 14]).
 //!
 //! What the peer claims is not believed here and not checked against a torrent either: indexes are bare `u32`s, because
 //! this layer knows no torrent. What is checked is form: each message has exactly the length its type allows, and a
@@ -10,11 +11,13 @@
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 //! [BEP 10]: https://www.bittorrent.org/beps/bep_0010.html
+//! [BEP 14]: https://www.bittorrent.org/beps/bep_0014.html
 
 mod codec;
 pub mod extension;
 mod fast;
 mod handshake;
+pub mod lsd;
 mod message;
 mod peer_id;
 #[cfg(feature = "serde")]

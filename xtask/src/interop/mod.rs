@@ -6,6 +6,7 @@
 
 mod cut;
 mod full;
+mod gateway;
 mod harm;
 pub(crate) mod kill;
 mod mount;

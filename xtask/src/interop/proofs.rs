@@ -1,4 +1,4 @@
-//! The cases about crashes and disks: each with a folder, hosts and a seeder of its own, so that several run at a time.
+//! The cases about crashes, disks and routers: each with a folder, hosts and a seeder of its own, so that several run at a time.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use super::scene::Scene;
-use super::{Options, cut, full, harm, kill, state};
+use super::{Options, cut, full, gateway, harm, kill, state};
 use crate::lab::{self, Lab};
 use crate::report::{Tally, say};
 
@@ -25,6 +25,7 @@ const CASES: &[(&str, Proof)] = &[
     ("kill -9 at random moments", |scene| kill::run(scene, &kill::Plan::SHORT)),
     ("the state folder fills up", full::state_folder),
     ("a tmpfs fills up, another torrent goes on", full::on_tmpfs),
+    ("a seeder behind miniupnpd is reached", gateway::miniupnpd),
     ("Ctrl-C at random moments", cut::interrupts),
     ("kill -9 in the last sync", cut::at_the_end),
     ("the download folder is read-only", harm::read_only),

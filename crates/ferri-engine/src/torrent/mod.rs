@@ -1,6 +1,7 @@
 //! A torrent as its users hold it: a handle that asks by message and looks at snapshots.
 
 mod disk;
+mod news;
 mod outbox;
 mod rest;
 mod spill;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use ferri_metainfo::{Info, InfoHashes};
+use ferri_swarm::Source;
 use ferri_wire::Handshake;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
@@ -83,8 +85,15 @@ pub(crate) enum Command {
     Stop,
     Reannounce,
     AddPeers(Vec<SocketAddr>),
+    /// Somebody else than the user or a tracker found peers.
+    Found(Source, Vec<SocketAddr>),
+    /// There is news about the session's own address or port.
+    LookAtNetwork,
     SetPriorities(Vec<FilePriority>),
-    SetLimits { down: Option<u64>, up: Option<u64> },
+    SetLimits {
+        down: Option<u64>,
+        up: Option<u64>,
+    },
     SetSequential(Sequential),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Trackers(oneshot::Sender<Vec<TrackerStatus>>),
@@ -247,6 +256,37 @@ impl Torrent {
         resting.abandon();
         *seat = Seat::Empty;
         true
+    }
+
+    /// Names peers to it, unless it rests and has everything: then those who lack something will come.
+    pub(crate) fn offer_peers(&self, source: Source, addrs: Vec<SocketAddr>) {
+        let is_content = matches!(&*self.seat(), Seat::Resting(resting) if resting.is_complete());
+        if !is_content {
+            self.bring_peers(source, addrs);
+        }
+    }
+
+    /// Names peers to it, without waiting: one that is too busy to listen has enough to do.
+    pub(crate) fn bring_peers(&self, source: Source, addrs: Vec<SocketAddr>) {
+        let mut seat = self.seat();
+        self.rouse(&mut seat);
+        if let Seat::Awake(door) = &*seat {
+            let _ = door.commands.try_send(Command::Found(source, addrs));
+        }
+    }
+
+    /// There is news in `Shared::network`.
+    pub(crate) fn look_at_network(&self) {
+        match &mut *self.seat() {
+            // One that is too busy to take this looks before the command that is next.
+            Seat::Awake(door) => drop(door.commands.try_send(Command::LookAtNetwork)),
+            Seat::Resting(resting) => {
+                if let Some(shared) = self.inner.session.upgrade() {
+                    resting.look_at_network(&shared);
+                }
+            }
+            Seat::Empty => {}
+        }
     }
 
     /// Hands over a connection.

@@ -22,6 +22,7 @@ use super::disk::Disk;
 use super::task::{Inbox, Senders, Task, TorrentLimits, View};
 use super::trackers::Trackers;
 use super::{Arrival, COMMANDS_MAX, Command, Seat, Torrent};
+use crate::network::Facts;
 use crate::session::Shared;
 use crate::share::{Budget, Claim};
 use crate::trace_file::Trace;
@@ -53,6 +54,7 @@ pub(super) struct Resting {
     budget: Budget,
     trace: Option<Trace>,
     seed_only: bool,
+    told: Facts,
     /// The alarm that is set.
     wakes_at: Option<Instant>,
 }
@@ -143,6 +145,7 @@ impl Task {
             budget: self.budget,
             trace: self.trace,
             seed_only: self.seed_only,
+            told: self.told,
             wakes_at,
         }
     }
@@ -180,10 +183,35 @@ impl Resting {
             budget: self.budget,
             budget_at: Instant::now(),
             seed_only: self.seed_only,
+            told: self.told,
             ending: None,
         };
         shared.tasks.spawn(task.run(inbox));
         door
+    }
+
+    /// There is nothing that it would want of a peer.
+    pub(super) fn is_complete(&self) -> bool {
+        self.seed_only || self.swarm.stats().left == 0
+    }
+
+    /// Lets the machines know what is news to them; the alarm follows.
+    pub(super) fn look_at_network(&mut self, shared: &Shared) {
+        let now = Instant::now();
+        for input in self.told.replace(shared.network.facts(), &mut self.trackers, now) {
+            if let Some(trace) = &self.trace {
+                trace.input(&input, now);
+            }
+            self.swarm.handle(input, now);
+        }
+        let info_hash = self.handshake.info_hash;
+        if let Some(at) = self.wakes_at.take() {
+            shared.keeper.clear(at, info_hash);
+        }
+        self.wakes_at = [self.swarm.poll_timeout(), self.trackers.poll_timeout()].into_iter().flatten().min();
+        if let Some(at) = self.wakes_at {
+            shared.keeper.set(at, info_hash);
+        }
     }
 
     /// The session was dropped: nobody will wake it any more.

@@ -21,6 +21,7 @@ use super::task::{BUDGET_INTERVAL, Inbox, Senders, Task, TorrentLimits, View, pr
 use super::trackers::{Trackers, TrackersOptions};
 use super::{Command, Inner, Seat, Torrent};
 use crate::events::EventLog;
+use crate::network::Facts;
 use crate::rate::Limiter;
 use crate::session::Shared;
 use crate::share::{Budget, Claim, Use};
@@ -84,6 +85,7 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
 pub(super) fn remove(shared: &Arc<Shared>, info: &Info) {
     if let Some(info_hash) = info.info_hashes().v1 {
         shared.torrents().remove(&info_hash);
+        shared.lsd.forget(info_hash);
     }
     if let Some(trace) = &shared.trace {
         trace.flush();
@@ -292,7 +294,8 @@ impl Start {
         let now = Instant::now();
         let mut claim = Claim::new(self.shared.shares.clone());
         let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: !have.is_full() });
-        let (swarm, trace) = self.swarm(have, &budget, now);
+        let told = Facts { port: self.shared.network.facts().port, v4: None, v6: None };
+        let (swarm, trace) = self.swarm(have, &budget, told.port, now);
         let disk = Disk::new(
             self.storage.clone(),
             self.info.layout().clone(),
@@ -305,7 +308,7 @@ impl Start {
                 down: Arc::new(Limiter::new(self.add.down_limit)),
                 up: Arc::new(Limiter::new(self.add.up_limit)),
             },
-            trackers: Trackers::new(self.trackers(), now),
+            trackers: Trackers::new(self.trackers(told.port), now),
             claim,
             budget,
             budget_at: now + BUDGET_INTERVAL,
@@ -321,6 +324,7 @@ impl Start {
             peers: BTreeMap::new(),
             unflushed: Vec::new(),
             seed_only: self.add.seed_only,
+            told,
             ending: None,
         };
         task.prefer(&self.add.priorities);
@@ -332,9 +336,9 @@ impl Start {
         task
     }
 
-    fn swarm(&self, have: Bitfield, budget: &Budget, now: Instant) -> (Swarm, Option<Trace>) {
+    fn swarm(&self, have: Bitfield, budget: &Budget, port: u16, now: Instant) -> (Swarm, Option<Trace>) {
         let options = SwarmOptions {
-            listen_port: Some(self.shared.listen_addr.port()),
+            listen_port: Some(port),
             metadata: Some(bytes::Bytes::from_owner(self.info.shared_bytes())),
             private: self.info.is_private(),
             sequential: self.add.sequential,
@@ -351,7 +355,7 @@ impl Start {
         (Swarm::new(options, layout, have, seed, now), trace)
     }
 
-    fn trackers(&self) -> TrackersOptions {
+    fn trackers(&self, port: u16) -> TrackersOptions {
         let (tiers, extra) = if self.add.no_trackers {
             (Vec::new(), Vec::new())
         } else {
@@ -363,7 +367,7 @@ impl Start {
             total: self.info.layout().total_length(),
             info_hash: self.handshake.info_hash,
             peer_id: self.handshake.peer_id,
-            port: self.shared.listen_addr.port(),
+            port,
         }
     }
 
@@ -490,12 +494,14 @@ impl Task {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.handle(Input::ExternalAddress { ip }, now);
         }
+        self.look_at_network(now);
         if !peers.is_empty() {
             self.handle(Input::PeersFound { source: Source::Explicit, addrs: peers }, now);
         }
         match paused {
             Paused::Yes => self.pause(now),
             Paused::No => {
+                self.show();
                 self.trackers.start(now);
                 self.set_state(self.working_state());
             }

@@ -22,6 +22,7 @@ use super::outbox::Outbox;
 use super::trackers::{Answer, Trackers};
 use super::{Arrival, Command, Seat, Sequential, Torrent};
 use crate::events::EventLog;
+use crate::network::Facts;
 use crate::peer::{self, Connection, Report};
 use crate::rate::{Limiter, Limits};
 use crate::session::Shared;
@@ -83,6 +84,8 @@ pub(super) struct Task {
     /// What is already on disk is served, nothing more is fetched.
     pub(super) seed_only: bool,
     pub(super) ending: Option<Instant>,
+    /// What the machines know of the session's address and port.
+    pub(super) told: Facts,
 }
 
 /// This torrent's own buckets.
@@ -199,7 +202,11 @@ impl Task {
 
     fn command(&mut self, command: Command) {
         let now = Instant::now();
+        self.look_at_network(now);
         match command {
+            // Done with every command.
+            Command::LookAtNetwork => {}
+            Command::Found(source, addrs) => self.handle(Input::PeersFound { source, addrs }, now),
             Command::Pause => self.pause(now),
             Command::Resume => self.resume(now),
             Command::Stop => self.stop(now),
@@ -223,6 +230,7 @@ impl Task {
 
     pub(super) fn pause(&mut self, now: Instant) {
         self.set_state(State::Paused);
+        self.hide();
         self.handle(Input::Pause, now);
         self.trackers.stop(&self.swarm, now);
         self.disk.settle();
@@ -233,6 +241,7 @@ impl Task {
             self.disk.probe_now(now);
         }
         self.handle(Input::Resume, now);
+        self.show();
         self.trackers.start(now);
         self.set_state(self.working_state());
     }
@@ -240,6 +249,7 @@ impl Task {
     fn stop(&mut self, now: Instant) {
         if self.ending.is_none() {
             self.ending = Some(now + STOP_TIMEOUT);
+            self.hide();
             self.handle(Input::Stop, now);
             self.trackers.stop(&self.swarm, now);
         }

@@ -16,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::task::View;
+use crate::external::Voter;
+use crate::network::Network;
 use crate::pace::Pace;
 use crate::session::Shared;
 use crate::status::{Event, TrackerStatus};
@@ -107,6 +109,12 @@ impl Trackers {
             self.schedule.handle(Input::Start, now);
         }
         self.schedule.handle(Input::Reannounce, now);
+    }
+
+    /// The port that peers are told is another one: the trackers are told as soon as they allow it.
+    pub(super) fn listen_port(&mut self, port: u16, now: Instant) {
+        self.late = None;
+        self.schedule.handle(Input::ListenPort(port), now);
     }
 
     pub(super) fn want_peers(&mut self, swarm: &Swarm, now: Instant) {
@@ -201,7 +209,7 @@ impl Trackers {
                 Output::Peers(addrs) => {
                     inputs.push(SwarmInput::PeersFound { source: Source::Tracker, addrs });
                 }
-                Output::Event(notice) => inputs.extend(tell_of(notice, view)),
+                Output::Event(notice) => tell_of(notice, view, &shared.network),
                 Output::Stopped => self.stopped = true,
             }
         }
@@ -240,31 +248,30 @@ impl Trackers {
     }
 }
 
-fn tell_of(notice: Notice, view: &View) -> Option<SwarmInput> {
-    let (event, input) = match notice {
+fn tell_of(notice: Notice, view: &View, network: &Network) {
+    let event = match notice {
         Notice::Answered { url, response, peers, .. } => {
-            let external = response.external_ip.map(|ip| SwarmInput::ExternalAddress { ip });
-            let event = Event::TrackerAnswered {
+            if let Some(ip) = response.external_ip {
+                network.seen_as(Voter::tracker(&url), ip);
+            }
+            Event::TrackerAnswered {
                 url,
                 seeders: response.seeders,
                 leechers: response.leechers,
                 peers,
                 warning: response.warning,
-            };
-            (event, external)
+            }
         }
         Notice::Failed { url, error, .. } | Notice::Unusable { url, error } => {
-            (Event::TrackerFailed { url, text: error.to_string() }, None)
+            Event::TrackerFailed { url, text: error.to_string() }
         }
         Notice::Scraped { url, scrape } => {
             let (seeders, leechers) = (Some(scrape.seeders), Some(scrape.leechers));
-            (Event::TrackerAnswered { url, seeders, leechers, peers: 0, warning: None }, None)
+            Event::TrackerAnswered { url, seeders, leechers, peers: 0, warning: None }
         }
-        Notice::LeftOut { trackers } => (
-            Event::Note(format!("{trackers} of the torrent's trackers are not used: there are too many")),
-            None,
-        ),
+        Notice::LeftOut { trackers } => {
+            Event::Note(format!("{trackers} of the torrent's trackers are not used: there are too many"))
+        }
     };
     view.event(event);
-    input
 }

@@ -5,6 +5,7 @@ mod disk;
 mod hostile;
 mod limits;
 mod many;
+mod network;
 mod resume;
 mod support;
 mod trace;
