@@ -24,7 +24,7 @@ use crate::rate::Limiter;
 use crate::share::Shares;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
-use crate::{AddTorrent, Error, SessionOptions, keeper, listen};
+use crate::{AddTorrent, Error, ResolveMagnet, Resolved, Resolving, SessionOptions, keeper, listen, resolve};
 
 /// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -63,6 +63,10 @@ pub(crate) struct Shared {
     pub(crate) pace: Arc<Pace>,
     pub(crate) keeper: Keeper,
     torrents: Mutex<BTreeMap<InfoHash, Torrent>>,
+    /// Torrents of which only the hash is known. Locked after `torrents`, where both are.
+    searches: Mutex<BTreeMap<InfoHash, resolve::Door>>,
+    /// Searches that are under way or tell their trackers that they are over.
+    pub(crate) searching: TaskTracker,
     next_peer: AtomicU64,
 }
 
@@ -109,6 +113,8 @@ impl Session {
             pace: Arc::default(),
             keeper: Keeper::default(),
             torrents: Mutex::new(BTreeMap::new()),
+            searches: Mutex::new(BTreeMap::new()),
+            searching: TaskTracker::new(),
             next_peer: AtomicU64::new(1),
             options,
         });
@@ -133,7 +139,29 @@ impl Session {
         if self.shared.shutdown.stop_accepting.is_cancelled() {
             return Err(Error::Closed);
         }
-        torrent::add(&self.shared, add).await
+        torrent::add(&self.shared, add, None).await
+    }
+
+    /// Begins to look for the torrent of a magnet link, or has it at once when an earlier run has left it in the state
+    /// folder.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyRunning`] when the torrent runs or is looked for already, [`Error::Closed`].
+    pub async fn resolve(&self, magnet: ResolveMagnet) -> Result<Resolving, Error> {
+        self.shared.refuse_known(magnet.magnet.info_hashes.wire())?;
+        resolve::resolve(&self.shared, magnet).await
+    }
+
+    /// As [`Self::add`] for a torrent that was looked for: its connections, the addresses it learnt and its talk with
+    /// trackers go on. Those of `add` come to them.
+    ///
+    /// # Errors
+    /// Those of [`Self::add`]; what was found is dropped then.
+    pub async fn add_resolved(&self, add: AddTorrent, resolved: Resolved) -> Result<Torrent, Error> {
+        if self.shared.shutdown.stop_accepting.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        torrent::add(&self.shared, add, Some(resolved)).await
     }
 
     /// The torrents that run, in the order of their info hashes.
@@ -159,7 +187,9 @@ impl Session {
         }
         // Those that rest have written everything: what is left to do is to tell the trackers, a few at a time.
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, stop_all(resting)).await;
+        shared.searching.close();
         let drain = async {
+            shared.searching.wait().await;
             for torrent in &awake {
                 torrent.wait_stopped().await;
             }
@@ -214,6 +244,10 @@ async fn stop_all(torrents: Vec<Torrent>) {
 impl Shared {
     pub(crate) fn torrents(&self) -> MutexGuard<'_, BTreeMap<InfoHash, Torrent>> {
         self.torrents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn searches(&self) -> MutexGuard<'_, BTreeMap<InfoHash, resolve::Door>> {
+        self.searches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What we say to the peers of a torrent.

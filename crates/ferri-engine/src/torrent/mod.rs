@@ -1,12 +1,12 @@
 //! A torrent as its users hold it: a handle that asks by message and looks at snapshots.
 
 mod disk;
-mod outbox;
+pub(crate) mod outbox;
 mod rest;
 mod spill;
 mod start;
 mod task;
-mod trackers;
+pub(crate) mod trackers;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
