@@ -55,13 +55,7 @@ pub(crate) async fn add(
     };
     // What a search has it knows already.
     let named = resolved.filter(|_| estate.is_none()).map_or_else(Vec::new, Resolved::into_peers);
-    let mut hosts = Vec::new();
-    for peer in named {
-        match peer {
-            PeerAddress::Socket(addr) => add.peers.push(addr),
-            PeerAddress::Host { name, port } => hosts.push((name, port)),
-        }
-    }
+    let hosts = name_peers(&mut add, named);
 
     let (status, snapshot) = watch::channel(first_status(&info));
     let events = EventLog::new();
@@ -99,12 +93,29 @@ pub(crate) async fn add(
         estate,
     };
     start.begin(resumed, torrent.seat())?;
+    ask_for(shared, &torrent, hosts);
+    Ok(torrent)
+}
+
+/// Adds peers that a magnet link names, except those whose host has to be asked for.
+fn name_peers(add: &mut AddTorrent, named: Vec<PeerAddress>) -> Vec<(String, u16)> {
+    let mut hosts = Vec::new();
+    for peer in named {
+        match peer {
+            PeerAddress::Socket(addr) => add.peers.push(addr),
+            PeerAddress::Host { name, port } => hosts.push((name, port)),
+        }
+    }
+    hosts
+}
+
+/// Adds the peers behind these hosts, as they are found.
+fn ask_for(shared: &Shared, torrent: &Torrent, hosts: Vec<(String, u16)>) {
     for (name, port) in hosts {
-        let (found_by, stop) = (torrent.clone(), shared.shutdown.stop_accepting.clone());
-        let ask = async move { found_by.add_peers(resolve::look_up(&name, port).await).await };
+        let (torrent, stop) = (torrent.clone(), shared.shutdown.stop_accepting.clone());
+        let ask = async move { torrent.add_peers(resolve::look_up(&name, port).await).await };
         shared.tasks.spawn(stop.run_until_cancelled_owned(ask));
     }
-    Ok(torrent)
 }
 
 /// Forgets a torrent that ended.
