@@ -5,10 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod bencode;
+mod dht;
 mod hash;
 mod journal;
-mod metadata;
 mod lsd;
+mod metadata;
 mod schedule;
 mod script;
 pub mod seeds;
@@ -19,10 +20,11 @@ mod tracker_server;
 mod wire;
 
 pub use bencode::bencode;
+pub use dht::{dht_node, dht_state, krpc};
 pub use hash::hash;
 pub use journal::journal;
-pub use metadata::metadata_swarm;
 pub use lsd::lsd;
+pub use metadata::metadata_swarm;
 pub use schedule::schedule;
 pub use swarm::{swarm, trace};
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
@@ -50,12 +52,16 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bitfield", run: bitfield, memory_factor: 128 },
     // A few bytes of script make files of 64 KiB.
     Target { name: "create", run: create, memory_factor: 64 << 10 },
+    // A byte of script makes messages, nodes and lookups; an item has a thousand bytes.
+    Target { name: "dht_node", run: dht_node, memory_factor: 64 << 10 },
+    Target { name: "dht_state", run: dht_state, memory_factor: 512 },
     Target { name: "extension", run: extension, memory_factor: 64 },
     Target { name: "handshake", run: handshake, memory_factor: 64 },
     // A byte of script makes some KiB of messages.
     Target { name: "hash", run: hash, memory_factor: 4096 },
     Target { name: "info", run: info, memory_factor: 128 },
     Target { name: "journal", run: journal, memory_factor: 4096 },
+    Target { name: "krpc", run: krpc, memory_factor: 1024 },
     Target { name: "lsd", run: lsd, memory_factor: 64 },
     Target { name: "magnet", run: magnet, memory_factor: 128 },
     Target { name: "metadata", run: metadata, memory_factor: 64 },

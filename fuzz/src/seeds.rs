@@ -3,6 +3,7 @@
 //! `cargo run --manifest-path fuzz/Cargo.toml --example seeds` writes them to `fuzz/corpus/`. Crashers that were fixed lie beside
 //! them under names of their own.
 
+mod dht;
 mod machines;
 mod torrent;
 
@@ -27,10 +28,12 @@ pub fn all() -> Vec<Seed> {
     let mut seeds = Vec::new();
     bencode(&mut seeds);
     wire(&mut seeds);
+    extensions(&mut seeds);
     torrent::all(&mut seeds);
     tracker(&mut seeds);
     lsd(&mut seeds);
     machines::all(&mut seeds);
+    dht::all(&mut seeds);
     seeds
 }
 
@@ -114,7 +117,10 @@ fn wire(seeds: &mut Vec<Seed>) {
     );
     seed("several", b"\x18d1:md6:ut_pexi1ee1:v1:xe\x12d1:md6:ut_pexi0eee\x04\0\0\0\x01\x01\x01");
     seed("negative-numbers", b"d1:pi-1e4:reqqi-1e13:metadata_sizei-1ee");
+}
 
+/// What extension messages carry.
+fn extensions(seeds: &mut Vec<Seed>) {
     let mut seed = |name, bytes: &[u8]| add(seeds, "metadata", name, bytes);
     seed("request", b"d8:msg_typei0e5:piecei0ee");
     seed("reject", b"d8:msg_typei2e5:piecei0ee");

@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::interop::kill::Plan;
+use crate::interop::trackerless::FloodPlan;
 use crate::report::{Tally, say, test_result};
 use crate::{install, lab};
 
@@ -125,8 +126,23 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
 pub(crate) fn kill(root: &Path, words: &[&str]) -> Result<ExitCode> {
     Plan::parse(words)?;
     install::foreign_clients(root)?;
+    long(root, "long-kill", words)
+}
+
+/// The long form of the flood, with the words after `flood`.
+///
+/// # Errors
+/// When the words are not understood or what it needs cannot be had.
+pub(crate) fn flood(root: &Path, words: &[&str]) -> Result<ExitCode> {
+    FloodPlan::parse(words)?;
+    install::foreign_clients(root)?;
+    long(root, "long-flood", words)
+}
+
+/// Builds, and runs a long form in a lab.
+fn long(root: &Path, test: &str, words: &[&str]) -> Result<ExitCode> {
     let build = commands(root, Step::Build, &Options::default())?;
-    let words = ["lab", "long-kill"].into_iter().chain(words.iter().copied());
+    let words = ["lab", test].into_iter().chain(words.iter().copied());
     let mut total = Tally::default();
     for (command, counts) in build.into_iter().chain([(lab::command(words)?, Counts::TestResults)]) {
         total += stream(command, counts)?;

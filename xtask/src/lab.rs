@@ -9,14 +9,16 @@
 //! It does not shape traffic: no loss, no delay.
 
 mod router;
+mod segment;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +27,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 pub(crate) use router::Router;
+pub(crate) use segment::{DEVICE, Family, Segment, Terrain};
 
 /// Set for the inner process, to who the outer one was.
 const INSIDE: &str = "XTASK_LAB";
@@ -97,6 +100,8 @@ where
 #[derive(Clone, Debug)]
 pub(crate) struct Lab {
     free: Arc<Mutex<BTreeSet<u8>>>,
+    /// How many segments there were so far.
+    segments: Arc<AtomicU16>,
 }
 
 impl Lab {
@@ -115,7 +120,7 @@ impl Lab {
             format!("addr add {}/24 dev lab", Self::ADDRESS),
             "link set lab up".into(),
         ])?;
-        Ok(Self { free: Arc::new(Mutex::new(HOSTS.collect())) })
+        Ok(Self { free: Arc::new(Mutex::new(HOSTS.collect())), segments: Arc::default() })
     }
 
     /// A new host on the bridge with an address nobody else has.
@@ -129,11 +134,14 @@ impl Lab {
             .unwrap_or_else(PoisonError::into_inner)
             .pop_first()
             .context("the lab has no free address")?;
-        let host = Host { number, free: Arc::clone(&self.free) };
+        let host = Host { number, free: Arc::clone(&self.free), segment: Vec::new() };
         let name = host.namespace();
         ip(&[
             format!("netns add {name}"),
-            format!("link add v{number} master lab type veth peer name eth0 netns {name}"),
+            // The device's address follows from the host's, so that whoever talked to one that had it before finds this one.
+            format!(
+                "link add v{number} master lab type veth peer name eth0 address 02:4d:00:00:00:{number:02x} netns {name}"
+            ),
             format!("link set v{number} up"),
         ])?;
         host.bring_up("eth0")?;
@@ -147,7 +155,7 @@ impl Lab {
     /// When the addresses are taken or `ip` fails.
     pub(crate) fn cable(extra: u8) -> Result<Host> {
         prepare()?;
-        let host = Host { number: 2, free: Arc::default() };
+        let host = Host { number: 2, free: Arc::default(), segment: Vec::new() };
         let name = host.namespace();
         let mut lines = vec![
             "link set lo up".into(),
@@ -168,7 +176,7 @@ impl Lab {
     /// When the devices are not there or `ip` fails.
     pub(crate) fn tunnel(extra: u8) -> Result<Host> {
         prepare()?;
-        let host = Host { number: 2, free: Arc::default() };
+        let host = Host { number: 2, free: Arc::default(), segment: Vec::new() };
         let name = host.namespace();
         let mut lines = vec![
             "link set lo up".into(),
@@ -191,12 +199,24 @@ impl Lab {
 pub(crate) struct Host {
     number: u8,
     free: Arc<Mutex<BTreeSet<u8>>>,
+    /// Its addresses on a segment, if it is on one.
+    segment: Vec<IpAddr>,
 }
 
 impl Host {
-    /// Where the other hosts find it.
+    /// Where the lab and its other hosts find it.
     pub(crate) fn address(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, 0, self.number)
+    }
+
+    /// Where peers find it: the first of its addresses on a segment, or the one in the lab.
+    pub(crate) fn peer_ip(&self) -> IpAddr {
+        self.segment.first().copied().unwrap_or_else(|| self.address().into())
+    }
+
+    /// Its addresses on a segment.
+    pub(crate) fn segment_addresses(&self) -> &[IpAddr] {
+        &self.segment
     }
 
     /// Where the host is or will be that was made `n` after this one, if no other has gone meanwhile.
@@ -230,7 +250,10 @@ impl Drop for Host {
     fn drop(&mut self) {
         // The namespace lives on while a program in it does; its name and its address are free at once, so the
         // cable goes first.
-        let _ = ip(&[format!("link del v{}", self.number), format!("netns del {}", self.namespace())]);
+        let mut lines = vec![format!("link del v{}", self.number)];
+        lines.extend((!self.segment.is_empty()).then(|| format!("link del w{}", self.number)));
+        lines.push(format!("netns del {}", self.namespace()));
+        let _ = ip(&lines);
         self.free.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number);
     }
 }
@@ -293,10 +316,38 @@ impl Process {
         cpu_time(self.child.id())
     }
 
+    /// Processor time so far of the threads that it has, in nanoseconds.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn cpu_time_exactly(&self) -> Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end while we look.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            let spent = text.split_whitespace().next().context("an empty schedstat")?;
+            sum += Duration::from_nanos(spent.parse()?);
+        }
+        Ok(sum)
+    }
+
     /// The most memory it had resident so far, in bytes; `None` once it has ended.
     pub(crate) fn memory_peak(&self) -> Option<u64> {
+        self.status("VmHWM:")
+    }
+
+    /// Memory that is resident, in bytes.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        self.status("VmRSS:").context("the program has ended")
+    }
+
+    /// A size in the kernel's books about it, in bytes.
+    fn status(&self, key: &str) -> Option<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
         Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
     }
 
@@ -396,6 +447,17 @@ pub(crate) fn set_tcp_buffers(host: &Host, most: u64) -> Result<()> {
     run("nsenter", &[&format!("--net=/run/netns/{}", host.namespace()), "sh", "-c", &script])
 }
 
+/// Makes every address of 20.0.0.0/8 one of ours, and `host`, at the other end of the cable, send there.
+///
+/// # Errors
+/// When `ip` fails.
+pub(crate) fn own_a_network(host: &Host) -> Result<()> {
+    const NETWORK: &str = "20.0.0.0/8";
+    run("ip", &["route", "add", "local", NETWORK, "dev", "lo"])?;
+    let net = format!("--net=/run/netns/{}", host.namespace());
+    run("nsenter", &[&net, "ip", "route", "add", NETWORK, "via", &Lab::ADDRESS.to_string()])
+}
+
 /// Looks at a condition until it holds.
 ///
 /// # Errors
@@ -425,7 +487,36 @@ fn prepare() -> Result<()> {
     end_with_the_outer_process();
     // The registry of named namespaces must be ours alone, and writable for someone who is not root.
     run("mount", &["-t", "tmpfs", "-o", "mode=0755", "ferriswarm-lab", "/run"])?;
-    fs::create_dir_all("/run/netns").context("creating /run/netns")
+    fs::create_dir_all("/run/netns").context("creating /run/netns")?;
+    name_routers()
+}
+
+/// The DHT's well-known routers, which some clients insist on; in the lab they are the first host of any segment. Nobody
+/// answers for other names.
+fn name_routers() -> Result<()> {
+    const ROUTERS: [&str; 5] = [
+        "router.bittorrent.com",
+        "router.utorrent.com",
+        "dht.transmissionbt.com",
+        "dht.libtorrent.org",
+        "dht.aelitis.com",
+    ];
+    let mut hosts = String::from("127.0.0.1 localhost\n");
+    for family in [Family::V4, Family::V6] {
+        let address = segment::address(Terrain::Internet, family, 0)?;
+        hosts.extend(ROUTERS.iter().map(|name| format!("{address} {name}\n")));
+    }
+    // Transmission resolves nothing, not even numbers, without a name server; nobody is there to be one.
+    let nobody = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned();
+    for (file, text) in [("hosts", hosts), ("resolv.conf", nobody)] {
+        let (ours, theirs) = (format!("/run/{file}"), format!("/etc/{file}"));
+        fs::write(&ours, text).with_context(|| format!("writing {ours}"))?;
+        // A link leads to where nothing is any more, and then nobody answers either.
+        if Path::new(&theirs).exists() {
+            run("mount", &["--bind", &ours, &theirs])?;
+        }
+    }
+    Ok(())
 }
 
 /// The outer process holds our standard input open and writes nothing, so its end is ours.

@@ -9,6 +9,7 @@ mod interop;
 mod lab;
 mod picture;
 mod report;
+mod sim;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +28,10 @@ cargo xtask test [--only fmt,clippy,unit,fuzz,build,interop,kill] [--filter NAME
 cargo xtask kill [--kills 200] [--size 2GiB] [--rate 20MiB]
     kill -9 that often over one download, then completion; a table. The gate runs a short form.
 
-cargo xtask bench all|leech,seed,check,cold,create,relay,stall,swarm,memory,scale,many,hash
+cargo xtask flood [--seconds 60] [--rate 50000]
+    Hostile packets to a node of the DHT for so long. The gate runs a short form.
+
+cargo xtask bench all|leech,seed,check,cold,create,relay,stall,swarm,memory,scale,many,hash,magnet,dht
                   [--clients floor,ours,rqbit,libtorrent,libtorrent-hp,aria2,rtorrent,transmission] [--runs 5]
                   [--size 1GiB] [--piece 256KiB,1MiB] [--peers 4,200] [--torrents 5000] [--idle 20]
                   [--write] [--as-built]
@@ -42,6 +46,10 @@ cargo xtask bench goals
 cargo xtask sim [--seeds 10000] [--from 0] [--disks 100] [--points 40]
     Runs that many random swarms on the virtual network, and downloads on the virtual disk with that many power cuts
     each (three disks a cut), and prints what broke a promise.
+
+cargo xtask sim --dht 10000 [--seeds 1] [--from 0]
+    Runs a DHT of that many nodes with churn, loss and NAT, 2,000 sybils in several kinds of networks against 200 nodes,
+    and a flood of 50,000 packets a second at one node, with so many seeds each. Prints tables and what broke a promise.
 
 cargo xtask picture
     Draws the demo's terminal into docs/demo.svg, for the README.
@@ -67,6 +75,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
     match words.as_slice() {
         ["test", rest @ ..] => gate::run(root, &test_options(rest)?),
         ["kill", rest @ ..] => gate::kill(root, rest),
+        ["flood", rest @ ..] => gate::flood(root, rest),
         ["bench", "goals"] => bench::write_goals(root),
         ["bench", rest @ ..] => bench::run(root, &bench::Options::parse(rest)?),
         ["lab", "bench", rest @ ..] => {
@@ -74,8 +83,9 @@ fn run(args: &[String]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["lab", "long-kill", rest @ ..] => long_kill(root, rest),
+        ["lab", "long-flood", rest @ ..] => long_flood(root, rest),
         ["lab", test, rest @ ..] => inside(root, test, rest),
-        ["sim", rest @ ..] => sim(rest),
+        ["sim", rest @ ..] => sim::run(rest),
         ["picture"] => picture(root),
         ["help" | "--help" | "-h"] => {
             say(USAGE);
@@ -83,63 +93,6 @@ fn run(args: &[String]) -> Result<ExitCode> {
         }
         _ => bail!("what to do?\n\n{USAGE}"),
     }
-}
-
-/// Long runs of the simulators; `cargo test` makes short ones.
-fn sim(words: &[&str]) -> Result<ExitCode> {
-    let (mut seeds, mut from, mut disks, mut points) = (10_000, 0, 100, 40);
-    let mut words = words.iter();
-    while let Some(word) = words.next() {
-        let mut value = || words.next().with_context(|| format!("{word} needs a value"));
-        match *word {
-            "--seeds" => seeds = value()?.parse().context("--seeds needs a number")?,
-            "--from" => from = value()?.parse().context("--from needs a number")?,
-            "--disks" => disks = value()?.parse().context("--disks needs a number")?,
-            "--points" => points = value()?.parse().context("--points needs a number")?,
-            _ => bail!("there is no option {word}\n\n{USAGE}"),
-        }
-    }
-    let mut tally = sim_swarms(from, seeds);
-    tally += sim_disks(from, disks, points)?;
-    let Tally { passed, failed } = tally;
-    say(&format!("{passed} passed, {failed} failed"));
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn sim_swarms(from: u64, seeds: u64) -> Tally {
-    let mut tally = Tally::default();
-    for seed in from..from + seeds {
-        let report = ferri_sim::run(&ferri_sim::Scenario::random(seed), seed);
-        if !report.breaches.is_empty() {
-            say(&format!("seed {seed}: {report}"));
-        }
-        tally.count(report.breaches.is_empty());
-    }
-    tally
-}
-
-/// The sum of all runs, and the runs that broke a promise.
-fn sim_disks(from: u64, seeds: u64, points: usize) -> Result<Tally> {
-    let mut tally = Tally::default();
-    let mut sum = ferri_sim::disk::CrashReport::default();
-    for seed in from..from + seeds {
-        let report = ferri_sim::disk::run(seed, points)?;
-        if !report.breaches.is_empty() {
-            say(report.to_string().trim_end());
-        }
-        tally.count(report.breaches.is_empty());
-        sum.points += report.points;
-        sum.images += report.images;
-        sum.changes += report.changes;
-        sum.rechecked += report.rechecked;
-        sum.lost_max = sum.lost_max.max(report.lost_max);
-    }
-    say(&format!(
-        "virtual disk: {} power cuts in {} changes of {seeds} downloads, {} disks started from, {} pieces hashed again, \
-         at most {} verified bytes lost by one cut",
-        sum.points, sum.changes, sum.images, sum.rechecked, sum.lost_max
-    ));
-    Ok(tally)
 }
 
 fn picture(root: &Path) -> Result<ExitCode> {
@@ -198,6 +151,15 @@ fn long_kill(root: &Path, words: &[&str]) -> Result<ExitCode> {
     let (work, tools) = (target.join("long-kill"), Tools::new(root, &target));
     let options = interop::Options { work, tools, hub: Kind::Ferriswarm, filter: None };
     Ok(conclude(interop::proofs::run_long_kill(&options, &plan)?))
+}
+
+/// What `gate::flood` runs inside a lab.
+fn long_flood(root: &Path, words: &[&str]) -> Result<ExitCode> {
+    let plan = interop::trackerless::FloodPlan::parse(words)?;
+    let target = gate::target(root);
+    let (work, tools) = (target.join("long-flood"), Tools::new(root, &target));
+    let options = interop::Options { work, tools, hub: Kind::Ferriswarm, filter: None };
+    Ok(conclude(interop::trackerless::run_long_flood(&options, plan)?))
 }
 
 /// Prints the line that `cargo test` would.

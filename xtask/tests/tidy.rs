@@ -19,7 +19,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ferri-dht", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     ("ferri-swarm", &["ferri-metainfo", "ferri-wire"]),
     ("ferri-storage", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
-    ("ferri-engine", &["ferri-metainfo", "ferri-wire", "ferri-tracker", "ferri-swarm", "ferri-storage"]),
+    (
+        "ferri-engine",
+        &["ferri-metainfo", "ferri-wire", "ferri-tracker", "ferri-dht", "ferri-swarm", "ferri-storage"],
+    ),
     ("ferriswarm", &["ferri-engine", "ferri-metainfo"]),
 ];
 

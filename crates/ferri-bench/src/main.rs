@@ -8,6 +8,7 @@
 mod announces;
 mod floor;
 mod hash;
+mod krpc;
 mod leech;
 mod many;
 mod protocol;
@@ -116,6 +117,15 @@ enum Task {
     },
     /// Measure the hash functions
     Hash,
+    /// Ask a node of the DHT at a steady pace, and say what it answered
+    KrpcLoad(krpc::Load),
+    /// Ping a node of the DHT until it answers
+    KrpcPing {
+        #[arg(long)]
+        to: SocketAddr,
+    },
+    /// Send hostile packets to a node of the DHT
+    KrpcFlood(krpc::Flood),
     /// Count announces until standard input ends
     Announces {
         #[arg(long)]
@@ -171,6 +181,9 @@ fn main() -> Result<()> {
         }
         Task::Scale { pieces, peers, blocks } => scale::run(pieces, peers, blocks),
         Task::Hash => hash::run(),
+        Task::KrpcLoad(load) => krpc::load(&load),
+        Task::KrpcPing { to } => krpc::ping(to),
+        Task::KrpcFlood(flood) => krpc::flood(&flood),
         Task::Announces { listen } => announces::serve(listen),
         Task::Many(many) => many::run(&many),
         Task::FloorLeech { torrent, file, peers } => {

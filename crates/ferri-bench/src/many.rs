@@ -118,7 +118,8 @@ async fn check(many: &Many) -> Result<()> {
 }
 
 async fn start(many: &Many) -> Result<Session> {
-    let mut options = SessionOptions::new(many.dir.join("state"));
+    // As the other clients are measured.
+    let mut options = SessionOptions::new(many.dir.join("state")).without_discovery();
     options.bind = Some([127, 0, 0, 1].into());
     options.listen_port = Some(0);
     Ok(Session::start(options).await?)

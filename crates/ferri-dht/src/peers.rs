@@ -299,10 +299,10 @@ impl Torrent {
         let port = peer.port();
         match (self, peer.ip()) {
             (Self::V4(peers), IpAddr::V4(ip)) => {
-                insert(peers, Stored { ip: ip.octets(), port, seed, announced })
+                insert(peers, Stored { ip: ip.octets(), port, seed, announced });
             }
             (Self::V6(peers), IpAddr::V6(ip)) => {
-                insert(peers, Stored { ip: ip.octets(), port, seed, announced })
+                insert(peers, Stored { ip: ip.octets(), port, seed, announced });
             }
             _ => unreachable!("the family was checked"),
         }

@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ferri_metainfo::InfoHash;
 use ferri_metainfo::names::NameError;
+use ferri_metainfo::{InfoHash, MetainfoError};
 use ferri_storage::StorageError;
 
 /// Why the engine did not do what was asked.
@@ -27,6 +27,9 @@ pub enum Error {
     /// The torrent can be described but not transferred.
     #[error("{0}")]
     Unsupported(String),
+    /// What a magnet link's hash stands for is no torrent that can be used.
+    #[error("the torrent's description cannot be used: {0}")]
+    BadInfo(MetainfoError),
     /// A path in the torrent has no place on this disk.
     #[error(transparent)]
     Name(#[from] NameError),

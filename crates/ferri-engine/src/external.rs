@@ -2,8 +2,8 @@
 //! who could be anybody.
 //!
 //! A tracker and the gateway count as [`STRONG`] votes each: the user chose them, and they are right unless they mean
-//! harm. Peers (BEP 10 `yourip`) and nodes (DHT `ip`, BEP 42) come from anywhere and have one vote a network, whichever of
-//! the two they are, so that a host with many addresses is not a crowd. An address is the session's when at least
+//! harm. So does the DHT node, which has asked several others (BEP 42) before it says anything. Peers (BEP 10 `yourip`) come
+//! from anywhere and have one vote a network, so that a host with many addresses is not a crowd. An address is the session's when at least
 //! [`STRONG`] votes are for it and more than half of all in its family; it stays until another one is.
 //!
 //! An address that only means something at home is no answer, however many give it, except in a session that is bound to
@@ -29,9 +29,10 @@ pub(crate) enum Voter {
     Gateway,
     /// A tracker (BEP 24); which one, as a number.
     Tracker(u64),
-    /// A peer or a node at this address.
-    #[allow(dead_code, reason = "who meets strangers says so: peers and the DHT")]
+    /// A peer at this address.
     Stranger(IpAddr),
+    /// The DHT node, once enough others agree (BEP 42).
+    Nodes,
 }
 
 impl Voter {
@@ -71,6 +72,7 @@ struct Vote {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seat {
     Gateway,
+    Nodes,
     Tracker(u64),
     V4([u8; 3]),
     V6([u8; 8]),
@@ -87,6 +89,7 @@ impl Votes {
         let ip = ip.to_canonical();
         let seat = match voter {
             Voter::Gateway => Seat::Gateway,
+            Voter::Nodes => Seat::Nodes,
             Voter::Tracker(number) => Seat::Tracker(number),
             Voter::Stranger(by) => match by.to_canonical() {
                 // Who sees us from home cannot know what the world sees.
@@ -156,7 +159,7 @@ impl Family {
 impl Vote {
     fn weight(&self) -> u32 {
         match self.voter {
-            Seat::Gateway | Seat::Tracker(_) => STRONG,
+            Seat::Gateway | Seat::Nodes | Seat::Tracker(_) => STRONG,
             Seat::V4(_) | Seat::V6(_) => 1,
         }
     }

@@ -8,7 +8,11 @@ use ferri_metainfo::InfoHash;
 use ferri_wire::{DecodeError, Handshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+use crate::session::Shared;
+use crate::torrent::Arrival;
 
 /// Long enough for a bad line; short enough that silent dialers do not pile up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +61,17 @@ pub(crate) async fn dial(
         return Err(HandshakeError::WrongTorrent);
     }
     Ok((stream, theirs))
+}
+
+/// Dials a peer in a task of its own; how that went comes to `arrivals`.
+pub(crate) fn dial_for(shared: &Shared, addr: SocketAddr, ours: Handshake, arrivals: mpsc::Sender<Arrival>) {
+    let bind = shared.options.bind;
+    let dial = async move {
+        let result = dial(addr, bind, &ours).await.map_err(|error| error.to_string());
+        // The torrent may have ended meanwhile.
+        let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
+    };
+    shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(dial));
 }
 
 /// Reads what a dialer says, finds the torrent it means through `find`, and answers.

@@ -23,6 +23,7 @@
 //! `torrent/disk.rs` (what becomes of a block).
 
 mod check;
+pub mod dht;
 mod error;
 mod events;
 mod external;
@@ -38,6 +39,7 @@ mod pace;
 mod peer;
 mod port_mapping;
 mod rate;
+mod resolve;
 mod route;
 mod session;
 mod share;
@@ -46,6 +48,7 @@ mod torrent;
 mod trace_file;
 mod tracker_client;
 mod tracker_server;
+mod udp;
 
 pub use check::{locate, verify};
 pub use error::Error;
@@ -53,8 +56,9 @@ pub use events::Events;
 pub use fetch::torrent as fetch_torrent;
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
-pub use options::{AddTorrent, Check, FilePriority, SessionOptions};
+pub use options::{AddTorrent, Check, FilePriority, ResolveMagnet, SessionOptions};
 pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport};
+pub use resolve::{ResolveState, ResolveStatus, Resolved, Resolving, known_torrent};
 pub use session::Session;
 pub use status::{Event, PeerStatus, Said, State, TorrentStatus, TrackerStatus};
 pub use torrent::Torrent;

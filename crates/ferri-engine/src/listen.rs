@@ -9,9 +9,9 @@ use ferri_metainfo::InfoHash;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::handshake;
 use crate::session::Shared;
-use crate::torrent::Arrival;
+use crate::torrent::{Arrival, Torrent};
+use crate::{handshake, resolve};
 
 /// Strangers in the handshake at once. The oldest is cut off when another comes.
 const PENDING_MAX: usize = 1024;
@@ -56,12 +56,32 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
 
 async fn welcome(mut stream: TcpStream, addr: SocketAddr, shared: Arc<Shared>) {
     let find = |info_hash: &InfoHash| {
-        let torrent = shared.torrents().get(info_hash).cloned()?;
-        Some((torrent, shared.handshake(*info_hash)))
+        let torrent = shared.torrents().get(info_hash).cloned().map(Host::Torrent);
+        let host = torrent.or_else(|| shared.searches().get(info_hash).cloned().map(Host::Search))?;
+        let is_private = matches!(&host, Host::Torrent(torrent) if torrent.info().is_private());
+        let ours =
+            if is_private { shared.private_handshake(*info_hash) } else { shared.handshake(*info_hash) };
+        Some((host, ours))
     };
     match handshake::accept(&mut stream, find).await {
-        Ok((torrent, handshake)) => torrent.arrive(Arrival::Accepted { stream, addr, handshake }).await,
+        Ok((host, handshake)) => host.arrive(Arrival::Accepted { stream, addr, handshake }).await,
         Err(error) => tracing::debug!(%addr, %error, "no peer came of an incoming connection"),
+    }
+}
+
+/// Whom a dialer means.
+enum Host {
+    Torrent(Torrent),
+    Search(resolve::Door),
+}
+
+impl Host {
+    async fn arrive(&self, arrival: Arrival) {
+        match self {
+            Self::Torrent(torrent) => torrent.arrive(arrival).await,
+            // It may have ended since.
+            Self::Search(search) => drop(search.arrivals.send(arrival).await),
+        }
     }
 }
 

@@ -171,6 +171,9 @@ pub(crate) async fn look(shared: Arc<Shared>) {
             if known.is_some() {
                 tracing::debug!("the network changed");
                 shared.network.moved(paths.clone());
+                if let Some(dht) = &shared.dht {
+                    dht.tell(ferri_dht::Input::NetworkChanged);
+                }
             } else {
                 shared.network.paths.send_replace(Some(paths.clone()));
             }
@@ -188,11 +191,22 @@ pub(crate) async fn tell(shared: Arc<Shared>) {
         let facts = shared.network.facts();
         if facts != told {
             told = facts;
+            tell_node(&shared, facts);
             let torrents: Vec<_> = shared.torrents().values().cloned().collect();
             for torrent in torrents {
                 torrent.look_at_network();
             }
         }
+    }
+}
+
+/// The DHT node tells others the port, and takes its id from the address (BEP 42).
+fn tell_node(shared: &Shared, facts: Facts) {
+    let Some(dht) = &shared.dht else { return };
+    dht.set_port(facts.port);
+    let ips = [facts.v4.map(IpAddr::V4), facts.v6.map(IpAddr::V6)];
+    for ip in ips.into_iter().flatten() {
+        dht.tell(ferri_dht::Input::ExternalAddress { ip });
     }
 }
 

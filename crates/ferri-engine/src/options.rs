@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::{Bitfield, Metainfo};
 
 /// What a whole session does. Rates are in bytes per second, sizes in bytes.
@@ -32,10 +33,19 @@ pub struct SessionOptions {
     pub disk_threads: usize,
     /// Where every input and output of the swarm machines is recorded as JSON lines.
     pub trace: Option<PathBuf>,
-    /// Look for peers on the local networks (BEP 14); never for private torrents, and not in a session that is bound to
-    /// loopback.
+    /// Whether the DHT is used (BEP 5). `false`: not a packet of it is sent or answered.
+    pub dht: bool,
+    /// The UDP port of the DHT node; `None` takes that of the listener, or any when it is taken.
+    pub dht_port: Option<u16>,
+    /// Nodes by which the DHT is entered beside those that are known, as `HOST:PORT`.
+    pub dht_routers: Vec<String>,
+    /// Whether peers are asked for further peers, and told some (BEP 11).
+    pub pex: bool,
+    /// Whether peers of the local network are looked for (BEP 14); never for private torrents, and not in a session that is
+    /// bound to loopback. `false`: not a packet of it is sent or answered.
     pub lsd: bool,
-    /// Ask the gateway to forward our port, by PCP, NAT-PMP or UPnP; not in a session that is bound to loopback.
+    /// Whether the gateway is asked to forward our port, by PCP, NAT-PMP or UPnP; not in a session that is bound to loopback.
+    /// `false`: it hears nothing.
     pub port_mapping: bool,
 }
 
@@ -56,9 +66,43 @@ impl SessionOptions {
             state_dir: state_dir.into(),
             disk_threads: 2,
             trace: None,
+            dht: true,
+            dht_port: None,
+            dht_routers: Vec::new(),
+            pex: true,
             lsd: true,
             port_mapping: true,
         }
+    }
+}
+
+impl SessionOptions {
+    /// Peers come from trackers, people and other peers alone: no DHT, no look around the local network, no word to the
+    /// router.
+    #[must_use]
+    pub fn without_discovery(self) -> Self {
+        Self { dht: false, lsd: false, port_mapping: false, ..self }
+    }
+}
+
+/// A magnet link whose torrent is to be found, and whom to ask beside those that it names.
+#[derive(Debug, Clone)]
+pub struct ResolveMagnet {
+    /// The link. Its trackers and peers are asked.
+    pub magnet: Magnet,
+    /// Trackers beside those of the link.
+    pub extra_trackers: Vec<String>,
+    /// Ask no tracker at all.
+    pub no_trackers: bool,
+    /// Peers to connect to, whatever trackers say.
+    pub peers: Vec<SocketAddr>,
+}
+
+impl ResolveMagnet {
+    /// Ask those that `magnet` names.
+    #[must_use]
+    pub fn new(magnet: Magnet) -> Self {
+        Self { magnet, extra_trackers: Vec::new(), no_trackers: false, peers: Vec::new() }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ferri_metainfo::InfoHash;
 use ferri_storage::{BlockPool, Pool};
-use ferri_swarm::PeerKey;
+use ferri_swarm::{PeerKey, Source};
 use ferri_wire::{Handshake, PeerId, Reserved};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::dht::{self, Dht};
+use crate::external::Voter;
 use crate::http::Http;
 use crate::keeper::Keeper;
 use crate::lsd::Lsd;
@@ -28,7 +30,11 @@ use crate::rate::Limiter;
 use crate::share::Shares;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
-use crate::{AddTorrent, Error, SessionOptions, keeper, listen, lsd, network};
+use crate::udp::Sockets;
+use crate::{
+    AddTorrent, Error, ResolveMagnet, Resolved, Resolving, SessionOptions, keeper, listen, lsd, network,
+    resolve,
+};
 
 /// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
@@ -68,7 +74,12 @@ pub(crate) struct Shared {
     pub(crate) keeper: Keeper,
     pub(crate) network: Network,
     pub(crate) lsd: Lsd,
+    pub(crate) dht: Option<Dht>,
     torrents: Mutex<BTreeMap<InfoHash, Torrent>>,
+    /// Torrents of which only the hash is known. Locked after `torrents`, where both are.
+    searches: Mutex<BTreeMap<InfoHash, resolve::Door>>,
+    /// Searches that are under way or tell their trackers that they are over.
+    pub(crate) searching: TaskTracker,
     next_peer: AtomicU64,
 }
 
@@ -100,6 +111,7 @@ impl Session {
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
         let http = Arc::new(Http::new(options.bind.filter(|ip| !ip.is_unspecified())));
         let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
+        let node = open_node(&options, listen_addr.port()).await?;
         let is_lsd_on = network_off(options.lsd, listen_addr).is_none();
         let shared = Arc::new(Shared {
             listen_addr,
@@ -117,7 +129,10 @@ impl Session {
             keeper: Keeper::default(),
             network: Network::new(&options, listen_addr.port()),
             lsd: Lsd::new(is_lsd_on),
+            dht: node.as_ref().map(dht::Driver::handle),
             torrents: Mutex::new(BTreeMap::new()),
+            searches: Mutex::new(BTreeMap::new()),
+            searching: TaskTracker::new(),
             next_peer: AtomicU64::new(1),
             options,
         });
@@ -126,6 +141,9 @@ impl Session {
         let keep = keeper::run(shared.clone());
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(keep));
         start_network(&shared);
+        if let Some(node) = node {
+            start_node(&shared, node);
+        }
         Ok(Self { shared })
     }
 
@@ -147,6 +165,12 @@ impl Session {
         self.shared.network.watch()
     }
 
+    /// The session's DHT node; `None` when it is off.
+    #[must_use]
+    pub fn dht(&self) -> Option<&Dht> {
+        self.shared.dht.as_ref()
+    }
+
     /// Adds a torrent and starts it: what is on disk is checked first, in the background.
     ///
     /// # Errors
@@ -155,7 +179,29 @@ impl Session {
         if self.shared.shutdown.stop_accepting.is_cancelled() {
             return Err(Error::Closed);
         }
-        torrent::add(&self.shared, add).await
+        torrent::add(&self.shared, add, None).await
+    }
+
+    /// Begins to look for the torrent of a magnet link, or has it at once when an earlier run has left it in the state
+    /// folder.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyRunning`] when the torrent runs or is looked for already, [`Error::Closed`].
+    pub async fn resolve(&self, magnet: ResolveMagnet) -> Result<Resolving, Error> {
+        self.shared.refuse_known(magnet.magnet.info_hashes.wire())?;
+        resolve::resolve(&self.shared, magnet).await
+    }
+
+    /// As [`Self::add`] for a torrent that was looked for: its connections, the addresses it learnt and its talk with
+    /// trackers go on. Those of `add` come to them.
+    ///
+    /// # Errors
+    /// Those of [`Self::add`]; what was found is dropped then.
+    pub async fn add_resolved(&self, add: AddTorrent, resolved: Resolved) -> Result<Torrent, Error> {
+        if self.shared.shutdown.stop_accepting.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        torrent::add(&self.shared, add, Some(resolved)).await
     }
 
     /// The torrents that run, in the order of their info hashes.
@@ -181,7 +227,9 @@ impl Session {
         }
         // Those that rest have written everything: what is left to do is to tell the trackers, a few at a time.
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, stop_all(resting)).await;
+        shared.searching.close();
         let drain = async {
+            shared.searching.wait().await;
             for torrent in &awake {
                 torrent.wait_stopped().await;
             }
@@ -238,8 +286,41 @@ impl Shared {
         self.torrents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Peers of a torrent were found by something that looks for all torrents.
+    pub(crate) fn found(&self, info_hash: InfoHash, source: Source, peers: Vec<SocketAddr>) {
+        let torrent = self.torrents().get(&info_hash).cloned();
+        if let Some(torrent) = torrent {
+            return torrent.bring_peers(source, peers);
+        }
+        let search = self.searches().get(&info_hash).cloned();
+        if let Some(search) = search {
+            search.found(source, peers);
+        }
+    }
+
+    /// A torrent is not to be found without its trackers any more.
+    pub(crate) fn hide(&self, info_hash: InfoHash) {
+        self.lsd.forget(info_hash);
+        if let Some(dht) = &self.dht {
+            dht.remove(info_hash);
+        }
+    }
+
+    pub(crate) fn searches(&self) -> MutexGuard<'_, BTreeMap<InfoHash, resolve::Door>> {
+        self.searches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What we say to the peers of a torrent.
     pub(crate) fn handshake(&self, info_hash: InfoHash) -> Handshake {
+        let handshake = self.private_handshake(info_hash);
+        match &self.dht {
+            Some(_) => Handshake { reserved: handshake.reserved.with_dht(), ..handshake },
+            None => handshake,
+        }
+    }
+
+    /// The same for a private torrent, of which the DHT does not hear (BEP 27).
+    pub(crate) fn private_handshake(&self, info_hash: InfoHash) -> Handshake {
         let reserved = Reserved::default().with_fast().with_extensions();
         Handshake { reserved, info_hash, peer_id: self.peer_id }
     }
@@ -264,13 +345,48 @@ fn start_network(shared: &Arc<Shared>) {
     match network_off(options.port_mapping, addr) {
         // It ends by itself: ports are given back first.
         None => {
-            let ports = vec![(Transport::Tcp, addr.port())];
+            let udp = shared.dht.as_ref().map(|dht| (Transport::Udp, dht.udp_port()));
+            let ports = [(Transport::Tcp, addr.port())].into_iter().chain(udp).collect();
             drop(shared.tasks.spawn(port_mapping::run(shared.clone(), ports)));
         }
         Some(why) => shared
             .network
             .update(|status| status.port_mapping = PortMappingStatus::Off { why: why.to_owned() }),
     }
+}
+
+/// The DHT node, with sockets on the port of the listener unless another one is wished for.
+async fn open_node(options: &SessionOptions, listen_port: u16) -> Result<Option<dht::Driver>, Error> {
+    if !options.dht {
+        return Ok(None);
+    }
+    let sockets = match options.dht_port {
+        Some(port) => Sockets::bind(options.bind, port)?,
+        // Somebody else may have that port for UDP; any other one does as well.
+        None => Sockets::bind(options.bind, listen_port).or_else(|_| Sockets::bind(options.bind, 0))?,
+    };
+    let node = dht::DhtOptions {
+        bind: options.bind,
+        port: options.dht_port,
+        routers: options.dht_routers.clone(),
+        state: Some(options.state_dir.join(dht::STATE_FILE)),
+        node: dht::Options::default(),
+    };
+    Ok(Some(dht::Driver::new(node, sockets).await))
+}
+
+fn start_node(shared: &Arc<Shared>, node: dht::Driver) {
+    node.handle().set_port(shared.network.facts().port);
+    let session = Arc::downgrade(shared);
+    let tell = move |told| {
+        if let Some(shared) = session.upgrade() {
+            match told {
+                dht::Told::Peers(info_hash, peers) => shared.found(info_hash, Source::Dht, peers),
+                dht::Told::ExternalAddress(ip) => shared.network.seen_as(Voter::Nodes, ip),
+            }
+        }
+    };
+    shared.tasks.spawn(node.run(shared.shutdown.cancel.clone(), tell));
 }
 
 /// Why something that looks for others is off, if it is.

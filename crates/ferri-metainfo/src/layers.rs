@@ -24,6 +24,12 @@ impl PieceLayers {
         self.layers.push((root, end));
     }
 
+    /// Roots and layers, by root.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8; 32], &[[u8; 32]])> {
+        let starts = std::iter::once(0).chain(self.layers.iter().map(|(_, end)| *end as usize));
+        starts.zip(&self.layers).map(|(start, (root, end))| (root, &self.hashes[start..*end as usize]))
+    }
+
     /// The layer under a root.
     pub(crate) fn layer(&self, root: &[u8; 32]) -> Option<&[[u8; 32]]> {
         let index = self.layers.binary_search_by(|(own, _)| own.cmp(root)).ok()?;

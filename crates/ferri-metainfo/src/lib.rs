@@ -18,10 +18,11 @@ pub mod metainfo;
 pub mod names;
 mod parse;
 mod paths;
+mod write;
 
 pub use bitfield::{Bitfield, BitfieldError};
 pub use error::{MetainfoError, MetainfoErrorKind};
 pub use info::{Attributes, File, Files, FilesIter, Info, PieceTree};
 pub use info_hash::{InfoHash, InfoHashError, InfoHashV2, InfoHashes};
 pub use layout::{Block, FileIndex, FileSpan, FileSpans, Layout, LayoutError, PieceIndex, Version};
-pub use metainfo::{Metainfo, Warning};
+pub use metainfo::{Metainfo, MissingLayers, Warning};

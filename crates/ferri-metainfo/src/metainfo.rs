@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::MetainfoError;
 use crate::info::Info;
-use crate::parse;
+use crate::{parse, write};
 
 /// A parsed and validated .torrent file.
 #[derive(Clone, Debug)]
@@ -41,7 +41,8 @@ impl Metainfo {
     /// | a symlink with a length | refused: clients would disagree about all that follows |
     /// | a symlink without a target | a file, warned |
     /// | more or fewer piece hashes than pieces | refused |
-    /// | a `file tree` or layers that do not fit the roots | refused |
+    /// | a `file tree` or layers that do not fit the roots, or no layers at all | refused |
+    /// | a hybrid without any layers | taken, warned: its v1 side is whole |
     /// | layers that belong to no file | ignored, warned |
     /// | a hybrid whose sides differ in names, order, lengths or piece space | refused |
     /// | trackers, web seeds, nodes, dates of the wrong kind | ignored, warned |
@@ -53,6 +54,30 @@ impl Metainfo {
     /// Says what is wrong, with the place in the torrent and in the file.
     pub fn parse(bytes: &[u8]) -> Result<Self, MetainfoError> {
         parse::metainfo(bytes)
+    }
+
+    /// A torrent whose info dictionary came from peers, with what the magnet link knew.
+    pub fn from_info(info: Info, trackers: Vec<Vec<String>>, web_seeds: Vec<String>) -> Self {
+        Self {
+            info: Arc::new(info),
+            trackers,
+            web_seeds,
+            nodes: Vec::new(),
+            comment: None,
+            created_by: None,
+            creation_date: None,
+            encoding: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The .torrent file, with what is known here; [`Metainfo::parse`] reads it again.
+    ///
+    /// # Errors
+    /// When the hashes of the pieces are not known ([`Info::has_piece_hashes`]): a version 2 torrent is not whole without
+    /// its piece layers, which do not travel with the info dictionary.
+    pub fn encode(&self) -> Result<Vec<u8>, MissingLayers> {
+        write::torrent(self)
     }
 
     /// What is shared.
@@ -111,6 +136,11 @@ impl Metainfo {
         &self.warnings
     }
 }
+
+/// A version 2 torrent without its piece layers cannot be a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the piece layers of this version 2 torrent are not known")]
+pub struct MissingLayers;
 
 /// Something odd in a torrent that could be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]

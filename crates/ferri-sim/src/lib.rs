@@ -7,8 +7,9 @@
 //!
 //! Blocks carry no payload, only whether they are genuine. Bytes on the wire are `ferri-wire`'s business and not here.
 //!
-//! [`disk`] is the other half: a disk with a power switch.
+//! [`disk`] is the other half: a disk with a power switch. [`dht`] is the third: a network of nodes of the DHT.
 
+pub mod dht;
 pub mod disk;
 mod node;
 mod report;

@@ -1,5 +1,7 @@
 //! What was typed: the command line, flag for flag. What it means is decided by each command.
 
+pub(crate) mod dht;
+
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -49,13 +51,22 @@ pub(crate) enum Command {
     Create(Box<CreateArgs>),
     /// Print what a torrent is: name, hashes, files, trackers, magnet link
     #[command(after_help = help::show())]
-    Show(ShowArgs),
+    Show(Box<ShowArgs>),
+    /// Fetch what a magnet link stands for, and save it as a .torrent file
+    #[command(after_help = help::torrent())]
+    Torrent(Box<TorrentArgs>),
+    /// Print the magnet link of a torrent
+    #[command(after_help = help::magnet())]
+    Magnet(MagnetArgs),
     /// Compare data on disk with a torrent, and list what differs
     #[command(after_help = help::verify())]
     Verify(VerifyArgs),
     /// Be a tracker: HTTP and UDP, from memory
     #[command(after_help = help::tracker())]
     Tracker(TrackerArgs),
+    /// Run a DHT node, or find and store values in the DHT
+    #[command(after_help = help::dht())]
+    Dht(Box<dht::DhtArgs>),
     /// Watch a download happen inside this machine, without network or files
     #[command(after_help = help::demo())]
     Demo(DemoArgs),
@@ -72,7 +83,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// A .torrent file, the http(s) address of one, or - for standard input
+    /// A .torrent file, the http(s) address of one, - for standard input, a magnet link or an info hash
     #[arg(value_name = "SOURCE", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<OsString>,
 
@@ -177,6 +188,30 @@ pub(crate) struct Network {
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     pub(crate) up: Option<Rate>,
 
+    /// Neither use the DHT nor answer it
+    #[arg(long)]
+    pub(crate) no_dht: bool,
+
+    /// Neither ask peers for further peers nor tell them any
+    #[arg(long)]
+    pub(crate) no_pex: bool,
+
+    /// Neither look for peers in the local network nor answer those that do
+    #[arg(long)]
+    pub(crate) no_lsd: bool,
+
+    /// Ask no router to let peers in
+    #[arg(long)]
+    pub(crate) no_port_mapping: bool,
+
+    /// UDP port of the DHT [default: as --port, if it is free]
+    #[arg(long, value_name = "N", conflicts_with = "no_dht")]
+    pub(crate) dht_port: Option<u16>,
+
+    /// Enter the DHT by this node too; repeatable
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_router, conflicts_with = "no_dht")]
+    pub(crate) dht_router: Vec<String>,
+
     /// Connect to at most this many peers
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_peers: Option<u16>,
@@ -267,13 +302,49 @@ pub(crate) struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// A .torrent file, the http(s) address of one, - for standard input, or a magnet link
+    /// A .torrent file, the http(s) address of one, - for standard input, a magnet link or an info hash
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) source: OsString,
 
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Ask peers for what a magnet link does not say
+    #[arg(long)]
+    pub(crate) fetch: bool,
+
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TorrentArgs {
+    /// A magnet link or an info hash
+    #[arg(value_name = "MAGNET")]
+    pub(crate) source: OsString,
+
+    /// The .torrent file to write, - for standard output [default: the torrent's name with .torrent]
+    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Overwrite OUT
+    #[arg(short, long)]
+    pub(crate) force: bool,
+
+    /// One JSON object a line on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MagnetArgs {
+    /// A .torrent file, the http(s) address of one, - for standard input, a magnet link or an info hash
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) source: OsString,
 }
 
 #[derive(Debug, Args)]
@@ -355,6 +426,16 @@ fn parse_tracker(text: &str) -> Result<String, String> {
     let is_known = ["http://", "https://", "udp://"].iter().any(|scheme| text.starts_with(scheme));
     if !is_known || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("a tracker's address begins with http://, https:// or udp://".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_router(text: &str) -> Result<String, String> {
+    let is_host =
+        |host: &str| !host.is_empty() && !host.contains(|c: char| c.is_control() || c.is_whitespace());
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    if !is_host(host) || !port.parse().is_ok_and(|port: u16| port != 0) {
+        return Err("write a host and a port, as in router.example.org:6881".to_owned());
     }
     Ok(text.to_owned())
 }

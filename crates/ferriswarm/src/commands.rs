@@ -2,9 +2,12 @@
 
 pub(crate) mod create;
 pub(crate) mod demo;
+pub(crate) mod dht;
 pub(crate) mod get;
+pub(crate) mod magnet;
 pub(crate) mod replay;
 pub(crate) mod show;
+pub(crate) mod torrent;
 pub(crate) mod tracker;
 pub(crate) mod verify;
 
@@ -13,7 +16,19 @@ use clap_complete::Shell;
 
 use crate::args::Cli;
 use crate::console::Console;
+use crate::env::Env;
+use crate::events::Event;
 use crate::exit::{Exit, Failure};
+use crate::text;
+
+/// After a clean stop on Ctrl-C: what is safe, and how to go on.
+pub(crate) fn stopped(env: &Env, console: &Console, what: &str) -> Result<(), Failure> {
+    let words: Vec<_> = env.args.iter().map(|word| word.to_string_lossy()).collect();
+    let command = text::shell_quote(words.iter().map(AsRef::as_ref));
+    console.event(&Event::Stopped { command: &command })?;
+    console.line(&format!("stopped: {what}. To continue:"))?;
+    console.line(&format!("  {}", text::harmless(&command)))
+}
 
 pub(crate) fn completions(console: &Console, shell: Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();

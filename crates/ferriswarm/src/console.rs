@@ -74,6 +74,17 @@ impl Console {
         Self { mode: Mode::Quiet, live, ..self.clone() }
     }
 
+    /// Where a wait is told of when the answer on standard output is for a script: above the answer on a terminal, on
+    /// standard error else.
+    pub(crate) fn aside(&self) -> Self {
+        match self.mode {
+            Mode::Live | Mode::Quiet => self.clone(),
+            Mode::Plain | Mode::Json => {
+                Self { mode: Mode::Plain, stdout: self.stderr.clone(), ..self.clone() }
+            }
+        }
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         self.mode == Mode::Json
     }

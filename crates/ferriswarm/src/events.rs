@@ -9,6 +9,27 @@ use crate::facts::Facts;
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event<'a> {
+    /// A magnet link's torrent is not known yet: what is waited for. Once a second, and when the words change.
+    Searching {
+        info_hash: &'a str,
+        /// The link's name for it.
+        name: Option<&'a str>,
+        /// In words.
+        message: &'a str,
+        peers: usize,
+        connecting: usize,
+        /// Peers asked for parts that have not answered yet.
+        asked: usize,
+        /// Parts of the description that are here.
+        parts: u32,
+        /// Its parts in all, 0 while nobody told.
+        part_count: u32,
+        trackers: usize,
+        trackers_failed: usize,
+        seconds: f64,
+    },
+    /// A magnet link's torrent is known.
+    Found { info_hash: &'a str, name: &'a str, seconds: f64, from_state: bool },
     /// A torrent was read and starts.
     Added {
         info_hash: &'a str,

@@ -15,6 +15,7 @@ pub(crate) fn program() -> String {
     format!(
         "Examples:
   ferriswarm debian.iso.torrent              download to this folder
+  ferriswarm 'magnet:?xt=urn:btih:...'       download what a magnet link stands for
   ferriswarm get -o ~/iso --seed-ratio 1 debian.iso.torrent
   ferriswarm demo                            watch a download inside this machine
   ferriswarm create photos -o photos.torrent --tracker http://tracker.example/announce
@@ -47,12 +48,16 @@ pub(crate) fn get() -> String {
     let examples = "
   ferriswarm get debian.iso.torrent
   ferriswarm get https://example.org/debian.iso.torrent -o ~/iso
+  ferriswarm get 'magnet:?xt=urn:btih:...'          quote it, or the shell cuts it at the first &
+  ferriswarm get 0123456789abcdef0123456789abcdef01234567
   curl -s https://example.org/a.torrent | ferriswarm get -
   ferriswarm get --select 1-3,7 album.torrent       files by number, as `show` lists them
   ferriswarm get --only '*.flac' album.torrent      files by name
   ferriswarm get --seed-ratio 1.5 --up 500k a.torrent
   ferriswarm get --json a.torrent | jq -r 'select(.event==\"done\").path'
 
+A magnet link may name its files (so=); --select and --only go before that. What peers told about a link is kept in
+the state folder, so that the same command goes on at once the next time.
 The first Ctrl-C stops cleanly: the same command continues where it was. A second one ends at once.
 With --seed-ratio and --seed-time, serving ends with whichever comes first.
 ";
@@ -98,6 +103,56 @@ pub(crate) fn show() -> String {
         "  ferriswarm show debian.iso.torrent
   ferriswarm show https://example.org/debian.iso.torrent
   ferriswarm show --json debian.iso.torrent | jq -r .magnet
+  ferriswarm show --fetch 'magnet:?xt=urn:btih:...'
+
+Of a magnet link this prints what it says and what an earlier run kept; --fetch asks peers for the rest. The network
+flags are for --fetch only.
+",
+        &[
+            Exit::Done,
+            Exit::Usage,
+            Exit::NotFound,
+            Exit::Network,
+            Exit::Interrupted,
+            Exit::AlreadyRunning,
+            Exit::Io,
+            Exit::Dns,
+            Exit::BadTorrent,
+            Exit::BadMagnet,
+            Exit::Killed,
+        ],
+    )
+}
+
+pub(crate) fn torrent() -> String {
+    let examples = "
+  ferriswarm torrent 'magnet:?xt=urn:btih:...'
+  ferriswarm torrent 0123456789abcdef0123456789abcdef01234567 -o a.torrent
+  ferriswarm torrent 'magnet:?xt=urn:btih:...' -o - | ferriswarm show -
+
+Nothing but the description is fetched. The link's trackers and web seeds go into the file.
+";
+    let codes = [
+        Exit::Done,
+        Exit::Usage,
+        Exit::Network,
+        Exit::Interrupted,
+        Exit::DiskFull,
+        Exit::AlreadyRunning,
+        Exit::WouldOverwrite,
+        Exit::Io,
+        Exit::BadTorrent,
+        Exit::BadMagnet,
+        Exit::Killed,
+    ];
+    with(examples.trim_start_matches('\n'), &codes)
+}
+
+pub(crate) fn magnet() -> String {
+    with(
+        "  ferriswarm magnet debian.iso.torrent
+  ferriswarm magnet 0123456789abcdef0123456789abcdef01234567
+  ferriswarm create photos -o - | ferriswarm magnet -
 ",
         &[
             Exit::Done,
@@ -143,6 +198,61 @@ pub(crate) fn tracker() -> String {
 Announce addresses: http://IP:PORT/announce and udp://IP:PORT. The page http://IP:PORT/stats tells what it knows.
 ",
         &[Exit::Done, Exit::Usage, Exit::Network, Exit::Killed],
+    )
+}
+
+pub(crate) fn dht() -> String {
+    with(
+        "  ferriswarm dht node
+  ferriswarm dht put 'Hello World!'
+  ferriswarm dht get e5f96f6f38320f0f33959cb4d3d656452117aadb
+",
+        &DHT,
+    )
+}
+
+/// What every command of the DHT can end with.
+const DHT: [Exit; 9] = [
+    Exit::Done,
+    Exit::Internal,
+    Exit::Usage,
+    Exit::NotFound,
+    Exit::Network,
+    Exit::Interrupted,
+    Exit::DiskFull,
+    Exit::Io,
+    Exit::Killed,
+];
+
+pub(crate) fn dht_node() -> String {
+    with(
+        "  ferriswarm dht node --dht-port 6881
+  ferriswarm dht node --dht-router 192.0.2.7:6881 --every 1m
+  ferriswarm dht node --json | jq '.families[].good'
+
+A # is a good node, a + one that has to show again that it is there, a . one that does not answer.
+",
+        &DHT,
+    )
+}
+
+pub(crate) fn dht_get() -> String {
+    with(
+        "  ferriswarm dht get e5f96f6f38320f0f33959cb4d3d656452117aadb
+  ferriswarm dht get KEY --salt news
+  ferriswarm dht get --json KEY | jq -r .info_hash
+",
+        &DHT,
+    )
+}
+
+pub(crate) fn dht_put() -> String {
+    with(
+        "  ferriswarm dht put 'Hello World!'             prints the hash by which it is found
+  ferriswarm dht put --key me.key --salt news -  signed; prints the key by which it is found
+  ferriswarm dht put --key me.key --info-hash INFO_HASH
+",
+        &DHT,
     )
 }
 

@@ -6,10 +6,12 @@
 //! | `args`, `help` | what was typed |
 //! | `exit` | how commands end |
 //! | `commands` | one module a command: what was typed becomes what it means, then is done |
+//! | `network` | what the network flags mean |
 //! | `source` | a file, an address or standard input becomes a torrent |
 //! | `session` | the only module that starts the engine |
-//! | `watch`, `progress` | torrents at work become live lines, plain lines or JSON |
-//! | `console`, `json`, `text`, `units`, `select` | printing and parsing |
+//! | `seek` | magnet links become torrents |
+//! | `watch`, `talk`, `progress` | torrents at work become live lines, plain lines or JSON |
+//! | `console`, `json`, `text`, `units`, `select`, `out` | printing and parsing |
 
 mod args;
 mod commands;
@@ -20,11 +22,15 @@ mod exit;
 mod facts;
 mod help;
 mod json;
+mod network;
+mod out;
 mod place;
 mod progress;
+mod seek;
 mod select;
 mod session;
 mod source;
+mod talk;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -93,7 +99,10 @@ fn wanted(cli: &Cli) -> Wanted {
         Command::Seed(args) => args.report.json,
         Command::Create(args) => args.json,
         Command::Show(args) => args.json,
+        Command::Torrent(args) => args.json,
+        Command::Magnet(_) => false,
         Command::Verify(args) => args.json,
+        Command::Dht(args) => args.command.node().json,
         Command::Tracker(_) | Command::Demo(_) | Command::Replay(_) => false,
         Command::Completions(_) | Command::Man => false,
     };
@@ -104,7 +113,13 @@ fn dispatch(env: &mut Env, console: &Console, cli: Cli) -> Result<Exit, Failure>
     match cli.command {
         Command::Completions(args) => commands::completions(console, args.shell),
         Command::Man => commands::man(console),
-        Command::Show(args) => runtime()?.block_on(commands::show::run(env, console, &args)),
+        Command::Show(args) => interruptible(env, async |env, interrupts| {
+            commands::show::run(env, console, &args, interrupts).await
+        }),
+        Command::Magnet(args) => runtime()?.block_on(commands::magnet::run(env, console, &args)),
+        Command::Torrent(args) => interruptible(env, async |env, interrupts| {
+            commands::torrent::run(env, console, &args, interrupts).await
+        }),
         Command::Create(args) => interruptible(env, async |env, interrupts| {
             commands::create::run(env, console, &args, interrupts).await
         }),
@@ -117,6 +132,9 @@ fn dispatch(env: &mut Env, console: &Console, cli: Cli) -> Result<Exit, Failure>
         Command::Tracker(args) => {
             interruptible(env, async |_, interrupts| commands::tracker::run(console, &args, interrupts).await)
         }
+        Command::Dht(args) => interruptible(env, async |env, interrupts| {
+            commands::dht::run(env, console, *args, interrupts).await
+        }),
         Command::Demo(args) => interruptible(env, async |env, interrupts| {
             commands::demo::run(env, console, &args, interrupts).await
         }),

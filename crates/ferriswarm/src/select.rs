@@ -66,6 +66,11 @@ impl Selection {
         Ok(Self::Globs { set, typed: typed.to_vec() })
     }
 
+    /// Whether nothing was chosen.
+    pub(crate) fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
     /// One answer a file. A pattern matches the whole path inside the torrent (with or without its top folder)
     /// or the last component alone. Fails when nothing is left, or a number is beyond the last file.
     pub(crate) fn wanted<'a>(

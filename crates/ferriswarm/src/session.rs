@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use ferri_engine::{AddTorrent, Error, Events, Session, SessionOptions, StorageError, Torrent};
+use ferri_engine::{
+    AddTorrent, Error, Events, ResolveMagnet, Resolved, Resolving, Session, SessionOptions, StorageError,
+    Torrent,
+};
 
 use crate::exit::{Exit, Failure};
 
@@ -16,18 +19,27 @@ pub(crate) async fn start(options: SessionOptions) -> Result<Arc<Session>, Failu
     Session::start(options).await.map(Arc::new).map_err(|error| failure(&error))
 }
 
-/// Adds a torrent and hears it from its first event on.
+/// Begins to look for the torrent of a magnet link.
+pub(crate) async fn resolve(session: &Session, magnet: ResolveMagnet) -> Result<Resolving, Failure> {
+    session.resolve(magnet).await.map_err(|error| failure(&error))
+}
+
+/// Adds a torrent (with what a search for it has) and hears it from its first event on.
 ///
 /// This is a task of its own because a task that another one spawns waits for it to yield: so the subscription is made
 /// before the torrent says its first word, where a caller outside the runtime's threads would come too late.
 pub(crate) async fn add(
     session: &Arc<Session>,
     add: AddTorrent,
+    resolved: Option<Resolved>,
     hearing: Hearing,
 ) -> Result<(Torrent, Events), Failure> {
     let session = session.clone();
     let adding = tokio::spawn(async move {
-        let torrent = session.add(add).await?;
+        let torrent = match resolved {
+            Some(resolved) => session.add_resolved(add, resolved).await?,
+            None => session.add(add).await?,
+        };
         if hearing == Hearing::EveryMessage {
             torrent.follow();
         }
@@ -54,7 +66,7 @@ pub(crate) fn failure(error: &Error) -> Failure {
     let exit = match error {
         Error::Listen { .. } => Exit::Network,
         Error::AlreadyRunning(_) => Exit::AlreadyRunning,
-        Error::Unsupported(_) | Error::Name(_) => Exit::BadTorrent,
+        Error::Unsupported(_) | Error::Name(_) | Error::BadInfo(_) => Exit::BadTorrent,
         Error::Storage(error) => return disk(error),
         Error::Io { path, source } => return Failure::file("use", path, source),
         Error::Fetch { dns: true, .. } => Exit::Dns,

@@ -52,19 +52,34 @@ pub(crate) async fn load(env: &mut Env, source: &OsStr) -> Result<Source, Failur
     Ok(Source::Torrent(Box::new(parse(&bytes, &name)?)))
 }
 
-/// As [`load`], for what needs the torrent itself.
-pub(crate) async fn load_torrent(env: &mut Env, source: &OsStr) -> Result<Metainfo, Failure> {
+/// As [`load`], for what needs the torrent itself. That of a magnet link is there if an earlier run has kept it in
+/// `state_dir`.
+pub(crate) async fn load_torrent(
+    env: &mut Env,
+    source: &OsStr,
+    state_dir: Option<&Path>,
+) -> Result<Metainfo, Failure> {
+    let magnet = match load(env, source).await? {
+        Source::Torrent(metainfo) => return Ok(*metainfo),
+        Source::Magnet(magnet) => magnet,
+    };
+    state_dir.and_then(|state_dir| ferri_engine::known_torrent(state_dir, &magnet)).ok_or_else(|| {
+        let hash = magnet.info_hashes.wire();
+        Failure::new(
+            Exit::BadMagnet,
+            format!("the magnet link is good ({hash}), but this needs the torrent itself"),
+        )
+        .hint("`ferriswarm torrent MAGNET` fetches it from peers")
+    })
+}
+
+/// As [`load`], for what needs a magnet link.
+pub(crate) async fn load_magnet(env: &mut Env, source: &OsStr) -> Result<Magnet, Failure> {
     match load(env, source).await? {
-        Source::Torrent(metainfo) => Ok(*metainfo),
-        Source::Magnet(magnet) => {
-            let hash = magnet.info_hashes.wire();
-            Err(Failure::new(
-                Exit::BadMagnet,
-                format!(
-                    "the magnet link is good ({hash}), but transfers from magnet links are not there yet"
-                ),
-            )
-            .hint("use the .torrent file of the same content"))
+        Source::Magnet(magnet) => Ok(*magnet),
+        Source::Torrent(_) => {
+            Err(Failure::usage(format!("{} is a torrent already", source.to_string_lossy()))
+                .hint("this command takes a magnet link or an info hash"))
         }
     }
 }

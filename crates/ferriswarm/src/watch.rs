@@ -1,6 +1,5 @@
 //! Torrents at work become live lines, plain lines or JSON lines, until each has reached its goal.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,8 @@ use crate::env::Interrupts;
 use crate::events::{Event, Progress, state_word};
 use crate::exit::{Exit, Failure};
 use crate::facts::{Facts, local_text};
+use crate::seek::{Found, Seekers};
+use crate::talk::TrackerTalk;
 use crate::text::harmless;
 use crate::{progress, units};
 
@@ -65,6 +66,8 @@ pub(crate) struct Setup {
     pub(crate) goal: Goal,
     /// Nothing is fetched: what is there is served.
     pub(crate) is_seeder: bool,
+    /// What its trackers said before.
+    pub(crate) talk: TrackerTalk,
 }
 
 /// One torrent and what was already said about it.
@@ -88,7 +91,7 @@ pub(crate) struct Watched {
     is_done_told: bool,
     /// Pieces that were verified when downloading began; the rest was fetched now.
     found: Option<u64>,
-    trackers: BTreeMap<String, String>,
+    talk: TrackerTalk,
     /// A state that cannot get better by waiting.
     failure: Option<Failure>,
     /// The disk is in the way now; with Ctrl-C this is how the program ends.
@@ -97,7 +100,7 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new((torrent, events): (Torrent, Events), setup: Setup) -> Self {
-        let Setup { facts, path, port, goal, is_seeder } = setup;
+        let Setup { facts, path, port, goal, is_seeder, talk } = setup;
         let info_hash = torrent.info_hashes().wire().to_string();
         let now = Instant::now();
         Self {
@@ -115,7 +118,7 @@ impl Watched {
             told_at: now,
             is_done_told: false,
             found: None,
-            trackers: BTreeMap::new(),
+            talk,
             failure: None,
             trouble: None,
         }
@@ -175,35 +178,8 @@ impl Watched {
         let info_hash = self.info_hash.clone();
         let info_hash = info_hash.as_str();
         match event {
-            Engine::TrackerAnswered { url, seeders, leechers, peers, warning } => {
-                let (seeders, leechers, peers) = (*seeders, *leechers, *peers);
-                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error: None })?;
-                let warning =
-                    warning.as_deref().map_or_else(String::new, |text| format!("; it says: {text}"));
-                let answer = format!(
-                    "{}, {}, {} to try{warning}",
-                    known(seeders, "seed", "seeds"),
-                    known(leechers, "leecher", "leechers"),
-                    units::count(peers as u64, "address", "addresses")
-                );
-                // Its numbers change with every answer; a person is told when it begins to work.
-                let is_news = self.trackers.insert(url.clone(), String::new()).is_none_or(|e| !e.is_empty());
-                if is_news {
-                    self.say(console, &format!("tracker {}: {answer}", redact_url(url)))
-                } else {
-                    Ok(())
-                }
-            }
-            Engine::TrackerFailed { url, text } => {
-                let error = Some(text.as_str());
-                let (seeders, leechers, peers) = (None, None, 0);
-                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error })?;
-                let is_news = self.trackers.insert(url.clone(), text.clone()).as_ref() != Some(text);
-                if is_news {
-                    self.say(console, &format!("tracker {}: {text}", redact_url(url)))
-                } else {
-                    Ok(())
-                }
+            Engine::TrackerAnswered { .. } | Engine::TrackerFailed { .. } => {
+                self.talk.hear(event, info_hash, &self.facts.name, console)
             }
             Engine::PieceVerified { piece } => {
                 console.event(&Event::Piece { info_hash, piece: *piece, ok: true })
@@ -371,11 +347,6 @@ fn is_complete(status: &TorrentStatus) -> bool {
     status.wanted_done == status.wanted && !matches!(status.state, State::Checking { .. })
 }
 
-/// `12 seeds`; a tracker need not tell how many there are.
-fn known(n: Option<u32>, one: &str, many: &str) -> String {
-    n.map_or_else(|| format!("? {many}"), |n| units::count(n.into(), one, many))
-}
-
 /// Between two JSON progress lines of a torrent.
 const JSON_EVERY: Duration = Duration::from_secs(1);
 
@@ -404,19 +375,35 @@ impl Audience for () {
 
 /// Looks at all torrents until they have reached their goals, one cannot, or Ctrl-C is pressed.
 pub(crate) async fn watch(
-    torrents: &mut [Watched],
+    torrents: &mut Vec<Watched>,
     every: Option<Duration>,
+    audience: &mut dyn Audience,
+    console: &Console,
+    interrupts: &Interrupts,
+) -> Result<Ended, Failure> {
+    let mut nobody = Seekers::new(every);
+    watch_all(torrents, &mut nobody, async |_| Ok(None), audience, console, interrupts).await
+}
+
+/// As [`watch`], with magnet links that become torrents meanwhile: `admit` adds what was found; it gives none when Ctrl-C
+/// was pressed.
+pub(crate) async fn watch_all(
+    torrents: &mut Vec<Watched>,
+    seekers: &mut Seekers,
+    mut admit: impl AsyncFnMut(Found) -> Result<Option<Watched>, Failure>,
     audience: &mut dyn Audience,
     console: &Console,
     interrupts: &Interrupts,
 ) -> Result<Ended, Failure> {
     let mut streams = JoinSet::new();
     let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    for (index, watched) in torrents.iter_mut().enumerate() {
+    let listen = |streams: &mut JoinSet<()>, index: usize, watched: &mut Watched| {
         let events = watched.events.take().unwrap_or_else(|| watched.torrent.events());
         streams.spawn(forward(index, events, sender.clone()));
+    };
+    for (index, watched) in torrents.iter_mut().enumerate() {
+        listen(&mut streams, index, watched);
     }
-    drop(sender);
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut board = Board::default();
@@ -428,19 +415,25 @@ pub(crate) async fn watch(
                 audience.hear(&event, console)?;
                 torrents[index].on_event(&event, console)?;
             }
+            news = seekers.next() => if let Some(found) = seekers.take(news, console)? {
+                let Some(mut watched) = admit(found).await? else { return Ok(Ended::Interrupted) };
+                listen(&mut streams, torrents.len(), &mut watched);
+                torrents.push(watched);
+            },
             _ = ticks.tick() => {
                 audience.tick(console)?;
+                seekers.tell(console)?;
                 for watched in torrents.iter_mut() {
                     watched.look(console)?;
-                    watched.tell_progress(console, every)?;
+                    watched.tell_progress(console, seekers.every())?;
                 }
-                board.show(torrents, console);
+                board.show(seekers, torrents, console);
             }
         }
         if let Some(failure) = torrents.iter_mut().find_map(|watched| watched.failure.take()) {
             return Err(failure);
         }
-        if torrents.iter().all(Watched::has_reached_its_goal) {
+        if seekers.is_empty() && torrents.iter().all(Watched::has_reached_its_goal) {
             return Ok(Ended::Reached);
         }
     }
@@ -476,18 +469,22 @@ struct Board {
 const LIVE_LINES_MAX: usize = 5;
 
 impl Board {
-    fn show(&mut self, torrents: &[Watched], console: &Console) {
+    fn show(&mut self, seekers: &Seekers, torrents: &[Watched], console: &Console) {
         if !console.is_live() {
             return;
         }
         let columns = console.columns();
         let mut statuses: Vec<TorrentStatus> = torrents.iter().map(Watched::status).collect();
         statuses.sort_by_key(is_complete);
-        let mut texts: Vec<String> =
-            statuses.iter().take(LIVE_LINES_MAX).map(|status| progress::line(status, columns)).collect();
-        if let Some(others @ 1..) = statuses.len().checked_sub(LIVE_LINES_MAX) {
+        let sought = seekers.lines(columns);
+        let count = sought.len() + statuses.len();
+        let torrents = statuses.iter().map(|status| progress::line(status, columns));
+        let mut texts: Vec<String> = sought.into_iter().chain(torrents).take(LIVE_LINES_MAX).collect();
+        if let Some(others @ 1..) = count.checked_sub(LIVE_LINES_MAX) {
             texts.push(format!("(+{others})"));
         }
+        // A link that became a torrent may leave a line behind.
+        self.lines.truncate(texts.len());
         while self.lines.len() < texts.len() {
             self.lines.push(console.live_line());
         }

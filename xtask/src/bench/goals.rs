@@ -132,6 +132,15 @@ const DEMANDS: &[Demand] = {
             M::Told,
             AtMost(1.0),
         ),
+        demand(S::Magnet, "magnet-wall", "wall / fastest other", M::Told, AtMost(1.0)),
+        demand(
+            S::Dht,
+            "dht-queries",
+            "answers per CPU second / libtorrent's, least of all queries",
+            M::Told,
+            AtLeast(1.0),
+        ),
+        demand(S::Dht, "dht-peer", "bytes a stored peer / libtorrent's", M::Told, AtMost(1.0)),
     ]
 };
 

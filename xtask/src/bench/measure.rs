@@ -66,7 +66,7 @@ pub(super) fn watch(
 ///
 /// # Errors
 /// When it fails or prints something else.
-pub(super) fn json(command: &mut Command) -> Result<Value> {
+pub(crate) fn json(command: &mut Command) -> Result<Value> {
     let output = command.output().with_context(|| format!("starting {:?}", command.get_program()))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{:?} ended with {}: {errors}", command.get_program(), output.status);

@@ -6,9 +6,11 @@
 //! The load at the other end is `ferri-bench`, cheaper than any client. A program that fails stands in its table with
 //! what it said, and the others go on.
 
+mod dht;
 mod document;
 mod goals;
 mod hash;
+mod magnet;
 mod many;
 mod measure;
 mod origin;
@@ -31,6 +33,7 @@ use crate::clients::{Kind, Tools};
 use crate::report::say;
 use crate::{gate, install, lab};
 use document::{Document, Reasons};
+pub(crate) use measure::json as last_json;
 use scenario::{Comparison, Scenario, Work};
 use stage::Stage;
 use table::{Found, Outcome, Table};
@@ -201,6 +204,8 @@ pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
         let found = match scenario {
             Scenario::Scale => scale::measure(&tools, runs)?,
             Scenario::Hash => hash::measure(&tools, runs)?,
+            Scenario::Dht => dht::measure(&tools, &work, options, runs)?,
+            Scenario::Magnet => magnet::measure(&tools, &work, options, runs)?,
             Scenario::Many => {
                 // Its programs talk through loopback, which the cable brings along.
                 let _cable = lab::Lab::cable(0)?;

@@ -20,6 +20,8 @@ pub(crate) enum Scenario {
     Scale,
     Many,
     Hash,
+    Magnet,
+    Dht,
 }
 
 /// What the programs are connected to.
@@ -108,7 +110,7 @@ const GIB: u64 = 1 << 30;
 const SWARM_RATE: u64 = 10 * MIB;
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Leech,
         Self::Seed,
         Self::Check,
@@ -121,6 +123,8 @@ impl Scenario {
         Self::Scale,
         Self::Many,
         Self::Hash,
+        Self::Magnet,
+        Self::Dht,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -137,6 +141,8 @@ impl Scenario {
             Self::Scale => "scale",
             Self::Many => "many",
             Self::Hash => "hash",
+            Self::Magnet => "magnet",
+            Self::Dht => "dht",
         }
     }
 
@@ -193,6 +199,17 @@ impl Scenario {
                 "The hash functions on one core: blocks of 16 KiB, so many at once, in GB (10^9 bytes) a second of \
                  processor time."
             }
+            Self::Magnet => {
+                "From the start of a program that has a magnet link and knows one node of a DHT until its first piece is \
+                 verified. The nodes and the one seed are libtorrent's; nobody speaks to a tracker. Twice the runs, except \
+                 of a client that takes longer than 40 s. libtorrent announces every 5 s instead of every 15 minutes, since its first lookup \
+                 comes before it knows a node."
+            }
+            Self::Dht => {
+                "A node of the DHT under honest load from 600 addresses, which answer its pings: answers per second of its \
+                 processor time, and what its memory grows by for each peer it stores (one for each announce, fifty for \
+                 an info hash). libtorrent's limits are lifted. Three runs at most."
+            }
         }
     }
 
@@ -200,13 +217,15 @@ impl Scenario {
     pub(super) fn runs(self, asked: usize) -> usize {
         match self {
             Self::Leech | Self::Seed | Self::Check | Self::Create | Self::Hash => asked,
+            Self::Magnet => 2 * asked,
             Self::Cold
             | Self::Relay
             | Self::Stall
             | Self::Swarm
             | Self::Memory
             | Self::Scale
-            | Self::Many => asked.min(3),
+            | Self::Many
+            | Self::Dht => asked.min(3),
         }
     }
 
@@ -230,7 +249,7 @@ impl Scenario {
             Self::Stall => (Work::Leech, 512 * MIB, &[MIB], &[20]),
             Self::Swarm => (Work::Swarm { leechers: 8, rate: SWARM_RATE }, 256 * MIB, &[256 * KIB], &[1]),
             Self::Memory => (Work::Leech, 2 * GIB, &[16 * MIB], &[200]),
-            Self::Scale | Self::Many | Self::Hash => return Vec::new(),
+            Self::Scale | Self::Many | Self::Hash | Self::Magnet | Self::Dht => return Vec::new(),
         };
         let size = options.size.unwrap_or(size);
         let mut comparisons = Vec::new();
@@ -338,7 +357,7 @@ impl Scenario {
             Self::Memory => of(&clients_only),
             Self::Check => of(&|kind| kind != Kind::LibtorrentHp),
             Self::Leech | Self::Seed => of(&|_| true),
-            Self::Scale | Self::Many | Self::Hash => Vec::new(),
+            Self::Scale | Self::Many | Self::Hash | Self::Magnet | Self::Dht => Vec::new(),
         }
     }
 }
@@ -352,7 +371,7 @@ mod tests {
     fn every_measurement_has_its_tables() {
         let options = Options::parse(&["all"]).unwrap();
         let tables = Scenario::ALL.map(|scenario| scenario.comparisons(&options).len());
-        assert_eq!(tables, [3, 2, 2, 1, 2, 2, 1, 1, 1, 0, 0, 0]);
+        assert_eq!(tables, [3, 2, 2, 1, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -146,7 +146,8 @@ impl Stage {
     pub(super) fn place(&self, host: &Arc<Host>, name: &str, peers: Vec<SocketAddr>) -> Place {
         let home = self.work.join(name);
         let _ = fs::remove_dir_all(&home);
-        Place { host: Arc::clone(host), home, tools: self.tools.clone(), peers, encryption: Encryption::Off }
+        let place = Place::new(Arc::clone(host), home, self.tools.clone());
+        Place { peers, encryption: Encryption::Off, ..place }
     }
 
     /// The first host, and `more` new ones.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Client, PEER_PORT, Place};
+use super::{Client, Discovery, PEER_PORT, Place};
 use crate::lab::Process;
 
 /// The driver; public to the kill test, which starts it many times over the same folder.
@@ -68,10 +68,25 @@ impl Ferriswarm {
         let port = PEER_PORT.to_string();
         // Verbose, so that a failure's log says why peers went.
         command.args([name, "--json", "-v", "--port", &port]);
-        command.args(["--bind", &self.place.host.address().to_string()]);
+        command.args(["--bind", &self.place.host.peer_ip().to_string()]);
         command.arg("--state-dir").arg(self.place.home.join("state"));
-        command.args(&self.extra).arg(torrent);
+        command.args(self.discovery()).args(&self.extra).arg(torrent);
         command
+    }
+
+    /// What of discovery is on and off.
+    fn discovery(&self) -> Vec<String> {
+        let Discovery { dht, pex, lsd, mapping } = self.place.discovery;
+        let mut words = match dht {
+            Some(router) => vec!["--dht-router".to_owned(), router.to_string()],
+            None => vec!["--no-dht".to_owned()],
+        };
+        let switches = [(pex, "--no-pex"), (lsd, "--no-lsd"), (mapping, "--no-port-mapping")];
+        words.extend(switches.iter().filter(|(is_on, _)| !is_on).map(|(_, word)| (*word).to_owned()));
+        if let Some(rate) = self.place.upload_limit {
+            words.extend(["--up".to_owned(), rate.to_string()]);
+        }
+        words
     }
 
     fn has(&self, event: &str) -> Result<bool> {
@@ -103,6 +118,12 @@ impl Client for Ferriswarm {
             Some(status) if !(status.success() && done) => bail!("ferriswarm ended early: {status}"),
             _ => Ok(done),
         }
+    }
+
+    fn has_piece(&mut self) -> Result<bool> {
+        // It says `piece` for each, and a start that finds everything says only `done`.
+        let is_good = |event: &Value| event["event"] == "piece" && event["ok"] == true;
+        Ok(self.events()?.iter().any(is_good) || self.is_done()?)
     }
 
     fn stop(&mut self) {

@@ -18,6 +18,8 @@ pub(crate) struct State {
     pub(crate) done: bool,
     /// Payload bytes sent since its start, headers excluded.
     pub(crate) uploaded: u64,
+    /// Verified pieces.
+    pub(crate) pieces: u64,
 }
 
 /// The driver; public to the kill test, which counts what the seeder sent.
@@ -59,6 +61,8 @@ impl Libtorrent {
         Ok(State {
             done: line["done"] == true,
             uploaded: line["uploaded"].as_u64().context("no count of uploaded bytes")?,
+            // Not every script counts them.
+            pieces: line["pieces"].as_u64().unwrap_or(0),
         })
     }
 
@@ -73,15 +77,19 @@ impl Libtorrent {
 
     fn start(&mut self, mode: &str, torrent: &Path, dir: &Path) -> Result<()> {
         let log = self.place.log();
+        let discovery = self.place.discovery;
         let mut command = self.place.command(&self.place.tools.python);
         command
             .arg(&self.place.tools.peer_script)
             .arg(mode)
             .args([torrent, dir])
-            .arg(self.place.host.address().to_string())
-            .args([PEER_PORT.to_string(), self.rate.to_string()])
+            .arg(self.place.host.peer_ip().to_string())
+            .args([PEER_PORT.to_string(), self.place.upload_limit.unwrap_or(self.rate).to_string()])
             .env("ENCRYPTION", if self.place.encryption == Encryption::Off { "off" } else { "default" })
             .env("PRESET", self.preset)
+            .env("DHT", discovery.dht.map(|router| router.to_string()).unwrap_or_default())
+            .env("PEX", if discovery.pex { "on" } else { "off" })
+            .env("LSD", if discovery.lsd { "on" } else { "off" })
             .stdout(File::create(self.output())?)
             .stderr(File::create(&log)?);
         self.process = Some(Process::start_with_its_own_output(&mut command, &log)?);
@@ -100,6 +108,10 @@ impl Client for Libtorrent {
 
     fn is_done(&mut self) -> Result<bool> {
         Ok(self.state()?.done)
+    }
+
+    fn has_piece(&mut self) -> Result<bool> {
+        Ok(self.state()?.pieces > 0)
     }
 
     fn stop(&mut self) {

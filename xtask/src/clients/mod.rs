@@ -1,7 +1,8 @@
 //! Programs that speak BitTorrent, driven alike: start to download, start to seed, are you done, stop.
 //!
-//! Each driver configures its program for a closed network (no DHT, no local discovery, no port mapping) and asks it
-//! through its own remote control. Nothing here waits by sleeping for a while and hoping.
+//! Each driver configures its program for a closed network (no DHT, no peer exchange, no local discovery, no port mapping)
+//! unless its place says otherwise ([`Discovery`]), and asks it through its own remote control. Nothing here waits by
+//! sleeping for a while and hoping.
 
 mod aria2;
 mod ferriswarm;
@@ -27,6 +28,7 @@ use crate::lab::{self, Host, Process};
 
 pub(crate) use ferriswarm::Ferriswarm;
 pub(crate) use libtorrent::Libtorrent;
+pub(crate) use transmission::Transmission;
 
 /// The port on which every client listens for peers; each has an address of its own.
 pub(crate) const PEER_PORT: u16 = 6881;
@@ -149,7 +151,8 @@ impl Tools {
 
 /// One running (or not yet started) client.
 pub(crate) trait Client: Send {
-    /// Begins to download what `torrent` describes into the folder `dir`, and to serve it meanwhile.
+    /// Begins to download what `torrent`, a file or a magnet link, describes into the folder `dir`, and to serve it
+    /// meanwhile.
     ///
     /// # Errors
     /// When the program does not start or does not take the torrent.
@@ -166,6 +169,14 @@ pub(crate) trait Client: Send {
     /// # Errors
     /// When it cannot say, or has ended without being done.
     fn is_done(&mut self) -> Result<bool>;
+
+    /// Whether at least one piece is there and verified, in the program's own words.
+    ///
+    /// # Errors
+    /// As `is_done`.
+    fn has_piece(&mut self) -> Result<bool> {
+        self.is_done()
+    }
 
     /// Ends it cleanly.
     fn stop(&mut self);
@@ -199,6 +210,23 @@ pub(crate) struct Place {
     pub(crate) peers: Vec<SocketAddr>,
     /// Whether to offer and accept encrypted connections, as the client would by itself.
     pub(crate) encryption: Encryption,
+    /// How it finds peers beside trackers.
+    pub(crate) discovery: Discovery,
+    /// Bytes a second that it sends at most; for those clients that the tests limit.
+    pub(crate) upload_limit: Option<u64>,
+}
+
+/// How a client finds peers beside the torrent's trackers. The default is not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Discovery {
+    /// In the DHT, beginning with this node.
+    pub(crate) dht: Option<SocketAddr>,
+    /// By what other peers tell (BEP 11).
+    pub(crate) pex: bool,
+    /// By what is said on the link (BEP 14).
+    pub(crate) lsd: bool,
+    /// By strangers, through a port of the gateway that leads here; ours only.
+    pub(crate) mapping: bool,
 }
 
 /// What a client is told about encrypted connections.
@@ -211,9 +239,15 @@ pub(crate) enum Encryption {
 }
 
 impl Place {
+    /// One with nothing but a host, a home and the programs; for a closed network.
+    pub(crate) fn new(host: Arc<Host>, home: PathBuf, tools: Tools) -> Self {
+        let (peers, encryption, discovery) = (Vec::new(), Encryption::Default, Discovery::default());
+        Self { host, home, tools, peers, encryption, discovery, upload_limit: None }
+    }
+
     /// Where other peers reach the client.
     pub(crate) fn peer_address(&self) -> SocketAddr {
-        (self.host.address(), PEER_PORT).into()
+        (self.host.peer_ip(), PEER_PORT).into()
     }
 
     fn control_address(&self) -> SocketAddr {
@@ -257,7 +291,7 @@ pub(crate) fn make(kind: Kind, place: Place) -> Result<Box<dyn Client>> {
         Kind::Ferriswarm => Box::new(Ferriswarm::new(place)),
         Kind::Libtorrent => Box::new(Libtorrent::new(place)),
         Kind::LibtorrentHp => Box::new(Libtorrent::new(place).with_high_performance()),
-        Kind::Transmission => Box::new(transmission::Transmission::new(place)),
+        Kind::Transmission => Box::new(Transmission::new(place)),
         Kind::Aria2 => Box::new(aria2::Aria2::new(place)),
         Kind::Qbittorrent => Box::new(qbittorrent::Qbittorrent::new(place)),
         Kind::Rtorrent => Box::new(rtorrent::Rtorrent::new(place)),
@@ -266,6 +300,11 @@ pub(crate) fn make(kind: Kind, place: Place) -> Result<Box<dyn Client>> {
         Kind::PlainTcp => Box::new(plain::Plain::new(place)),
         Kind::Mktorrent => bail!("mktorrent transfers nothing"),
     })
+}
+
+/// A magnet link, if that is what `torrent` is.
+fn magnet(torrent: &Path) -> Option<&str> {
+    torrent.to_str().filter(|text| text.starts_with("magnet:"))
 }
 
 /// Waits until a program that was just started listens on `address`.

@@ -1,4 +1,6 @@
 //! qbittorrent-nox, through its web API (no login for the lab's addresses).
+//!
+//! The DHT's routers are the well-known ones and nothing else: where the DHT is on, the lab's names lead to one of its own.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use super::{CONTROL_PORT, Client, Encryption, PEER_PORT, Place};
+use super::{CONTROL_PORT, Client, Discovery, Encryption, PEER_PORT, Place, magnet};
 use crate::http;
-use crate::lab::{self, Process};
+use crate::lab::{self, DEVICE, Process};
 
 /// From its start to the first answer of its web API.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -25,12 +27,21 @@ impl Qbittorrent {
     }
 
     fn settings(&self) -> String {
+        let Discovery { dht, pex, lsd, .. } = self.place.discovery;
+        let dht = dht.is_some();
+        // On a segment it must know which of its addresses is meant.
+        let interface = match self.place.host.segment_addresses() {
+            [] => String::new(),
+            [ip, ..] => format!(
+                "Session\\Interface={DEVICE}\nSession\\InterfaceName={DEVICE}\nSession\\InterfaceAddress={ip}\n"
+            ),
+        };
         // 0 prefers encrypted connections, 2 does without.
         let encryption = if self.place.encryption == Encryption::Default { 0 } else { 2 };
         format!(
             "[LegalNotice]\nAccepted=true\n\
-             [BitTorrent]\nSession\\AddTrackersEnabled=false\nSession\\DHTEnabled=false\n\
-             Session\\Encryption={encryption}\nSession\\LSDEnabled=false\nSession\\PeXEnabled=false\nSession\\Port={PEER_PORT}\n\
+             [BitTorrent]\nSession\\AddTrackersEnabled=false\nSession\\DHTEnabled={dht}\n{interface}\
+             Session\\Encryption={encryption}\nSession\\LSDEnabled={lsd}\nSession\\PeXEnabled={pex}\nSession\\Port={PEER_PORT}\n\
              Session\\Preallocation=false\nSession\\QueueingSystemEnabled=false\n\
              Session\\BTProtocol=TCP\nSession\\MultiConnectionsPerIp=true\n\
              [Network]\nPortForwardingEnabled=false\n\
@@ -77,6 +88,18 @@ impl Client for Qbittorrent {
         Ok(seeding && torrent["amount_left"] == 0)
     }
 
+    fn has_piece(&mut self) -> Result<bool> {
+        self.process.as_mut().context("not started")?.ensure_running()?;
+        let torrents = http::get(self.place.control_address(), "/api/v2/torrents/info")?.json()?;
+        let Some(hash) = torrents[0]["hash"].as_str() else { return Ok(false) };
+        let states = format!("/api/v2/torrents/pieceStates?hash={hash}");
+        const DOWNLOADED: u64 = 2;
+        let states = http::get(self.place.control_address(), &states)?;
+        // It says that there is no such torrent as long as the metadata is not there.
+        let Ok(states) = states.json() else { return Ok(false) };
+        Ok(states.as_array().is_some_and(|states| states.iter().any(|state| *state == DOWNLOADED)))
+    }
+
     fn stop(&mut self) {
         if let Some(process) = &mut self.process {
             process.stop(Signal::TERM);
@@ -102,8 +125,14 @@ fn form(torrent: &Path, dir: &Path) -> Result<(String, Vec<u8>)> {
         "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"torrents\"; filename=\"a.torrent\"\r\n\
          Content-Type: application/x-bittorrent\r\n\r\n"
     );
-    body.extend_from_slice(head.as_bytes());
-    body.extend_from_slice(&fs::read(torrent)?);
+    let link = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"urls\"\r\n\r\n");
+    match magnet(torrent) {
+        Some(magnet) => body.extend_from_slice((link + magnet).as_bytes()),
+        None => {
+            body.extend_from_slice(head.as_bytes());
+            body.extend_from_slice(&fs::read(torrent)?);
+        }
+    }
     body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
     Ok((format!("Content-Type: multipart/form-data; boundary={BOUNDARY}"), body))
 }

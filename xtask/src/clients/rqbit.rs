@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::{CONTROL_PORT, Client, PEER_PORT, Place};
 use crate::http;
@@ -19,10 +20,28 @@ impl Rqbit {
         Self { place, process: None }
     }
 
+    /// What of discovery is on and off. Its local discovery cannot be told.
+    fn discovery(&self) -> Vec<String> {
+        match self.place.discovery.dht {
+            None => vec!["--disable-dht".into()],
+            Some(router) => {
+                vec!["--disable-dht-persistence".into(), "--dht-bootstrap-addrs".into(), router.to_string()]
+            }
+        }
+    }
+
+    /// What its API says of the one download; nothing while that, or the API, is not there.
+    fn stats(&mut self) -> Result<Value> {
+        self.process.as_mut().context("not started")?.ensure_running()?;
+        let answer = http::get(self.place.control_address(), "/torrents/0/stats/v1");
+        Ok(answer.and_then(|answer| answer.json()).unwrap_or_default())
+    }
+
     fn start(&mut self, torrent: &Path, dir: &Path) -> Result<()> {
         let mut command = self.place.command(&self.place.tools.rqbit);
         command
-            .args(["--disable-dht", "--disable-upnp-port-forward", "--listen-ip", "0.0.0.0"])
+            .args(["--disable-upnp-port-forward", "--listen-ip", "0.0.0.0"])
+            .args(self.discovery())
             .args(["--listen-port", &PEER_PORT.to_string()])
             .args(["--http-api-listen-addr", &format!("0.0.0.0:{CONTROL_PORT}")])
             .args(["download", "--overwrite", "--output-folder"])
@@ -43,13 +62,13 @@ impl Client for Rqbit {
     }
 
     fn is_done(&mut self) -> Result<bool> {
-        self.process.as_mut().context("not started")?.ensure_running()?;
-        // Its API comes up a moment after the program, and the torrent a moment after that.
-        let Ok(answer) = http::get(self.place.control_address(), "/torrents/0/stats/v1") else {
-            return Ok(false);
-        };
-        let Ok(stats) = answer.json() else { return Ok(false) };
+        let stats = self.stats()?;
         Ok(stats["finished"] == true && stats["state"] == "live")
+    }
+
+    fn has_piece(&mut self) -> Result<bool> {
+        // Bytes of pieces that were checked.
+        Ok(self.stats()?["progress_bytes"].as_u64().is_some_and(|bytes| bytes > 0))
     }
 
     fn stop(&mut self) {

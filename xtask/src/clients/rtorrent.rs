@@ -22,6 +22,7 @@ impl Rtorrent {
 
     fn start(&mut self, torrent: &Path, dir: &Path) -> Result<()> {
         fs::create_dir_all(self.place.home.join("session"))?;
+        let discovery = self.place.discovery;
         let settings = format!(
             "system.daemon.set = true\n\
              session.path.set = {home}/session\n\
@@ -30,8 +31,9 @@ impl Rtorrent {
              network.bind_address.set = {address}\n\
              network.port_range.set = {PEER_PORT}-{PEER_PORT}\n\
              network.port_random.set = no\n\
-             dht.mode.set = disable\n\
-             protocol.pex.set = no\n\
+             dht.mode.set = {mode}\n\
+             dht.port.set = {PEER_PORT}\n\
+             protocol.pex.set = {pex}\n\
              trackers.use_udp.set = yes\n\
              trackers.numwant.set = 100\n\
              pieces.hash.on_completion.set = no\n\
@@ -41,10 +43,18 @@ impl Rtorrent {
              log.open_file = \"log\", {home}/rtorrent.log\n\
              log.add_output = \"info\", \"log\"\n\
              log.add_output = \"tracker_info\", \"log\"\n\
-             schedule2 = load, 0, 0, \"load.start={torrent}\"\n",
+             {node}\
+             schedule2 = load, {delay}, 0, \"load.start={torrent}\"\n",
             home = self.place.home.display(),
             dir = dir.display(),
-            address = self.place.host.address(),
+            address = self.place.host.peer_ip(),
+            mode = if discovery.dht.is_some() { "on" } else { "disable" },
+            pex = if discovery.pex { "yes" } else { "no" },
+            // The DHT is there once the settings are read.
+            node = discovery.dht.map_or_else(String::new, |router| {
+                format!("schedule2 = node, 0, 0, \"dht.add_node={router}\"\n")
+            }),
+            delay = u8::from(discovery.dht.is_some()),
             torrent = torrent.display(),
         );
         let file = self.place.write("rtorrent.rc", &settings)?;
@@ -52,6 +62,21 @@ impl Rtorrent {
         command.args(["-n", "-o"]).arg(format!("import={}", file.display())).env("TERM", "dumb");
         self.process = Some(Process::start(&mut command, &self.place.log())?);
         Ok(())
+    }
+}
+
+impl Rtorrent {
+    /// Numbers about the one download; none while its remote control, which comes up a moment after the program, is not
+    /// there.
+    fn ask(&mut self, what: &[&str]) -> Result<Vec<String>> {
+        self.process.as_mut().context("not started")?.ensure_running()?;
+        let word = |word: &str| format!("<param><value><string>{word}</string></value></param>");
+        let words: String = ["", "main"].iter().chain(what).map(|text| word(text)).collect();
+        let call = format!(
+            "<?xml version=\"1.0\"?><methodCall><methodName>d.multicall2</methodName><params>{words}</params></methodCall>"
+        );
+        let answer = http::scgi(self.place.control_address(), &call).unwrap_or_default();
+        Ok(numbers(&answer).into_iter().map(str::to_owned).collect())
     }
 }
 
@@ -66,17 +91,13 @@ impl Client for Rtorrent {
     }
 
     fn is_done(&mut self) -> Result<bool> {
-        self.process.as_mut().context("not started")?.ensure_running()?;
-        let call = "<?xml version=\"1.0\"?><methodCall><methodName>d.multicall2</methodName><params>\
-                    <param><value><string></string></value></param>\
-                    <param><value><string>main</string></value></param>\
-                    <param><value><string>d.complete=</string></value></param>\
-                    <param><value><string>d.is_active=</string></value></param>\
-                    <param><value><string>d.hashing=</string></value></param>\
-                    </params></methodCall>";
-        // Its remote control comes up a moment after the program; until then nothing is done.
-        let Ok(answer) = http::scgi(self.place.control_address(), call) else { return Ok(false) };
-        Ok(numbers(&answer) == ["1", "1", "0"])
+        Ok(self.ask(&["d.complete=", "d.is_active=", "d.hashing=", "d.is_meta="])? == ["1", "1", "0", "0"])
+    }
+
+    fn has_piece(&mut self) -> Result<bool> {
+        // A magnet link is a download of one file, its metadata, until that is there.
+        let state = self.ask(&["d.is_meta=", "d.completed_chunks="])?;
+        Ok(matches!(&state[..], [meta, pieces] if meta == "0" && pieces != "0"))
     }
 
     fn stop(&mut self) {

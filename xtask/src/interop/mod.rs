@@ -15,6 +15,7 @@ pub(crate) mod proofs;
 mod scene;
 mod state;
 pub(crate) mod tracker;
+pub(crate) mod trackerless;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::clients::{self, Client, Encryption, Kind, Place, Tools};
+use crate::clients::{self, Client, Kind, Place, Tools};
 use crate::lab::{Host, Lab};
 use crate::report::{Tally, say};
 use payload::{Payload, Shape};
@@ -67,6 +68,8 @@ enum Case {
     Mixed { seed: Kind, leechers: Vec<Kind> },
     /// Two programs make the same torrent of the same files.
     Create { shape: Shape },
+    /// Cases of their own, with names of their own.
+    Trackerless(trackerless::Group),
 }
 
 impl Case {
@@ -88,6 +91,7 @@ impl Case {
                 format!("mixed swarm: {seed} to {}", names.join(", "))
             }
             Self::Create { shape } => format!("create, {}: the same info hash as libtorrent's", shape.name()),
+            Self::Trackerless(group) => format!("{group:?}"),
         }
     }
 }
@@ -107,7 +111,10 @@ struct Bench {
 pub(crate) fn run(options: Options) -> Result<Tally> {
     let cases: VecDeque<Case> = cases(options.hub)
         .into_iter()
-        .filter(|case| options.filter.as_ref().is_none_or(|part| case.name().contains(part.as_str())))
+        .filter(|case| {
+            let is_group = matches!(case, Case::Trackerless(_));
+            is_group || options.filter.as_ref().is_none_or(|part| case.name().contains(part.as_str()))
+        })
         .collect();
     let work = &options.work;
     let _ = fs::remove_dir_all(work);
@@ -123,8 +130,8 @@ pub(crate) fn run(options: Options) -> Result<Tally> {
         for _ in 0..CASES_AT_ONCE {
             scope.spawn(|| {
                 while let Some(case) = next(&queue) {
-                    let passed = run_one(&bench, &case);
-                    tally.lock().unwrap_or_else(PoisonError::into_inner).count(passed);
+                    let count = run_one(&bench, &case);
+                    *tally.lock().unwrap_or_else(PoisonError::into_inner) += count;
                 }
             });
         }
@@ -143,7 +150,8 @@ fn cases(hub: Kind) -> Vec<Case> {
     let foreign: Vec<Kind> = Kind::FOREIGN.into_iter().filter(|kind| *kind != hub).collect();
     let mut leechers = vec![hub];
     leechers.extend(foreign.iter().copied().filter(|kind| *kind != Kind::Libtorrent));
-    let mut cases = vec![Case::Mixed { seed: Kind::Libtorrent, leechers }];
+    let mut cases: Vec<Case> = trackerless::Group::ALL.into_iter().map(Case::Trackerless).collect();
+    cases.push(Case::Mixed { seed: Kind::Libtorrent, leechers });
     for (n, &kind) in foreign.iter().enumerate() {
         for shape in [Shape::Single, Shape::Multi] {
             // Alternating, so that every client meets both protocols.
@@ -174,10 +182,18 @@ fn cases(hub: Kind) -> Vec<Case> {
 }
 
 /// Runs a case, says how it went, removes its downloads.
-fn run_one(bench: &Bench, case: &Case) -> bool {
+fn run_one(bench: &Bench, case: &Case) -> Tally {
     let name = case.name();
     let folder: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let work = bench.options.work.join(folder);
+    if let Case::Trackerless(group) = case {
+        let scene = scene::Scene { options: &bench.options, lab: &bench.lab, work };
+        let tally = trackerless::run(&scene, *group);
+        if tally.failed == 0 {
+            let _ = fs::remove_dir_all(&scene.work);
+        }
+        return tally;
+    }
     let start = Instant::now();
     let outcome = fs::create_dir_all(&work).map_err(Into::into).and_then(|()| match case {
         Case::Pair { seed, leech, shape, tracker, protocol } => {
@@ -185,6 +201,7 @@ fn run_one(bench: &Bench, case: &Case) -> bool {
         }
         Case::Mixed { seed, leechers } => mixed(bench, &work, *seed, leechers),
         Case::Create { shape } => create(bench, &work, *shape),
+        Case::Trackerless(_) => Ok(()),
     });
     let seconds = start.elapsed().as_secs_f64();
     match &outcome {
@@ -194,7 +211,9 @@ fn run_one(bench: &Bench, case: &Case) -> bool {
         }
         Err(error) => say(&format!("  FAIL  {seconds:5.1} s  {name}\n{error:#}\n  logs: {}", work.display())),
     }
-    outcome.is_ok()
+    let mut tally = Tally::default();
+    tally.count(outcome.is_ok());
+    tally
 }
 
 fn pair(
@@ -308,7 +327,6 @@ impl Bench {
 
     fn place(&self, home: &Path) -> Result<Place> {
         let host: Arc<Host> = Arc::new(self.lab.host()?);
-        let tools = self.options.tools.clone();
-        Ok(Place { host, home: home.to_owned(), tools, peers: Vec::new(), encryption: Encryption::Default })
+        Ok(Place::new(host, home.to_owned(), self.options.tools.clone()))
     }
 }

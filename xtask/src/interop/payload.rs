@@ -124,14 +124,41 @@ impl Payload {
 /// # Errors
 /// When the tool fails; with what it said.
 pub(crate) fn create(path: &Path, out: &Path, piece_length: u64, maker: Kind, tools: &Tools) -> Result<()> {
+    make(path, out, piece_length, maker, tools, None)
+}
+
+/// The same of a torrent whose peers come from its trackers only (BEP 27).
+///
+/// # Errors
+/// As `create`.
+pub(crate) fn create_private(
+    path: &Path,
+    out: &Path,
+    piece_length: u64,
+    maker: Kind,
+    tools: &Tools,
+) -> Result<()> {
+    make(path, out, piece_length, maker, tools, Some("private"))
+}
+
+fn make(
+    path: &Path,
+    out: &Path,
+    piece_length: u64,
+    maker: Kind,
+    tools: &Tools,
+    private: Option<&str>,
+) -> Result<()> {
     let mut command = if maker == Kind::Ferriswarm {
         let mut command = Command::new(&tools.ferriswarm);
         command.arg("create").arg(path).arg("-o").arg(out);
         command.args(["--piece-length", &format!("{}KiB", piece_length / 1024)]);
+        command.args(private.map(|word| format!("--{word}")));
         command
     } else {
         let mut command = Command::new(&tools.python);
         command.arg(&tools.peer_script).arg("create").args([path, out]).arg(piece_length.to_string());
+        command.args(private);
         command
     };
     let output = command.output().with_context(|| format!("starting {:?}", command.get_program()))?;
@@ -164,16 +191,24 @@ fn announced(torrent: &[u8], url: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// SHA-1 of the `info` dictionary, in hex, for tools that want it by name.
+/// The `info` dictionary as it is in the file.
 ///
 /// # Errors
 /// When there is no such dictionary.
-pub(crate) fn info_hash(torrent: &Path) -> Result<String> {
-    use sha1::Sha1;
-    let bytes = fs::read(torrent)?;
+pub(crate) fn info_bytes(torrent: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(torrent).with_context(|| format!("reading {}", torrent.display()))?;
     let at = bytes.windows(7).position(|window| window == b"4:infod").context("no info in the torrent")? + 6;
     let length = value_len(&bytes[at..]).context("the torrent's info is cut off")?;
-    let digest: [u8; 20] = Sha1::digest(&bytes[at..at + length]).into();
+    Ok(bytes[at..at + length].to_vec())
+}
+
+/// SHA-1 of the `info` dictionary, in hex, for tools that want it by name.
+///
+/// # Errors
+/// As `info_bytes`.
+pub(crate) fn info_hash(torrent: &Path) -> Result<String> {
+    use sha1::Sha1;
+    let digest: [u8; 20] = Sha1::digest(info_bytes(torrent)?).into();
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Options;
 use super::payload::{Payload, Shape, info_hash};
-use crate::clients::{Client, Encryption, Ferriswarm, Kind, Libtorrent, Place};
+use crate::clients::{Client, Ferriswarm, Kind, Libtorrent, Place};
 use crate::lab::{self, Lab};
 
 /// For anything that takes a moment on an idle machine.
@@ -32,8 +32,7 @@ impl Scene<'_> {
     pub(super) fn place(&self, name: &str) -> Result<Place> {
         let home = self.work.join(name);
         fs::create_dir_all(&home).with_context(|| format!("creating {}", home.display()))?;
-        let (host, tools) = (Arc::new(self.lab.host()?), self.options.tools.clone());
-        Ok(Place { host, home, tools, peers: Vec::new(), encryption: Encryption::Default })
+        Ok(Place::new(Arc::new(self.lab.host()?), home, self.options.tools.clone()))
     }
 
     /// Files and their torrent.

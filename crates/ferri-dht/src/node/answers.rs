@@ -75,7 +75,7 @@ impl Node {
     }
 
     fn parts(&mut self, query: &Query<'_>, from: SocketAddr, now: Instant) -> Result<Parts, Refusal> {
-        let want = query.want.unwrap_or(Want { v4: from.is_ipv4(), v6: from.is_ipv6() });
+        let want = query.want.unwrap_or_else(|| Want { v4: from.is_ipv4(), v6: from.is_ipv6() });
         match &query.method {
             Method::Ping => Ok(Parts::default()),
             Method::FindNode { target } | Method::Unknown { target: Some(target), .. } => {

@@ -181,7 +181,7 @@ impl Node {
         let contact = Contact { id: response.id, addr: from };
         self.seen(contact, open, now);
         if let Some(ip) = message.ip {
-            self.vote(from, ip, now);
+            self.vote(contact, ip, now);
         }
         match open.purpose {
             Purpose::Ping | Purpose::Proof => {}
@@ -216,8 +216,8 @@ impl Node {
         }
     }
 
-    fn vote(&mut self, voter: SocketAddr, seen_at: SocketAddr, now: Instant) {
-        let family = Family::of(voter);
+    fn vote(&mut self, voter: Contact, seen_at: SocketAddr, now: Instant) {
+        let family = Family::of(voter.addr);
         let Some(network) = self.network_mut(family) else { return };
         if let Some(ip) = network.votes.vote(voter, seen_at.ip()) {
             self.moved(family, ip, now);

@@ -37,7 +37,7 @@ impl Node {
         while let Some(overdue) = self.transactions.overdue(now) {
             match overdue {
                 Overdue::Slow(Open { purpose: Purpose::Search(key), to, .. }) => {
-                    self.search_slow(key, to, now)
+                    self.search_slow(key, to, now);
                 }
                 Overdue::Slow(_) => {}
                 Overdue::Lost(open) => self.lost(&open, now),

@@ -45,6 +45,11 @@ impl Lsd {
         Self { is_on, registry: Mutex::new(Registry::new(cookie, Instant::now())), changed: Notify::new() }
     }
 
+    /// Whether the local networks hear of anything.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
     /// Announces a torrent of the session, now and from here on. Never a private one (BEP 27).
     pub(crate) fn announce(&self, info_hash: InfoHash) {
         if self.is_on {
@@ -60,7 +65,6 @@ impl Lsd {
 
     /// Announces an info hash whose torrent is not known yet, and receives the peers that have it. Ends when the
     /// receiver is dropped. For v2 the info hash is the truncated one.
-    #[expect(dead_code, reason = "magnet links ask for it")]
     pub(crate) fn listen(&self, info_hash: InfoHash) -> mpsc::Receiver<SocketAddr> {
         if !self.is_on {
             // Nobody sends: it has ended.

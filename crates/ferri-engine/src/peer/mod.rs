@@ -44,17 +44,47 @@ pub(crate) enum Report {
     },
     /// The connection is over; the last report.
     Gone(String),
+    /// Nobody sends commands any more, and the connection is as good as before; the last report.
+    Released(Box<Wire>),
+}
+
+/// A connection between two messages that we read and write: the stream, the part of a message that has come already,
+/// and what has still to leave. While nobody runs it, TCP holds the peer back.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: TcpStream,
+    reader: Reader,
+    writer: Writer,
+}
+
+impl Wire {
+    /// A connection on which nothing but the handshakes was said.
+    pub(crate) fn new(stream: TcpStream, blocks: &BlockPool) -> Self {
+        Self { stream, reader: Reader::new(blocks.clone()), writer: Writer::new(blocks.clone()) }
+    }
+
+    /// Messages to be sent once somebody runs it.
+    pub(crate) fn say(&mut self, messages: Bytes) {
+        self.writer.push([Item::Bytes(messages)]);
+    }
+}
+
+/// The connection's side of an outbox.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) commands: mpsc::Receiver<Vec<Item>>,
+    pub(crate) cancel: CancellationToken,
 }
 
 /// What a connection is made of; everything it may touch.
 pub(crate) struct Connection {
     pub(crate) key: PeerKey,
-    pub(crate) stream: TcpStream,
-    pub(crate) commands: mpsc::Receiver<Vec<Item>>,
+    pub(crate) wire: Wire,
+    pub(crate) ends: Ends,
     pub(crate) reports: mpsc::Sender<(PeerKey, Report)>,
-    pub(crate) cancel: CancellationToken,
     pub(crate) blocks: BlockPool,
-    pub(crate) storage: Arc<Storage>,
+    /// Where blocks are read; `None` while the torrent is not known and has none.
+    pub(crate) storage: Option<Arc<Storage>>,
     pub(crate) pool: Pool,
     pub(crate) down: Limits,
     pub(crate) up: Limits,
@@ -63,11 +93,14 @@ pub(crate) struct Connection {
 impl Connection {
     /// Runs until the peer, the torrent or an error ends it; then says so.
     pub(crate) async fn run(self) {
-        let (key, reports, cancel) = (self.key, self.reports.clone(), self.cancel.clone());
+        let (key, reports) = (self.key, self.reports.clone());
+        let Ends { mut commands, cancel } = self.ends;
+        let Wire { stream, reader, mut writer } = self.wire;
+        writer.read_from(self.storage.clone());
         let mut talk = Talk {
-            reader: Reader::new(self.blocks.clone()),
-            writer: Writer::new(self.blocks.clone(), self.storage.clone()),
-            stream: self.stream,
+            stream,
+            reader,
+            writer,
             key,
             reports: self.reports,
             storage: self.storage,
@@ -79,14 +112,16 @@ impl Connection {
             loading: None,
             blocks: self.blocks,
         };
-        let mut commands = self.commands;
-        let reason = tokio::select! {
+        let last = tokio::select! {
             biased;
-            () = cancel.cancelled() => "we closed the connection".to_owned(),
-            end = talk.run(&mut commands) => end.to_string(),
+            () = cancel.cancelled() => Report::Gone("we closed the connection".to_owned()),
+            end = talk.run(&mut commands) => match end {
+                End::Released => Report::Released(Box::new(talk.into_wire())),
+                end => Report::Gone(end.to_string()),
+            },
         };
         // The torrent may be gone already; then nobody is left to tell.
-        let _ = reports.send((key, Report::Gone(reason))).await;
+        let _ = reports.send((key, last)).await;
     }
 }
 
@@ -96,7 +131,7 @@ struct Talk {
     writer: Writer,
     key: PeerKey,
     reports: mpsc::Sender<(PeerKey, Report)>,
-    storage: Arc<Storage>,
+    storage: Option<Arc<Storage>>,
     pool: Pool,
     down: Limits,
     up: Limits,
@@ -131,7 +166,7 @@ impl Talk {
         let wake = [self.read_at, self.write_at].into_iter().flatten().min();
         tokio::select! {
             biased;
-            items = commands.recv() => self.command(items.ok_or(End::Closed)?).await,
+            items = commands.recv() => self.command(items.ok_or(End::Released)?).await,
             data = wait_loaded(&mut self.loading) => self.loaded(data?).await,
             () = sleep_until(wake) => {
                 let now = Instant::now();
@@ -150,6 +185,10 @@ impl Talk {
                 Ok(())
             }
         }
+    }
+
+    fn into_wire(self) -> Wire {
+        Wire { stream: self.stream, reader: self.reader, writer: self.writer }
     }
 
     async fn command(&mut self, items: Vec<Item>) -> Result<(), End> {
@@ -259,9 +298,11 @@ impl Talk {
     }
 
     fn load(&mut self, block: Block) -> Result<(), End> {
+        // Blocks are asked for only where there are any.
+        let storage = self.storage.clone().ok_or(End::Closed)?;
         let (reply, answer) = oneshot::channel();
         let job = Job::ReadBlocks {
-            storage: self.storage.clone(),
+            storage,
             blocks: vec![block],
             buffers: self.blocks.clone(),
             reply: Box::new(move |done| {
@@ -297,6 +338,9 @@ enum End {
     Overloaded,
     #[error("the torrent ended")]
     Closed,
+    /// Between two messages.
+    #[error("nobody wants the connection any more")]
+    Released,
 }
 
 async fn ready(stream: &TcpStream, interest: Option<Interest>) -> Result<tokio::io::Ready, End> {

@@ -39,7 +39,8 @@ struct Chunk {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pool: BlockPool,
-    storage: Arc<Storage>,
+    /// `None`: there are no blocks to send.
+    storage: Option<Arc<Storage>>,
     items: VecDeque<Item>,
     ready: VecDeque<Chunk>,
     blocks_ready: usize,
@@ -66,15 +67,20 @@ pub(crate) enum Fill {
 }
 
 impl Writer {
-    pub(crate) fn new(pool: BlockPool, storage: Arc<Storage>) -> Self {
+    pub(crate) fn new(pool: BlockPool) -> Self {
         Self {
             pool,
-            storage,
+            storage: None,
             items: VecDeque::new(),
             ready: VecDeque::new(),
             blocks_ready: 0,
             loading: false,
         }
+    }
+
+    /// Blocks come from here from now on.
+    pub(crate) fn read_from(&mut self, storage: Option<Arc<Storage>>) {
+        self.storage = storage;
     }
 
     pub(crate) fn push(&mut self, items: impl IntoIterator<Item = Item>) {
@@ -128,12 +134,13 @@ impl Writer {
     /// The block's bytes, and those of up to `count - 1` that are next and lie next to it, as far as the page cache has
     /// them.
     fn read_cached(&self, block: Block, count: usize) -> Vec<Bytes> {
+        let Some(storage) = &self.storage else { return Vec::new() };
         let length = block.length() as usize;
         let (piece, begin) = (block.piece(), block.begin());
         if BUFFER_LENGTH < length {
             // Hardly anybody asks for more than 16 KiB at once, though up to 128 KiB is allowed.
             let mut buffer = vec![0; length];
-            let is_cached = self.storage.read_cached(piece, begin, &mut buffer);
+            let is_cached = storage.read_cached(piece, begin, &mut buffer);
             return if is_cached { vec![Bytes::from(buffer)] } else { Vec::new() };
         }
         let lengths: Vec<usize> = self.neighbours(block).take(count).collect();
@@ -143,9 +150,9 @@ impl Writer {
             .zip(&lengths)
             .map(|(buffer, length)| IoSliceMut::new(&mut buffer[..*length]))
             .collect();
-        if slices.len() == 1 || !self.storage.read_cached_together(piece, begin, &mut slices) {
+        if slices.len() == 1 || !storage.read_cached_together(piece, begin, &mut slices) {
             buffers.truncate(1);
-            if !self.storage.read_cached(piece, begin, &mut buffers[0][..length]) {
+            if !storage.read_cached(piece, begin, &mut buffers[0][..length]) {
                 return Vec::new();
             }
         }

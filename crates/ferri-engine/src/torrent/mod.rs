@@ -2,12 +2,12 @@
 
 mod disk;
 mod news;
-mod outbox;
+pub(crate) mod outbox;
 mod rest;
 mod spill;
 mod start;
 mod task;
-mod trackers;
+pub(crate) mod trackers;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -43,13 +43,17 @@ impl Task {
     /// Lets others find the torrent without a tracker, unless it is private (BEP 27).
     pub(super) fn show(&self) {
         if !self.info.is_private() {
-            self.shared.lsd.announce(self.handshake.info_hash);
+            let info_hash = self.handshake.info_hash;
+            self.shared.lsd.announce(info_hash);
+            if let Some(dht) = &self.shared.dht {
+                dht.add(info_hash, self.swarm.stats().left == 0);
+            }
         }
     }
 
     /// Is no longer found without a tracker.
     pub(super) fn hide(&self) {
-        self.shared.lsd.forget(self.handshake.info_hash);
+        self.shared.hide(self.handshake.info_hash);
     }
 }
 
@@ -64,7 +68,8 @@ mod tests {
         let options = TrackersOptions {
             tiers: Vec::new(),
             extra: Vec::new(),
-            total: 1,
+            total: Some(1),
+            order: ferri_tracker::schedule::Order::default(),
             info_hash: [1; 20].into(),
             peer_id: PeerId::new("FS", [0; 4], [2; 12]),
             port: old.port,

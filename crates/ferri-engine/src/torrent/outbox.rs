@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::peer::writer::Item;
+use crate::peer::{COMMANDS_MAX, Ends};
 
 /// The torrent's side of one connection.
 #[derive(Debug)]
@@ -18,8 +19,12 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(commands: mpsc::Sender<Vec<Item>>, cancel: CancellationToken) -> Self {
-        Self { items: Vec::new(), bytes: BytesMut::new(), commands, cancel }
+    /// Both sides.
+    pub(crate) fn new() -> (Self, Ends) {
+        let cancel = CancellationToken::new();
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let ends = Ends { commands: inbox, cancel: cancel.clone() };
+        (Self { items: Vec::new(), bytes: BytesMut::new(), commands, cancel }, ends)
     }
 
     /// Nothing was gathered since the last [`Self::flush`].
@@ -51,6 +56,13 @@ impl Outbox {
             self.flush();
         }
         self.cancel.cancel();
+    }
+
+    /// Lets the connection's task end, which reports the connection as it is.
+    pub(crate) fn release(mut self) {
+        if !self.is_empty() {
+            self.flush();
+        }
     }
 
     fn seal(&mut self) {

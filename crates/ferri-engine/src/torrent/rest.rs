@@ -23,6 +23,7 @@ use super::task::{Inbox, Senders, Task, TorrentLimits, View};
 use super::trackers::Trackers;
 use super::{Arrival, COMMANDS_MAX, Command, Seat, Torrent};
 use crate::network::Facts;
+use crate::resolve::Estate;
 use crate::session::Shared;
 use crate::share::{Budget, Claim};
 use crate::trace_file::Trace;
@@ -80,6 +81,15 @@ pub(super) fn channels() -> (Door, Senders, Inbox) {
         answers: answer_inbox,
     };
     (Door { commands, arrivals: arrivals.clone() }, Senders { arrivals, reports, disk, answers }, inbox)
+}
+
+/// Dials and announces that a search began end in its channels: those become the torrent's.
+pub(super) fn take_over(estate: &mut Estate, door: &mut Door, senders: &mut Senders, inbox: &mut Inbox) {
+    std::mem::swap(&mut estate.arrivals.0, &mut senders.arrivals);
+    std::mem::swap(&mut estate.arrivals.1, &mut inbox.arrivals);
+    std::mem::swap(&mut estate.answers.0, &mut senders.answers);
+    std::mem::swap(&mut estate.answers.1, &mut inbox.answers);
+    door.arrivals = senders.arrivals.clone();
 }
 
 impl Inbox {

@@ -8,29 +8,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use ferri_metainfo::magnet::PeerAddress;
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Bitfield, Info, InfoHash, Layout, PieceIndex};
 use ferri_storage::{Done, Job, Place, Progress, Resumed, Storage, StorageError, StorageOptions};
 use ferri_swarm::{Input, Priority, Source, Swarm, SwarmOptions};
+use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::disk::Disk;
-use super::rest::channels;
-use super::task::{BUDGET_INTERVAL, Inbox, Senders, Task, TorrentLimits, View, priority};
+use super::rest::{channels, take_over};
+use super::task::{BUDGET_INTERVAL, Inbox, Learnt, Senders, Task, TorrentLimits, View, priority};
 use super::trackers::{Trackers, TrackersOptions};
-use super::{Command, Inner, Seat, Torrent};
+use super::{Arrival, Command, Inner, Seat, Torrent};
+use crate::dht::Dht;
 use crate::events::EventLog;
 use crate::network::Facts;
 use crate::rate::Limiter;
+use crate::resolve::Estate;
 use crate::session::Shared;
 use crate::share::{Budget, Claim, Use};
 use crate::status::{Event, State, TorrentStatus};
 use crate::trace_file::Trace;
-use crate::{AddTorrent, Check, Error, FilePriority};
+use crate::{AddTorrent, Check, Error, FilePriority, Resolved, resolve};
 
 /// Registers and starts a torrent.
-pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent, Error> {
+pub(crate) async fn add(
+    shared: &Arc<Shared>,
+    mut add: AddTorrent,
+    mut resolved: Option<Resolved>,
+) -> Result<Torrent, Error> {
     let info = add.metainfo.shared_info();
     let hashes = info.info_hashes();
     let Some(info_hash) = hashes.v1 else {
@@ -38,10 +47,17 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
             "this torrent is version 2 only, and transfer of version 2 is not there yet; a hybrid of it would work".to_owned(),
         ));
     };
-    if shared.torrents().contains_key(&info_hash) {
-        return Err(Error::AlreadyRunning(info_hash));
+    if !resolved.as_ref().is_some_and(|resolved| resolved.is_search_for(info_hash)) {
+        shared.refuse_known(info_hash)?;
     }
     let (storage, resumed, is_finished) = open(shared, &add, &info, info_hash).await?;
+    let estate = match &mut resolved {
+        Some(resolved) => resolved.claim(info_hash).await,
+        None => None,
+    };
+    // What a search has it knows already.
+    let named = resolved.filter(|_| estate.is_none()).map_or_else(Vec::new, Resolved::into_peers);
+    let hosts = name_peers(&mut add, named);
 
     let (status, snapshot) = watch::channel(first_status(&info));
     let events = EventLog::new();
@@ -66,7 +82,9 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
         published_at: Instant::now(),
         stale: true,
     };
-    let handshake = shared.handshake(info_hash);
+    let is_private = info.is_private();
+    let handshake =
+        if is_private { shared.private_handshake(info_hash) } else { shared.handshake(info_hash) };
     let start = Start {
         shared: shared.clone(),
         torrent: torrent.clone(),
@@ -76,16 +94,39 @@ pub(crate) async fn add(shared: &Arc<Shared>, add: AddTorrent) -> Result<Torrent
         storage,
         is_finished,
         view,
+        estate,
     };
     start.begin(resumed, torrent.seat())?;
+    ask_for(shared, &torrent, hosts);
     Ok(torrent)
+}
+
+/// Adds peers that a magnet link names, except those whose host has to be asked for.
+fn name_peers(add: &mut AddTorrent, named: Vec<PeerAddress>) -> Vec<(String, u16)> {
+    let mut hosts = Vec::new();
+    for peer in named {
+        match peer {
+            PeerAddress::Socket(addr) => add.peers.push(addr),
+            PeerAddress::Host { name, port } => hosts.push((name, port)),
+        }
+    }
+    hosts
+}
+
+/// Adds the peers behind these hosts, as they are found.
+fn ask_for(shared: &Shared, torrent: &Torrent, hosts: Vec<(String, u16)>) {
+    for (name, port) in hosts {
+        let (torrent, stop) = (torrent.clone(), shared.shutdown.stop_accepting.clone());
+        let ask = async move { torrent.add_peers(resolve::look_up(&name, port).await).await };
+        shared.tasks.spawn(stop.run_until_cancelled_owned(ask));
+    }
 }
 
 /// Forgets a torrent that ended.
 pub(super) fn remove(shared: &Arc<Shared>, info: &Info) {
     if let Some(info_hash) = info.info_hashes().v1 {
         shared.torrents().remove(&info_hash);
-        shared.lsd.forget(info_hash);
+        shared.hide(info_hash);
     }
     if let Some(trace) = &shared.trace {
         trace.flush();
@@ -190,6 +231,8 @@ struct Start {
     /// A complete download needs no last touches.
     is_finished: bool,
     view: View,
+    /// What a search for the info dictionary left.
+    estate: Option<Box<Estate>>,
 }
 
 /// What there is, and what may be.
@@ -228,14 +271,17 @@ enum Checked {
 
 impl Start {
     /// Registers the torrent and lets it work, if there is anything to do.
-    fn begin(self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) -> Result<(), Error> {
+    fn begin(mut self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) -> Result<(), Error> {
         let found = Found::new(&self.add.check, &resumed, self.info.layout());
         self.register()?;
         for why in resumed.why {
             self.view.event(Event::Note(why));
         }
         let shared = self.shared.clone();
-        let (door, senders, inbox) = channels();
+        let (mut door, mut senders, mut inbox) = channels();
+        if let Some(estate) = &mut self.estate {
+            take_over(estate, &mut door, &mut senders, &mut inbox);
+        }
         *seat = Seat::Awake(door);
         drop(seat);
         if found.recheck.is_empty() {
@@ -261,7 +307,8 @@ impl Start {
         if self.shared.shutdown.stop_accepting.is_cancelled() {
             return Err(Error::Closed);
         }
-        if torrents.contains_key(&info_hash) {
+        let is_sought = self.estate.is_none() && self.shared.searches().contains_key(&info_hash);
+        if is_sought || torrents.contains_key(&info_hash) {
             return Err(Error::AlreadyRunning(info_hash));
         }
         torrents.insert(info_hash, self.torrent.clone());
@@ -290,11 +337,12 @@ impl Start {
     }
 
     /// The torrent, ready to run.
-    fn task(self, have: Bitfield, paused: Paused, senders: Senders) -> Task {
+    fn task(mut self, have: Bitfield, paused: Paused, senders: Senders) -> Task {
         let now = Instant::now();
         let mut claim = Claim::new(self.shared.shares.clone());
         let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: !have.is_full() });
         let told = Facts { port: self.shared.network.facts().port, v4: None, v6: None };
+        let (trackers, learnt) = self.inherit(told.port, now);
         let (swarm, trace) = self.swarm(have, &budget, told.port, now);
         let disk = Disk::new(
             self.storage.clone(),
@@ -308,7 +356,7 @@ impl Start {
                 down: Arc::new(Limiter::new(self.add.down_limit)),
                 up: Arc::new(Limiter::new(self.add.up_limit)),
             },
-            trackers: Trackers::new(self.trackers(told.port), now),
+            trackers,
             claim,
             budget,
             budget_at: now + BUDGET_INTERVAL,
@@ -332,15 +380,34 @@ impl Start {
             // Whoever downloaded it died before it was done.
             task.disk.finish();
         }
+        if let Some(dht) = task.shared.dht.as_ref().filter(|_| !task.info.is_private()) {
+            dht.add_hosts(self.add.metainfo.nodes());
+        }
+        if let Some(learnt) = learnt {
+            task.adopt(learnt, now);
+        }
         task.begin(self.add.peers, paused);
         task
     }
 
+    /// The talk with the trackers, new or begun by a search, and what else the search left.
+    fn inherit(&mut self, port: u16, now: Instant) -> (Trackers, Option<Learnt>) {
+        let mut options = self.trackers(port);
+        let Some(estate) = self.estate.take() else { return (Trackers::new(options, now), None) };
+        let Estate { mut trackers, wires, inputs, dialled, .. } = *estate;
+        let urls = std::mem::take(&mut options.tiers).into_iter().flatten().chain(options.extra);
+        trackers.learn(self.info.layout().total_length(), urls, now);
+        (trackers, Some(Learnt { wires, inputs, dialled }))
+    }
+
     fn swarm(&self, have: Bitfield, budget: &Budget, port: u16, now: Instant) -> (Swarm, Option<Trace>) {
+        let private = self.info.is_private();
         let options = SwarmOptions {
             listen_port: Some(port),
-            metadata: Some(bytes::Bytes::from_owner(self.info.shared_bytes())),
-            private: self.info.is_private(),
+            metadata: Some(Bytes::from_owner(self.info.shared_bytes())),
+            private,
+            pex: self.shared.options.pex && !private,
+            dht_port: self.shared.dht.as_ref().filter(|_| !private).map(Dht::udp_port),
             sequential: self.add.sequential,
             peers_max: budget.peers_max,
             half_open_max: budget.half_open_max,
@@ -364,7 +431,8 @@ impl Start {
         TrackersOptions {
             tiers,
             extra,
-            total: self.info.layout().total_length(),
+            total: Some(self.info.layout().total_length()),
+            order: Order::default(),
             info_hash: self.handshake.info_hash,
             peer_id: self.handshake.peer_id,
             port,
@@ -397,8 +465,12 @@ impl Start {
                     // Everything else has its time when the torrent runs.
                     Some(_) => {}
                 },
-                // Peers that come too early may come again.
-                Some(_) = inbox.arrivals.recv() => {}
+                Some(arrival) = inbox.arrivals.recv() => {
+                    // A swarm that is to be waits for how these went; peers that come too early may come again.
+                    if let (Arrival::Dialled { .. }, Some(estate)) = (&arrival, &mut self.estate) {
+                        estate.dialled.push(arrival);
+                    }
+                }
                 Ok(()) = progress_inbox.changed() => {
                     let done = progress_inbox.borrow_and_update().bytes;
                     self.set_state(State::Checking { done, total });
@@ -468,6 +540,9 @@ impl Start {
 
     /// Ends before it began.
     async fn abandon(mut self) {
+        if let Some(estate) = self.estate.take() {
+            estate.end(&self.shared, &self.view.events).await;
+        }
         let storage = self.storage.clone();
         // What the journal held is untouched, whether or not closing works.
         let _ = tokio::task::spawn_blocking(move || storage.close()).await;
@@ -502,7 +577,10 @@ impl Task {
             Paused::Yes => self.pause(now),
             Paused::No => {
                 self.show();
-                self.trackers.start(now);
+                // A search may have begun to talk with them.
+                if self.trackers.is_stopped() {
+                    self.trackers.start(now);
+                }
                 self.set_state(self.working_state());
             }
         }

@@ -15,15 +15,15 @@ use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Role, Source, Swa
 use ferri_wire::{Handshake, Message};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::disk::{Disk, DiskDone};
 use super::outbox::Outbox;
 use super::trackers::{Answer, Trackers};
 use super::{Arrival, Command, Seat, Sequential, Torrent};
 use crate::events::EventLog;
+use crate::external::Voter;
 use crate::network::Facts;
-use crate::peer::{self, Connection, Report};
+use crate::peer::{Connection, Report, Wire};
 use crate::rate::{Limiter, Limits};
 use crate::session::Shared;
 use crate::share::{Budget, Claim, Use};
@@ -92,6 +92,16 @@ pub(super) struct Task {
 pub(super) struct TorrentLimits {
     pub(super) down: Arc<Limiter>,
     pub(super) up: Arc<Limiter>,
+}
+
+/// What a search for the info dictionary left.
+pub(super) struct Learnt {
+    /// Each has its `PeerConnected` in `inputs`.
+    pub(super) wires: BTreeMap<PeerKey, Wire>,
+    /// What the swarm is told first.
+    pub(super) inputs: Vec<Input>,
+    /// Dials that ended while files were looked at.
+    pub(super) dialled: Vec<Arrival>,
 }
 
 /// The task's side of a connection.
@@ -339,7 +349,7 @@ impl Task {
         );
     }
 
-    fn arrival(&mut self, arrival: Arrival) {
+    pub(super) fn arrival(&mut self, arrival: Arrival) {
         let now = Instant::now();
         match arrival {
             Arrival::Accepted { stream, addr, handshake } => {
@@ -364,24 +374,48 @@ impl Task {
         now: Instant,
     ) {
         let key = self.shared.next_peer();
-        let cancel = CancellationToken::new();
-        let (commands, inbox) = mpsc::channel(peer::COMMANDS_MAX);
+        self.attach(key, Wire::new(stream, &self.shared.blocks), addr, handshake);
+        self.handle(Input::PeerConnected { peer: key, addr, direction, handshake }, now);
+    }
+
+    /// Gives a connection a task.
+    fn attach(&mut self, key: PeerKey, wire: Wire, addr: SocketAddr, handshake: Handshake) {
+        let (outbox, ends) = Outbox::new();
         let connection = Connection {
             key,
-            stream,
-            commands: inbox,
+            wire,
+            ends,
             reports: self.senders.reports.clone(),
-            cancel: cancel.clone(),
             blocks: self.shared.blocks.clone(),
-            storage: self.disk.storage().clone(),
+            storage: Some(self.disk.storage().clone()),
             pool: self.shared.pool.clone(),
             down: Limits([self.limits.down.clone(), self.shared.down.clone()]),
             up: Limits([self.limits.up.clone(), self.shared.up.clone()]),
         };
         self.shared.tasks.spawn(connection.run());
         let fast = handshake.reserved.has_fast() && self.handshake.reserved.has_fast();
-        self.peers.insert(key, Peer { addr, fast, outbox: Outbox::new(commands, cancel) });
-        self.handle(Input::PeerConnected { peer: key, addr, direction, handshake }, now);
+        self.peers.insert(key, Peer { addr, fast, outbox });
+    }
+
+    /// Goes on with what a search for the torrent's info dictionary has.
+    pub(super) fn adopt(&mut self, learnt: Learnt, now: Instant) {
+        let Learnt { mut wires, inputs, dialled } = learnt;
+        for input in inputs {
+            match &input {
+                // The torrent has its own.
+                Input::Budget { .. } => continue,
+                Input::PeerConnected { peer, addr, handshake, .. } => {
+                    // Without a connection, which ends with the session only, there is no such peer.
+                    let Some(wire) = wires.remove(peer) else { continue };
+                    self.attach(*peer, wire, *addr, *handshake);
+                }
+                _ => {}
+            }
+            self.handle(input, now);
+        }
+        for arrival in dialled {
+            self.arrival(arrival);
+        }
     }
 
     fn report(&mut self, peer: PeerKey, report: Report) {
@@ -399,6 +433,8 @@ impl Task {
                 self.handle(Input::BlocksSent { peer, blocks: sent.blocks, bytes: sent.bytes }, now);
             }
             Report::Unreadable { block, error } => self.unreadable(peer, block, &error, now),
+            // No connection is let go here; one that was would be over.
+            Report::Released(_) => self.report(peer, Report::Gone(String::new())),
             Report::Gone(reason) => {
                 if let Some(gone) = self.peers.remove(&peer) {
                     tracing::debug!(addr = %gone.addr, reason, "connection ended");
@@ -418,7 +454,7 @@ impl Task {
                 }
                 self.carry_out(output, now);
             }
-            let found = self.trackers.drain(&self.view, &self.shared, &self.senders.answers);
+            let found = self.trackers.drain(&self.view.events, &self.shared, &self.senders.answers);
             if found.is_empty() {
                 break;
             }
@@ -435,7 +471,9 @@ impl Task {
 
     pub(super) fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
-            Output::Connect { addr } => self.dial(addr),
+            Output::Connect { addr } => {
+                handshake::dial_for(&self.shared, addr, self.handshake, self.senders.arrivals.clone());
+            }
             Output::Send { peer, message } => {
                 if self.view.follow.load(Ordering::Relaxed) {
                     self.said(peer, Direction::Outgoing, &message);
@@ -459,9 +497,21 @@ impl Task {
             Output::VerifyPiece { piece } => self.disk.verify(piece),
             Output::DiscardPiece { piece } => self.disk.discard(piece),
             Output::KeepSuspect { piece } => self.disk.keep_suspect(piece),
-            Output::WantPeers => self.trackers.want_peers(&self.swarm, now),
+            Output::WantPeers => {
+                self.trackers.want_peers(&self.swarm, now);
+                if let Some(dht) = &self.shared.dht {
+                    dht.want(self.handshake.info_hash);
+                }
+            }
+            Output::DhtNode { addr } => {
+                if let Some(dht) = &self.shared.dht {
+                    dht.hint(addr);
+                }
+            }
+            Output::SeenAs { ip, by } => self.shared.network.seen_as(Voter::Stranger(by), ip),
             Output::Event(event) => self.event(event, now),
-            Output::Metadata { .. } | Output::DhtNode { .. } | Output::SeenAs { .. } => {}
+            // Only of a swarm whose info dictionary is not known.
+            Output::Metadata { .. } => {}
         }
     }
 
@@ -472,17 +522,6 @@ impl Task {
             }
             add(&mut peer.outbox);
         }
-    }
-
-    fn dial(&self, addr: SocketAddr) {
-        let (ours, bind) = (self.handshake, self.shared.options.bind);
-        let arrivals = self.senders.arrivals.clone();
-        let dial = async move {
-            let result = handshake::dial(addr, bind, &ours).await.map_err(|error| error.to_string());
-            // The torrent may have ended meanwhile.
-            let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
-        };
-        self.shared.tasks.spawn(self.shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(dial));
     }
 
     fn event(&mut self, event: ferri_swarm::Event, now: Instant) {

@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use ferri_metainfo::InfoHash;
 use ferri_swarm::{Input as SwarmInput, Role as SwarmRole, Source, Swarm};
-use ferri_tracker::schedule::{Input, Notice, Output, Role, Schedule, ScheduleOptions, TrackerId};
+use ferri_tracker::schedule::{Input, Notice, Order, Output, Role, Schedule, ScheduleOptions, TrackerId};
 use ferri_tracker::{AnnounceResponse, Scrape, TrackerError};
 use ferri_wire::PeerId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::task::View;
+use crate::events::EventLog;
 use crate::external::Voter;
 use crate::network::Network;
 use crate::pace::Pace;
@@ -27,29 +27,62 @@ use crate::tracker_client;
 const LATE: f64 = 20.0;
 
 /// What announces are made of.
-pub(super) struct TrackersOptions {
-    pub(super) tiers: Vec<Vec<String>>,
+pub(crate) struct TrackersOptions {
+    pub(crate) tiers: Vec<Vec<String>>,
     /// Asked in any case, whatever those of the torrent say.
-    pub(super) extra: Vec<String>,
-    /// Bytes of the torrent.
-    pub(super) total: u64,
-    pub(super) info_hash: InfoHash,
-    pub(super) peer_id: PeerId,
-    pub(super) port: u16,
+    pub(crate) extra: Vec<String>,
+    /// Bytes of the torrent; `None` while nothing but its hash is known.
+    pub(crate) total: Option<u64>,
+    /// How its tiers relate.
+    pub(crate) order: Order,
+    pub(crate) info_hash: InfoHash,
+    pub(crate) peer_id: PeerId,
+    pub(crate) port: u16,
+}
+
+/// Whoever is announced.
+pub(crate) trait Announced {
+    /// How far it is, at this moment.
+    fn totals(&self) -> Totals;
+}
+
+/// What trackers are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Totals {
+    /// Payload bytes sent.
+    pub(crate) uploaded: u64,
+    /// Payload bytes received.
+    pub(crate) downloaded: u64,
+    /// Bytes that are verified and here.
+    pub(crate) have: u64,
+    /// What is wanted of the rest.
+    pub(crate) role: Role,
+}
+
+impl Announced for Swarm {
+    fn totals(&self) -> Totals {
+        let stats = self.stats();
+        let role = match self.role() {
+            SwarmRole::PartialSeed => Role::PartialSeed,
+            SwarmRole::Leech | SwarmRole::Seed => Role::Downloading,
+        };
+        Totals { uploaded: stats.uploaded, downloaded: stats.downloaded, have: stats.have_bytes, role }
+    }
 }
 
 /// What a tracker said, or why it did not.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Announce(TrackerId, Result<AnnounceResponse, TrackerError>),
     Scrape(TrackerId, Result<Scrape, TrackerError>),
 }
 
 /// A torrent's trackers.
-pub(super) struct Trackers {
+#[derive(Debug)]
+pub(crate) struct Trackers {
     schedule: Schedule,
-    /// Bytes of the torrent.
-    total: u64,
+    /// Bytes of the torrent; `None` while nothing but its hash is known.
+    total: Option<u64>,
     flights: BTreeMap<TrackerId, CancellationToken>,
     /// The session with the trackers begins when it is our turn, wished for since then.
     starting: Option<Instant>,
@@ -61,8 +94,11 @@ pub(super) struct Trackers {
 }
 
 impl Trackers {
-    pub(super) fn new(options: TrackersOptions, now: Instant) -> Self {
-        let schedule = ScheduleOptions::new(options.info_hash, *options.peer_id.as_bytes(), options.port);
+    pub(crate) fn new(options: TrackersOptions, now: Instant) -> Self {
+        let schedule = ScheduleOptions {
+            order: options.order,
+            ..ScheduleOptions::new(options.info_hash, *options.peer_id.as_bytes(), options.port)
+        };
         let mut schedule = Schedule::new(options.tiers, rand::random(), schedule, now);
         for url in options.extra {
             schedule.handle(Input::AddTracker { url }, now);
@@ -78,33 +114,42 @@ impl Trackers {
         }
     }
 
+    /// Its size has become known, and these trackers with it.
+    pub(crate) fn learn(&mut self, total: u64, trackers: impl IntoIterator<Item = String>, now: Instant) {
+        self.total = Some(total);
+        for url in trackers {
+            // Those that are known already stay as they are.
+            self.schedule.handle(Input::AddTracker { url }, now);
+        }
+    }
+
     /// The next [`Self::timeout`] begins, or one after it.
-    pub(super) fn start(&mut self, now: Instant) {
+    pub(crate) fn start(&mut self, now: Instant) {
         self.stopped = false;
         self.starting = Some(now);
     }
 
-    pub(super) fn stop(&mut self, swarm: &Swarm, now: Instant) {
+    pub(crate) fn stop(&mut self, about: &impl Announced, now: Instant) {
         self.starting = None;
         if !self.stopped {
-            self.tell(swarm, now);
+            self.tell(about, now);
             self.schedule.handle(Input::Stop, now);
         }
     }
 
     /// Everybody who should know that we stopped has been told, or there was nobody.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    pub(super) fn completed(&mut self, swarm: &Swarm, now: Instant) {
-        self.tell(swarm, now);
+    pub(crate) fn completed(&mut self, about: &impl Announced, now: Instant) {
+        self.tell(about, now);
         self.schedule.handle(Input::Completed, now);
     }
 
-    pub(super) fn reannounce(&mut self, swarm: &Swarm, now: Instant) {
+    pub(crate) fn reannounce(&mut self, about: &impl Announced, now: Instant) {
         (self.turn, self.late) = (None, None);
-        self.tell(swarm, now);
+        self.tell(about, now);
         if self.starting.take().is_some() {
             self.schedule.handle(Input::Start, now);
         }
@@ -112,23 +157,23 @@ impl Trackers {
     }
 
     /// The port that peers are told is another one: the trackers are told as soon as they allow it.
-    pub(super) fn listen_port(&mut self, port: u16, now: Instant) {
+    pub(crate) fn listen_port(&mut self, port: u16, now: Instant) {
         self.late = None;
         self.schedule.handle(Input::ListenPort(port), now);
     }
 
-    pub(super) fn want_peers(&mut self, swarm: &Swarm, now: Instant) {
-        self.tell(swarm, now);
+    pub(crate) fn want_peers(&mut self, about: &impl Announced, now: Instant) {
+        self.tell(about, now);
         self.schedule.handle(Input::NeedPeers, now);
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let due = self.starting.or_else(|| self.schedule.poll_timeout())?;
         let held = if self.flights.is_empty() { self.turn.max(self.late) } else { None };
         Some(held.map_or(due, |until| until.max(due)))
     }
 
-    pub(super) fn timeout(&mut self, swarm: &Swarm, pace: &Pace, now: Instant) {
+    pub(crate) fn timeout(&mut self, about: &impl Announced, pace: &Pace, now: Instant) {
         if self.poll_timeout().is_none_or(|at| now < at) {
             return;
         }
@@ -140,13 +185,13 @@ impl Trackers {
             return;
         }
         (self.turn, self.late) = (None, None);
-        self.tell(swarm, now);
+        self.tell(about, now);
         let due = if self.starting.take().is_some() { Input::Start } else { Input::Timeout };
         self.schedule.handle(due, now);
     }
 
-    pub(super) fn answered(&mut self, answer: Answer, swarm: &Swarm, now: Instant) {
-        self.tell(swarm, now);
+    pub(crate) fn answered(&mut self, answer: Answer, about: &impl Announced, now: Instant) {
+        self.tell(about, now);
         match answer {
             Answer::Announce(tracker, result) => {
                 self.flights.remove(&tracker);
@@ -162,22 +207,17 @@ impl Trackers {
     }
 
     /// Numbers are taken at the moment of each announce.
-    fn tell(&mut self, swarm: &Swarm, now: Instant) {
-        let stats = swarm.stats();
-        let left = self.total - stats.have_bytes;
-        let totals = Input::Stats { uploaded: stats.uploaded, downloaded: stats.downloaded, left };
-        self.schedule.handle(totals, now);
-        let role = match swarm.role() {
-            SwarmRole::PartialSeed => Role::PartialSeed,
-            SwarmRole::Leech | SwarmRole::Seed => Role::Downloading,
-        };
+    fn tell(&mut self, about: &impl Announced, now: Instant) {
+        let Totals { uploaded, downloaded, have, role } = about.totals();
+        let left = self.total.map_or(u64::MAX, |total| total - have);
+        self.schedule.handle(Input::Stats { uploaded, downloaded, left }, now);
         self.schedule.handle(Input::Role(role), now);
     }
 
     /// Carries out what the schedule wants and returns what the swarm should hear.
-    pub(super) fn drain(
+    pub(crate) fn drain(
         &mut self,
-        view: &View,
+        events: &EventLog,
         shared: &Arc<Shared>,
         answers: &mpsc::UnboundedSender<Answer>,
     ) -> Vec<SwarmInput> {
@@ -186,7 +226,7 @@ impl Trackers {
             match output {
                 Output::Announce { tracker, url, announce } => {
                     let event = announce.event.map_or("", |event| event.as_str());
-                    view.event(Event::Announcing { url: url.clone(), event });
+                    events.send(Event::Announcing { url: url.clone(), event });
                     let flight = shared.pace.flight(&url, Instant::now());
                     let (http, bind) = (shared.http.clone(), shared.options.bind);
                     self.fly(tracker, shared, answers, async move {
@@ -209,7 +249,7 @@ impl Trackers {
                 Output::Peers(addrs) => {
                     inputs.push(SwarmInput::PeersFound { source: Source::Tracker, addrs });
                 }
-                Output::Event(notice) => tell_of(notice, view, &shared.network),
+                Output::Event(notice) => tell_of(notice, events, &shared.network),
                 Output::Stopped => self.stopped = true,
             }
         }
@@ -234,7 +274,7 @@ impl Trackers {
         shared.tasks.spawn(cancel.run_until_cancelled_owned(flight));
     }
 
-    pub(super) fn statuses(&self, now: Instant) -> Vec<TrackerStatus> {
+    pub(crate) fn statuses(&self, now: Instant) -> Vec<TrackerStatus> {
         let status = |tracker: ferri_tracker::schedule::TrackerStatus| TrackerStatus {
             url: tracker.url,
             tier: tracker.tier,
@@ -248,7 +288,7 @@ impl Trackers {
     }
 }
 
-fn tell_of(notice: Notice, view: &View, network: &Network) {
+fn tell_of(notice: Notice, events: &EventLog, network: &Network) {
     let event = match notice {
         Notice::Answered { url, response, peers, .. } => {
             if let Some(ip) = response.external_ip {
@@ -273,5 +313,5 @@ fn tell_of(notice: Notice, view: &View, network: &Network) {
             Event::Note(format!("{trackers} of the torrent's trackers are not used: there are too many"))
         }
     };
-    view.event(event);
+    events.send(event);
 }

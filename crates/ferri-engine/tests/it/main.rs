@@ -4,6 +4,7 @@
 mod disk;
 mod hostile;
 mod limits;
+mod magnet;
 mod many;
 mod network;
 mod resume;

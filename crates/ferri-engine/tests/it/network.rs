@@ -8,7 +8,7 @@ use crate::support;
 /// Why nobody on the local network, and no gateway, is spoken to.
 async fn check(change: impl FnOnce(&mut SessionOptions), why: &str) {
     let dir = TempDir::new().unwrap();
-    let mut options = support::options(&dir);
+    let mut options = SessionOptions { lsd: true, port_mapping: true, ..support::options(&dir) };
     change(&mut options);
     let session = Session::start(options).await.unwrap();
     let network = session.network();

@@ -111,7 +111,7 @@ pub(crate) fn options(dir: &TempDir) -> SessionOptions {
     SessionOptions {
         bind: Some([127, 0, 0, 1].into()),
         listen_port: Some(0),
-        ..SessionOptions::new(dir.path().join("state"))
+        ..SessionOptions::new(dir.path().join("state")).without_discovery()
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn metainfo(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
     let place = Place::ROOT.key(b"info");
     let draft = Draft::parse(value, &place, declared, &mut warnings)?;
     let layers = match draft.layout.version().has_v2() {
-        true => Some(layers::layers(&table, &draft, value.raw(), &mut warnings)?),
+        true => layers::layers(&table, &draft, value.raw(), &mut warnings)?,
         false => None,
     };
     let mut names = Decoder::new(Table::new(value, &place)?.dict, declared);

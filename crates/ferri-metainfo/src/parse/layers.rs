@@ -21,19 +21,25 @@ struct Need {
     file: usize,
 }
 
-/// Checks the layers of a torrent whose info dictionary is `info`.
+/// Checks the layers of a torrent whose info dictionary is `info`. `None`: a hybrid that lacks them, as one does that was
+/// made from a magnet link; its v1 side is whole.
 pub(super) fn layers(
     metainfo: &Table<'_, '_>,
     draft: &Draft,
     info: &[u8],
     warnings: &mut Warnings,
-) -> Result<PieceLayers, MetainfoError> {
+) -> Result<Option<PieceLayers>, MetainfoError> {
     let needs = needs(draft, info);
     let Some(value) = metainfo.get("piece layers") else {
-        return match needs.first() {
-            None => Ok(PieceLayers::default()),
-            Some(_) => Err(metainfo.error("piece layers", MetainfoErrorKind::Missing)),
-        };
+        if needs.is_empty() {
+            return Ok(Some(PieceLayers::default()));
+        }
+        if !draft.layout.version().has_v1() {
+            return Err(metainfo.error("piece layers", MetainfoErrorKind::Missing));
+        }
+        let text = "missing: only the version 1 side of this hybrid can be verified";
+        warnings.push(metainfo.warning("piece layers", text));
+        return Ok(None);
     };
     let Some(dict) = value.as_dict() else {
         return Err(metainfo.error("piece layers", MetainfoErrorKind::NotA("a dictionary")));
@@ -73,7 +79,7 @@ pub(super) fn layers(
             metainfo.warning("piece layers", format!("{surplus} layers belong to no file and are ignored")),
         );
     }
-    Ok(layers)
+    Ok(Some(layers))
 }
 
 /// The files that are longer than a piece, by root.

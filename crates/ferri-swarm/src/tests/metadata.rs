@@ -252,12 +252,9 @@ fn of_several_senders_the_liar_is_found_by_asking_each_alone() {
         }
         assert_eq!(found(&outputs), Some(&info), "{liars:?}");
         for key in 0..3 {
-            match disconnected(PeerKey(key), &outputs) {
-                Some(reason) => {
-                    assert!(liars.contains(&key), "{liars:?}: {key} is honest");
-                    assert_eq!(reason, Misbehavior::WrongMetadata.into());
-                }
-                None => {}
+            if let Some(reason) = disconnected(PeerKey(key), &outputs) {
+                assert!(liars.contains(&key), "{liars:?}: {key} is honest");
+                assert_eq!(reason, Misbehavior::WrongMetadata.into());
             }
         }
     }

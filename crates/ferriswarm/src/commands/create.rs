@@ -17,8 +17,9 @@ use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::{Facts, local_text};
+use crate::out::{Existing, Out};
 use crate::work::{Progress, follow};
-use crate::{session, text, units};
+use crate::{text, units};
 
 pub(crate) async fn run(
     env: &Env,
@@ -28,7 +29,9 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let root = env.path(&args.path);
     let root = root.canonicalize().map_err(|error| Failure::file("read", &args.path, &error))?;
-    let out = Out::new(env, args, &root)?;
+    let typed = args.output.clone().unwrap_or_else(|| default_name(&root));
+    // Before anything is hashed.
+    let out = Out::new(env, typed, Existing::with_force(args.force))?;
     let quiet = console.quiet();
     let console = match out {
         Out::Stdout if console.is_json() => {
@@ -95,52 +98,11 @@ fn words(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// Where the torrent goes.
-#[derive(Debug)]
-enum Out {
-    Stdout,
-    File { path: PathBuf, typed: PathBuf },
-}
-
-impl Out {
-    /// Fails before anything is hashed when a file is in the way.
-    fn new(env: &Env, args: &CreateArgs, root: &Path) -> Result<Self, Failure> {
-        let typed = match &args.output {
-            Some(path) if path.as_os_str() == "-" => return Ok(Self::Stdout),
-            Some(path) => path.clone(),
-            None => {
-                let mut name = root.file_name().map_or_else(|| OsString::from("root"), OsStr::to_owned);
-                name.push(".torrent");
-                PathBuf::from(name)
-            }
-        };
-        let path = env.path(&typed);
-        if path.is_dir() {
-            return Err(Failure::new(Exit::WouldOverwrite, format!("{} is a folder", typed.display()))
-                .hint("name the file: -o FOLDER/NAME.torrent"));
-        }
-        if !args.force && path.symlink_metadata().is_ok() {
-            return Err(Failure::new(Exit::WouldOverwrite, format!("{} is there already", typed.display()))
-                .hint("choose another name with -o, or overwrite it with --force"));
-        }
-        Ok(Self::File { path, typed })
-    }
-
-    fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Stdout => None,
-            Self::File { path, .. } => Some(path),
-        }
-    }
-
-    fn write(&self, bytes: &[u8], console: &Console) -> Result<(), Failure> {
-        match self {
-            Self::Stdout => console.answer_bytes(bytes),
-            Self::File { path, .. } => {
-                ferri_engine::atomic_write(path, bytes).map_err(|error| session::disk(&error))
-            }
-        }
-    }
+/// The name that is written to when nothing is said about it.
+fn default_name(root: &Path) -> PathBuf {
+    let mut name = root.file_name().map_or_else(|| OsString::from("root"), OsStr::to_owned);
+    name.push(".torrent");
+    PathBuf::from(name)
 }
 
 fn tell(bytes: &[u8], path: &Path, typed: &Path, started: Instant, console: &Console) -> Result<(), Failure> {

@@ -18,6 +18,7 @@ use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
 use crate::session::Hearing;
+use crate::talk::TrackerTalk;
 use crate::watch::{Audience, Ended, Goal, Setup, Watched, watch};
 use crate::work::{Progress, follow};
 use crate::{session, units};
@@ -149,7 +150,7 @@ impl Seeder {
         add.payload = Some(payload.to_owned());
         add.check = Check::Trust(have);
         add.seed_only = true;
-        let (torrent, _) = session::add(&session, add, Hearing::Events).await?;
+        let (torrent, _) = session::add(&session, add, None, Hearing::Events).await?;
         Ok(Self { role, session, torrent, have: have_count })
     }
 
@@ -165,7 +166,8 @@ impl Seeder {
 }
 
 fn options(ip: IpAddr, state_dir: PathBuf) -> SessionOptions {
-    let mut options = SessionOptions::new(state_dir);
+    // What happens in this machine stays there.
+    let mut options = SessionOptions::new(state_dir).without_discovery();
     options.bind = Some(ip);
     options.listen_port = Some(0);
     options
@@ -201,7 +203,7 @@ impl Download<'_> {
         let add = AddTorrent::new(metainfo.clone(), &output);
         let started = Instant::now();
         let hearing = if self.is_explained { Hearing::EveryMessage } else { Hearing::Events };
-        let (torrent, events) = session::add(&session, add, hearing).await?;
+        let (torrent, events) = session::add(&session, add, None, hearing).await?;
         let path = output.join(NAME);
         let setup = Setup {
             facts: Facts::new(metainfo),
@@ -209,6 +211,7 @@ impl Download<'_> {
             port: session.listen_addr().port(),
             goal: Goal::Verified,
             is_seeder: false,
+            talk: TrackerTalk::default(),
         };
         let watched = Watched::new((torrent.clone(), events), setup);
         watched.introduce(console)?;
@@ -218,7 +221,7 @@ impl Download<'_> {
         };
         let mut listener =
             Listener { counts: Counts::default(), story: self.is_explained.then(|| Story::new(cast)) };
-        let ended = watch(&mut [watched], None, &mut listener, console, interrupts).await;
+        let ended = watch(&mut vec![watched], None, &mut listener, console, interrupts).await;
         let time = started.elapsed();
         session.shutdown().await;
         let status = torrent.status();

@@ -1,4 +1,4 @@
-//! `show`: what a torrent is. Reads the torrent only; asks nobody else.
+//! `show`: what a torrent is. Reads the torrent only; asks peers for what a magnet link stands for, if that is wanted.
 
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
@@ -6,33 +6,55 @@ use ferri_metainfo::names::LocalPaths;
 use serde::Serialize;
 
 use crate::args::ShowArgs;
+use crate::commands::stopped;
 use crate::console::Console;
-use crate::env::Env;
+use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
 use crate::source::{self, Source};
 use crate::text::harmless;
-use crate::{json, units};
+use crate::{json, network, seek, units};
 
-pub(crate) async fn run(env: &mut Env, console: &Console, args: &ShowArgs) -> Result<Exit, Failure> {
-    match source::load(env, &args.source).await? {
-        Source::Torrent(metainfo) => {
-            let facts = Facts::new(&metainfo);
-            if args.json {
-                return answer(console, &facts);
-            }
-            console.answer(&describe(&facts, &metainfo, console))?;
-            for warning in metainfo.warnings() {
-                console.warn(&warning.to_string());
-            }
-            Ok(Exit::Done)
-        }
-        Source::Magnet(magnet) if args.json => answer(console, &MagnetFacts::new(&magnet)),
-        Source::Magnet(magnet) => {
-            console.answer(&describe_magnet(&MagnetFacts::new(&magnet), console))?;
-            Ok(Exit::Done)
-        }
+pub(crate) async fn run(
+    env: &mut Env,
+    console: &Console,
+    args: &ShowArgs,
+    interrupts: Interrupts,
+) -> Result<Exit, Failure> {
+    let magnet = match source::load(env, &args.source).await? {
+        Source::Torrent(metainfo) => return show(&metainfo, console, args),
+        Source::Magnet(magnet) => magnet,
+    };
+    let state_dir = network::state_dir(env, &args.network).ok();
+    if let Some(known) = state_dir.and_then(|state_dir| ferri_engine::known_torrent(&state_dir, &magnet)) {
+        return show(&known, console, args);
     }
+    if args.fetch {
+        let wait = console.aside();
+        let Some(metainfo) = seek::fetch(env, &wait, *magnet, &args.network, &interrupts).await? else {
+            stopped(env, &wait, "peers have not told what the link stands for")?;
+            return Ok(Exit::Interrupted);
+        };
+        return show(&metainfo, console, args);
+    }
+    let facts = MagnetFacts::new(&magnet);
+    if args.json {
+        return answer(console, &facts);
+    }
+    console.answer(&describe_magnet(&facts, console))?;
+    Ok(Exit::Done)
+}
+
+fn show(metainfo: &Metainfo, console: &Console, args: &ShowArgs) -> Result<Exit, Failure> {
+    let facts = Facts::new(metainfo);
+    if args.json {
+        return answer(console, &facts);
+    }
+    console.answer(&describe(&facts, metainfo, console))?;
+    for warning in metainfo.warnings() {
+        console.warn(&warning.to_string());
+    }
+    Ok(Exit::Done)
 }
 
 fn answer(console: &Console, facts: &impl Serialize) -> Result<Exit, Failure> {

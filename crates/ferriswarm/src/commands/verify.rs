@@ -24,7 +24,8 @@ pub(crate) async fn run(
     args: &VerifyArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let metainfo = source::load_torrent(env, &args.source).await?;
+    let state_dir = env.default_state_dir();
+    let metainfo = source::load_torrent(env, &args.source, state_dir.as_deref()).await?;
     let place = Place::at(&metainfo, &env.path(&args.path), &args.path)?;
     let started = Instant::now();
     let Some(have) = check(&metainfo.shared_info(), &place, "verifying", console, &interrupts).await? else {

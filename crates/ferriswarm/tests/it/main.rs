@@ -1,5 +1,7 @@
 //! The program from outside: most commands run inside the test's own process, a few as the real binary.
 
+mod dht;
+mod magnet;
 mod offline;
 mod swarm;
 mod tty;
@@ -120,6 +122,9 @@ impl Running {
         Outcome { exit, stdout, stderr, bytes }
     }
 }
+
+/// Flags with which a command talks to whom a test names and to nobody else.
+const ALONE: [&str; 7] = ["--bind", "127.0.0.1", "--port", "0", "--no-dht", "--no-lsd", "--no-port-mapping"];
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);

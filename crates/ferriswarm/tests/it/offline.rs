@@ -189,15 +189,41 @@ fn what_is_no_torrent_is_told_with_the_reason() {
 }
 
 #[test]
-fn magnets_are_parsed_before_they_are_refused() {
+fn magnet_links_that_are_none_are_refused_with_the_parameter_at_fault() {
     let desk = Desk::new();
-    let good = "magnet:?xt=urn:btih:0123456789012345678901234567890123456789&dn=x";
-    desk.run(&[good]).failed(Exit::BadMagnet, "not there yet");
     desk.run(&["magnet:?xt=urn:btih:0123&dn=x"]).failed(Exit::BadMagnet, "not a usable magnet link");
     desk.run(&["magnet:?dn=x"]).failed(Exit::BadMagnet, "not a usable magnet link");
-    desk.run(&["0123456789012345678901234567890123456789"]).failed(Exit::BadMagnet, "not there yet");
-    let shown = desk.run(&["show", "--json", good]).is(Exit::Done).json();
-    assert_eq!(shown["info_hash_v1"], "0123456789012345678901234567890123456789");
+    desk.run(&["torrent", "magnet:?dn=x"]).failed(Exit::BadMagnet, "not a usable magnet link");
+}
+
+#[test]
+fn a_magnet_link_is_shown_and_made_without_asking_anybody() {
+    let desk = desk_with_album();
+    let hash = "0123456789012345678901234567890123456789";
+    let link = format!("magnet:?xt=urn:btih:{hash}&dn=x");
+    let shown = desk.run(&["show", "--json", &link]).is(Exit::Done).json();
+    assert_eq!((&shown["info_hash_v1"], &shown["name"]), (&hash.into(), &"x".into()));
+    assert_eq!(desk.run(&["magnet", hash]).is(Exit::Done).stdout, format!("magnet:?xt=urn:btih:{hash}\n"));
+
+    desk.run(&["create", "album", "-o", "a.torrent", "-t", "http://a.example/x"]).is(Exit::Done);
+    let link = desk.run(&["magnet", "a.torrent"]).is(Exit::Done).stdout.clone();
+    let torrent = desk.run(&["show", "--json", "a.torrent"]).json();
+    assert_eq!(torrent["magnet"], link.trim_end());
+    let shown = desk.run(&["show", "--json", link.trim_end()]).json();
+    assert_eq!(shown["info_hash_v1"], torrent["info_hash_v1"]);
+    assert_eq!(shown["trackers"], torrent["trackers"]);
+}
+
+#[test]
+fn what_needs_the_torrent_itself_says_how_to_get_it() {
+    let desk = Desk::new();
+    let hash = "0123456789012345678901234567890123456789";
+    for words in [&["verify", hash][..], &["seed", hash]] {
+        desk.run(words).failed(Exit::BadMagnet, "ferriswarm torrent MAGNET");
+    }
+    desk.write("a", "x");
+    desk.run(&["create", "a", "-o", "a.torrent"]).is(Exit::Done);
+    desk.run(&["torrent", "a.torrent"]).failed(Exit::Usage, "is a torrent already");
 }
 
 #[test]
@@ -305,7 +331,7 @@ fn somebody_elses_file_is_not_overwritten() {
     let desk = desk_with_album();
     desk.run(&["create", "album/cd1/01.bin", "-o", "a.torrent"]).is(Exit::Done);
     desk.write("here/01.bin", noise(100_000, 99));
-    let get = ["get", "a.torrent", "-o", "here", "--no-trackers", "--bind", "127.0.0.1", "--port", "0"];
+    let get = [&["get", "a.torrent", "-o", "here", "--no-trackers"][..], &crate::ALONE].concat();
     desk.run(&get).failed(Exit::WouldOverwrite, "holds nothing of this torrent");
     desk.write("here/01.bin", noise(100_001, 1));
     desk.run(&get).failed(Exit::WouldOverwrite, "is longer");

@@ -3,12 +3,12 @@
 
 use ferriswarm::Exit;
 
-use crate::{Desk, Outcome, Running, names, noise};
+use crate::{ALONE, Desk, Outcome, Running, names, noise};
 
-const SIZE: usize = 3_000_000;
+pub(crate) const SIZE: usize = 3_000_000;
 
 /// A payload, its torrent, and what only that torrent's seeder is told.
-fn desk_with_payload() -> Desk {
+pub(crate) fn desk_with_payload() -> Desk {
     let desk = Desk::new();
     desk.write("there/payload.bin", noise(SIZE, 7));
     desk.run(&["create", "there/payload.bin", "-o", "p.torrent", "--piece-length", "64k"]).is(Exit::Done);
@@ -16,12 +16,11 @@ fn desk_with_payload() -> Desk {
 }
 
 /// Serves the payload on a port of its own; gives the address.
-fn seed(desk: &Desk, more: &[&str]) -> (Running, String) {
-    let words =
-        ["seed", "p.torrent", "there", "--json", "--no-trackers", "--bind", "127.0.0.1", "--port", "0"];
+pub(crate) fn seed(desk: &Desk, more: &[&str]) -> (Running, String) {
+    let words = ["seed", "p.torrent", "there", "--json", "--no-trackers"];
     let state = desk.path("seed-state");
     let state = ["--state-dir", state.to_str().unwrap()];
-    let running = desk.start(&[&words[..], &state, more].concat());
+    let running = desk.start(&[&words[..], &ALONE, &state, more].concat());
     let seeding = running.wait_for("\"event\":\"seeding\"");
     let line = seeding.lines().find(|line| line.contains("\"seeding\"")).unwrap();
     let event: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -29,23 +28,11 @@ fn seed(desk: &Desk, more: &[&str]) -> (Running, String) {
 }
 
 fn get(desk: &Desk, peer: &str, more: &[&str]) -> Running {
-    let words = [
-        "get",
-        "p.torrent",
-        "-o",
-        "here",
-        "--no-trackers",
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--peer",
-        peer,
-    ];
-    desk.start(&[&words[..], more].concat())
+    let words = ["get", "p.torrent", "-o", "here", "--no-trackers", "--peer", peer];
+    desk.start(&[&words[..], &ALONE, more].concat())
 }
 
-fn stop(running: Running) -> Outcome {
+pub(crate) fn stop(running: Running) -> Outcome {
     running.interrupt();
     running.finish()
 }
@@ -123,8 +110,8 @@ fn seeding_ends_at_its_ratio_and_refuses_what_is_not_there() {
     get(&desk, &peer, &[]).finish().is(Exit::Done);
     seeder.finish().is(Exit::Done);
     desk.write("elsewhere/payload.bin", noise(SIZE, 8));
-    let words = ["seed", "p.torrent", "elsewhere", "--no-trackers", "--bind", "127.0.0.1", "--port", "0"];
-    desk.run(&words).is(Exit::VerifyFailed);
+    let words = ["seed", "p.torrent", "elsewhere", "--no-trackers"];
+    desk.run(&[&words[..], &ALONE].concat()).is(Exit::VerifyFailed);
 }
 
 #[test]
@@ -134,9 +121,8 @@ fn two_torrents_download_together_and_only_the_chosen_files_are_made() {
     desk.write("there/set/b.txt", noise(50_000, 4));
     desk.write("there/set/c.bin", noise(60_000, 5));
     desk.run(&["create", "there/set", "-o", "set.torrent", "--piece-length", "16k"]).is(Exit::Done);
-    let words =
-        ["seed", "set.torrent", "there", "--json", "--no-trackers", "--bind", "127.0.0.1", "--port", "0"];
-    let seeder = desk.start(&words);
+    let words = ["seed", "set.torrent", "there", "--json", "--no-trackers"];
+    let seeder = desk.start(&[&words[..], &ALONE].concat());
     let line = seeder.wait_for("\"event\":\"seeding\"");
     let port = line.split("\"port\":").nth(1).unwrap().trim_end().trim_end_matches('}').to_owned();
     let (other, peer) = seed(&desk, &[]);
@@ -158,7 +144,7 @@ fn a_tracker_brings_them_together() {
     let said = tracker.wait_for("stats");
     let url = said.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
     let state = desk.path("seed-state");
-    let network = ["--bind", "127.0.0.1", "--port", "0", "--tracker", &url];
+    let network = [&ALONE[..], &["--tracker", &url]].concat();
     let words = ["seed", "p.torrent", "there", "--state-dir", state.to_str().unwrap()];
     let seeder = desk.start(&[&words[..], &network].concat());
     seeder.wait_for("tracker http");

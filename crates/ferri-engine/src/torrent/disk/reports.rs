@@ -131,6 +131,9 @@ impl Task {
     pub(in crate::torrent) fn completed(&mut self, now: Instant) {
         self.view.completed_at = Some(now);
         self.trackers.completed(&self.swarm, now);
+        if let Some(dht) = &self.shared.dht {
+            dht.set_seed(self.handshake.info_hash, true);
+        }
         self.disk.finish();
     }
 

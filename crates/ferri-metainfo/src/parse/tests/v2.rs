@@ -126,6 +126,49 @@ fn equal_files_share_a_layer_and_unequal_ones_do_not() {
 }
 
 #[test]
+fn a_hybrid_without_layers_is_whole_on_its_v1_side() {
+    let metainfo = parse(&torrent(hybrid()));
+    let missing = "piece layers: missing: only the version 1 side of this hybrid can be verified";
+    assert_eq!(warnings(&metainfo), [missing]);
+    assert!(metainfo.info().has_piece_hashes());
+    assert_eq!(metainfo.info().piece_layer(FileIndex(0)), None);
+}
+
+#[test]
+fn a_torrent_that_is_written_reads_the_same() {
+    let around = |torrent: Node| {
+        let tiers = Node::List(vec![
+            Node::List(vec!["http://a.example/".into(), "udp://b.example:1".into()]),
+            Node::List(vec!["http://c.example/".into()]),
+        ]);
+        let nodes = Node::List(vec![Node::List(vec!["node.example".into(), 6881.into()])]);
+        let torrent = torrent.with("announce", "http://a.example/").with("announce-list", tiers);
+        let torrent = torrent.with("comment", "c").with("created by", "me").with("creation date", 5);
+        torrent.with("nodes", nodes).with("url-list", Node::List(vec!["http://w.example/".into()]))
+    };
+    for torrent in [around(with_layers(v2())), with_layers(hybrid()), around(torrent(hybrid()))] {
+        assert_eq!(parse(&torrent).encode().unwrap(), torrent.encode());
+    }
+}
+
+#[test]
+fn what_a_magnet_link_and_peers_gave_becomes_a_torrent_unless_layers_lack() {
+    let of = |node: Node| {
+        let info = Info::parse(&node.encode()).unwrap();
+        Metainfo::from_info(info, vec![vec!["http://a.example/".to_owned()]], Vec::new())
+    };
+    let hybrid = of(hybrid());
+    assert_eq!(parse_bytes(&hybrid.encode().unwrap()).info().info_hashes(), hybrid.info().info_hashes());
+    assert_eq!(of(v2()).encode(), Err(crate::MissingLayers));
+    let small = of(v2().with("file tree", dict([("small", tree_file(&content(20_000, 3)))])));
+    assert_eq!(parse_bytes(&small.encode().unwrap()).trackers(), [["http://a.example/"]]);
+}
+
+fn parse_bytes(bytes: &[u8]) -> Metainfo {
+    Metainfo::parse(bytes).unwrap()
+}
+
+#[test]
 fn an_info_dictionary_alone_has_no_layers_yet() {
     let info = Info::parse(&v2().encode()).unwrap();
     assert!(!info.has_piece_hashes());

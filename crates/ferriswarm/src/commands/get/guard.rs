@@ -39,7 +39,8 @@ pub(crate) async fn guard(
         }
     }
     let Some(found) = found else { return Ok(Some(add)) };
-    if state_dir.join("torrents").join(info_hash.to_string()).exists() {
+    // The folder alone may hold nothing but what a magnet link stands for.
+    if state_dir.join("torrents").join(info_hash.to_string()).join("journal").exists() {
         return Ok(Some(add));
     }
     let total = layout.total_length();

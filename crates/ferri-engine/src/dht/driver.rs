@@ -1,0 +1,364 @@
+//! The task that owns the node: datagrams and wishes in, datagrams and findings out, nodes saved now and then.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ferri_dht::{ContactKind, Event, Family, Input, Lookup, Node, Outcome, Output, State};
+use ferri_metainfo::InfoHash;
+use tokio::net::lookup_host;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::announces::Purpose;
+use super::reach::Reach;
+use super::{COMMANDS_MAX, Command, Dht, DhtOptions, Found, ROUTERS, Torrents};
+use crate::udp::{BATCHES_MAX, Datagram, Sockets};
+
+/// Nodes are saved this often, and at the end.
+const SAVE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// The first time is earlier: a run that is cut short soon leaves something too.
+const SAVE_FIRST: Duration = Duration::from_secs(60);
+/// Nodes are counted for people this often, while anything happens.
+const COUNT_INTERVAL: Duration = Duration::from_millis(500);
+/// A name server that does not answer is not waited for longer.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Names being resolved at once.
+const RESOLVING_MAX: usize = 32;
+/// Commands taken before the node's outputs are carried out.
+const COMMAND_BATCH: usize = 16;
+/// Saved nodes larger than this are not ours.
+const STATE_BYTES_MAX: u64 = 256 << 10;
+
+/// What the session hears.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// Peers of one of the announced torrents.
+    Peers(InfoHash, Vec<SocketAddr>),
+    /// Other nodes agree on our address.
+    ExternalAddress(IpAddr),
+}
+
+/// Everything the task has.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    node: Node,
+    sockets: Sockets,
+    commands: mpsc::Receiver<Command>,
+    handle: Dht,
+    torrents: Arc<Torrents>,
+    searches: BTreeMap<Lookup, Ongoing>,
+    next_lookup: u64,
+    routers: Vec<String>,
+    resolving: JoinSet<(ContactKind, Vec<SocketAddr>)>,
+    state: Option<PathBuf>,
+    save_at: Instant,
+    counted_at: Instant,
+    reach: Reach,
+}
+
+/// A search of a caller.
+#[derive(Debug)]
+struct Ongoing {
+    found: mpsc::Sender<Found>,
+    outcome: oneshot::Sender<Outcome>,
+}
+
+impl Driver {
+    /// A node with what was saved, on these sockets.
+    pub(crate) async fn new(options: DhtOptions, sockets: Sockets) -> Self {
+        let state = match options.state.clone() {
+            Some(path) => tokio::task::spawn_blocking(move || load(&path)).await.ok().flatten(),
+            None => None,
+        };
+        let (ipv4, ipv6) = sockets.families();
+        let routers = routers(&options);
+        let node = ferri_dht::Options {
+            ipv4: options.node.ipv4 && ipv4,
+            ipv6: options.node.ipv6 && ipv6,
+            ..options.node
+        };
+        let now = Instant::now();
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let torrents = Arc::<Torrents>::default();
+        let handle = Dht { commands: sender, udp_port: sockets.port(), torrents: torrents.clone() };
+        Self {
+            node: Node::new(node, state, rand::random(), now),
+            sockets,
+            commands,
+            handle,
+            torrents,
+            searches: BTreeMap::new(),
+            next_lookup: 0,
+            routers,
+            resolving: JoinSet::new(),
+            state: options.state,
+            save_at: now + SAVE_FIRST,
+            counted_at: now,
+            reach: Reach::new(now),
+        }
+    }
+
+    /// How others reach it.
+    pub(crate) fn handle(&self) -> Dht {
+        self.handle.clone()
+    }
+
+    /// Runs until cancelled, then saves the nodes. `tell` hears what concerns the session.
+    pub(crate) async fn run(mut self, cancel: CancellationToken, tell: impl Fn(Told) + Send) {
+        let (batches, mut datagrams) = mpsc::channel::<Vec<Datagram>>(BATCHES_MAX);
+        let mut reading = JoinSet::new();
+        reading.spawn(self.sockets.clone().read(batches));
+        let mut commands = Vec::with_capacity(COMMAND_BATCH);
+        self.drain(&tell);
+        loop {
+            let wake = self.wake_at();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                () = tokio::time::sleep_until(wake.into()) => self.timeout().await,
+                Some(Ok((kind, addrs))) = self.resolving.join_next() => {
+                    self.node.handle(Input::Contacts { addrs, kind }, Instant::now());
+                }
+                () = self.torrents.changed.notified() => self.torrents_changed(),
+                _ = self.commands.recv_many(&mut commands, COMMAND_BATCH) => {
+                    for command in commands.drain(..) {
+                        self.command(command);
+                    }
+                }
+                Some(batch) = datagrams.recv() => self.datagrams(batch),
+            }
+            self.drain(&tell);
+            self.count();
+        }
+        self.save().await;
+    }
+
+    fn wake_at(&self) -> Instant {
+        let due = [self.node.poll_timeout(), self.torrents.announces().next_due(), self.reach.poll_timeout()];
+        due.into_iter().flatten().fold(self.save_at, Instant::min)
+    }
+
+    async fn timeout(&mut self) {
+        let now = Instant::now();
+        if self.node.poll_timeout().is_some_and(|at| at <= now) {
+            self.node.handle(Input::Timeout, now);
+        }
+        if self.save_at <= now {
+            self.save_at = now + SAVE_INTERVAL;
+            self.save().await;
+        }
+        if self.reach.timeout(now) {
+            tracing::info!("no stranger reaches the DHT node: it only asks from here on");
+            self.node.handle(Input::ReadOnly { read_only: true }, now);
+        }
+        self.announce(now);
+    }
+
+    fn torrents_changed(&mut self) {
+        let now = Instant::now();
+        let gone = self.torrents.announces().take_cancelled();
+        for lookup in gone {
+            self.node.handle(Input::Cancel { lookup }, now);
+        }
+        self.announce(now);
+    }
+
+    fn announce(&mut self, now: Instant) {
+        let (next, port) = (&mut self.next_lookup, self.torrents.port.load(Ordering::Relaxed));
+        let started = self.torrents.announces().start(now, || {
+            *next += 1;
+            Lookup(*next)
+        });
+        for (lookup, info_hash, purpose) in started {
+            let seed = purpose == Purpose::Seed;
+            let input = match port {
+                // Who listens nowhere is nobody to be told of.
+                0 => Input::GetPeers { lookup, info_hash },
+                _ if purpose == Purpose::Find => Input::GetPeers { lookup, info_hash },
+                port => Input::Announce { lookup, info_hash, port, implied_port: false, seed },
+            };
+            self.node.handle(input, now);
+        }
+    }
+
+    fn datagrams(&mut self, batch: Vec<Datagram>) {
+        let now = Instant::now();
+        for (from, bytes) in batch {
+            if self.reach.received(from, &bytes) {
+                self.node.handle(Input::ReadOnly { read_only: false }, now);
+            }
+            self.node.handle(Input::Datagram { from, bytes }, now);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Search { input, found, outcome } => {
+                self.next_lookup += 1;
+                let lookup = Lookup(self.next_lookup);
+                self.searches.insert(lookup, Ongoing { found, outcome });
+                self.node.handle(input.named(lookup), now);
+            }
+            Command::Input(input) => {
+                if input == Input::NetworkChanged {
+                    self.reach_changed(now);
+                }
+                self.node.handle(input, now);
+            }
+            Command::ReachChanged => self.reach_changed(now),
+            Command::Hosts(hosts) => {
+                let hosts = hosts.into_iter().map(|(host, port)| join(&host, port)).collect();
+                self.resolve(ContactKind::Torrent, hosts, |_| true);
+            }
+            // Whoever asked may have stopped waiting.
+            Command::Status(reply) => drop(reply.send(self.node.status(now))),
+            Command::Buckets(family, reply) => drop(reply.send(self.node.table(family, now))),
+        }
+    }
+
+    fn reach_changed(&mut self, now: Instant) {
+        if self.reach.changed(now) {
+            self.node.handle(Input::ReadOnly { read_only: false }, now);
+        }
+    }
+
+    fn drain(&mut self, tell: &impl Fn(Told)) {
+        let now = Instant::now();
+        let deserted = self.searches.iter().filter(|(_, search)| search.found.is_closed());
+        for lookup in deserted.map(|(lookup, _)| *lookup).collect::<Vec<_>>() {
+            self.searches.remove(&lookup);
+            self.node.handle(Input::Cancel { lookup }, now);
+        }
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Send { to, bytes } => {
+                    self.reach.sent(to, now);
+                    self.sockets.send(to, &bytes);
+                }
+                Output::Peers { lookup, peers } => {
+                    let torrent = self.torrents.announces().torrent(lookup);
+                    match torrent {
+                        Some(info_hash) => tell(Told::Peers(info_hash, peers)),
+                        None => self.found(lookup, Found::Peers(peers)),
+                    }
+                }
+                Output::Item { lookup, item } => self.found(lookup, Found::Item(item)),
+                Output::Samples { lookup, from, info_hashes, total, .. } => {
+                    self.found(lookup, Found::Samples { from, info_hashes, total });
+                }
+                Output::Finished { lookup, outcome } => {
+                    let is_announce =
+                        self.torrents.announces().finished(lookup, outcome.end, rand::random(), now);
+                    if !is_announce && let Some(search) = self.searches.remove(&lookup) {
+                        // Whoever asked may have stopped waiting.
+                        let _ = search.outcome.send(outcome);
+                    }
+                }
+                Output::WantContacts { family } => {
+                    let routers = self.routers.clone();
+                    self.resolve(ContactKind::Router, routers, move |addr| Family::of(*addr) == family);
+                }
+                Output::Event(event) => self.event(event, tell, now),
+            }
+        }
+    }
+
+    /// Lets others see how many nodes there are, now and then.
+    fn count(&mut self) {
+        let now = Instant::now();
+        if self.counted_at + COUNT_INTERVAL <= now {
+            self.counted_at = now;
+            let good = self.node.status(now).families.iter().map(|family| family.good).sum();
+            self.torrents.good.store(good, Ordering::Relaxed);
+        }
+    }
+
+    /// A listener that sleeps misses what does not fit.
+    fn found(&self, lookup: Lookup, found: Found) {
+        if let Some(search) = self.searches.get(&lookup) {
+            let _ = search.found.try_send(found);
+        }
+    }
+
+    fn event(&mut self, event: Event, tell: &impl Fn(Told), now: Instant) {
+        match event {
+            Event::ExternalAddress { ip } => tell(Told::ExternalAddress(ip)),
+            Event::Bootstrapped { family, nodes } => {
+                tracing::info!(?family, nodes, "the DHT is reached");
+                self.torrents.announces().bootstrapped(now);
+                self.reach.entered(now);
+            }
+            Event::IdChanged { family, id } => tracing::debug!(?family, %id, "the node has a new id"),
+            Event::Lonely { family } => tracing::info!(?family, "no DHT node answers"),
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        kind: ContactKind,
+        hosts: Vec<String>,
+        is_wanted: impl Fn(&SocketAddr) -> bool + Copy + Send + Sync + 'static,
+    ) {
+        for host in hosts {
+            if RESOLVING_MAX <= self.resolving.len() {
+                return;
+            }
+            self.resolving.spawn(async move {
+                let addrs = match tokio::time::timeout(RESOLVE_TIMEOUT, lookup_host(&host)).await {
+                    Ok(Ok(addrs)) => addrs.filter(is_wanted).collect(),
+                    Ok(Err(error)) => {
+                        tracing::debug!(host, %error, "this node's name does not resolve");
+                        Vec::new()
+                    }
+                    Err(_) => Vec::new(),
+                };
+                (kind, addrs)
+            });
+        }
+    }
+
+    async fn save(&self) {
+        let Some(path) = self.state.clone() else { return };
+        let state = self.node.state();
+        // What was saved before is better than nothing.
+        if state.nodes.is_empty() {
+            return;
+        }
+        let saved = tokio::task::spawn_blocking(move || ferri_storage::atomic_write(&path, &state.encode()));
+        if let Ok(Err(error)) = saved.await {
+            tracing::warn!(%error, "the DHT nodes could not be saved");
+        }
+    }
+}
+
+/// Those that the caller named, and the usual ones unless the node stays on this host anyway.
+fn routers(options: &DhtOptions) -> Vec<String> {
+    let usual = if options.bind.is_some_and(|ip| ip.is_loopback()) { &[][..] } else { &ROUTERS };
+    options.routers.iter().cloned().chain(usual.iter().map(|&router| router.to_owned())).collect()
+}
+
+/// `host:port` as resolvers read it.
+fn join(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// What was saved. A file that is none of ours is as good as none: the next save replaces it.
+fn load(path: &Path) -> Option<State> {
+    let length = std::fs::metadata(path).ok()?.len();
+    if STATE_BYTES_MAX < length {
+        tracing::warn!(path = %path.display(), "these are no saved DHT nodes; beginning without");
+        return None;
+    }
+    let bytes = std::fs::read(path).ok()?;
+    State::decode(&bytes)
+        .inspect_err(
+            |error| tracing::warn!(path = %path.display(), %error, "beginning without saved DHT nodes"),
+        )
+        .ok()
+}

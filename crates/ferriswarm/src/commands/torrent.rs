@@ -1,0 +1,79 @@
+//! `torrent`: what a magnet link stands for, as a .torrent file.
+
+use std::path::PathBuf;
+
+use ferri_metainfo::Metainfo;
+use ferri_metainfo::names::LocalPaths;
+use serde::Serialize;
+
+use crate::args::TorrentArgs;
+use crate::commands::stopped;
+use crate::console::Console;
+use crate::env::{Env, Interrupts};
+use crate::exit::{Exit, Failure};
+use crate::facts::{Facts, local_text};
+use crate::out::{Existing, Out};
+use crate::{seek, source, text};
+
+pub(crate) async fn run(
+    env: &mut Env,
+    console: &Console,
+    args: &TorrentArgs,
+    interrupts: Interrupts,
+) -> Result<Exit, Failure> {
+    let magnet = source::load_magnet(env, &args.source).await?;
+    let existing = Existing::with_force(args.force);
+    // What was typed is looked at before anybody is asked.
+    let typed = args.output.clone().map(|typed| Out::new(env, typed, existing)).transpose()?;
+    let (console, wait) = match typed {
+        Some(Out::Stdout) if console.is_json() => {
+            return Err(Failure::usage("--json and -o - both want standard output"));
+        }
+        Some(Out::Stdout) => (console.quiet(), console.aside()),
+        _ => (console.clone(), console.clone()),
+    };
+    let Some(metainfo) = seek::fetch(env, &wait, magnet, &args.network, &interrupts).await? else {
+        stopped(env, &wait, "peers have not told what the link stands for")?;
+        return Ok(Exit::Interrupted);
+    };
+    let out = match typed {
+        Some(out) => out,
+        None => Out::new(env, default_name(&metainfo)?, existing)?,
+    };
+    let bytes = metainfo.encode().map_err(|error| {
+        Failure::new(Exit::BadTorrent, error.to_string())
+            .hint("peers give them with the payload, and transfer of version 2 is not there yet")
+    })?;
+    let info = metainfo.info();
+    if info.version().has_v2() && info.files().iter().any(|file| u64::from(info.piece_length()) < file.length)
+    {
+        wait.warn("the file lacks the version 2 hashes of pieces, which peers do not give with the description: some programs refuse it");
+    }
+    out.write(&bytes, &console)?;
+    if let Out::File { path, typed } = &out {
+        let facts = Facts::new(&metainfo);
+        if console.is_json() {
+            console.json(&Saved { event: "saved", output: local_text(path), facts: &facts })?;
+        }
+        console.line(&facts.headline(&console))?;
+        console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())))?;
+    }
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Saved<'a> {
+    event: &'static str,
+    output: String,
+    #[serde(flatten)]
+    facts: &'a Facts,
+}
+
+/// The torrent's own name, as it would be on this disk.
+fn default_name(metainfo: &Metainfo) -> Result<PathBuf, Failure> {
+    let names = LocalPaths::new(metainfo.info())
+        .map_err(|error| Failure::new(Exit::BadTorrent, error.to_string()).hint("name the file with -o"))?;
+    let mut name = names.top().as_os_str().to_owned();
+    name.push(".torrent");
+    Ok(PathBuf::from(name))
+}

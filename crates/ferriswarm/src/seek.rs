@@ -1,0 +1,441 @@
+//! Magnet links whose torrents are not known yet: what is waited for, in words, until they are.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use ferri_engine::{Error, ResolveStatus, Resolved, Resolving, Session};
+use ferri_metainfo::Metainfo;
+use ferri_metainfo::magnet::Magnet;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::args::Network;
+use crate::console::Console;
+use crate::env::{Env, Interrupts};
+use crate::events::Event;
+use crate::exit::Failure;
+use crate::talk::TrackerTalk;
+use crate::text::{harmless, shorten, width};
+use crate::{network, session, units};
+
+/// Links whose torrents are looked for. Those that are left when it is dropped are given up.
+#[derive(Debug)]
+pub(crate) struct Seekers {
+    /// In the order in which they were typed.
+    seekers: BTreeMap<usize, Seeker>,
+    ends: JoinSet<(usize, Result<Resolved, Error>)>,
+    streams: JoinSet<()>,
+    events: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
+    /// Between two lines on an output that cannot be rewritten.
+    every: Option<Duration>,
+}
+
+/// What happened to which link.
+type Heard = (usize, ferri_engine::Event);
+
+/// One of them, and what was already said about it.
+#[derive(Debug)]
+struct Seeker {
+    magnet: Magnet,
+    name: String,
+    info_hash: String,
+    status: watch::Receiver<ResolveStatus>,
+    talk: TrackerTalk,
+    since: Instant,
+    told: String,
+    told_at: Option<Instant>,
+}
+
+/// What was found of a link.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) magnet: Magnet,
+    pub(crate) resolved: Resolved,
+    /// What the trackers said so far.
+    pub(crate) talk: TrackerTalk,
+}
+
+/// What happened to a link.
+#[derive(Debug)]
+pub(crate) enum News {
+    Event(usize, ferri_engine::Event),
+    End(usize, Result<Resolved, Error>),
+}
+
+/// Events of all links that wait to be told.
+const EVENTS_MAX: usize = 256;
+/// Words that changed are repeated on an output that cannot be rewritten after so long.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Between two JSON lines of a link.
+const JSON_EVERY: Duration = Duration::from_secs(1);
+/// Digits of the hash that stand for a torrent without a name.
+const SHORT_HASH: usize = 12;
+/// A name shorter than this is no longer recognised.
+const NAME_MIN: usize = 12;
+
+impl Seekers {
+    /// `every`: how often a plain output is told.
+    pub(crate) fn new(every: Option<Duration>) -> Self {
+        Self {
+            seekers: BTreeMap::new(),
+            ends: JoinSet::new(),
+            streams: JoinSet::new(),
+            events: mpsc::channel(EVENTS_MAX),
+            every,
+        }
+    }
+
+    pub(crate) fn every(&self) -> Option<Duration> {
+        self.every
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seekers.is_empty()
+    }
+
+    /// Waits for one more, and says what it is.
+    pub(crate) fn add(
+        &mut self,
+        magnet: Magnet,
+        resolving: Resolving,
+        console: &Console,
+    ) -> Result<(), Failure> {
+        let id = self.seekers.last_key_value().map_or(0, |(last, _)| last + 1);
+        let info_hash = resolving.info_hash().to_string();
+        let seeker = Seeker {
+            name: magnet.display_name.clone().unwrap_or_else(|| format!("{}…", &info_hash[..SHORT_HASH])),
+            info_hash,
+            status: resolving.watch(),
+            talk: TrackerTalk::default(),
+            since: Instant::now(),
+            told: String::new(),
+            told_at: None,
+            magnet,
+        };
+        seeker.introduce(console)?;
+        self.seekers.insert(id, seeker);
+        let (mut events, to) = (resolving.events(), self.events.0.clone());
+        self.streams.spawn(async move {
+            loop {
+                match events.recv().await {
+                    Ok(event) => {
+                        if to.send((id, event)).await.is_err() {
+                            return;
+                        }
+                    }
+                    // What was missed shows in the next snapshot.
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        });
+        self.ends.spawn(async move { (id, resolving.wait().await) });
+        Ok(())
+    }
+
+    /// The next thing that happens, for [`Self::take`]. May be dropped while it waits.
+    pub(crate) async fn next(&mut self) -> News {
+        loop {
+            tokio::select! {
+                biased;
+                Some((id, event)) = self.events.1.recv() => return News::Event(id, event),
+                ended = self.ends.join_next(), if !self.ends.is_empty() => {
+                    // Only a task of a session that is no more ends otherwise.
+                    if let Some(Ok((id, end))) = ended {
+                        return News::End(id, end);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells what happened. What was found is the caller's.
+    pub(crate) fn take(&mut self, news: News, console: &Console) -> Result<Option<Found>, Failure> {
+        match news {
+            News::Event(id, event) => {
+                if let Some(seeker) = self.seekers.get_mut(&id) {
+                    seeker.hear(&event, console)?;
+                }
+                Ok(None)
+            }
+            News::End(id, end) => {
+                let Some(seeker) = self.seekers.remove(&id) else { return Ok(None) };
+                let resolved = end.map_err(|error| session::failure(&error))?;
+                seeker.tell_found(&resolved, console)?;
+                Ok(Some(Found { magnet: seeker.magnet, resolved, talk: seeker.talk }))
+            }
+        }
+    }
+
+    /// Four times a second: says what is waited for, if that is due.
+    pub(crate) fn tell(&mut self, console: &Console) -> Result<(), Failure> {
+        for seeker in self.seekers.values_mut() {
+            seeker.tell(console, self.every)?;
+        }
+        Ok(())
+    }
+
+    /// A live line each.
+    pub(crate) fn lines(&self, columns: usize) -> Vec<String> {
+        self.seekers.values().map(|seeker| seeker.line(columns)).collect()
+    }
+}
+
+impl Seeker {
+    fn introduce(&self, console: &Console) -> Result<(), Failure> {
+        console.line(&format!("{}  magnet link", console.strong(&harmless(&self.name))))?;
+        let hashes = self.magnet.info_hashes;
+        if let Some(hash) = hashes.v1 {
+            console.line(&format!("  info hash {hash}"))?;
+        }
+        if let Some(hash) = hashes.v2 {
+            console.line(&format!("  info hash v2 {hash}"))?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: &ferri_engine::Event, console: &Console) -> Result<(), Failure> {
+        if let ferri_engine::Event::Note(text) = event {
+            console.event(&Event::Note { info_hash: &self.info_hash, message: text })?;
+            return console.line(&harmless(&format!("{}  {text}", self.name)));
+        }
+        self.talk.hear(event, &self.info_hash, &self.name, console)
+    }
+
+    fn tell_found(&self, resolved: &Resolved, console: &Console) -> Result<(), Failure> {
+        let (took, from_state) = (self.since.elapsed(), resolved.is_from_state());
+        let (info_hash, name) = (self.info_hash.as_str(), resolved.metainfo().info().name());
+        console.event(&Event::Found { info_hash, name, seconds: took.as_secs_f64(), from_state })?;
+        let how = if from_state {
+            "its description is here from an earlier run".to_owned()
+        } else {
+            let size = units::size(resolved.metainfo().info_bytes().len() as u64);
+            format!("found its description: {size} in {}", units::took(took))
+        };
+        console.line(&harmless(&format!("{}  {how}", self.name)))
+    }
+
+    fn tell(&mut self, console: &Console, every: Option<Duration>) -> Result<(), Failure> {
+        if console.is_live() {
+            return Ok(());
+        }
+        let status = self.status.borrow().clone();
+        let words = words(&status);
+        let default = if console.is_json() { JSON_EVERY } else { PLAIN_EVERY };
+        let is_late = self.told_at.is_none_or(|at| every.unwrap_or(default) <= at.elapsed());
+        let is_due = match (console.is_json(), every) {
+            // Of those that wait in vain the same words need no second line, unless somebody wants one.
+            (false, None) => is_late && words != self.told,
+            _ => is_late,
+        };
+        if !is_due {
+            return Ok(());
+        }
+        self.told_at = Some(Instant::now());
+        console.event(&Event::Searching {
+            info_hash: &self.info_hash,
+            name: status.name.as_deref(),
+            message: &words,
+            peers: status.peers,
+            connecting: status.connecting,
+            asked: status.asked,
+            parts: status.parts_had,
+            part_count: status.parts_total,
+            trackers: status.trackers,
+            trackers_failed: status.trackers_failed,
+            seconds: self.since.elapsed().as_secs_f64(),
+        })?;
+        console.line(&harmless(&format!("{}  {words}", self.name)))?;
+        self.told = words;
+        Ok(())
+    }
+
+    /// `debian.iso  asking 3 peers for the description, 2 of 5 parts  0:12`, no wider than `columns`.
+    fn line(&self, columns: usize) -> String {
+        let rest = format!("{}  {}", words(&self.status.borrow()), units::clock(self.since.elapsed()));
+        // The last column stays free: many terminals wrap when it is written.
+        let room = columns.saturating_sub(1).saturating_sub(width(&rest) + 2);
+        if room < NAME_MIN {
+            return shorten(&rest, columns.saturating_sub(1));
+        }
+        format!("{}  {rest}", shorten(&harmless(&self.name), room))
+    }
+}
+
+/// Looks for the torrent of one link, in a session of its own. `None`: Ctrl-C.
+pub(crate) async fn fetch(
+    env: &Env,
+    console: &Console,
+    magnet: Magnet,
+    network: &Network,
+    interrupts: &Interrupts,
+) -> Result<Option<Metainfo>, Failure> {
+    let session = session::start(network::session_options(env, network)?).await?;
+    let found = fetch_in(&session, console, magnet, network, interrupts).await;
+    session.shutdown().await;
+    found
+}
+
+async fn fetch_in(
+    session: &Session,
+    console: &Console,
+    magnet: Magnet,
+    network: &Network,
+    interrupts: &Interrupts,
+) -> Result<Option<Metainfo>, Failure> {
+    let mut seekers = Seekers::new(None);
+    let resolving = session::resolve(session, network::resolve(magnet.clone(), network)).await?;
+    seekers.add(magnet, resolving, console)?;
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let live = console.live_line();
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupts.pressed(1) => return Ok(None),
+            news = seekers.next() => if let Some(found) = seekers.take(news, console)? {
+                return Ok(Some(found.resolved.metainfo().clone()));
+            },
+            _ = ticks.tick() => {
+                seekers.tell(console)?;
+                if let (true, Some(line)) = (console.is_live(), seekers.lines(console.columns()).pop()) {
+                    live.set(line);
+                }
+            }
+        }
+    }
+}
+
+/// Snapshots are a quarter of a second apart, and so are live lines.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a search waits for.
+fn words(status: &ResolveStatus) -> String {
+    let peers = |count: usize| units::count(count as u64, "peer", "peers");
+    let mut words = if status.parts_total != 0 {
+        let parts = format!("{} of {} parts", status.parts_had, status.parts_total);
+        match status.asked {
+            0 => format!("{parts} of the description are here; {} to ask again", peers(status.peers)),
+            asked => format!("asking {} for the description, {parts}", peers(asked)),
+        }
+    } else if status.peers == 0 {
+        match status.connecting {
+            0 => format!("looking for peers: {}", places(status)),
+            dials => format!("connecting to {} ({})", peers(dials), places(status)),
+        }
+    } else if status.without < status.peers {
+        format!("{} connected; waiting to hear whether they have the description", peers(status.peers))
+    } else {
+        format!(
+            "{} connected, none has the description; looking for others: {}",
+            peers(status.peers),
+            places(status)
+        )
+    };
+    if status.corrupt != 0 {
+        words.push_str(&format!(
+            "; {} was wrong",
+            units::count(status.corrupt.into(), "description", "descriptions")
+        ));
+    }
+    words
+}
+
+/// Where addresses of peers come from.
+fn places(status: &ResolveStatus) -> String {
+    let mut places = Vec::new();
+    match status.dht_nodes {
+        None => {}
+        Some(0) => places.push("entering the DHT".to_owned()),
+        Some(nodes) => places.push(format!("DHT with {}", units::count(nodes as u64, "node", "nodes"))),
+    }
+    if status.lsd {
+        places.push("the local network".to_owned());
+    }
+    match (status.trackers as u64, status.trackers_failed as u64) {
+        (0, _) => {}
+        (all, 0) => places.push(units::count(all, "tracker", "trackers")),
+        (1, _) => places.push("1 tracker, which failed".to_owned()),
+        (all, failed) if all == failed => places.push(format!("{all} trackers, which all failed")),
+        (all, failed) => places.push(format!("{all} trackers, {failed} of them failed")),
+    }
+    match (status.candidates as u64, status.connecting) {
+        (0, _) => {}
+        (known, 0) if status.peers == 0 => {
+            let known = units::count(known, "known address", "known addresses");
+            places.push(format!("{known} without an answer so far"));
+        }
+        (known, _) => places.push(units::count(known, "known address", "known addresses")),
+    }
+    if places.is_empty() {
+        return "nobody to ask; waiting for peers that call".to_owned();
+    }
+    places.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use ferri_engine::ResolveState;
+    use ferri_metainfo::InfoHashes;
+
+    use super::*;
+
+    fn status() -> ResolveStatus {
+        ResolveStatus {
+            state: ResolveState::Searching,
+            info_hashes: InfoHashes { v1: Some([7; 20].into()), v2: None },
+            name: None,
+            elapsed: Duration::ZERO,
+            peers: 0,
+            connecting: 0,
+            candidates: 0,
+            asked: 0,
+            without: 0,
+            parts_had: 0,
+            parts_total: 0,
+            corrupt: 0,
+            dht_nodes: None,
+            lsd: false,
+            trackers: 0,
+            trackers_failed: 0,
+        }
+    }
+
+    #[track_caller]
+    fn check(status: &ResolveStatus, expected: &str) {
+        assert_eq!(words(status), expected);
+    }
+
+    #[test]
+    fn every_wait_has_its_words() {
+        check(&status(), "looking for peers: nobody to ask; waiting for peers that call");
+        let entering = ResolveStatus { dht_nodes: Some(0), lsd: true, ..status() };
+        check(&entering, "looking for peers: entering the DHT, the local network");
+        check(&ResolveStatus { dht_nodes: Some(12), ..status() }, "looking for peers: DHT with 12 nodes");
+        let asking = ResolveStatus { trackers: 2, ..status() };
+        check(&asking, "looking for peers: 2 trackers");
+        check(
+            &ResolveStatus { trackers_failed: 1, ..asking.clone() },
+            "looking for peers: 2 trackers, 1 of them failed",
+        );
+        let dead = ResolveStatus { candidates: 1, ..status() };
+        check(&dead, "looking for peers: 1 known address without an answer so far");
+        let failed = ResolveStatus { trackers_failed: 2, ..asking.clone() };
+        check(&failed, "looking for peers: 2 trackers, which all failed");
+        let dialling = ResolveStatus { connecting: 4, candidates: 9, ..asking.clone() };
+        check(&dialling, "connecting to 4 peers (2 trackers, 9 known addresses)");
+        let connected = ResolveStatus { peers: 2, ..asking };
+        check(&connected, "2 peers connected; waiting to hear whether they have the description");
+        let without = ResolveStatus { without: 2, ..connected.clone() };
+        check(&without, "2 peers connected, none has the description; looking for others: 2 trackers");
+        let coming = ResolveStatus { asked: 3, parts_had: 2, parts_total: 5, peers: 4, ..connected };
+        check(&coming, "asking 3 peers for the description, 2 of 5 parts");
+        let again = ResolveStatus { asked: 0, corrupt: 1, ..coming };
+        check(
+            &again,
+            "2 of 5 parts of the description are here; 4 peers to ask again; 1 description was wrong",
+        );
+    }
+}
