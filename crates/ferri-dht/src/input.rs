@@ -56,7 +56,7 @@ pub enum Input {
         lookup: Lookup,
         /// The torrent.
         info_hash: InfoHash,
-        /// Where our peer listens.
+        /// Where our peer listens. With 0, unless the port is implied, peers are looked for and nothing is announced.
         port: u16,
         /// Others see our peer at the port our DHT packets come from (uTP through a NAT), whatever `port` says.
         implied_port: bool,

@@ -1,17 +1,18 @@
 //! One of the two networks (BEP 32): our id there, our table, and how we get in.
 
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::bucket::Entry;
 use crate::id::NodeId;
 use crate::input::ContactKind;
 use crate::output::Family;
 use crate::peers::Peers;
-use crate::table::Table;
+use crate::status::Quality;
+use crate::table::{Contact, Table};
 use crate::transactions::OperationKey;
-use crate::votes::Votes;
+use crate::votes::{Region, Votes, region};
 
 /// With fewer good nodes a table is poor: lookups that begin with fewer find too little when some of them are gone.
 pub(crate) const POOR: usize = 8;
@@ -22,11 +23,15 @@ const CONTACTS_MAX: usize = 320;
 /// Routers that are known. There are five or six in public use.
 const ROUTERS_MAX: usize = 32;
 
-/// The pause after the first attempt to get in that did not succeed; it doubles each time.
+/// The pause after the first attempt; it doubles each time.
 const RETRY_MIN: Duration = Duration::from_secs(5);
 
-/// The longest pause.
+/// The longest pause between attempts to get in.
 const RETRY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// The longest pause between two questions what our address is. A newcomer asks more often: it knows few nodes, which may
+/// all be of one person.
+const SURVEY_MAX: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -44,9 +49,10 @@ pub(crate) struct Network {
     pub(crate) bootstrapped: bool,
     /// The search that keeps a bucket fresh, while it is under way.
     pub(crate) refresh: Option<OperationKey>,
-    /// When to try again to get in.
-    pub(crate) retry_at: Instant,
-    retry: Duration,
+    /// Attempts to get in.
+    pub(crate) entry: Attempts,
+    /// Questions what our address is.
+    pub(crate) survey: Attempts,
     /// Since when nobody has answered.
     pub(crate) silent_since: Instant,
     /// It was told that nobody answers.
@@ -66,8 +72,8 @@ impl Network {
             bootstrap: None,
             bootstrapped: false,
             refresh: None,
-            retry_at: now,
-            retry: RETRY_MIN,
+            entry: Attempts::new(RETRY_MAX, now),
+            survey: Attempts::new(SURVEY_MAX, now),
             silent_since: now,
             lonely: false,
         }
@@ -98,25 +104,54 @@ impl Network {
         self.contacts.push_back(addr);
     }
 
-    /// An attempt to get in begins: the next one comes after a pause that is twice as long.
+    /// Whom to ask what our address is: one node of each region, of those that answered last.
+    pub(crate) fn voters(&self, now: Instant) -> Vec<Contact> {
+        let mut voters: BTreeMap<Region, &Entry> = BTreeMap::new();
+        for node in self.table.nodes().filter(|node| node.quality(now) != Quality::Bad) {
+            let voter = voters.entry(region(node.id)).or_insert(node);
+            if voter.answered < node.answered {
+                *voter = node;
+            }
+        }
+        voters.into_values().map(|node| Contact { id: node.id, addr: node.addr }).collect()
+    }
+}
+
+/// When something is tried again.
+#[derive(Debug)]
+pub(crate) struct Attempts {
+    next: Instant,
+    pause: Duration,
+    pause_max: Duration,
+}
+
+impl Attempts {
+    fn new(pause_max: Duration, now: Instant) -> Self {
+        Self { next: now, pause: RETRY_MIN, pause_max }
+    }
+
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.next <= now
+    }
+
+    /// An attempt begins: the next one comes after a pause that is twice as long.
     pub(crate) fn back_off(&mut self, now: Instant) {
-        self.retry_at = now + self.retry;
-        self.retry = (self.retry * 2).min(RETRY_MAX);
+        self.next = now + self.pause;
+        self.pause = (self.pause * 2).min(self.pause_max);
     }
 
     /// The pause is the shortest one again.
     pub(crate) fn reset_pause(&mut self) {
-        self.retry = RETRY_MIN;
+        self.pause = RETRY_MIN;
     }
 
     /// No attempt was made yet, or the last one succeeded.
-    pub(crate) fn is_first_attempt(&self) -> bool {
-        self.retry == RETRY_MIN
+    pub(crate) fn is_first(&self) -> bool {
+        self.pause == RETRY_MIN
     }
 
-    /// The next attempt comes soon.
+    /// The next attempt comes at once.
     pub(crate) fn retry_soon(&mut self, now: Instant) {
-        self.retry = RETRY_MIN;
-        self.retry_at = now;
+        *self = Self::new(self.pause_max, now);
     }
 }

@@ -30,6 +30,9 @@ use crate::table::Table;
 use crate::token::Tokens;
 use crate::transactions::{OperationKey, Purpose, Transactions};
 
+/// The nodes of our tables have this part of what we answer to themselves.
+const KNOWN_SHARE: u32 = 4;
+
 /// A DHT node.
 #[derive(Debug)]
 pub struct Node {
@@ -46,8 +49,10 @@ pub struct Node {
     items: Shelf,
     strangers: Strangers,
     limiter: Limiter,
-    /// Bytes of answers.
+    /// Bytes of answers to whoever asks.
     answers: Bucket,
+    /// Further bytes of answers, to nodes of our tables.
+    answers_to_known: Bucket,
     /// Bytes beyond what came in, to addresses that are not proven.
     unproven: Bucket,
     /// When upkeep is due.
@@ -67,6 +72,7 @@ impl Node {
         let state = state.unwrap_or_default();
         let tokens = Tokens::new(&mut random, now);
         let limiter = Limiter::new(options.queries_per_address, &mut random, now);
+        let to_known = options.answer_bytes_per_second / KNOWN_SHARE;
         let mut node = Self {
             networks: SmallVec::new(),
             transactions: Transactions::default(),
@@ -78,7 +84,8 @@ impl Node {
             items: Shelf::new(options.items_max),
             strangers: Strangers::default(),
             limiter,
-            answers: Bucket::new(options.answer_bytes_per_second, 2, now),
+            answers: Bucket::new(options.answer_bytes_per_second - to_known, 2, now),
+            answers_to_known: Bucket::new(to_known, 2, now),
             unproven: Bucket::new(options.unproven_bytes_per_second, 2, now),
             upkeep_at: now,
             expiry_at: now,
@@ -122,7 +129,9 @@ impl Node {
                 self.wish(lookup, Wish::Peers { info_hash, scrape: false, announce: None }, now);
             }
             Input::Announce { lookup, info_hash, port, implied_port, seed } => {
-                let announce = Some(Announcement { port, implied_port, seed });
+                let announcement = Announcement { port, implied_port, seed };
+                // Nobody could come to port 0, and nobody would store it.
+                let announce = (implied_port || port != 0).then_some(announcement);
                 self.wish(lookup, Wish::Peers { info_hash, scrape: false, announce }, now);
             }
             Input::Scrape { lookup, info_hash } => {
@@ -303,7 +312,7 @@ impl Node {
         let id = NodeId::for_address(ip, random);
         network.table.rebuild(id, now);
         // Nodes close to the new id are not known yet.
-        network.retry_soon(now);
+        network.entry.retry_soon(now);
         network.bootstrapped = false;
         self.upkeep_at = now;
         self.event(Event::IdChanged { family, id });

@@ -272,8 +272,14 @@ impl Search {
         self.starting.retain(|(known, _)| *known != addr);
     }
 
-    /// A node answered.
+    /// A node answered. It may have another id than the one that it is known by: it learnt its address (BEP 42).
     pub(crate) fn answered(&mut self, contact: Contact, token: Option<&[u8]>, has_item: bool) {
+        let renamed =
+            |known: &Candidate| known.contact.addr == contact.addr && known.contact.id != contact.id;
+        if let Some(at) = self.candidates.iter().position(renamed) {
+            self.candidates.remove(at);
+            self.consider(contact);
+        }
         if self.starting.iter().any(|(addr, _)| *addr == contact.addr) {
             self.starting.retain(|(addr, _)| *addr != contact.addr);
             self.consider(contact);
@@ -364,6 +370,21 @@ mod tests {
             }
         }
         asked
+    }
+
+    #[test]
+    fn a_node_with_a_new_id_is_found_where_it_belongs() {
+        let mut random = Random::new([2; 32]);
+        let mut search = search(0);
+        let known = contact(&mut random, 9, true);
+        search.consider(known);
+        let asked = search.next().unwrap();
+        let id = NodeId::for_address(known.addr.ip(), random.bytes());
+        assert_eq!((asked.addr, asked.id), (known.addr, Some(known.id)));
+        search.answered(Contact { id, ..known }, Some(b"token"), false);
+        assert!(search.is_done());
+        let holders: Vec<_> = search.holders().iter().map(|holder| holder.contact).collect();
+        assert_eq!(holders, [Contact { id, ..known }]);
     }
 
     #[test]

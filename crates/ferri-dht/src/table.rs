@@ -74,6 +74,14 @@ impl Table {
         self.buckets[index].nodes.iter_mut().find(|node| node.id == id)
     }
 
+    /// Whether a node at exactly this address has a place.
+    pub(crate) fn has(&self, addr: SocketAddr) -> bool {
+        let id = self.owners.get(&self.key(addr));
+        id.is_some_and(|id| {
+            self.buckets[self.index(*id)].nodes.iter().any(|node| node.id == *id && node.addr == addr)
+        })
+    }
+
     /// A node answered a query of ours.
     pub(crate) fn answered(
         &mut self,

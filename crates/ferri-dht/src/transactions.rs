@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     Ping,
     /// To see whether somebody who asked is where it says.
     Proof,
+    /// To hear what our address is.
+    Survey,
     /// To find the nodes closest to something.
     Search(OperationKey),
     /// To store something.

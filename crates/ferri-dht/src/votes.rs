@@ -1,30 +1,38 @@
 //! Our address as others see it: votes from the `ip` of their answers (BEP 42).
+//!
+//! Only nodes that we chose have a vote. Whoever asks us, or lies close to our id or to what the caller looks for, may have
+//! gone there in order to be asked; a crowd around one target meets everybody who looks there. So now and then one node of
+//! our table is asked from each sixteenth of the ids: a crowd lies in one of them, and has one vote.
 
-use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
-use smallvec::SmallVec;
-
+use crate::id::NodeId;
 use crate::net::network;
-use crate::table::Contact;
 
-/// The latest votes of each kind that count.
-const VOTES_MAX: usize = 32;
+/// A sixteenth of the ids.
+pub(crate) type Region = u8;
 
-/// So many voters from different networks must agree before an address is believed. Nodes that a newcomer asks first may
-/// be of one person; the networks of four are not likely to be.
+/// So many voters of different regions and networks must agree before an address is believed.
 const VOTERS_MIN: usize = 4;
 
-/// What the latest voters said.
-///
-/// Nodes whose ids belong to their addresses have the say. The others are heard while there are few of those, as in
-/// a network that begins: a crowd around one target, which all who look there ask, can choose its ids freely only as
-/// long as they do not fit, and would otherwise outvote everybody else.
+/// Where an id lies: its first four bits.
+pub(crate) fn region(id: NodeId) -> Region {
+    id.as_bytes()[0] >> 4
+}
+
+/// What the latest voter of each region said.
 #[derive(Debug, Default)]
 pub(crate) struct Votes {
-    fitting: VecDeque<(u128, IpAddr)>,
-    others: VecDeque<(u128, IpAddr)>,
+    votes: BTreeMap<Region, Vote>,
     believed: Option<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Vote {
+    /// The voter's network, which has one vote.
+    network: u128,
+    ip: IpAddr,
 }
 
 impl Votes {
@@ -32,31 +40,16 @@ impl Votes {
         self.believed
     }
 
-    /// A node that answered sees us at `ip`. The address, when it is believed and was not before.
-    pub(crate) fn vote(&mut self, voter: Contact, ip: IpAddr) -> Option<IpAddr> {
-        let from = voter.addr;
-        if ip.is_unspecified() || ip.is_multicast() || ip.is_ipv4() != from.is_ipv4() {
+    /// A node that we chose sees us at `ip`. The address, when it is believed and was not before.
+    pub(crate) fn vote(&mut self, region: Region, voter: SocketAddr, ip: IpAddr) -> Option<IpAddr> {
+        if ip.is_unspecified() || ip.is_multicast() || ip.is_ipv4() != voter.is_ipv4() {
             return None;
         }
-        let voters = network(from);
-        let fits = voter.id.fits(from.ip());
-        // One network has one vote, its latest.
-        self.fitting.retain(|(known, _)| *known != voters);
-        self.others.retain(|(known, _)| *known != voters);
-        let votes = if fits { &mut self.fitting } else { &mut self.others };
-        if votes.len() == VOTES_MAX {
-            votes.pop_front();
-        }
-        votes.push_back((voters, ip));
-        if !fits && VOTERS_MIN <= self.fitting.len() {
-            return None;
-        }
-        let few = self.fitting.len() < VOTERS_MIN;
-        let others = few.then_some(&self.others).into_iter().flatten();
-        let heard: SmallVec<[IpAddr; 64]> =
-            self.fitting.iter().chain(others).map(|(_, vote)| *vote).collect();
-        let agree = heard.iter().filter(|vote| **vote == ip).count();
-        let majority = heard.len() < 2 * agree;
+        let network = network(voter);
+        self.votes.retain(|_, vote| vote.network != network);
+        self.votes.insert(region, Vote { network, ip });
+        let agree = self.votes.values().filter(|vote| vote.ip == ip).count();
+        let majority = self.votes.len() < 2 * agree;
         (VOTERS_MIN <= agree && majority).then(|| self.believe(ip)).flatten()
     }
 
@@ -67,8 +60,7 @@ impl Votes {
 
     /// Forgets the votes; what was believed stays until others say otherwise.
     pub(crate) fn forget(&mut self) {
-        self.fitting.clear();
-        self.others.clear();
+        self.votes.clear();
     }
 }
 
@@ -76,36 +68,23 @@ impl Votes {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::net::SocketAddr;
-
     use super::*;
-    use crate::id::NodeId;
 
-    fn at(ip: [u8; 4], port: u16) -> Contact {
-        Contact { id: NodeId::from([7; 20]), addr: SocketAddr::new(ip.into(), port) }
-    }
-
-    /// A node whose id is not its own.
-    fn voter(n: u8) -> Contact {
-        at([8, 8, n, 1], 1)
-    }
-
-    fn fitting(n: u8) -> Contact {
-        let ip = [9, 9, n, 1];
-        Contact { id: NodeId::for_address(ip.into(), [n; 20]), ..at(ip, 1) }
+    fn voter(n: u8) -> SocketAddr {
+        SocketAddr::new([8, 8, n, 1].into(), 1)
     }
 
     #[test]
-    fn four_networks_that_agree_are_believed() {
+    fn four_regions_and_networks_that_agree_are_believed() {
         let mut votes = Votes::default();
         let ip: IpAddr = "203.0.113.7".parse().unwrap();
-        for port in 1..20 {
-            assert_eq!(votes.vote(at([9, 9, 9, 9], port), ip), None);
+        for n in 1..16 {
+            assert_eq!(votes.vote(n, SocketAddr::new([9, 9, 9, 9].into(), n.into()), ip), None);
+            assert_eq!(votes.vote(0, voter(n), ip), None);
         }
-        assert_eq!(votes.vote(voter(1), ip), None);
-        assert_eq!(votes.vote(voter(2), ip), None);
-        assert_eq!(votes.vote(voter(3), ip), Some(ip));
-        assert_eq!(votes.vote(voter(4), ip), None);
+        assert_eq!(votes.vote(1, voter(1), ip), None);
+        assert_eq!(votes.vote(2, voter(2), ip), Some(ip));
+        assert_eq!(votes.vote(3, voter(3), ip), None);
         assert_eq!(votes.believed(), Some(ip));
     }
 
@@ -114,39 +93,24 @@ mod tests {
         let mut votes = Votes::default();
         let ip: IpAddr = "203.0.113.7".parse().unwrap();
         let lie: IpAddr = "198.51.100.1".parse().unwrap();
-        for n in 0..12 {
-            votes.vote(voter(n), ip);
+        for n in 0..9 {
+            votes.vote(n, voter(n), ip);
         }
-        for n in 20..30 {
-            assert_eq!(votes.vote(voter(n), lie), None);
+        for n in 9..16 {
+            assert_eq!(votes.vote(n, voter(n), lie), None);
         }
         assert_eq!(votes.believed(), Some(ip));
         let moved: IpAddr = "203.0.113.99".parse().unwrap();
-        let heard: Vec<_> = (0..VOTES_MAX as u8).filter_map(|n| votes.vote(voter(100 + n), moved)).collect();
+        let heard: Vec<_> = (0..16).filter_map(|n| votes.vote(n, voter(n), moved)).collect();
         assert_eq!(heard, [moved]);
-    }
-
-    #[test]
-    fn nodes_with_fitting_ids_are_not_outvoted_by_others() {
-        let mut votes = Votes::default();
-        let lie: IpAddr = "198.51.100.1".parse().unwrap();
-        let ip: IpAddr = "203.0.113.7".parse().unwrap();
-        let heard: Vec<_> = (0..4).filter_map(|n| votes.vote(voter(n), lie)).collect();
-        assert_eq!(heard, [lie]);
-        let heard: Vec<_> = (0..4).filter_map(|n| votes.vote(fitting(n), ip)).collect();
-        assert_eq!(heard, [ip]);
-        for n in 0..200 {
-            assert_eq!(votes.vote(voter(n), lie), None);
-        }
-        assert_eq!(votes.believed(), Some(ip));
     }
 
     #[test]
     fn nonsense_and_the_other_family_have_no_vote() {
         let mut votes = Votes::default();
         for n in 0..9 {
-            assert_eq!(votes.vote(voter(n), "::1".parse().unwrap()), None);
-            assert_eq!(votes.vote(voter(n), "0.0.0.0".parse().unwrap()), None);
+            assert_eq!(votes.vote(n, voter(n), "::1".parse().unwrap()), None);
+            assert_eq!(votes.vote(n, voter(n), "0.0.0.0".parse().unwrap()), None);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::output::Family;
 use crate::strangers::Hold;
 use crate::table::{Answered, Contact};
 use crate::transactions::{Open, Purpose};
+use crate::votes::{Region, region};
 
 impl Node {
     pub(super) fn receive(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
@@ -164,9 +165,17 @@ impl Node {
 
     fn send_answer(&mut self, to: SocketAddr, answer: Option<Vec<u8>>, now: Instant) {
         match answer {
-            Some(bytes) if self.answers.take(bytes.len(), now) => self.send(to, bytes),
+            Some(bytes) if self.may_answer(to, bytes.len(), now) => self.send(to, bytes),
             _ => self.counts.limited += 1,
         }
+    }
+
+    /// Whether so many bytes may go there now. A crowd that uses up what there is for all leaves the nodes of our table
+    /// their share.
+    fn may_answer(&mut self, to: SocketAddr, length: usize, now: Instant) -> bool {
+        let is_known =
+            |node: &Self| node.network(Family::of(to)).is_some_and(|network| network.table.has(to));
+        self.answers.take(length, now) || (is_known(self) && self.answers_to_known.take(length, now))
     }
 
     fn response(
@@ -180,15 +189,11 @@ impl Node {
         self.counts.answered += 1;
         let contact = Contact { id: response.id, addr: from };
         self.seen(contact, open, now);
-        if let Some(ip) = message.ip {
-            self.vote(contact, ip, now);
+        if let (Some(ip), Purpose::Survey, Some(id)) = (message.ip, open.purpose, open.id) {
+            self.vote(region(id), from, ip, now);
         }
         match open.purpose {
-            Purpose::Ping | Purpose::Proof => {}
-            // Another node than the one that was asked is not believed.
-            Purpose::Search(key) if open.id.is_some_and(|id| id != response.id) => {
-                self.search_failed(key, from, now);
-            }
+            Purpose::Ping | Purpose::Proof | Purpose::Survey => {}
             Purpose::Search(key) => self.search_answered(key, contact, response, now),
             Purpose::Store(key) => self.store_answered(key, now),
         }
@@ -216,10 +221,10 @@ impl Node {
         }
     }
 
-    fn vote(&mut self, voter: Contact, seen_at: SocketAddr, now: Instant) {
-        let family = Family::of(voter.addr);
+    fn vote(&mut self, region: Region, voter: SocketAddr, seen_at: SocketAddr, now: Instant) {
+        let family = Family::of(voter);
         let Some(network) = self.network_mut(family) else { return };
-        if let Some(ip) = network.votes.vote(voter, seen_at.ip()) {
+        if let Some(ip) = network.votes.vote(region, voter, seen_at.ip()) {
             self.moved(family, ip, now);
         }
     }
@@ -227,7 +232,7 @@ impl Node {
     fn error(&mut self, open: &Open, from: SocketAddr, now: Instant) {
         self.counts.answered += 1;
         match open.purpose {
-            Purpose::Ping | Purpose::Proof => {}
+            Purpose::Ping | Purpose::Proof | Purpose::Survey => {}
             Purpose::Search(key) => self.search_failed(key, from, now),
             Purpose::Store(key) => self.store_refused(key, now),
         }

@@ -163,9 +163,11 @@ impl Node {
             let is_first = !std::mem::replace(&mut network.bootstrapped, true);
             let family = network.family;
             if !network.is_poor(now) {
-                network.reset_pause();
+                network.entry.reset_pause();
             }
             if is_first {
+                // What our address is can be asked now.
+                self.upkeep_at = now;
                 self.event(Event::Bootstrapped { family, nodes });
             }
             self.feed_all(family, now);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use smallvec::smallvec;
 
 use super::Node;
-use crate::id::is_node_address;
+use crate::id::{NodeId, is_node_address};
 use crate::input::ContactKind;
+use crate::krpc::Method;
 use crate::operation::Wish;
 use crate::output::{Event, Family, Output};
 use crate::table::Contact;
@@ -60,7 +61,7 @@ impl Node {
         match open.purpose {
             // A node may miss one ping (BEP 5): it is asked again at once, and then it is bad.
             Purpose::Ping => self.ping_again(open, now),
-            Purpose::Proof => {}
+            Purpose::Proof | Purpose::Survey => {}
             Purpose::Search(key) => self.search_failed(key, open.to, now),
             Purpose::Store(key) => self.store_ended(key, now),
         }
@@ -81,6 +82,7 @@ impl Node {
             self.networks[at].nodes = self.networks[at].table.estimate();
             self.get_in(at, now);
             self.keep_fresh(at, now);
+            self.survey(at, now);
             self.notice_silence(at, now);
         }
         self.lose_patience(now);
@@ -97,11 +99,11 @@ impl Node {
     fn get_in(&mut self, at: usize, now: Instant) {
         let network = &mut self.networks[at];
         let is_poor = network.is_poor(now);
-        if now < network.retry_at || (network.bootstrapped && !is_poor) {
+        if !network.entry.is_due(now) || (network.bootstrapped && !is_poor) {
             return;
         }
-        let is_first = network.is_first_attempt();
-        network.back_off(now);
+        let is_first = network.entry.is_first();
+        network.entry.back_off(now);
         if network.bootstrap.is_some() {
             // It takes its time: those whom it asks are probably gone.
             let family = network.family;
@@ -129,14 +131,7 @@ impl Node {
         }
     }
 
-    fn bootstrap(
-        &mut self,
-        at: usize,
-        family: Family,
-        id: crate::id::NodeId,
-        starters: &[SocketAddr],
-        now: Instant,
-    ) {
+    fn bootstrap(&mut self, at: usize, family: Family, id: NodeId, starters: &[SocketAddr], now: Instant) {
         // It may end at once, so that its key has to be known before.
         self.networks[at].bootstrap = Some(self.next_operation);
         self.begin(None, Wish::Nodes(id), smallvec![family], starters, now);
@@ -158,6 +153,18 @@ impl Node {
         }
         if let Some(Contact { id, addr }) = self.networks[at].table.questionable(now) {
             self.ping(addr, Some(id), now);
+        }
+    }
+
+    /// Asks nodes from everywhere in our table what our address is (BEP 42).
+    fn survey(&mut self, at: usize, now: Instant) {
+        let network = &mut self.networks[at];
+        if !network.bootstrapped || !network.survey.is_due(now) {
+            return;
+        }
+        network.survey.back_off(now);
+        for Contact { id, addr } in network.voters(now) {
+            self.ask(addr, Some(id), Purpose::Survey, Method::Ping, now);
         }
     }
 
@@ -215,7 +222,8 @@ impl Node {
         for network in &mut self.networks {
             network.votes.forget();
             network.table.forgive();
-            network.retry_soon(now);
+            network.entry.retry_soon(now);
+            network.survey.retry_soon(now);
             network.bootstrapped = false;
             network.silent_since = now;
         }

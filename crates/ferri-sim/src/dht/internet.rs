@@ -48,7 +48,7 @@ impl<P: Copy> Internet<P> {
     /// address that others have as well, with another port.
     pub(super) fn v4(&mut self, dice: &mut Dice) -> SocketAddr {
         self.free(dice, |dice, settled| match (settled, dice.below(100)) {
-            (Some(neighbour), 0) => neighbour,
+            (Some(neighbour @ IpAddr::V4(_)), 0) => neighbour,
             (Some(IpAddr::V4(neighbour)), 1..=5) => {
                 let [a, b, c, _] = neighbour.octets();
                 Ipv4Addr::new(a, b, c, dice.between(1, 254) as u8).into()

@@ -571,7 +571,7 @@ impl<'a> World<'a> {
         self.at(at, Event::Arrives { from, to, bytes });
     }
 
-    fn instant(&self) -> Instant {
+    pub(super) fn instant(&self) -> Instant {
         self.start + Duration::from_micros(self.now)
     }
 

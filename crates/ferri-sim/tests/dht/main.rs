@@ -23,8 +23,7 @@ fn a_thousand_nodes_find_what_was_announced_with_few_questions() {
         assert!(median <= allowed, "{median} queries instead of {allowed}: {report}");
     }
     let (found, made) = (report.old.found + report.fresh.found, report.old.made + report.fresh.made);
-    // 99 are wanted; with this seed 97.7 are found, with others up to 100.
-    assert!(made * 97 <= found * 100, "{report}");
+    assert!(made * 99 <= found * 100, "{report}");
     assert!(report.abandoned * 20 < made, "{report}");
 }
 
@@ -52,6 +51,8 @@ fn sybils_whose_ids_are_not_theirs_hide_nobody() {
         let report = check(&Scenario::sybils(networks, false), 3);
         assert_eq!(report.old.made, 200, "{report}");
         assert!(190 <= report.old.found, "{networks:?}: {report}");
+        // Nor do they mislead many about their own address.
+        assert!(report.misfits * 10 <= report.online, "{networks:?}: {report}");
     }
 }
 
