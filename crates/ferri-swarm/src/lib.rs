@@ -22,6 +22,7 @@ mod bep40;
 mod blame;
 mod candidates;
 mod choker;
+mod duplicate;
 mod extensions;
 mod input;
 mod metadata;

@@ -8,12 +8,11 @@ use ferri_wire::{Handshake, Message};
 use super::peer::Peer;
 use super::{MetadataSwarm, PEERS_MAX, State};
 use crate::candidates::canonical;
+use crate::duplicate::keeps_newer;
 use crate::input::{Direction, PeerKey, Source};
 use crate::output::{Event, Output};
 use crate::reason::{DisconnectReason, Misbehavior};
 
-/// Two peers that dial each other at the same time have two connections; this long after, it is not that.
-const SIMULTANEOUS: Duration = Duration::from_secs(30);
 /// A connection without any message for so long is dead (BEP 3: two minutes).
 const IDLE: Duration = Duration::from_secs(120);
 /// We say something before a peer takes us for dead.
@@ -77,13 +76,8 @@ impl MetadataSwarm {
         let addr = canonical(addr);
         if let Some(reason) = self.refusal(addr, direction, &handshake) {
             if direction == Direction::Outgoing {
-                match reason {
-                    DisconnectReason::Ourselves => self.candidates.met_ourselves(addr),
-                    DisconnectReason::Duplicate if self.is_connected_to(addr) => {
-                        self.candidates.connected(addr);
-                    }
-                    _ => self.candidates.failed(addr, now),
-                }
+                let connected = self.is_connected_to(addr);
+                self.candidates.refused(addr, reason, connected, now);
             }
             self.out.push_back(Output::Disconnect { peer: key, reason });
             return;
@@ -126,11 +120,9 @@ impl MetadataSwarm {
         let same =
             |(_, peer): &(&PeerKey, &Peer)| peer.addr == addr || peer.handshake.peer_id == handshake.peer_id;
         if let Some((old_key, old)) = self.peers.iter().find(same) {
-            // Both ends have to keep the same one: the one opened by the greater peer id.
+            let age = self.now.saturating_duration_since(old.connected);
             let ours_is_greater = handshake.peer_id < self.options.peer_id;
-            let kept = if ours_is_greater { Direction::Outgoing } else { Direction::Incoming };
-            let young = self.now.saturating_duration_since(old.connected) < SIMULTANEOUS;
-            if old.direction == direction || direction != kept || !young {
+            if !keeps_newer(ours_is_greater, old.direction, age, direction) {
                 return Some(DisconnectReason::Duplicate);
             }
             let old_key = *old_key;

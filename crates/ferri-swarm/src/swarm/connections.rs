@@ -7,6 +7,7 @@ use ferri_wire::{Handshake, Message};
 
 use super::{State, Swarm};
 use crate::candidates::canonical;
+use crate::duplicate::keeps_newer;
 use crate::input::{Direction, PeerKey, Source};
 use crate::output::{Event, Output};
 use crate::peer::{Identity, Peer};
@@ -14,8 +15,6 @@ use crate::picker::PeerSlot;
 use crate::reason::{DisconnectReason, Misbehavior};
 use crate::status::Role;
 
-/// Two peers that dial each other at the same time have two connections; this long after, it is not that.
-const SIMULTANEOUS: Duration = Duration::from_secs(30);
 /// A connection on which nothing happened for so long makes room for one of higher canonical priority (BEP 40).
 const SPARE: Duration = Duration::from_secs(10);
 /// A connection without use for so long makes room for one that knocks.
@@ -82,14 +81,8 @@ impl Swarm {
         let addr = canonical(addr);
         if let Some(reason) = self.refusal(addr, direction, handshake) {
             if direction == Direction::Outgoing {
-                match reason {
-                    DisconnectReason::Ourselves => self.candidates.met_ourselves(addr),
-                    // The other connection to the same address keeps its state.
-                    DisconnectReason::Duplicate if self.is_connected_to(addr) => {
-                        self.candidates.connected(addr);
-                    }
-                    _ => self.candidates.failed(addr, now),
-                }
+                let connected = self.is_connected_to(addr);
+                self.candidates.refused(addr, reason, connected, now);
             }
             self.out.push_back(Output::Disconnect { peer: key, reason });
             return;
@@ -158,11 +151,9 @@ impl Swarm {
             |(_, peer): &(PeerSlot, &Peer)| peer.id.addr == addr || peer.id.peer_id == handshake.peer_id;
         let old = self.peers.iter().find(same).map(|(slot, old)| (slot, old.id.direction, old.id.connected));
         if let Some((slot, old_direction, connected)) = old {
-            // Both ends have to keep the same one: the one opened by the greater peer id.
+            let age = self.timers.now.saturating_duration_since(connected);
             let ours_is_greater = handshake.peer_id < self.options.peer_id;
-            let kept = if ours_is_greater { Direction::Outgoing } else { Direction::Incoming };
-            let young = self.timers.now.saturating_duration_since(connected) < SIMULTANEOUS;
-            if old_direction == direction || direction != kept || !young {
+            if !keeps_newer(ours_is_greater, old_direction, age, direction) {
                 return Some(DisconnectReason::Duplicate);
             }
             self.disconnect(slot, DisconnectReason::Duplicate);
