@@ -40,8 +40,8 @@ use crate::{
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
 /// The listener's backlog.
 const BACKLOG: i32 = 1024;
-/// Freed block buffers kept for the next block: what steady downloading has in flight, 16 MiB.
-const FREE_BLOCKS_MAX: usize = 1024;
+/// Block buffers kept while nothing is going on: 1 MiB.
+const SPARE_BLOCKS: usize = 64;
 /// Shutting down takes at most this long: trackers are told, pieces flushed, journals synced.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Resting torrents whose trackers are told at once.
@@ -117,7 +117,7 @@ impl Session {
             listen_addr,
             peer_id: PeerId::new("FS", version(), rand::random()),
             pool,
-            blocks: BlockPool::new(FREE_BLOCKS_MAX),
+            blocks: BlockPool::new(SPARE_BLOCKS),
             down: Arc::new(Limiter::new(options.down_limit)),
             up: Arc::new(Limiter::new(options.up_limit)),
             http,

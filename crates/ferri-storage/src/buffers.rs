@@ -23,16 +23,35 @@ pub struct BlockPool {
 
 struct Shared {
     free: Mutex<Vec<Box<[u8]>>>,
-    /// More free buffers than this are given back to the allocator.
-    free_max: usize,
+    /// So many free buffers are kept whatever happens.
+    spare: usize,
+    /// Bytes.
     in_use: AtomicUsize,
+    /// The most bytes in use since the pool was trimmed last.
+    peak: AtomicUsize,
 }
 
 impl BlockPool {
-    /// A pool that keeps at most `free_max` unused buffers (16 KiB each).
+    /// A pool that keeps `spare` unused buffers (16 KiB each) for good, and others until [`Self::trim`] finds them
+    /// superfluous.
     #[must_use]
-    pub fn new(free_max: usize) -> Self {
-        Self { shared: Arc::new(Shared { free: Mutex::default(), free_max, in_use: AtomicUsize::new(0) }) }
+    pub fn new(spare: usize) -> Self {
+        let (free, in_use, peak) = Default::default();
+        Self { shared: Arc::new(Shared { free, spare, in_use, peak }) }
+    }
+
+    /// Gives back to the allocator what was not needed since the last time: to be called now and then while buffers come
+    /// and go. The buffers of a large piece that was written are those of the next one; given back at once they would
+    /// be allocated again by other threads, from other places of the allocator, whose memory would grow beyond what is in use.
+    pub fn trim(&self) {
+        let in_use = self.shared.in_use.load(Ordering::Relaxed);
+        let peak = self.shared.peak.swap(in_use, Ordering::Relaxed);
+        self.shared.shrink(peak.saturating_sub(in_use) / BUFFER_LENGTH);
+    }
+
+    /// Gives back all but the spare ones: nobody is about to need them.
+    pub fn release(&self) {
+        self.shared.shrink(0);
     }
 
     /// A buffer of [`BUFFER_LENGTH`] bytes. What it holds is left over from its last use.
@@ -40,7 +59,8 @@ impl BlockPool {
     pub fn take(&self) -> BlockBuffer {
         let recycled = self.shared.lock().pop();
         let data = recycled.unwrap_or_else(|| vec![0; BUFFER_LENGTH].into_boxed_slice());
-        self.shared.in_use.fetch_add(BUFFER_LENGTH, Ordering::Relaxed);
+        let in_use = self.shared.in_use.fetch_add(BUFFER_LENGTH, Ordering::Relaxed) + BUFFER_LENGTH;
+        self.shared.peak.fetch_max(in_use, Ordering::Relaxed);
         BlockBuffer { data, pool: Arc::clone(&self.shared) }
     }
 
@@ -67,6 +87,16 @@ impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
         // A list of buffers is whole after every operation, so a panic elsewhere cannot have spoilt it.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps so many free buffers, or as many as are always kept.
+    fn shrink(&self, count: usize) {
+        let superfluous = {
+            let mut free = self.lock();
+            let count = count.max(self.spare).min(free.len());
+            free.split_off(count)
+        };
+        drop(superfluous);
     }
 }
 
@@ -111,10 +141,7 @@ impl fmt::Debug for BlockBuffer {
 impl Drop for BlockBuffer {
     fn drop(&mut self) {
         self.pool.in_use.fetch_sub(BUFFER_LENGTH, Ordering::Relaxed);
-        let mut free = self.pool.lock();
-        if free.len() < self.pool.free_max {
-            free.push(std::mem::take(&mut self.data));
-        }
+        self.pool.lock().push(std::mem::take(&mut self.data));
     }
 }
 
@@ -150,11 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn the_free_list_is_bounded() {
+    fn what_was_not_needed_since_the_last_time_is_given_back() {
         let pool = BlockPool::new(2);
-        let out: Vec<_> = (0..5).map(|_| pool.take()).collect();
-        assert_eq!(pool.bytes_in_use(), 5 * BUFFER_LENGTH);
+        let mut out: Vec<_> = (0..100).map(|_| pool.take()).collect();
+        out.truncate(60);
+        assert_eq!((pool.bytes_in_use() / BUFFER_LENGTH, pool.free_count()), (60, 40));
+        pool.trim();
+        assert_eq!(pool.free_count(), 40, "100 were in use");
+        out.truncate(50);
+        assert_eq!(pool.free_count(), 50);
+        pool.trim();
+        assert_eq!(pool.free_count(), 10, "no more than 60 were");
         drop(out);
+        pool.release();
         assert_eq!((pool.bytes_in_use(), pool.free_count()), (0, 2));
     }
 

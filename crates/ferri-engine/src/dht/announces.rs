@@ -28,15 +28,24 @@ const WANTED_AT_ONCE: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct Announces {
     torrents: BTreeMap<InfoHash, Entry>,
-    /// Those without a lookup under way; those that want peers first.
-    due: BTreeSet<(Class, Instant, InfoHash)>,
+    wanted: Queue,
+    regular: Queue,
     under_way: BTreeMap<Lookup, (Class, InfoHash)>,
     /// Lookups under way for torrents that are no more.
     cancelled: Vec<Lookup>,
 }
 
+/// The torrents of one class.
+#[derive(Debug, Default)]
+struct Queue {
+    /// Those without a lookup under way, and when they are due.
+    due: BTreeSet<(Instant, InfoHash)>,
+    /// How many have one.
+    under_way: usize,
+}
+
 /// Who comes first when several are due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Wanted,
     Regular,
@@ -61,6 +70,7 @@ struct Entry {
     /// Lookups in a row that found no node.
     lonely: u32,
     purpose: Purpose,
+    is_under_way: bool,
 }
 
 impl Announces {
@@ -69,15 +79,19 @@ impl Announces {
         self.remove(info_hash);
         // One that has everything is in no hurry.
         let class = if purpose == Purpose::Seed { Class::Regular } else { Class::Wanted };
-        let entry = Entry { class, next: now, looked_at: None, lonely: 0, purpose };
+        let entry = Entry { class, next: now, looked_at: None, lonely: 0, purpose, is_under_way: false };
         self.torrents.insert(info_hash, entry);
-        self.due.insert((class, now, info_hash));
+        self.queue(class).due.insert((now, info_hash));
     }
 
     /// A torrent that is no more, or not to be found any more.
     pub(crate) fn remove(&mut self, info_hash: InfoHash) {
         let Some(entry) = self.torrents.remove(&info_hash) else { return };
-        self.due.remove(&(entry.class, entry.next, info_hash));
+        if !entry.is_under_way {
+            self.queue(entry.class).due.remove(&(entry.next, info_hash));
+            return;
+        }
+        self.queue(entry.class).under_way -= 1;
         let cancelled = self.under_way.extract_if(.., |_, (_, other)| *other == info_hash);
         self.cancelled.extend(cancelled.map(|(lookup, _)| lookup));
     }
@@ -96,10 +110,7 @@ impl Announces {
 
     /// It looks for peers: sooner than planned, but not at once if it was looked up just now.
     pub(crate) fn want(&mut self, info_hash: InfoHash, now: Instant) {
-        if self.is_under_way(info_hash) {
-            return;
-        }
-        let Some(entry) = self.torrents.get(&info_hash) else { return };
+        let Some(entry) = self.torrents.get(&info_hash).filter(|entry| !entry.is_under_way) else { return };
         let at = entry.looked_at.map_or(now, |last| now.max(last + WANTED_AGAIN));
         if at < entry.next {
             self.move_to(info_hash, Class::Wanted, at);
@@ -108,22 +119,21 @@ impl Announces {
 
     /// Nodes were found: whoever found none is looked up again.
     pub(crate) fn bootstrapped(&mut self, now: Instant) {
-        let lonely = self.torrents.iter().filter(|(_, entry)| 0 < entry.lonely && now < entry.next);
-        let lonely: Vec<_> = lonely.map(|(info_hash, entry)| (*info_hash, entry.class)).collect();
-        for (info_hash, class) in lonely {
-            if !self.is_under_way(info_hash) {
-                self.move_to(info_hash, class, now);
-            }
+        let is_lonely = |entry: &Entry| 0 < entry.lonely && now < entry.next && !entry.is_under_way;
+        let lonely = self.torrents.iter().filter(|(_, entry)| is_lonely(entry));
+        for (info_hash, class) in
+            lonely.map(|(info_hash, entry)| (*info_hash, entry.class)).collect::<Vec<_>>()
+        {
+            self.move_to(info_hash, class, now);
         }
     }
 
     /// When [`Self::start`] has something to do; `None` while as much is under way as may be.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let first = |class| {
-            let room = self.under_way(class) < at_once(class);
-            self.first(class).filter(|_| room).map(|(at, _)| at)
+        let first = |queue: &Queue, class| {
+            queue.due.first().filter(|_| queue.under_way < at_once(class)).map(|(at, _)| *at)
         };
-        [Class::Wanted, Class::Regular].into_iter().filter_map(first).min()
+        [first(&self.wanted, Class::Wanted), first(&self.regular, Class::Regular)].into_iter().flatten().min()
     }
 
     /// The torrents to look up now; `name` gives their lookups names.
@@ -134,12 +144,10 @@ impl Announces {
     ) -> Vec<(Lookup, InfoHash, Purpose)> {
         let mut started = Vec::new();
         for class in [Class::Wanted, Class::Regular] {
-            while self.under_way(class) < at_once(class)
-                && let Some((at, info_hash)) = self.first(class).filter(|(at, _)| *at <= now)
+            while let Some(info_hash) = self.queue(class).take(at_once(class), now)
                 && let Some(entry) = self.torrents.get_mut(&info_hash)
             {
-                self.due.remove(&(class, at, info_hash));
-                entry.looked_at = Some(now);
+                (entry.looked_at, entry.is_under_way) = (Some(now), true);
                 let lookup = name();
                 self.under_way.insert(lookup, (class, info_hash));
                 started.push((lookup, info_hash, entry.purpose));
@@ -155,7 +163,8 @@ impl Announces {
 
     /// It ended. `chance` is between 0 and 1. Whether it was one of ours.
     pub(crate) fn finished(&mut self, lookup: Lookup, end: End, chance: f64, now: Instant) -> bool {
-        let Some((_, info_hash)) = self.under_way.remove(&lookup) else { return false };
+        let Some((before, info_hash)) = self.under_way.remove(&lookup) else { return false };
+        self.queue(before).under_way -= 1;
         let Some(entry) = self.torrents.get_mut(&info_hash) else { return true };
         let class = match end {
             End::NoNodes | End::Refused => {
@@ -171,33 +180,38 @@ impl Announces {
             0 => INTERVAL.mul_f64(1.0 + SPREAD * chance),
             lonely => LONELY_FIRST.saturating_mul(1 << (lonely - 1).min(10)).min(LONELY_MAX),
         };
-        (entry.class, entry.next) = (class, now + wait);
-        self.due.insert((class, entry.next, info_hash));
+        let next = now + wait;
+        (entry.class, entry.next, entry.is_under_way) = (class, next, false);
+        self.queue(class).due.insert((next, info_hash));
         true
     }
 
-    fn first(&self, class: Class) -> Option<(Instant, InfoHash)> {
-        let mut of_class = self.due.iter();
-        let first = match class {
-            Class::Wanted => of_class.next(),
-            Class::Regular => of_class.find(|(other, ..)| *other == class),
-        };
-        first.filter(|(other, ..)| *other == class).map(|(_, at, info_hash)| (*at, *info_hash))
-    }
-
-    fn under_way(&self, class: Class) -> usize {
-        self.under_way.values().filter(|(other, _)| *other == class).count()
-    }
-
-    fn is_under_way(&self, info_hash: InfoHash) -> bool {
-        self.under_way.values().any(|(_, other)| *other == info_hash)
+    fn queue(&mut self, class: Class) -> &mut Queue {
+        match class {
+            Class::Wanted => &mut self.wanted,
+            Class::Regular => &mut self.regular,
+        }
     }
 
     fn move_to(&mut self, info_hash: InfoHash, class: Class, at: Instant) {
         let Some(entry) = self.torrents.get_mut(&info_hash) else { return };
-        self.due.remove(&(entry.class, entry.next, info_hash));
+        let (class_before, next_before) = (entry.class, entry.next);
         (entry.class, entry.next) = (class, at);
-        self.due.insert((class, at, info_hash));
+        self.queue(class_before).due.remove(&(next_before, info_hash));
+        self.queue(class).due.insert((at, info_hash));
+    }
+}
+
+impl Queue {
+    /// The next one that is due, unless enough are under way; it counts as under way from here on.
+    fn take(&mut self, at_once: usize, now: Instant) -> Option<InfoHash> {
+        if at_once <= self.under_way {
+            return None;
+        }
+        let due = self.due.first().copied().filter(|(at, _)| *at <= now)?;
+        self.due.remove(&due);
+        self.under_way += 1;
+        Some(due.1)
     }
 }
 

@@ -318,8 +318,9 @@ impl Dht {
 
     /// From here on peers are told to come to this TCP port. Another one means that a router forwards it, or does not any more.
     pub(crate) fn set_port(&self, port: u16) {
-        self.try_send(Command::ReachChanged);
-        self.torrents.port.store(port, Ordering::Relaxed);
+        if self.torrents.port.swap(port, Ordering::Relaxed) != port {
+            self.try_send(Command::ReachChanged);
+        }
     }
 
     async fn search(&self, input: Wish) -> Search {

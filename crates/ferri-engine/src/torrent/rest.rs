@@ -144,6 +144,7 @@ impl Task {
         self.view.events.rest();
         let storage = self.disk.storage().clone();
         storage.close_idle();
+        self.shared.blocks.release();
         Resting {
             info: self.info,
             handshake: self.handshake,

@@ -167,6 +167,7 @@ impl Task {
             }
             self.drain();
         }
+        self.shared.blocks.release();
         self.end().await;
     }
 
@@ -328,6 +329,7 @@ impl Task {
             fetches: self.swarm.role() == Role::Leech && 0 < stats.peers,
         });
         self.budget_at = now + BUDGET_INTERVAL;
+        self.shared.blocks.trim();
         if self.budget != budget {
             self.budget = budget;
             self.apply_budget(now);
