@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::str::FromStr;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::interop::kill::Plan;
 use crate::interop::trackerless::FloodPlan;
@@ -21,10 +21,8 @@ pub(crate) enum Step {
     Fmt,
     /// clippy has nothing to say.
     Clippy,
-    /// `cargo test`: units, properties, simulation, tidy.
+    /// `cargo test`: units, properties, simulation, the fuzzers' corpora, tidy.
     Unit,
-    /// The fuzzers' corpora, replayed.
-    Fuzz,
     /// The program as people get it.
     Build,
     /// Our client and other people's.
@@ -34,15 +32,13 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] =
-        [Self::Fmt, Self::Clippy, Self::Unit, Self::Fuzz, Self::Build, Self::Interop, Self::Kill];
+    const ALL: [Self; 6] = [Self::Fmt, Self::Clippy, Self::Unit, Self::Build, Self::Interop, Self::Kill];
 
     fn name(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
             Self::Unit => "unit",
-            Self::Fuzz => "fuzz",
             Self::Build => "build",
             Self::Interop => "interop",
             Self::Kill => "kill",
@@ -197,23 +193,13 @@ fn commands(root: &Path, step: Step, options: &Options) -> Result<Vec<(Command, 
             vec![(cargo(&args), Counts::ExitCode)]
         }
         Step::Unit => {
-            let mounts = lab::with_mounts(
-                &cargo(&["test", "--quiet", "-p", "ferri-storage", "--lib", "--", "--ignored"]),
-                root,
-            );
+            // All libraries, so that none is built again: what they share depends on who asks for it.
+            let mounting = cargo(&["test", "--workspace", "--lib", "--quiet", "--", "--ignored"]);
+            let mounts = lab::with_mounts(&mounting, root);
             vec![
                 (cargo(&["test", "--workspace", "--no-fail-fast", "--quiet"]), Counts::TestResults),
                 (mounts, Counts::TestResults),
             ]
-        }
-        Step::Fuzz => {
-            let manifest = root.join("fuzz/Cargo.toml");
-            if !manifest.exists() {
-                bail!("there are no fuzz targets in this tree");
-            }
-            let manifest = manifest.display().to_string();
-            let args = ["test", "--no-fail-fast", "--quiet", "--manifest-path", &manifest];
-            vec![(cargo(&args), Counts::TestResults)]
         }
         Step::Build => {
             let args = ["build", "--release", "--quiet", "-p", "ferriswarm", "-p", "ferri-bench"];

@@ -20,7 +20,7 @@ use clients::{Kind, Tools};
 use report::{Tally, say};
 
 const USAGE: &str = "\
-cargo xtask test [--only fmt,clippy,unit,fuzz,build,interop,kill] [--filter NAME] [--hub CLIENT]
+cargo xtask test [--only fmt,clippy,unit,build,interop,kill] [--filter NAME] [--hub CLIENT]
     The gate. Installs what is missing, runs the steps, ends with `N passed, N failed`.
     --filter NAME   interop, kill: only cases whose name contains NAME
     --hub CLIENT    interop: another client (libtorrent, transmission, ...) in ferriswarm's place
@@ -31,7 +31,7 @@ cargo xtask kill [--kills 200] [--size 2GiB] [--rate 20MiB]
 cargo xtask flood [--seconds 60] [--rate 50000]
     Hostile packets to a node of the DHT for so long. The gate runs a short form.
 
-cargo xtask bench all|leech,seed,check,cold,create,relay,stall,swarm,memory,scale,many,hash,magnet,dht
+cargo xtask bench all|leech,seed,check,cold,create,relay,stall,swarm,memory,scale,many,crash,hash,magnet,dht
                   [--clients floor,ours,rqbit,libtorrent,libtorrent-hp,aria2,rtorrent,transmission] [--runs 5]
                   [--size 1GiB] [--piece 256KiB,1MiB] [--peers 4,200] [--torrents 5000] [--idle 20]
                   [--write] [--as-built]

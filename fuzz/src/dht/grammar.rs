@@ -65,7 +65,7 @@ pub(super) fn id_of(number: u8, kind: u8) -> NodeId {
 /// A compact address that no host has, or whatever the script says.
 fn any_addr(script: &mut Script<'_>) -> SocketAddr {
     let port = script.u16();
-    if script.u8() % 2 == 0 {
+    if script.u8().is_multiple_of(2) {
         SocketAddr::new(IpAddr::from(script.bytes::<4>()), port)
     } else {
         SocketAddr::new(IpAddr::from(script.bytes::<16>()), port)
@@ -170,7 +170,7 @@ impl Parts {
                 Method::GetPeers { info_hash, noseed: flags & 1 != 0, scrape: flags & 2 != 0 }
             }
             4 => Method::AnnouncePeer(self.announce(*target.as_bytes(), script)),
-            5 => Method::Get { target, seq: (script.u8() % 2 == 0).then(|| script.u8().into()) },
+            5 => Method::Get { target, seq: (script.u8().is_multiple_of(2)).then(|| script.u8().into()) },
             6 => Method::Put(self.put(None)),
             7 => {
                 let (seq, cas) = (i64::from(script.u8()), i64::from(script.u8()));
@@ -184,7 +184,10 @@ impl Parts {
                 Method::Put(self.put(Some(author)))
             }
             8 => Method::SampleInfohashes { target },
-            _ => Method::Unknown { name: &self.name, target: (script.u8() % 2 == 0).then_some(target) },
+            _ => Method::Unknown {
+                name: &self.name,
+                target: (script.u8().is_multiple_of(2)).then_some(target),
+            },
         };
         let id = id_of(script.u8(), script.u8());
         let want = (want != Want::default()).then_some(want);

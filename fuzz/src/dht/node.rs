@@ -153,7 +153,7 @@ impl Driver {
         }
         let (to, transaction, _) = self.open[script.below(self.open.len())].clone();
         let parts = Parts::new(script).with_transaction(transaction.clone());
-        let from = if script.u8() % 8 == 0 { host(script.u8()) } else { to };
+        let from = if script.u8().is_multiple_of(8) { host(script.u8()) } else { to };
         let bytes = parts.answer(script).encode();
         self.datagram(from, bytes);
     }

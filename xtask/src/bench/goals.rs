@@ -132,6 +132,16 @@ const DEMANDS: &[Demand] = {
             M::Told,
             AtMost(1.0),
         ),
+        demand(S::Crash, "crash-twice", "MiB fetched twice a kill", M::Told, AtMost(2.0)),
+        demand(
+            S::Crash,
+            "crash-start",
+            "seconds from a restart to its first request, at worst",
+            M::Told,
+            AtMost(1.0),
+        ),
+        // What may be written and not yet called durable: 64 MiB, and the pieces under way.
+        demand(S::Crash, "crash-check", "MiB that a start looks at again, at most", M::Told, AtMost(72.0)),
         demand(S::Magnet, "magnet-wall", "wall / fastest other", M::Told, AtMost(1.0)),
         demand(
             S::Dht,

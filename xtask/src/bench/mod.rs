@@ -6,6 +6,7 @@
 //! The load at the other end is `ferri-bench`, cheaper than any client. A program that fails stands in its table with
 //! what it said, and the others go on.
 
+mod crash;
 mod dht;
 mod document;
 mod goals;
@@ -204,6 +205,7 @@ pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
         let found = match scenario {
             Scenario::Scale => scale::measure(&tools, runs)?,
             Scenario::Hash => hash::measure(&tools, runs)?,
+            Scenario::Crash => crash::measure(&tools, &work)?,
             Scenario::Dht => dht::measure(&tools, &work, options, runs)?,
             Scenario::Magnet => magnet::measure(&tools, &work, options, runs)?,
             Scenario::Many => {

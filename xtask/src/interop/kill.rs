@@ -6,6 +6,7 @@
 //! four in the start itself.
 
 use std::collections::{BTreeSet, HashSet};
+use std::fmt;
 use std::fs;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use ferri_storage::resume::{JournalError, parse};
 
-use super::payload::{Payload, Random, Shape};
+use super::payload::{Random, Shape};
 use super::scene::{Download, Life, PATIENCE, Request, Scene, Witness, notes, verified};
 use crate::report::say;
 
@@ -54,12 +55,16 @@ impl Plan {
     pub(super) const SHORT: Self =
         Self { kills: 20, size: 256 << 20, rate: 8 << 20, first_request: GATE_FIRST_REQUEST_LIMIT };
 
+    /// What is measured.
+    pub(crate) const LONG: Self =
+        Self { kills: 200, size: 2 << 30, rate: 20 << 20, first_request: FIRST_REQUEST_LIMIT };
+
     /// From the words after `kill`.
     ///
     /// # Errors
     /// When a word is not understood.
     pub(crate) fn parse(words: &[&str]) -> Result<Self> {
-        let mut plan = Self { kills: 200, size: 2 << 30, rate: 20 << 20, first_request: FIRST_REQUEST_LIMIT };
+        let mut plan = Self::LONG;
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().copied().with_context(|| format!("{word} needs a value"));
@@ -120,8 +125,15 @@ struct Row {
     unsure: u32,
 }
 
-/// Kills it as planned and lets it finish: the figures.
+/// Kills it as planned and lets it finish: the figures, if they are as they should be.
 pub(super) fn run(scene: &Scene<'_>, plan: &Plan) -> Result<String> {
+    let figures = measure(scene, plan)?;
+    figures.judge(plan)?;
+    Ok(figures.to_string())
+}
+
+/// Kills it as planned and lets it finish. A piece that was verified and is asked for again, and a wrong file, are errors.
+pub(super) fn measure(scene: &Scene<'_>, plan: &Plan) -> Result<Figures> {
     let payload = scene.payload(Shape::Multi, plan.size, PIECE_LENGTH)?;
     let mut seeder = scene.seeder("seed", &payload, plan.rate)?;
     let download = scene.download("leech", &payload, &[&seeder])?;
@@ -152,7 +164,7 @@ pub(super) fn run(scene: &Scene<'_>, plan: &Plan) -> Result<String> {
     if plan.kills > Plan::SHORT.kills {
         say(&ledger.table());
     }
-    ledger.judge(plan, &payload, sent)
+    ledger.figures(plan, payload.length()?, sent)
 }
 
 /// Watches it until its moment has come: what it asked for.
@@ -179,6 +191,55 @@ fn live(life: &mut Life, seeder: &mut Witness, moment: Moment) -> Result<Vec<Req
             return Ok(requests);
         }
         thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+/// What came of all lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    pub(crate) kills: u32,
+    /// Bytes of the download.
+    pub(crate) length: u64,
+    /// Bytes a second.
+    pub(crate) rate: u64,
+    /// Bytes that a kill cost on average.
+    pub(crate) twice_a_kill: u64,
+    /// Restarts that led to a request; from their start to it, at the median and at worst.
+    pub(crate) restarts: usize,
+    pub(crate) median: Duration,
+    pub(crate) worst: Duration,
+    /// Pieces that some life had verified or called durable; none of them was asked for again.
+    pub(crate) verified: usize,
+    /// Pieces that a start had to look at, at most.
+    pub(crate) unsure: u32,
+}
+
+impl Figures {
+    fn judge(&self, plan: &Plan) -> Result<()> {
+        ensure!(self.twice_a_kill <= WASTE_PER_KILL_MAX, "too much was fetched twice. {self}");
+        ensure!(self.worst <= plan.first_request, "a restart was slow. {self}");
+        ensure!(u64::from(self.unsure) * PIECE_LENGTH <= UNSURE_MAX, "too much was looked at again. {self}");
+        Ok(())
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} kills over {:.0} MiB at {:.0} MiB/s: {:.2} MiB fetched twice a kill; first request after a restart: median \
+             {} ms, worst {} ms of {} restarts; none of {} verified pieces asked for again; at most {} pieces of 1 MiB \
+             looked at again by a start",
+            self.kills,
+            mebibytes(self.length),
+            mebibytes(self.rate),
+            mebibytes(self.twice_a_kill),
+            self.median.as_millis(),
+            self.worst.as_millis(),
+            self.restarts,
+            self.verified,
+            self.unsure,
+        )
     }
 }
 
@@ -228,36 +289,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// The figures, or which of them is not as it should be.
-    fn judge(&self, plan: &Plan, payload: &Payload, sent: u64) -> Result<String> {
-        let length = payload.length()?;
-        let wasted = sent.saturating_sub(length);
-        let a_kill = wasted / u64::from(plan.kills);
-        let restarts = &self.rows[1..];
-        let mut waits: Vec<Duration> = restarts.iter().filter_map(|row| row.first_request).collect();
+    /// What came of it, when the seeder sent so much of so much.
+    fn figures(&self, plan: &Plan, length: u64, sent: u64) -> Result<Figures> {
+        let mut waits: Vec<Duration> = self.rows[1..].iter().filter_map(|row| row.first_request).collect();
         waits.sort_unstable();
         let worst = waits.last().copied().context("no restart led to a request")?;
-        let unsure = self.rows.iter().map(|row| row.unsure).max().unwrap_or(0);
-        let summary = format!(
-            "{} kills over {:.0} MiB at {:.0} MiB/s: {:.2} MiB fetched twice a kill (at most {:.0}); first request after \
-             a restart: median {} ms, worst {} ms of {} restarts (at most {}); none of {} verified pieces asked for again; \
-             at most {unsure} pieces of 1 MiB looked at again by a start (at most {})",
-            plan.kills,
-            mebibytes(length),
-            mebibytes(plan.rate),
-            mebibytes(a_kill),
-            mebibytes(WASTE_PER_KILL_MAX),
-            waits[waits.len() / 2].as_millis(),
-            worst.as_millis(),
-            waits.len(),
-            plan.first_request.as_millis(),
-            self.safe.len(),
-            UNSURE_MAX / PIECE_LENGTH,
-        );
-        ensure!(a_kill <= WASTE_PER_KILL_MAX, "too much was fetched twice. {summary}");
-        ensure!(worst <= plan.first_request, "a restart was slow. {summary}");
-        ensure!(u64::from(unsure) * PIECE_LENGTH <= UNSURE_MAX, "too much was looked at again. {summary}");
-        Ok(summary)
+        Ok(Figures {
+            kills: plan.kills,
+            length,
+            rate: plan.rate,
+            twice_a_kill: sent.saturating_sub(length) / u64::from(plan.kills),
+            restarts: waits.len(),
+            median: waits[waits.len() / 2],
+            worst,
+            verified: self.safe.len(),
+            unsure: self.rows.iter().map(|row| row.unsure).max().unwrap_or(0),
+        })
     }
 
     /// The lives in tens.
@@ -286,6 +333,7 @@ impl Ledger {
     }
 }
 
-fn mebibytes(bytes: u64) -> f64 {
+/// MiB.
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

@@ -83,6 +83,17 @@ pub(crate) fn run_long_kill(options: &Options, plan: &kill::Plan) -> Result<Tall
     Ok(tally)
 }
 
+/// The figures of such a test; inside a lab only.
+///
+/// # Errors
+/// When the lab cannot be made, or the download was not as it should be.
+pub(crate) fn measure_kills(options: &Options, plan: &kill::Plan) -> Result<kill::Figures> {
+    let lab = prepare(options)?;
+    let scene = Scene { options, lab: &lab, work: options.work.join("kill") };
+    fs::create_dir_all(&scene.work)?;
+    kill::measure(&scene, plan)
+}
+
 fn prepare(options: &Options) -> Result<Lab> {
     let work = &options.work;
     let _ = fs::remove_dir_all(work);
