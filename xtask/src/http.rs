@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-/// A remote control on the same machine answers within this, or something is wrong with it.
-const LIMIT: Duration = Duration::from_secs(10);
+/// A remote control on the same machine answers within this, or something is wrong with it. qBittorrent's has taken more
+/// than ten seconds.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What came back.
 #[derive(Debug)]

@@ -141,7 +141,7 @@ const DEMANDS: &[Demand] = {
             AtMost(1.0),
         ),
         // What may be written and not yet called durable: 64 MiB, and the pieces under way.
-        demand(S::Crash, "crash-check", "MiB that a start looks at again, at most", M::Told, AtMost(72.0)),
+        demand(S::Crash, "crash-check", "most MiB that a start looks at again", M::Told, AtMost(72.0)),
         demand(S::Magnet, "magnet-wall", "wall / fastest other", M::Told, AtMost(1.0)),
         demand(
             S::Dht,

@@ -82,7 +82,11 @@ impl Client for Qbittorrent {
 
     fn is_done(&mut self) -> Result<bool> {
         self.process.as_mut().context("not started")?.ensure_running()?;
-        let torrents = http::get(self.place.control_address(), "/api/v2/torrents/info")?.json()?;
+        // Whether it answers at all is for whoever waits for it to say.
+        let Ok(answer) = http::get(self.place.control_address(), "/api/v2/torrents/info") else {
+            return Ok(false);
+        };
+        let torrents = answer.json()?;
         let torrent = &torrents[0];
         let seeding = ["uploading", "stalledUP", "forcedUP"].iter().any(|state| torrent["state"] == *state);
         Ok(seeding && torrent["amount_left"] == 0)
