@@ -8,7 +8,7 @@ use ferri_tracker::schedule::{
 };
 use ferri_tracker::{AnnounceResponse, Event, RetryIn, TrackerError};
 
-use crate::script::Script;
+use crate::script::{Script, Sleeper};
 
 /// After the script everything falls silent; then the schedule comes to rest within this time.
 const REST: Duration = Duration::from_secs(120);
@@ -60,6 +60,22 @@ struct Driver {
     stopped: usize,
 }
 
+impl Sleeper for Driver {
+    const WAKES_MAX: usize = 8;
+
+    fn clock(&mut self) -> &mut Instant {
+        &mut self.now
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.schedule.poll_timeout()
+    }
+
+    fn wake(&mut self) {
+        self.handle(Input::Timeout);
+    }
+}
+
 impl Driver {
     fn step(&mut self, script: &mut Script<'_>) {
         let kind = script.u8();
@@ -82,8 +98,8 @@ impl Driver {
                 self.now += Duration::from_secs(u64::from(script.u16()));
                 Input::Timeout
             }
-            12 => return self.timeout(),
-            _ if self.flights.is_empty() => return self.timeout(),
+            12 => return self.sleep(),
+            _ if self.flights.is_empty() => return self.sleep(),
             _ => {
                 let (tracker, _) = self.flights.swap_remove(script.below(self.flights.len()));
                 Input::Answer { tracker, result: answer(script) }
@@ -95,20 +111,6 @@ impl Driver {
     fn handle(&mut self, input: Input) {
         self.schedule.handle(input, self.now);
         self.drain();
-    }
-
-    /// Lets time pass until the schedule wants to be woken. It must not ask to be woken at once again and again.
-    fn timeout(&mut self) {
-        for _ in 0..8 {
-            let Some(at) = self.schedule.poll_timeout() else { return };
-            let waited = self.now < at;
-            self.now = self.now.max(at);
-            self.handle(Input::Timeout);
-            if waited {
-                return;
-            }
-        }
-        panic!("it wants to be woken again and again");
     }
 
     fn drain(&mut self) {
@@ -165,7 +167,7 @@ impl Driver {
         self.handle(Input::Stop);
         let (deadline, before) = (self.now + REST, self.stopped);
         while self.schedule.poll_timeout().is_some() {
-            self.timeout();
+            self.sleep();
             assert!(self.now <= deadline, "it does not come to rest");
         }
         assert!(self.stopped <= before + 1);

@@ -1,5 +1,7 @@
 //! Reads decisions from the bytes of a fuzzer: numbers, choices, slices. At the end it gives zeros.
 
+use std::time::Instant;
+
 /// What is left of the input.
 #[derive(Debug)]
 pub struct Script<'a> {
@@ -62,5 +64,35 @@ impl<'a> Script<'a> {
     /// Everything that is left.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
+    }
+}
+
+/// A machine in its world, which lives in virtual time.
+pub(crate) trait Sleeper {
+    /// So many wakes at one moment are fine.
+    const WAKES_MAX: usize;
+
+    /// The world's clock.
+    fn clock(&mut self) -> &mut Instant;
+
+    /// When the machine wants to be woken.
+    fn due(&self) -> Option<Instant>;
+
+    /// Tells the machine that time has passed.
+    fn wake(&mut self);
+
+    /// Lets time pass until the machine wants to be woken. It must not want that at once, over and over.
+    fn sleep(&mut self) {
+        for _ in 0..Self::WAKES_MAX {
+            let Some(at) = self.due() else { return };
+            let now = self.clock();
+            let waited = *now < at;
+            *now = at.max(*now);
+            self.wake();
+            if waited {
+                return;
+            }
+        }
+        panic!("it wants to be woken again and again");
     }
 }

@@ -12,7 +12,7 @@ use ferri_swarm::trace::{Recorder, Replay};
 use ferri_swarm::{Direction, Event, Input, Output, PeerKey, Priority, Source, Swarm, SwarmOptions};
 use ferri_wire::{Handshake, Message, PeerId, Reserved};
 
-use crate::script::Script;
+use crate::script::{Script, Sleeper};
 
 const OUR_ID: [u8; 20] = *b"-FS0100-abcdefghijkl";
 const INFO_HASH: [u8; 20] = [0xaa; 20];
@@ -107,6 +107,22 @@ struct World<'a> {
     trace: Trace,
 }
 
+impl Sleeper for World<'_> {
+    const WAKES_MAX: usize = 8;
+
+    fn clock(&mut self) -> &mut Instant {
+        &mut self.now
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.swarm.poll_timeout()
+    }
+
+    fn wake(&mut self) {
+        self.handle(Input::Timeout);
+    }
+}
+
 impl<'a> World<'a> {
     fn new(script: &mut Script<'a>, now: Instant) -> Self {
         let flags = script.u8();
@@ -194,20 +210,6 @@ impl<'a> World<'a> {
                 }
             }
         }
-    }
-
-    /// Lets time pass until the machine wants to be woken. It must not want that at once, over and over.
-    fn sleep(&mut self) {
-        for _ in 0..8 {
-            let Some(at) = self.swarm.poll_timeout() else { return };
-            let waited = self.now < at;
-            self.now = self.now.max(at);
-            self.handle(Input::Timeout);
-            if waited {
-                return;
-            }
-        }
-        panic!("it wants to be woken again and again");
     }
 
     fn find_peers(&mut self) {

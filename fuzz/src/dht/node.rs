@@ -13,7 +13,7 @@ use ferri_dht::{
 use ferri_metainfo::InfoHash;
 
 use super::grammar::{HOSTS, Parts, host, id_of, place};
-use crate::script::Script;
+use crate::script::{Script, Sleeper};
 
 /// What nobody answers any more is over within this time.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
@@ -99,6 +99,22 @@ struct Driver {
     bytes_out: u64,
 }
 
+impl Sleeper for Driver {
+    const WAKES_MAX: usize = 16;
+
+    fn clock(&mut self) -> &mut Instant {
+        &mut self.now
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.node.poll_timeout()
+    }
+
+    fn wake(&mut self) {
+        self.handle(Input::Timeout);
+    }
+}
+
 impl Driver {
     fn step(&mut self, script: &mut Script<'_>) {
         match script.u8() % 20 {
@@ -114,7 +130,7 @@ impl Driver {
                 self.datagram(from, bytes);
             }
             4..=8 => self.answer(script),
-            9 | 10 => self.timeout(),
+            9 | 10 => self.sleep(),
             11 => {
                 self.now += Duration::from_millis(u64::from(script.u16()) * 20);
                 self.handle(Input::Timeout);
@@ -149,7 +165,7 @@ impl Driver {
     /// Somebody answers a query of the node; or somebody else does, in his name.
     fn answer(&mut self, script: &mut Script<'_>) {
         if self.open.is_empty() {
-            return self.timeout();
+            return self.sleep();
         }
         let (to, transaction, _) = self.open[script.below(self.open.len())].clone();
         let parts = Parts::new(script).with_transaction(transaction.clone());
@@ -237,20 +253,6 @@ impl Driver {
     fn handle(&mut self, input: Input) {
         self.node.handle(input, self.now);
         self.drain();
-    }
-
-    /// Lets time pass until the node wants to be woken. It must not ask to be woken at once again and again.
-    fn timeout(&mut self) {
-        for _ in 0..16 {
-            let Some(at) = self.node.poll_timeout() else { return };
-            let waited = self.now < at;
-            self.now = self.now.max(at);
-            self.handle(Input::Timeout);
-            if waited {
-                return;
-            }
-        }
-        panic!("it wants to be woken again and again");
     }
 
     fn drain(&mut self) {
@@ -362,7 +364,7 @@ impl Driver {
             if self.node.poll_timeout().is_none() {
                 break;
             }
-            self.timeout();
+            self.sleep();
         }
         for (lookup, (given, back)) in &self.lookups {
             assert_eq!(given, back, "{lookup:?} does not end");
