@@ -383,24 +383,8 @@ mod tests {
     use super::*;
 
     fn status() -> ResolveStatus {
-        ResolveStatus {
-            state: ResolveState::Searching,
-            info_hashes: InfoHashes { v1: Some([7; 20].into()), v2: None },
-            name: None,
-            elapsed: Duration::ZERO,
-            peers: 0,
-            connecting: 0,
-            candidates: 0,
-            asked: 0,
-            without: 0,
-            parts_had: 0,
-            parts_total: 0,
-            corrupt: 0,
-            dht_nodes: None,
-            lsd: false,
-            trackers: 0,
-            trackers_failed: 0,
-        }
+        let info_hashes = InfoHashes { v1: Some([7; 20].into()), v2: None };
+        ResolveStatus::new(info_hashes, None, ResolveState::Searching)
     }
 
     #[track_caller]

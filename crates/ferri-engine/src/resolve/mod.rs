@@ -110,11 +110,13 @@ pub struct ResolveStatus {
 }
 
 impl ResolveStatus {
-    fn new(magnet: &Magnet, state: ResolveState) -> Self {
+    /// Of a search in which nothing has happened yet.
+    #[must_use]
+    pub fn new(info_hashes: InfoHashes, name: Option<String>, state: ResolveState) -> Self {
         Self {
             state,
-            info_hashes: magnet.info_hashes,
-            name: magnet.display_name.clone(),
+            info_hashes,
+            name,
             elapsed: Duration::ZERO,
             peers: 0,
             connecting: 0,
@@ -227,6 +229,7 @@ impl Resolved {
 pub(crate) async fn resolve(shared: &Arc<Shared>, resolve: ResolveMagnet) -> Result<Resolving, Error> {
     let magnet = &resolve.magnet;
     let info_hash = magnet.info_hashes.wire();
+    let about = |state| ResolveStatus::new(magnet.info_hashes, magnet.display_name.clone(), state);
     let (events, stop) = (EventLog::new(), shared.shutdown.stop_accepting.child_token());
     let (give, found) = oneshot::channel();
     let (state_dir, wanted) = (shared.options.state_dir.clone(), magnet.info_hashes);
@@ -242,13 +245,13 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, resolve: ResolveMagnet) -> Res
             };
             // It is only now that somebody could listen.
             let _ = give.send(Ok(resolved));
-            let (_, status) = watch::channel(ResolveStatus::new(magnet, ResolveState::Ended));
+            let (_, status) = watch::channel(about(ResolveState::Ended));
             return Ok(Resolving { info_hash, status, events, found, stop });
         }
         Cached::Nothing => {}
         Cached::Damaged(why) => events.send(Event::Note(why)),
     }
-    let (status, snapshot) = watch::channel(ResolveStatus::new(magnet, ResolveState::Searching));
+    let (status, snapshot) = watch::channel(about(ResolveState::Searching));
     let view = search::View { status, events: events.clone(), since: Instant::now() };
     search::start(shared, resolve, view, give, stop.clone())?;
     Ok(Resolving { info_hash, status: snapshot, events, found, stop })

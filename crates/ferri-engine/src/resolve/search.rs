@@ -559,7 +559,7 @@ impl Search {
             lsd: self.shared.lsd.is_on(),
             trackers: trackers.len(),
             trackers_failed: trackers.iter().filter(|tracker| tracker.error.is_some()).count(),
-            ..ResolveStatus::new(&self.magnet, state)
+            ..ResolveStatus::new(self.magnet.info_hashes, self.magnet.display_name.clone(), state)
         });
         self.published_at = now;
     }
