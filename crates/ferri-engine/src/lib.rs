@@ -64,6 +64,6 @@ pub use status::{Event, PeerStatus, Said, State, TorrentStatus, TrackerStatus};
 pub use torrent::Torrent;
 pub use tracker_server::TrackerServer;
 
-pub use ferri_storage::{StorageError, atomic_write};
+pub use ferri_storage::{StorageError, atomic_write, create_state_folder};
 /// Recorded runs of the swarm machine, and their replay.
 pub use ferri_swarm::trace;

@@ -102,16 +102,17 @@ impl Session {
             let path = path.clone();
             move |source| Error::Io { path, source }
         };
-        std::fs::create_dir_all(&options.state_dir).map_err(io_error(&options.state_dir))?;
-        let trace = match &options.trace {
-            Some(path) => Some(Arc::new(TraceFile::create(path).map_err(io_error(path))?)),
-            None => None,
-        };
+        ferri_storage::create_state_folder(&options.state_dir).map_err(io_error(&options.state_dir))?;
         let listener = bind(&options)?;
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
         let http = Arc::new(Http::new(options.bind.filter(|ip| !ip.is_unspecified())));
         let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
         let node = open_node(&options, listen_addr.port()).await?;
+        // Last of what can fail, so that a session that cannot start leaves no empty trace.
+        let trace = match &options.trace {
+            Some(path) => Some(Arc::new(TraceFile::create(path).map_err(io_error(path))?)),
+            None => None,
+        };
         let is_lsd_on = network_off(options.lsd, listen_addr).is_none();
         let shared = Arc::new(Shared {
             listen_addr,

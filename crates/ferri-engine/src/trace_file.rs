@@ -15,8 +15,9 @@ use ferri_swarm::{Input, Output, SwarmOptions};
 pub(crate) struct TraceFile(Mutex<BufWriter<File>>);
 
 impl TraceFile {
+    /// A new file; what is there already is never replaced.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self(Mutex::new(BufWriter::new(File::create(path)?))))
+        Ok(Self(Mutex::new(BufWriter::new(File::create_new(path)?))))
     }
 
     fn line(&self, line: &str) {

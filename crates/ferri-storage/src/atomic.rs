@@ -1,7 +1,8 @@
 //! Files that are replaced whole or not at all: tmp, fsync, rename, fsync of the folder.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,17 @@ use crate::error::StorageError;
 use crate::faults::Op;
 use crate::witness::{Change, Hooks, Synced, errno};
 
+/// What everybody may have who may have the folder above it, within the user's mask.
+pub(crate) const SHARED_FOLDER: u32 = 0o777;
+
+const SHARED_FILE: u32 = 0o666;
+
+/// State tells what was downloaded, from whom, and the keys in tracker addresses: it is for its user's eyes only.
+pub(crate) const PRIVATE_FOLDER: u32 = 0o700;
+
+/// The same for a file.
+pub(crate) const PRIVATE_FILE: u32 = 0o600;
+
 /// Replaces the file at `path` by `bytes`; after `Ok` the new content survives a power cut, and at every moment
 /// before that a reader (or the next start) sees either the old file or the new one, whole.
 ///
@@ -21,7 +33,38 @@ use crate::witness::{Change, Hooks, Synced, errno};
 /// Says which path failed; the old file is then untouched and the temporary one removed.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     let hooks = Hooks::default();
-    stage(path, bytes, &hooks)?.put(&hooks)
+    stage(path, bytes, SHARED_FILE, &hooks)?.put(&hooks)
+}
+
+/// The same for a file of a state folder, which only its user may read (mode 0600).
+///
+/// # Errors
+/// As for [`atomic_write`].
+pub fn atomic_write_private(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let hooks = Hooks::default();
+    stage(path, bytes, PRIVATE_FILE, &hooks)?.put(&hooks)
+}
+
+/// Makes a state folder with all that are missing above it, for its user alone (mode 0700). One that is there stays
+/// as it is, since others may have to read what else lies in it; what is ours in it, `torrents`, is closed to others.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create_state_folder(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path)?;
+    close_to_others(&path.join("torrents"));
+    Ok(())
+}
+
+/// A folder of ours that an earlier version, or a copy, left open to others. That it cannot be closed is no reason not
+/// to work.
+fn close_to_others(folder: &Path) {
+    if let Ok(found) = fs::symlink_metadata(folder)
+        && found.is_dir()
+        && found.permissions().mode() & 0o077 != 0
+    {
+        let _ = fs::set_permissions(folder, Permissions::from_mode(PRIVATE_FOLDER));
+    }
 }
 
 /// A file that is written and synced under a temporary name, which it loses when dropped.
@@ -31,8 +74,13 @@ pub(crate) struct Staged<'a> {
 }
 
 /// The first half of [`atomic_write`]: nothing at `path` is touched.
-pub(crate) fn stage<'a>(path: &'a Path, bytes: &[u8], hooks: &Hooks) -> Result<Staged<'a>, StorageError> {
-    let (temporary, file) = create_beside(path, hooks)?;
+pub(crate) fn stage<'a>(
+    path: &'a Path,
+    bytes: &[u8],
+    mode: u32,
+    hooks: &Hooks,
+) -> Result<Staged<'a>, StorageError> {
+    let (temporary, file) = create_beside(path, mode, hooks)?;
     // From here on it is removed when something fails; a left-over of a power cut is harmless.
     let staged = Staged { path, temporary: Some(temporary) };
     let temporary = staged.temporary.as_deref().unwrap_or(path);
@@ -83,14 +131,15 @@ pub(crate) fn sync_folder(folder: &Path, hooks: &Hooks) -> Result<(), StorageErr
 }
 
 /// Makes a folder with all that are missing above it, each of which survives a power cut.
-pub(crate) fn create_folders(path: &Path, hooks: &Hooks) -> Result<(), StorageError> {
+pub(crate) fn create_folders(path: &Path, mode: u32, hooks: &Hooks) -> Result<(), StorageError> {
     // A link to a folder is one; whatever else is there makes the creation fail.
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
     let parent = folder_of(path);
-    create_folders(parent, hooks)?;
-    let created = hooks.call(Op::CreateFolder, path, || fs::create_dir(path).map_err(errno));
+    create_folders(parent, mode, hooks)?;
+    let created =
+        hooks.call(Op::CreateFolder, path, || DirBuilder::new().mode(mode).create(path).map_err(errno));
     match created {
         Ok(()) => hooks.tell(Change::FolderCreated(path)),
         Err(Errno::EXIST) if path.is_dir() => {}
@@ -126,7 +175,7 @@ fn write_all(file: &File, path: &Path, bytes: &[u8], hooks: &Hooks) -> Result<()
     Ok(())
 }
 
-fn create_beside(path: &Path, hooks: &Hooks) -> Result<(PathBuf, File), StorageError> {
+fn create_beside(path: &Path, mode: u32, hooks: &Hooks) -> Result<(PathBuf, File), StorageError> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let Some(name) = path.file_name() else { return Err(StorageError::NotAFile { path: path.into() }) };
     // Process id and counter tell writers apart; a left-over of a dead process with our id is simply replaced.
@@ -138,7 +187,7 @@ fn create_beside(path: &Path, hooks: &Hooks) -> Result<(PathBuf, File), StorageE
     let _ = fs::remove_file(&temporary);
     let file = hooks
         .call(Op::JournalOpen, &temporary, || {
-            OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(errno)
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary).map_err(errno)
         })
         .map_err(|errno| StorageError::writing(&temporary, errno))?;
     hooks.tell(Change::FileCreated(&temporary));

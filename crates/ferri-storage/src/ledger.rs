@@ -19,7 +19,7 @@ use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
 use rustix::fs::Stat;
 use rustix::io::Errno;
 
-use crate::atomic;
+use crate::atomic::{self, PRIVATE_FILE};
 use crate::clock::{boot_id, now};
 use crate::disk::OpenFile;
 use crate::error::StorageError;
@@ -560,7 +560,7 @@ impl Journal {
     pub(crate) fn rewrite(&mut self, state: &State, hooks: &Hooks) -> Result<(), StorageError> {
         let mut encoder = Encoder::begin(&self.identity);
         state.records().iter().for_each(|record| encoder.push(record));
-        let staged = atomic::stage(&self.path, &encoder.bytes, hooks)?;
+        let staged = atomic::stage(&self.path, &encoder.bytes, PRIVATE_FILE, hooks)?;
         // When this fails half way, nobody knows which of the two files is there.
         self.is_doubtful = true;
         self.file = None;

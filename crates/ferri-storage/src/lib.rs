@@ -32,7 +32,7 @@ mod tests;
 mod verify;
 mod witness;
 
-pub use atomic::atomic_write;
+pub use atomic::{atomic_write, atomic_write_private, create_state_folder};
 pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockPool};
 pub use check::Progress;
 pub use disk::{FileCache, OpenFile};

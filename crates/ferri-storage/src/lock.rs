@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -16,6 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use crate::atomic::PRIVATE_FILE;
 use crate::error::StorageError;
 
 /// The right to work on a torrent; given back when dropped.
@@ -69,7 +71,7 @@ impl LockFile {
         if let Some(file) = files.get(path).and_then(Weak::upgrade) {
             return Ok(file);
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path);
         let file = file.map_err(|error| StorageError::writing_io(path, error))?;
         let file = Arc::new(Self { file, held: Mutex::default() });
         files.retain(|_, file| file.strong_count() != 0);

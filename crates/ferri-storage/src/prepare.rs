@@ -1,6 +1,7 @@
 //! Files come into being: created, sized, finished; and bytes that wait in the parts file.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
@@ -9,7 +10,7 @@ use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
 use rustix::fs::{FallocateFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
-use crate::atomic::{create_folders, sync_folder};
+use crate::atomic::{PRIVATE_FILE, PRIVATE_FOLDER, create_folders, sync_folder};
 use crate::beneath::Access;
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
@@ -314,10 +315,10 @@ impl Storage {
         let writable = access != Access::Read;
         let is_new = writable && !path.exists();
         if is_new {
-            create_folders(&folder, self.hooks())?;
+            create_folders(&folder, PRIVATE_FOLDER, self.hooks())?;
         }
         let mut open = std::fs::OpenOptions::new();
-        open.read(true).write(writable).create(writable).truncate(false);
+        open.read(true).write(writable).create(writable).truncate(false).mode(PRIVATE_FILE);
         match self.hooks().call(Op::Open, &path, || open.open(&path).map_err(errno)) {
             Ok(file) => {
                 if is_new {

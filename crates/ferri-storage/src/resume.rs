@@ -21,7 +21,7 @@ use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::atomic::{create_folders, rename};
+use crate::atomic::{PRIVATE_FOLDER, create_folders, rename};
 use crate::clock::{boot_id, now};
 use crate::error::StorageError;
 use crate::faults::Op;
@@ -99,7 +99,7 @@ impl Storage {
     }
 
     fn open_journal(&self, folder: &Path, reasons: &mut Reasons) -> Result<Opened, StorageError> {
-        create_folders(folder, self.hooks()).map_err(|error| self.explain(error))?;
+        create_folders(folder, PRIVATE_FOLDER, self.hooks()).map_err(|error| self.explain(error))?;
         let path = folder.join("journal");
         let identity = self.identity();
         let lock = lock_torrent(&path, &identity)?;

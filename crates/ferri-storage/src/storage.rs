@@ -24,7 +24,7 @@ use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Bitfield, FileIndex, Info, Layout, PieceIndex};
 use rustix::io::Errno;
 
-use crate::atomic::create_folders;
+use crate::atomic::{SHARED_FOLDER, create_folders};
 use crate::beneath::{Access, Root};
 use crate::disk::{self, FileCache, OpenFile};
 use crate::error::StorageError;
@@ -597,7 +597,7 @@ impl Storage {
                 return Err(StorageError::Moved { path: path.clone() });
             }
             Err(Errno::NOENT) if create => {
-                create_folders(path, &self.hooks).map_err(|error| self.explain(error))?;
+                create_folders(path, SHARED_FOLDER, &self.hooks).map_err(|error| self.explain(error))?;
                 Root::open(path)
             }
             opened => opened,

@@ -9,7 +9,7 @@ use ferri_metainfo::{FileIndex, PieceIndex};
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, StatVfs};
 use rustix::io::Errno;
 
-use crate::atomic::create_folders;
+use crate::atomic::{PRIVATE_FOLDER, create_folders};
 use crate::beneath::{Access, Root, identity};
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
@@ -185,7 +185,7 @@ impl Storage {
         let root = self.root(true)?;
         self.probe_folder(&root, Path::new(""), room)?;
         if let Some(folder) = self.state_folder() {
-            create_folders(&folder, self.hooks()).map_err(|error| self.explain(error))?;
+            create_folders(&folder, PRIVATE_FOLDER, self.hooks()).map_err(|error| self.explain(error))?;
             let state = Root::open(&folder).map_err(|errno| StorageError::reading(&folder, errno))?;
             self.probe_folder(&state, Path::new(""), JOURNAL_ROOM)?;
             self.ledger.flush().map_err(|error| self.explain(error))?;

@@ -268,6 +268,7 @@ pub(crate) fn demo() -> String {
             Exit::Network,
             Exit::Interrupted,
             Exit::DiskFull,
+            Exit::WouldOverwrite,
             Exit::Io,
             Exit::VerifyFailed,
             Exit::Killed,
@@ -280,7 +281,7 @@ pub(crate) fn replay() -> String {
         "  ferriswarm demo --size 16M --trace demo.jsonl
   ferriswarm replay demo.jsonl
 ",
-        &[Exit::Done, Exit::Internal, Exit::Usage, Exit::NotFound, Exit::Io],
+        &[Exit::Done, Exit::Internal, Exit::Usage, Exit::NotFound, Exit::Io, Exit::BadTorrent],
     )
 }
 

@@ -1,5 +1,6 @@
 //! The engine as the commands see it: everything that touches `ferri_engine` by name starts here.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use ferri_engine::{
@@ -68,6 +69,10 @@ pub(crate) fn failure(error: &Error) -> Failure {
         Error::AlreadyRunning(_) => Exit::AlreadyRunning,
         Error::Unsupported(_) | Error::Name(_) | Error::BadInfo(_) => Exit::BadTorrent,
         Error::Storage(error) => return disk(error),
+        Error::Io { path, source } if source.kind() == ErrorKind::AlreadyExists => {
+            return Failure::new(Exit::WouldOverwrite, format!("{} is there already", path.display()))
+                .hint("choose another name, or take it away first");
+        }
         Error::Io { path, source } => return Failure::file("use", path, source),
         Error::Fetch { dns: true, .. } => Exit::Dns,
         Error::Fetch { not_found: true, .. } => Exit::NotFound,

@@ -330,7 +330,8 @@ impl Driver {
         if state.nodes.is_empty() {
             return;
         }
-        let saved = tokio::task::spawn_blocking(move || ferri_storage::atomic_write(&path, &state.encode()));
+        let saved =
+            tokio::task::spawn_blocking(move || ferri_storage::atomic_write_private(&path, &state.encode()));
         if let Ok(Err(error)) = saved.await {
             tracing::warn!(%error, "the DHT nodes could not be saved");
         }

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use ferri_metainfo::{Info, InfoHashes};
-use ferri_storage::{StorageError, atomic_write};
+use ferri_storage::{StorageError, atomic_write_private, create_state_folder};
 use ferri_swarm::METADATA_BYTES_MAX;
 
 /// What an earlier run left.
@@ -46,9 +46,9 @@ pub(super) fn write(state_dir: &Path, wanted: &InfoHashes, bytes: &[u8]) -> Resu
     let path = place(state_dir, wanted);
     if let Some(folder) = path.parent() {
         // Whether that worked shows when the file is written.
-        let _ = fs::create_dir_all(folder);
+        let _ = create_state_folder(folder);
     }
-    atomic_write(&path, bytes)
+    atomic_write_private(&path, bytes)
 }
 
 /// Whether it has every hash that the link names.

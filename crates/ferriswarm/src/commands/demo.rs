@@ -2,6 +2,7 @@
 //! loopback with real sockets. Leaves nothing behind.
 
 mod explain;
+mod folder;
 mod payload;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +25,7 @@ use crate::work::{Progress, follow};
 use crate::{session, units};
 
 use explain::{Cast, Story};
+use folder::DemoFolder;
 
 pub(crate) async fn run(
     env: &Env,
@@ -31,11 +33,7 @@ pub(crate) async fn run(
     args: &DemoArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let temporary = env.var("TMPDIR").unwrap_or_else(|| Path::new("/tmp")).to_owned();
-    let folder = tempfile::Builder::new()
-        .prefix("ferriswarm-demo-")
-        .tempdir_in(&temporary)
-        .map_err(|error| Failure::file("make a folder in", &temporary, &error))?;
+    let folder = DemoFolder::new(env)?;
     let trace = args.trace.as_deref().map(|path| env.path(path));
     let Some(made) = make(folder.path(), args, console, &interrupts).await? else {
         return Ok(Exit::Interrupted);
@@ -52,7 +50,7 @@ pub(crate) async fn run(
     for seeder in &seeders {
         console.line(&seeder.describe())?;
     }
-    let download = Download { folder: folder.path(), trace, is_explained: args.explain };
+    let download = Download { folder: &folder, trace, is_explained: args.explain };
     let result = download.run(&metainfo, &seeders, console, &interrupts).await;
     for seeder in &seeders {
         seeder.session.shutdown().await;
@@ -64,7 +62,7 @@ pub(crate) async fn run(
             Ok(Exit::Interrupted)
         }
         Some(finished) => {
-            let received = folder.path().join("download").join(NAME);
+            let received = folder.download().join(NAME);
             let same = compare(&received, &made, console, &interrupts).await?;
             report(&finished, &seeders, &made, same, console)
         }
@@ -174,7 +172,7 @@ fn options(ip: IpAddr, state_dir: PathBuf) -> SessionOptions {
 }
 
 struct Download<'a> {
-    folder: &'a Path,
+    folder: &'a DemoFolder,
     trace: Option<PathBuf>,
     is_explained: bool,
 }
@@ -196,10 +194,10 @@ impl Download<'_> {
         console: &Console,
         interrupts: &Interrupts,
     ) -> Result<Option<Finished>, Failure> {
-        let mut options = options(LEECHER_IP, self.folder.join("state"));
+        let mut options = options(LEECHER_IP, self.folder.state());
         options.trace = self.trace;
         let session = session::start(options).await?;
-        let output = self.folder.join("download");
+        let output = self.folder.download();
         let add = AddTorrent::new(metainfo.clone(), &output);
         let started = Instant::now();
         let hearing = if self.is_explained { Hearing::EveryMessage } else { Hearing::Events };

@@ -63,7 +63,7 @@ async fn start(env: &Env, node: &Node) -> Result<DhtNode, Failure> {
         None => env.default_state_dir(),
     };
     if let Some(dir) = &dir {
-        std::fs::create_dir_all(dir).map_err(|error| Failure::file("create", dir, &error))?;
+        ferri_engine::create_state_folder(dir).map_err(|error| Failure::file("create", dir, &error))?;
     }
     let options = DhtOptions {
         bind: node.bind,
