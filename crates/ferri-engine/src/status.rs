@@ -2,7 +2,7 @@
 //! the edge converts.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, InfoHashes};
 
@@ -71,10 +71,10 @@ pub struct TorrentStatus {
     pub pieces_total: u32,
     /// Time until done at the present rate; `None` when it cannot be said.
     pub eta: Option<Duration>,
-    /// Bytes sent divided by bytes verified (by the size when seeding something fetched elsewhere).
+    /// Bytes sent divided by bytes received, or by what is here if that is more: some of it came another way.
     pub ratio: f64,
-    /// Since the last wanted piece was verified, while seeding.
-    pub seeding_for: Duration,
+    /// When the last wanted piece was verified; `None` while one is missing.
+    pub complete_since: Option<Instant>,
 }
 
 impl TorrentStatus {
@@ -82,6 +82,21 @@ impl TorrentStatus {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.state == State::Seeding
+    }
+
+    /// For how long it has been complete. A snapshot does not grow old: nothing has to happen for time to pass.
+    #[must_use]
+    pub fn complete_for(&self, now: Instant) -> Duration {
+        self.complete_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+/// What was sent for each byte received, or for each that is here: who fetched a tenth in this session and had the rest
+/// has not given back the whole once a tenth was sent.
+pub(crate) fn ratio(sent: u64, received: u64, here: u64) -> f64 {
+    match received.max(here) {
+        0 => 0.0,
+        base => sent as f64 / base as f64,
     }
 }
 
@@ -263,4 +278,22 @@ pub enum Said {
     ExtensionHandshake,
     /// Anything else, by name.
     Other(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ratio;
+
+    #[test]
+    fn what_came_another_way_counts_as_received() {
+        for (sent, received, here, expected) in [
+            (0, 0, 0, 0.0),
+            (50, 100, 100, 0.5),
+            (10, 10, 100, 0.1),
+            (100, 0, 100, 1.0),
+            (100, 200, 100, 0.5),
+        ] {
+            assert!((ratio(sent, received, here) - expected).abs() < 1e-9, "{sent} {received} {here}");
+        }
+    }
 }

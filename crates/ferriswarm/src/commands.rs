@@ -11,6 +11,8 @@ pub(crate) mod torrent;
 pub(crate) mod tracker;
 pub(crate) mod verify;
 
+use std::io;
+
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -22,12 +24,12 @@ use crate::exit::{Exit, Failure};
 use crate::text;
 
 /// After a clean stop on Ctrl-C: what is safe, and how to go on.
-pub(crate) fn stopped(env: &Env, console: &Console, what: &str) -> Result<(), Failure> {
+pub(crate) fn stopped(env: &Env, console: &Console, what: &str) {
     let words: Vec<_> = env.args.iter().map(|word| word.to_string_lossy()).collect();
     let command = text::shell_quote(words.iter().map(AsRef::as_ref));
-    console.event(&Event::Stopped { command: &command })?;
-    console.line(&format!("stopped: {what}. To continue:"))?;
-    console.line(&format!("  {}", text::harmless(&command)))
+    console.event(&Event::Stopped { command: &command });
+    console.line(&format!("stopped: {what}. To continue:"));
+    console.line(&format!("  {}", text::harmless(&command)));
 }
 
 pub(crate) fn completions(console: &Console, shell: Shell) -> Result<Exit, Failure> {
@@ -41,24 +43,30 @@ pub(crate) fn completions(console: &Console, shell: Shell) -> Result<Exit, Failu
 pub(crate) fn man(console: &Console) -> Result<Exit, Failure> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
-    let mut page = Vec::new();
-    clap_mangen::Man::new(program.clone()).render(&mut page)?;
-    let mut page = titled(&String::from_utf8_lossy(&page));
+    let mut page = roff(|page| clap_mangen::Man::new(program.clone()).render(page));
     for command in program.get_subcommands() {
         let name = command.get_name();
         // There is no page of its own to refer to: the command is described below.
         page = page.replace(&format!("ferriswarm\\-{name}(1)"), &format!("ferriswarm {name}"));
         let man = clap_mangen::Man::new(command.clone());
-        let mut part = Vec::new();
-        man.render_synopsis_section(&mut part)?;
-        man.render_description_section(&mut part)?;
-        man.render_options_section(&mut part)?;
-        man.render_extra_section(&mut part)?;
-        let part = titled(&String::from_utf8_lossy(&part)).replace(".SH ", ".SS ");
+        let part = roff(|part| {
+            man.render_synopsis_section(part)?;
+            man.render_description_section(part)?;
+            man.render_options_section(part)?;
+            man.render_extra_section(part)
+        });
+        let part = part.replace(".SH ", ".SS ");
         page.push_str(&format!(".SH FERRISWARM {}\n{part}", name.to_uppercase()));
     }
     console.answer(&page)?;
     Ok(Exit::Done)
+}
+
+/// What `render` writes.
+fn roff(render: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> String {
+    let mut page = Vec::new();
+    render(&mut page).expect("memory takes everything");
+    titled(&String::from_utf8_lossy(&page))
 }
 
 /// What follows the options has a better name than the one it is given, and its lines are meant as they are.

@@ -2,6 +2,9 @@
 //!
 //! Human text goes to standard output, failures and warnings to standard error. With `--json` standard output
 //! carries JSON lines and nothing else.
+//!
+//! What is told on the way ([`Console::line`], [`Console::event`]) never fails: whether anybody reads it decides about
+//! nothing. Only an answer that a command exists for ([`Console::answer`]) is a failure when it cannot be written.
 
 use std::fmt;
 use std::io;
@@ -9,9 +12,10 @@ use std::io;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use serde::Serialize;
 
-use crate::env::{Env, Sink, Width};
+use crate::env::{Env, Width};
 use crate::exit::{Exit, Failure};
-use crate::{json, text};
+use crate::sink::Sink;
+use crate::{json, text, units};
 
 /// What is printed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,37 +103,54 @@ impl Console {
     }
 
     /// A line for a person, above the live lines. Nothing with `--json` and `-q`.
-    pub(crate) fn line(&self, line: &str) -> Result<(), Failure> {
+    pub(crate) fn line(&self, line: &str) {
         match self.mode {
-            Mode::Json | Mode::Quiet => Ok(()),
-            Mode::Live | Mode::Plain => self.write_out(&format!("{line}\n")),
+            Mode::Json | Mode::Quiet => {}
+            Mode::Live | Mode::Plain => self.say(&format!("{line}\n")),
         }
     }
 
-    /// The answer a command exists for: printed whatever `-q` says.
+    /// The answer a command exists for: printed whatever `-q` says. Waits until it is written.
     pub(crate) fn answer(&self, text: &str) -> Result<(), Failure> {
-        self.write_out(text)
+        self.answer_bytes(text.as_bytes())
     }
 
     /// As [`Self::answer`], for what is no text.
     pub(crate) fn answer_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
-        self.live.suspend(|| self.stdout.write(bytes)).map_err(Failure::from)
+        self.stderr.settle();
+        let delivered = self.live.suspend(|| self.stdout.deliver(bytes));
+        delivered.map_err(|error| Failure::unanswered(&error))
+    }
+
+    /// As [`Self::answer`]: one JSON object on a line of its own.
+    pub(crate) fn answer_json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let line = json::line(value).map_err(|error| {
+            Failure::new(Exit::Internal, format!("cannot describe this as JSON: {error}"))
+        })?;
+        self.answer(&line)
     }
 
     /// One JSON object, with `--json` only.
-    pub(crate) fn event(&self, event: &impl Serialize) -> Result<(), Failure> {
+    pub(crate) fn event(&self, event: &impl Serialize) {
         if self.mode != Mode::Json {
-            return Ok(());
+            return;
         }
-        self.json(event)
+        match json::line(event) {
+            Ok(line) => self.say(&line),
+            Err(error) => self.warn(&format!("cannot describe an event as JSON: {error}")),
+        }
     }
 
-    /// One JSON object on a line of its own.
-    pub(crate) fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let line = json::line(value).map_err(|error| {
-            Failure::new(Exit::Internal, format!("cannot describe an event as JSON: {error}"))
-        })?;
-        self.write_out(&line)
+    /// Now and then while something goes on: says once, on standard error, that standard output takes nothing.
+    pub(crate) fn look_at_output(&self) {
+        let Some(error) = self.stdout.take_failure() else { return };
+        let why = match error.kind() {
+            io::ErrorKind::BrokenPipe => "whoever read it has left".to_owned(),
+            _ => error.to_string(),
+        };
+        self.warn(&format!(
+            "standard output cannot be written: {why}; this goes on without it, Ctrl-C stops it"
+        ));
     }
 
     /// A warning for a person, on standard error.
@@ -151,18 +172,44 @@ impl Console {
         let hint = failure.hint.as_deref().map(text::harmless);
         let hint = hint.map_or_else(String::new, |hint| format!("  {hint}\n"));
         self.write_err(&format!("{label} {message}\n{hint}"));
-        // Standard error has told it; a standard output that is closed as well changes nothing.
-        let _ = self.event(&Event { event: "error", code: failure.exit.code(), message: &message });
+        self.event(&Event { event: "error", code: failure.exit.code(), message: &message });
     }
 
     /// Prints over the live lines' heads without leaving scraps of them.
-    fn write_out(&self, text: &str) -> Result<(), Failure> {
-        self.live.suspend(|| self.stdout.write(text.as_bytes())).map_err(Failure::from)
+    fn say(&self, text: &str) {
+        // Both streams may be one terminal or one file: what was said first is to stand first.
+        self.stderr.settle();
+        self.live.suspend(|| {
+            match self.stdout.take_lost() {
+                0 => {}
+                lost => self.stdout.say(self.lost(lost).as_bytes()),
+            }
+            self.stdout.say(text.as_bytes());
+        });
+    }
+
+    /// What a reader is told who has taken nothing for a while.
+    fn lost(&self, lines: u64) -> String {
+        #[derive(Serialize)]
+        struct Event {
+            event: &'static str,
+            lines: u64,
+        }
+        let text = match self.mode {
+            Mode::Json => json::line(&Event { event: "lost", lines }).ok(),
+            Mode::Live | Mode::Plain | Mode::Quiet => None,
+        };
+        text.unwrap_or_else(|| {
+            format!("({} left out: nobody read them in time)\n", units::count(lines, "line", "lines"))
+        })
     }
 
     fn write_err(&self, text: &str) {
-        // Nowhere is left to tell that standard error cannot be written.
-        let _ = self.live.suspend(|| self.stderr.write(text.as_bytes()));
+        self.live.suspend(|| {
+            self.stdout.settle();
+            self.stderr.say(text.as_bytes());
+            self.stderr.settle();
+        });
     }
 
     /// Bold, where colour is wanted.
@@ -224,7 +271,12 @@ impl Screen {
         if count == 0 {
             return Ok(());
         }
-        self.sink.write(format!("\u{1b}[{count}{letter}").as_bytes())
+        self.say(&format!("\u{1b}[{count}{letter}"))
+    }
+
+    fn say(&self, text: &str) -> io::Result<()> {
+        self.sink.say(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -250,15 +302,15 @@ impl TermLike for Screen {
     }
 
     fn write_line(&self, s: &str) -> io::Result<()> {
-        self.sink.write(format!("{s}\r\n").as_bytes())
+        self.say(&format!("{s}\r\n"))
     }
 
     fn write_str(&self, s: &str) -> io::Result<()> {
-        self.sink.write(s.as_bytes())
+        self.say(s)
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.sink.write(b"\r\x1b[2K")
+        self.say("\r\u{1b}[2K")
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -283,7 +335,7 @@ mod tests {
         let live = console.live_line();
         live.set("one".to_owned());
         drop(live);
-        assert!(console.line("end").is_ok());
+        console.line("end");
         let text = captured.stdout();
         assert!(text.contains("one") && text.contains('\r'), "{text:?}");
         assert!(text.ends_with("end\n"), "{text:?}");
@@ -294,7 +346,7 @@ mod tests {
         let (console, captured) = console(false, Wanted::default());
         let live = console.live_line();
         live.set("one".to_owned());
-        assert!(console.line("two").is_ok());
+        console.line("two");
         drop(live);
         assert_eq!(captured.stdout(), "two\n");
     }
@@ -302,7 +354,7 @@ mod tests {
     #[test]
     fn json_carries_nothing_else_on_standard_output() {
         let (console, captured) = console(true, Wanted { json: true, ..Wanted::default() });
-        assert!(console.line("for people").is_ok());
+        console.line("for people");
         console.failure(&Failure::new(Exit::Network, "no\u{1b}[31m way"));
         assert_eq!(
             captured.stdout(),

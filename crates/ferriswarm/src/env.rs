@@ -4,11 +4,16 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+use crate::exit::Exit;
+use crate::sink::{Sink, Standard};
 
 /// The surroundings of one run of the program.
 #[derive(Debug)]
@@ -33,25 +38,25 @@ pub struct Env {
     pub vars: BTreeMap<OsString, OsString>,
     /// Where Ctrl-C comes from.
     pub interrupts: InterruptSource,
-    /// Called once with the number of `-v` when the command line is understood.
-    pub start_logging: fn(u8),
+    /// Called once with the number of `-v`, and where logs go, when the command line is understood.
+    pub start_logging: fn(u8, Sink),
 }
 
 impl Env {
-    /// The surroundings of this process. `start_logging` is given the number of `-v`.
+    /// The surroundings of this process. `start_logging` is given the number of `-v` and where logs go.
     ///
     /// # Errors
     ///
     /// The working folder is gone.
-    pub fn of_process(start_logging: fn(u8)) -> io::Result<Self> {
+    pub fn of_process(start_logging: fn(u8, Sink)) -> io::Result<Self> {
         Ok(Self {
             args: std::env::args_os().collect(),
             dir: std::env::current_dir()?,
             stdin: Input(Box::new(io::stdin())),
             is_tty: io::stdout().is_terminal(),
             is_err_tty: io::stderr().is_terminal(),
-            stdout: Sink::new(io::stdout()),
-            stderr: Sink::new(io::stderr()),
+            stdout: Sink::new(Standard::Output),
+            stderr: Sink::new(Standard::Error),
             width: Width::Terminal,
             vars: std::env::vars_os().collect(),
             interrupts: InterruptSource::Signals,
@@ -85,29 +90,6 @@ impl fmt::Debug for Input {
     }
 }
 
-/// A stream that several parts of a command write to; each write is whole.
-#[derive(Clone)]
-pub struct Sink(Arc<Mutex<Box<dyn Write + Send>>>);
-
-impl Sink {
-    /// Writes go to `writer`.
-    pub fn new(writer: impl Write + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Box::new(writer))))
-    }
-
-    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut writer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.write_all(bytes)?;
-        writer.flush()
-    }
-}
-
-impl fmt::Debug for Sink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sink")
-    }
-}
-
 /// How wide lines may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Width {
@@ -135,7 +117,7 @@ const WIDTH_UNKNOWN: u16 = 80;
 /// Where Ctrl-C comes from.
 #[derive(Debug)]
 pub enum InterruptSource {
-    /// SIGINT, SIGTERM and SIGHUP of this process.
+    /// SIGINT, SIGTERM and SIGHUP of this process; a SIGHUP that was ignored, as `nohup` has it, stays ignored.
     Signals,
     /// How many times it was pressed so far.
     Count(watch::Receiver<u32>),
@@ -152,25 +134,56 @@ impl InterruptSource {
             Self::Count(receiver) => Interrupts(receiver.clone()),
             Self::Signals => {
                 let (sender, receiver) = watch::channel(0);
-                for kind in [
-                    tokio::signal::unix::SignalKind::interrupt(),
-                    tokio::signal::unix::SignalKind::terminate(),
-                    tokio::signal::unix::SignalKind::hangup(),
-                ] {
-                    let sender = sender.clone();
+                let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+                if !is_ignored(SignalKind::hangup()) {
+                    kinds.push(SignalKind::hangup());
+                }
+                let counts = Arc::new(Mutex::new(BTreeMap::new()));
+                for kind in kinds {
+                    let (sender, counts) = (sender.clone(), counts.clone());
                     // A signal that cannot be listened to keeps its usual effect, which is to end the process.
-                    let Ok(mut signals) = tokio::signal::unix::signal(kind) else { continue };
+                    let Ok(mut signals) = signal(kind) else { continue };
                     tokio::spawn(async move {
                         while signals.recv().await.is_some() {
-                            sender.send_modify(|count| *count += 1);
+                            let presses = pressed(&counts, kind);
+                            sender.send_replace(presses);
                         }
                     });
                 }
+                tokio::spawn(end_at_second(receiver.clone()));
                 Interrupts(receiver)
             }
         }
     }
 }
+
+/// How often a stop was asked for, with this signal. A terminal that is closed and a logout come as several signals that
+/// mean one stop; so those of one kind count, and of hangups one alone.
+fn pressed(counts: &Mutex<BTreeMap<i32, u32>>, kind: SignalKind) -> u32 {
+    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = counts.entry(kind.as_raw_value()).or_default();
+    *count = if kind == SignalKind::hangup() { 1 } else { *count + 1 };
+    counts.values().copied().max().unwrap_or(0)
+}
+
+/// Whether the process that started us wants this signal to be ignored. Unknown is no.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (kind.as_raw_value() - 1) & 1 == 1
+}
+
+/// A command that is held up by a reader or a disk cannot hear of the second Ctrl-C; it ends all the same.
+async fn end_at_second(mut presses: watch::Receiver<u32>) {
+    if presses.wait_for(|count| 2 <= *count).await.is_ok() {
+        tokio::time::sleep(HEARING_TIME).await;
+        std::process::exit(Exit::Killed.code().into());
+    }
+}
+
+/// A command that can hear ends within this time by itself, and tidies up.
+const HEARING_TIME: Duration = Duration::from_millis(700);
 
 impl Interrupts {
     /// Returns once Ctrl-C was pressed at least `times` times.
@@ -180,5 +193,19 @@ impl Interrupts {
             // Nobody can press it any more.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_terminal_and_a_logout_are_one_stop_and_a_second_ctrl_c_is_another() {
+        let counts = Mutex::new(BTreeMap::new());
+        let (int, term, hup) = (SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup());
+        let presses: Vec<u32> =
+            [hup, hup, term, int, hup, int].map(|kind| pressed(&counts, kind)).into_iter().collect();
+        assert_eq!(presses, [1, 1, 1, 1, 1, 2]);
     }
 }

@@ -121,13 +121,13 @@ pub(crate) struct Failure {
     /// One sentence: the object and the cause. May hold text from outside; sanitised when printed.
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    /// Standard output was closed by its reader; nobody wants to read about it.
-    pub(crate) is_broken_pipe: bool,
+    /// The answer's reader has left, as `head` does; nobody wants to read about it.
+    pub(crate) is_reader_gone: bool,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, is_broken_pipe: false }
+        Self { exit, message: message.into(), hint: None, is_reader_gone: false }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -156,19 +156,21 @@ impl Failure {
             _ => Self::new(Exit::Io, format!("cannot {doing} {path}: {error}")),
         }
     }
+
+    /// The answer that a command exists for could not be written to standard output.
+    pub(crate) fn unanswered(error: &io::Error) -> Self {
+        let exit = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Exit::DiskFull,
+            _ => Exit::Io,
+        };
+        let is_reader_gone = error.kind() == io::ErrorKind::BrokenPipe;
+        Self { is_reader_gone, ..Self::new(exit, format!("cannot write to standard output: {error}")) }
+    }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
-    }
-}
-
-/// Only printing uses `?` on a bare I/O error; files go through [`Failure::file`], which names them.
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        let is_broken_pipe = error.kind() == io::ErrorKind::BrokenPipe;
-        Self { is_broken_pipe, ..Self::new(Exit::Io, format!("cannot write the output: {error}")) }
     }
 }
 

@@ -11,7 +11,7 @@
 //! | `session` | the only module that starts the engine |
 //! | `seek` | magnet links become torrents |
 //! | `watch`, `talk`, `progress` | torrents at work become live lines, plain lines or JSON |
-//! | `console`, `json`, `text`, `units`, `select`, `out` | printing and parsing |
+//! | `sink`, `console`, `json`, `text`, `units`, `select`, `out` | printing and parsing |
 
 mod args;
 mod commands;
@@ -29,6 +29,7 @@ mod progress;
 mod seek;
 mod select;
 mod session;
+mod sink;
 mod source;
 mod talk;
 #[cfg(test)]
@@ -49,22 +50,31 @@ use crate::console::{Console, Wanted};
 use crate::env::Interrupts;
 use crate::exit::Failure;
 
-pub use crate::env::{Env, Input, InterruptSource, Sink, Width};
+pub use crate::env::{Env, Input, InterruptSource, Width};
 pub use crate::exit::Exit;
+pub use crate::sink::Sink;
 
 /// Runs one command line to its end and says how it went. Prints only through `env`.
 #[must_use]
 pub fn run(mut env: Env) -> Exit {
-    let cli = match parse(&env) {
+    let exit = run_in(&mut env);
+    // What was said last has still to leave; a reader that has stopped is not waited for.
+    env.stdout.settle();
+    env.stderr.settle();
+    exit
+}
+
+fn run_in(env: &mut Env) -> Exit {
+    let cli = match parse(env) {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
-    (env.start_logging)(cli.common.verbose);
-    let console = Console::new(&env, wanted(&cli));
-    match dispatch(&mut env, &console, cli) {
+    (env.start_logging)(cli.common.verbose, env.stderr.clone());
+    let console = Console::new(env, wanted(&cli));
+    match dispatch(env, &console, cli) {
         Ok(exit) => exit,
-        // Whoever read our output has seen enough, as `| head` does.
-        Err(failure) if failure.is_broken_pipe => Exit::Done,
+        // Whoever read the answer has seen enough, as `| head` does.
+        Err(failure) if failure.is_reader_gone => Exit::Done,
         Err(failure) => {
             console.failure(&failure);
             failure.exit
@@ -81,12 +91,20 @@ fn parse(env: &Env) -> Result<Cli, Exit> {
     parsed.map_err(|error| {
         let text = error.render();
         let no_colour = env.var("NO_COLOR").is_some();
-        let (sink, is_tty) =
-            if error.use_stderr() { (&env.stderr, env.is_err_tty) } else { (&env.stdout, env.is_tty) };
+        let is_tty = if error.use_stderr() { env.is_err_tty } else { env.is_tty };
         let text = if is_tty && !no_colour { text.ansi().to_string() } else { text.to_string() };
-        // A closed stream leaves the exit code, which is all there is to give.
-        let _ = sink.write(text.as_bytes());
-        if error.use_stderr() { Exit::Usage } else { Exit::Done }
+        if error.use_stderr() {
+            env.stderr.say(text.as_bytes());
+            return Exit::Usage;
+        }
+        // Help is the answer to who asks for it.
+        match env.stdout.deliver(text.as_bytes()).map_err(|error| Failure::unanswered(&error)) {
+            Err(failure) if !failure.is_reader_gone => {
+                env.stderr.say(format!("error: {failure}\n").as_bytes());
+                failure.exit
+            }
+            _ => Exit::Done,
+        }
     })
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use ferriswarm::{Env, Exit};
+use ferriswarm::{Env, Exit, Sink};
 
 fn main() -> ExitCode {
     let exit = match Env::of_process(start_logging) {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
 
 /// Nothing without `-v` (what goes wrong is told to the person by then), what happens with one, every detail with two.
 /// `RUST_LOG` wins.
-fn start_logging(verbose: u8) {
+fn start_logging(verbose: u8, to: Sink) {
     let default = match verbose {
         0 => "off",
         1 => "info,ferri_engine=debug",
@@ -27,7 +27,7 @@ fn start_logging(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || to.clone());
     // Already set means that somebody else does the logging.
     let _ = logs.with_ansi(false).try_init();
 }

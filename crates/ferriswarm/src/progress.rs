@@ -127,7 +127,7 @@ mod tests {
             pieces_total: 2,
             eta: Some(Duration::from_secs(58)),
             ratio: 0.03,
-            seeding_for: Duration::ZERO,
+            complete_since: None,
         }
     }
 

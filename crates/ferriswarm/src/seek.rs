@@ -96,12 +96,7 @@ impl Seekers {
     }
 
     /// Waits for one more, and says what it is.
-    pub(crate) fn add(
-        &mut self,
-        magnet: Magnet,
-        resolving: Resolving,
-        console: &Console,
-    ) -> Result<(), Failure> {
+    pub(crate) fn add(&mut self, magnet: Magnet, resolving: Resolving, console: &Console) {
         let id = self.seekers.last_key_value().map_or(0, |(last, _)| last + 1);
         let info_hash = resolving.info_hash().to_string();
         let seeker = Seeker {
@@ -114,7 +109,7 @@ impl Seekers {
             told_at: None,
             magnet,
         };
-        seeker.introduce(console)?;
+        seeker.introduce(console);
         self.seekers.insert(id, seeker);
         let (mut events, to) = (resolving.events(), self.events.0.clone());
         self.streams.spawn(async move {
@@ -132,7 +127,6 @@ impl Seekers {
             }
         });
         self.ends.spawn(async move { (id, resolving.wait().await) });
-        Ok(())
     }
 
     /// The next thing that happens, for [`Self::take`]. May be dropped while it waits.
@@ -156,25 +150,24 @@ impl Seekers {
         match news {
             News::Event(id, event) => {
                 if let Some(seeker) = self.seekers.get_mut(&id) {
-                    seeker.hear(&event, console)?;
+                    seeker.hear(&event, console);
                 }
                 Ok(None)
             }
             News::End(id, end) => {
                 let Some(seeker) = self.seekers.remove(&id) else { return Ok(None) };
                 let resolved = end.map_err(|error| session::failure(&error))?;
-                seeker.tell_found(&resolved, console)?;
+                seeker.tell_found(&resolved, console);
                 Ok(Some(Found { magnet: seeker.magnet, resolved, talk: seeker.talk }))
             }
         }
     }
 
     /// Four times a second: says what is waited for, if that is due.
-    pub(crate) fn tell(&mut self, console: &Console) -> Result<(), Failure> {
+    pub(crate) fn tell(&mut self, console: &Console) {
         for seeker in self.seekers.values_mut() {
-            seeker.tell(console, self.every)?;
+            seeker.tell(console, self.every);
         }
-        Ok(())
     }
 
     /// A live line each.
@@ -184,42 +177,41 @@ impl Seekers {
 }
 
 impl Seeker {
-    fn introduce(&self, console: &Console) -> Result<(), Failure> {
-        console.line(&format!("{}  magnet link", console.strong(&harmless(&self.name))))?;
+    fn introduce(&self, console: &Console) {
+        console.line(&format!("{}  magnet link", console.strong(&harmless(&self.name))));
         let hashes = self.magnet.info_hashes;
         if let Some(hash) = hashes.v1 {
-            console.line(&format!("  info hash {hash}"))?;
+            console.line(&format!("  info hash {hash}"));
         }
         if let Some(hash) = hashes.v2 {
-            console.line(&format!("  info hash v2 {hash}"))?;
+            console.line(&format!("  info hash v2 {hash}"));
         }
-        Ok(())
     }
 
-    fn hear(&mut self, event: &ferri_engine::Event, console: &Console) -> Result<(), Failure> {
+    fn hear(&mut self, event: &ferri_engine::Event, console: &Console) {
         if let ferri_engine::Event::Note(text) = event {
-            console.event(&Event::Note { info_hash: &self.info_hash, message: text })?;
+            console.event(&Event::Note { info_hash: &self.info_hash, message: text });
             return console.line(&harmless(&format!("{}  {text}", self.name)));
         }
-        self.talk.hear(event, &self.info_hash, &self.name, console)
+        self.talk.hear(event, &self.info_hash, &self.name, console);
     }
 
-    fn tell_found(&self, resolved: &Resolved, console: &Console) -> Result<(), Failure> {
+    fn tell_found(&self, resolved: &Resolved, console: &Console) {
         let (took, from_state) = (self.since.elapsed(), resolved.is_from_state());
         let (info_hash, name) = (self.info_hash.as_str(), resolved.metainfo().info().name());
-        console.event(&Event::Found { info_hash, name, seconds: took.as_secs_f64(), from_state })?;
+        console.event(&Event::Found { info_hash, name, seconds: took.as_secs_f64(), from_state });
         let how = if from_state {
             "its description is here from an earlier run".to_owned()
         } else {
             let size = units::size(resolved.metainfo().info_bytes().len() as u64);
             format!("found its description: {size} in {}", units::took(took))
         };
-        console.line(&harmless(&format!("{}  {how}", self.name)))
+        console.line(&harmless(&format!("{}  {how}", self.name)));
     }
 
-    fn tell(&mut self, console: &Console, every: Option<Duration>) -> Result<(), Failure> {
+    fn tell(&mut self, console: &Console, every: Option<Duration>) {
         if console.is_live() {
-            return Ok(());
+            return;
         }
         let status = self.status.borrow().clone();
         let words = words(&status);
@@ -231,7 +223,7 @@ impl Seeker {
             _ => is_late,
         };
         if !is_due {
-            return Ok(());
+            return;
         }
         self.told_at = Some(Instant::now());
         console.event(&Event::Searching {
@@ -246,10 +238,9 @@ impl Seeker {
             trackers: status.trackers,
             trackers_failed: status.trackers_failed,
             seconds: self.since.elapsed().as_secs_f64(),
-        })?;
-        console.line(&harmless(&format!("{}  {words}", self.name)))?;
+        });
+        console.line(&harmless(&format!("{}  {words}", self.name)));
         self.told = words;
-        Ok(())
     }
 
     /// `debian.iso  asking 3 peers for the description, 2 of 5 parts  0:12`, no wider than `columns`.
@@ -287,7 +278,7 @@ async fn fetch_in(
 ) -> Result<Option<Metainfo>, Failure> {
     let mut seekers = Seekers::new(None);
     let resolving = session::resolve(session, network::resolve(magnet.clone(), network)).await?;
-    seekers.add(magnet, resolving, console)?;
+    seekers.add(magnet, resolving, console);
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let live = console.live_line();
@@ -299,7 +290,7 @@ async fn fetch_in(
                 return Ok(Some(found.resolved.metainfo().clone()));
             },
             _ = ticks.tick() => {
-                seekers.tell(console)?;
+                seekers.tell(console);
                 if let (true, Some(line)) = (console.is_live(), seekers.lines(console.columns()).pop()) {
                     live.set(line);
                 }

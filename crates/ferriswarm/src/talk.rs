@@ -6,7 +6,6 @@ use ferri_metainfo::display::redact_url;
 
 use crate::console::Console;
 use crate::events::Event;
-use crate::exit::Failure;
 use crate::text::harmless;
 use crate::units;
 
@@ -22,12 +21,12 @@ impl TrackerTalk {
         info_hash: &str,
         name: &str,
         console: &Console,
-    ) -> Result<(), Failure> {
+    ) {
         use ferri_engine::Event as Engine;
         let (url, news) = match event {
             Engine::TrackerAnswered { url, seeders, leechers, peers, warning } => {
                 let (seeders, leechers, peers) = (*seeders, *leechers, *peers);
-                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error: None })?;
+                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error: None });
                 let warning =
                     warning.as_deref().map_or_else(String::new, |text| format!("; it says: {text}"));
                 let answer = format!(
@@ -43,15 +42,14 @@ impl TrackerTalk {
             Engine::TrackerFailed { url, text } => {
                 let error = Some(text.as_str());
                 let (seeders, leechers, peers) = (None, None, 0);
-                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error })?;
+                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error });
                 let is_news = self.0.insert(url.clone(), text.clone()).as_ref() != Some(text);
                 (url, is_news.then(|| text.clone()))
             }
-            _ => return Ok(()),
+            _ => return,
         };
-        match news {
-            Some(news) => console.line(&harmless(&format!("{name}  tracker {}: {news}", redact_url(url)))),
-            None => Ok(()),
+        if let Some(news) = news {
+            console.line(&harmless(&format!("{name}  tracker {}: {news}", redact_url(url))));
         }
     }
 }

@@ -7,27 +7,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::env::{Env, Input, InterruptSource, Sink, Width};
+use crate::env::{Env, Input, InterruptSource, Width};
+use crate::sink::Sink;
 
 /// What a command printed so far.
 pub(crate) struct Captured {
     stdout: Arc<Mutex<Vec<u8>>>,
     stderr: Arc<Mutex<Vec<u8>>>,
+    sinks: Vec<Sink>,
 }
 
 impl Captured {
     pub(crate) fn stdout(&self) -> String {
+        self.settle();
         read(&self.stdout)
     }
 
     pub(crate) fn stderr(&self) -> String {
+        self.settle();
         read(&self.stderr)
+    }
+
+    fn settle(&self) {
+        self.sinks.iter().for_each(Sink::settle);
     }
 }
 
 /// No terminal, 80 columns, no variables, no Ctrl-C, folder `/`.
 pub(crate) fn env(args: &[&str]) -> (Env, Captured) {
-    let captured = Captured { stdout: Arc::default(), stderr: Arc::default() };
+    let mut captured = Captured { stdout: Arc::default(), stderr: Arc::default(), sinks: Vec::new() };
     let (_, interrupts) = watch::channel(0);
     let env = Env {
         args: args.iter().map(Into::into).collect(),
@@ -40,8 +48,9 @@ pub(crate) fn env(args: &[&str]) -> (Env, Captured) {
         width: Width::Fixed(80),
         vars: BTreeMap::new(),
         interrupts: InterruptSource::Count(interrupts),
-        start_logging: |_| {},
+        start_logging: |_, _| {},
     };
+    captured.sinks = vec![env.stdout.clone(), env.stderr.clone()];
     (env, captured)
 }
 

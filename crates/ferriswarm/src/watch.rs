@@ -36,9 +36,11 @@ impl Goal {
             Self::Verified => status.is_done(),
             Self::SeedForGood => false,
             Self::SeedUntil { ratio, time } => {
-                matches!(status.state, State::Seeding)
-                    && (ratio.is_some_and(|ratio| ratio <= status.ratio)
-                        || time.is_some_and(|time| time <= status.seeding_for))
+                // A disk that is in the way does not stop the clock.
+                let is_served = matches!(status.state, State::Seeding | State::Error { .. });
+                let reached_ratio = ratio.is_some_and(|ratio| ratio <= status.ratio);
+                let reached_time = time.is_some_and(|time| time <= status.complete_for(Instant::now()));
+                is_served && status.complete_since.is_some() && (reached_ratio || reached_time)
             }
         }
     }
@@ -154,63 +156,62 @@ impl Watched {
     }
 
     /// What it is, before anything moves.
-    pub(crate) fn introduce(&self, console: &Console) -> Result<(), Failure> {
+    pub(crate) fn introduce(&self, console: &Console) {
         let (info_hash, facts) = (self.info_hash.as_str(), &self.facts);
         let path = local_text(&self.path);
         let wanted_size = self.status().wanted;
-        console.event(&Event::Added { info_hash, facts, wanted_size, path: &path })?;
-        console.line(&facts.headline(console))?;
+        console.event(&Event::Added { info_hash, facts, wanted_size, path: &path });
+        console.line(&facts.headline(console));
         let hashes = [("info hash", &facts.info_hash_v1), ("info hash v2", &facts.info_hash_v2)];
         for (what, hash) in hashes {
             if let Some(hash) = hash {
-                console.line(&format!("  {what} {hash}"))?;
+                console.line(&format!("  {what} {hash}"));
             }
         }
         for (tier, urls) in facts.trackers.iter().enumerate() {
             let urls: Vec<String> = urls.iter().map(|url| redact_url(url)).collect();
-            console.line(&format!("  tracker {}  {}", tier + 1, urls.join("  ")))?;
+            console.line(&format!("  tracker {}  {}", tier + 1, urls.join("  ")));
         }
-        console.line(&format!("  into {}", harmless(&path)))
+        console.line(&format!("  into {}", harmless(&path)));
     }
 
-    fn on_event(&mut self, event: &ferri_engine::Event, console: &Console) -> Result<(), Failure> {
+    fn on_event(&mut self, event: &ferri_engine::Event, console: &Console) {
         use ferri_engine::Event as Engine;
         let info_hash = self.info_hash.clone();
         let info_hash = info_hash.as_str();
         match event {
             Engine::TrackerAnswered { .. } | Engine::TrackerFailed { .. } => {
-                self.talk.hear(event, info_hash, &self.facts.name, console)
+                self.talk.hear(event, info_hash, &self.facts.name, console);
             }
             Engine::PieceVerified { piece } => {
-                console.event(&Event::Piece { info_hash, piece: *piece, ok: true })
+                console.event(&Event::Piece { info_hash, piece: *piece, ok: true });
             }
             Engine::PieceFailed { piece } => {
-                console.event(&Event::Piece { info_hash, piece: *piece, ok: false })
+                console.event(&Event::Piece { info_hash, piece: *piece, ok: false });
             }
-            Engine::FileCompleted { file } => match self.facts.files.get(file.as_usize()) {
-                Some(file) => {
-                    console.event(&Event::File { info_hash, number: file.number, path: &file.path })
+            Engine::FileCompleted { file } => {
+                if let Some(file) = self.facts.files.get(file.as_usize()) {
+                    console.event(&Event::File { info_hash, number: file.number, path: &file.path });
                 }
-                None => Ok(()),
-            },
+            }
             Engine::Note(text) => {
-                console.event(&Event::Note { info_hash, message: text })?;
-                self.say(console, text)
+                console.event(&Event::Note { info_hash, message: text });
+                self.say(console, text);
             }
             Engine::StateChanged(_) | Engine::Completed => self.look(console),
             Engine::Announcing { .. }
             | Engine::PeerConnected { .. }
             | Engine::PeerDisconnected { .. }
-            | Engine::Said { .. } => Ok(()),
+            | Engine::Said { .. } => {}
         }
     }
 
-    fn say(&self, console: &Console, text: &str) -> Result<(), Failure> {
-        console.line(&harmless(&format!("{}  {text}", self.facts.name)))
+    fn say(&self, console: &Console, text: &str) {
+        console.line(&harmless(&format!("{}  {text}", self.facts.name)));
     }
 
     /// Tells what changed since the last look.
-    fn look(&mut self, console: &Console) -> Result<(), Failure> {
+    fn look(&mut self, console: &Console) {
         let status = self.status();
         let state = state_word(&status.state);
         let is_new_state = state != self.state;
@@ -219,50 +220,45 @@ impl Watched {
             self.found = Some(status.wanted_done);
         }
         if is_new_state {
-            self.tell_state(&status, console)?;
+            self.tell_state(&status, console);
         }
         if is_complete(&status) && !self.is_done_told && matches!(status.state, State::Seeding) {
             self.is_done_told = true;
-            self.tell_done(&status, console)?;
+            self.tell_done(&status, console);
         }
-        Ok(())
     }
 
-    fn tell_state(&mut self, status: &TorrentStatus, console: &Console) -> Result<(), Failure> {
+    fn tell_state(&mut self, status: &TorrentStatus, console: &Console) {
         let info_hash = self.info_hash.as_str();
         match &status.state {
             State::Checking { done, total } => {
-                console.event(&Event::Checking { info_hash, done: *done, total: *total })
+                console.event(&Event::Checking { info_hash, done: *done, total: *total });
             }
             State::Downloading if 0 < status.wanted_done => {
                 self.trouble = None;
                 let have = units::size_of(status.wanted_done, status.wanted);
-                self.say(console, &format!("continues: {have} are verified"))
+                self.say(console, &format!("continues: {have} are verified"));
             }
             State::Error { text, recoverable, missing } => {
                 let (recoverable, missing) = (*recoverable, *missing);
                 let exit = if missing.is_some() { Exit::DiskFull } else { Exit::Io };
                 self.trouble = Some(exit);
-                console.event(&Event::Error { info_hash, message: text, recoverable, missing })?;
+                console.event(&Event::Error { info_hash, message: text, recoverable, missing });
                 if !recoverable {
                     self.failure = Some(Failure::new(exit, format!("{}: {text}", status.name)));
-                    return Ok(());
-                }
-                if !console.is_json() {
+                } else if !console.is_json() {
                     let missing = missing.map(|bytes| format!(" ({} are missing)", units::size(bytes)));
                     console.warn(&format!("{}: {text}{}", status.name, missing.unwrap_or_default()));
                 }
-                Ok(())
             }
             State::Seeding if !is_complete(status) => self.tell_partial(status, console),
             State::Downloading | State::Seeding | State::Paused | State::Stopped => {
                 self.trouble = None;
-                Ok(())
             }
         }
     }
 
-    fn tell_done(&self, status: &TorrentStatus, console: &Console) -> Result<(), Failure> {
+    fn tell_done(&self, status: &TorrentStatus, console: &Console) {
         let time = self.started.elapsed();
         let path = local_text(&self.path);
         let fetched = status.wanted_done.saturating_sub(self.found.unwrap_or(0));
@@ -278,7 +274,7 @@ impl Watched {
             seconds: time.as_secs_f64(),
             rate,
             ratio: status.ratio,
-        })?;
+        });
         let size = units::size(status.wanted);
         let what = if fetched == 0 {
             format!("complete: {size} verified")
@@ -287,40 +283,42 @@ impl Watched {
             let sent = units::size(status.uploaded);
             format!("done: {fetched} in {took} ({rate}), sent {sent}, ratio {:.2}", status.ratio)
         };
-        self.say(console, &format!("{what}, in {path}"))?;
-        if self.goal == Goal::Verified { Ok(()) } else { self.tell_seeding(status, console) }
+        self.say(console, &format!("{what}, in {path}"));
+        if self.goal != Goal::Verified {
+            self.tell_seeding(status, console);
+        }
     }
 
-    fn tell_seeding(&self, status: &TorrentStatus, console: &Console) -> Result<(), Failure> {
+    fn tell_seeding(&self, status: &TorrentStatus, console: &Console) {
         let (info_hash, name, port) = (self.info_hash.as_str(), self.facts.name.as_str(), self.port);
-        console.event(&Event::Seeding { info_hash, name, size: status.wanted_done, port })?;
-        self.say(console, &format!("seeding on port {port}; Ctrl-C stops"))
+        console.event(&Event::Seeding { info_hash, name, size: status.wanted_done, port });
+        self.say(console, &format!("seeding on port {port}; Ctrl-C stops"));
     }
 
     /// `seed` of a payload that is not whole: what matches is served, if anything does.
-    fn tell_partial(&mut self, status: &TorrentStatus, console: &Console) -> Result<(), Failure> {
+    fn tell_partial(&mut self, status: &TorrentStatus, console: &Console) {
         let path = local_text(&self.path);
         if status.pieces_done == 0 {
             let message = format!("nothing of {} is in {path}", self.facts.name);
             let failure = Failure::new(Exit::VerifyFailed, message);
             self.failure = Some(failure.hint("`ferriswarm verify SOURCE PATH` says what differs"));
-            return Ok(());
+            return;
         }
         let (have, all) = (status.pieces_done, status.pieces_total);
-        self.say(console, &format!("only {have} of {all} pieces match; serving those"))?;
-        self.tell_seeding(status, console)
+        self.say(console, &format!("only {have} of {all} pieces match; serving those"));
+        self.tell_seeding(status, console);
     }
 
     /// On an output that cannot be rewritten: a line each tenth, or each `every`.
-    fn tell_progress(&mut self, console: &Console, every: Option<Duration>) -> Result<(), Failure> {
+    fn tell_progress(&mut self, console: &Console, every: Option<Duration>) {
         // On a terminal the live line shows it.
         if console.is_live() {
-            return Ok(());
+            return;
         }
         let status = self.status();
         if console.is_json() {
             if self.told_at.elapsed() < every.unwrap_or(JSON_EVERY) {
-                return Ok(());
+                return;
             }
             self.told_at = Instant::now();
             let progress = Progress::new(&status);
@@ -336,10 +334,10 @@ impl Watched {
         };
         self.tenth = tenth;
         if !is_due {
-            return Ok(());
+            return;
         }
         self.told_at = Instant::now();
-        console.line(&progress::line(&status, PLAIN_COLUMNS))
+        console.line(&progress::line(&status, PLAIN_COLUMNS));
     }
 }
 
@@ -356,21 +354,17 @@ const PLAIN_COLUMNS: usize = 240;
 /// Somebody else who wants to know what happens meanwhile.
 pub(crate) trait Audience {
     /// Each event, before it is told here.
-    fn hear(&mut self, event: &ferri_engine::Event, console: &Console) -> Result<(), Failure>;
+    fn hear(&mut self, event: &ferri_engine::Event, console: &Console);
 
     /// Four times a second.
-    fn tick(&mut self, console: &Console) -> Result<(), Failure>;
+    fn tick(&mut self, console: &Console);
 }
 
 /// Nobody.
 impl Audience for () {
-    fn hear(&mut self, _event: &ferri_engine::Event, _console: &Console) -> Result<(), Failure> {
-        Ok(())
-    }
+    fn hear(&mut self, _event: &ferri_engine::Event, _console: &Console) {}
 
-    fn tick(&mut self, _console: &Console) -> Result<(), Failure> {
-        Ok(())
-    }
+    fn tick(&mut self, _console: &Console) {}
 }
 
 /// Looks at all torrents until they have reached their goals, one cannot, or Ctrl-C is pressed.
@@ -412,8 +406,8 @@ pub(crate) async fn watch_all(
             biased;
             () = interrupts.pressed(1) => return Ok(Ended::Interrupted),
             Some((index, event)) = events.recv() => {
-                audience.hear(&event, console)?;
-                torrents[index].on_event(&event, console)?;
+                audience.hear(&event, console);
+                torrents[index].on_event(&event, console);
             }
             news = seekers.next() => if let Some(found) = seekers.take(news, console)? {
                 let Some(mut watched) = admit(found).await? else { return Ok(Ended::Interrupted) };
@@ -421,11 +415,12 @@ pub(crate) async fn watch_all(
                 torrents.push(watched);
             },
             _ = ticks.tick() => {
-                audience.tick(console)?;
-                seekers.tell(console)?;
+                console.look_at_output();
+                audience.tick(console);
+                seekers.tell(console);
                 for watched in torrents.iter_mut() {
-                    watched.look(console)?;
-                    watched.tell_progress(console, seekers.every())?;
+                    watched.look(console);
+                    watched.tell_progress(console, seekers.every());
                 }
                 board.show(seekers, torrents, console);
             }

@@ -75,7 +75,7 @@ pub(crate) async fn follow<T: Send + 'static>(
                     live.set(progress::work_line(what, done, total, started.elapsed(), console.columns()));
                 } else if 10 * done / total.max(1) != tenth {
                     tenth = 10 * done / total.max(1);
-                    console.line(&format!("{what}  {}", units::percent(done, total)))?;
+                    console.line(&format!("{what}  {}", units::percent(done, total)));
                 }
             }
         }

@@ -216,7 +216,7 @@ fn first_status(info: &Info) -> TorrentStatus {
         pieces_total: info.layout().piece_count(),
         eta: None,
         ratio: 0.0,
-        seeding_for: Duration::ZERO,
+        complete_since: None,
     }
 }
 

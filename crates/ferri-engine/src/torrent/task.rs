@@ -27,7 +27,7 @@ use crate::peer::{Connection, Report, Wire};
 use crate::rate::{Limiter, Limits};
 use crate::session::Shared;
 use crate::share::{Budget, Claim, Use};
-use crate::status::{Event, PeerStatus, Said, State, TorrentStatus};
+use crate::status::{Event, PeerStatus, Said, State, TorrentStatus, ratio};
 use crate::trace_file::Trace;
 use crate::{FilePriority, handshake};
 
@@ -603,7 +603,6 @@ impl Task {
     pub(super) fn publish(&mut self, now: Instant) {
         let stats = self.swarm.stats();
         let layout = self.info.layout();
-        let ratio_base = if stats.downloaded == 0 { stats.have_bytes } else { stats.downloaded };
         let status = TorrentStatus {
             name: self.info.name().to_owned(),
             info_hashes: self.info.info_hashes(),
@@ -622,13 +621,10 @@ impl Task {
             pieces_total: layout.piece_count(),
             eta: (0 < stats.down_rate && 0 < stats.left)
                 .then(|| Duration::from_secs(stats.left / stats.down_rate)),
-            ratio: if ratio_base == 0 { 0.0 } else { stats.uploaded as f64 / ratio_base as f64 },
-            seeding_for: self
-                .view
-                .completed_at
-                .map_or(Duration::ZERO, |at| now.saturating_duration_since(at)),
+            ratio: ratio(stats.uploaded, stats.downloaded, stats.have_bytes),
+            complete_since: self.view.completed_at,
         };
-        // Rates fall while nothing arrives, and seeding time passes: keep looking until they are at rest.
+        // Rates fall while nothing arrives: keep looking until they are at rest.
         self.view.stale = 0 < stats.down_rate || 0 < stats.up_rate;
         self.view.published_at = now;
         self.view.status.send_replace(status);

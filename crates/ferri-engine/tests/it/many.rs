@@ -63,6 +63,8 @@ async fn idle_torrents_have_no_task_and_no_file_and_serve_who_comes() {
     assert!(torrents.iter().all(|torrent| torrent.status().is_done()));
     assert_eq!(tasks(), TASKS_OF_A_SESSION);
     assert!(open_below(dir.path()) <= 1, "the lock of all torrents");
+    let (status, later) = (torrents[0].status(), Duration::from_secs(3600));
+    assert!(later <= status.complete_for(Instant::now() + later), "time passes for those at rest too");
 
     for round in 1..=2 {
         let leech_dir = tempfile::tempdir().unwrap();

@@ -116,12 +116,13 @@ fn tell(bytes: &[u8], path: &Path, typed: &Path, started: Instant, console: &Con
         .map_err(|error| Failure::new(Exit::Internal, format!("our own torrent does not parse: {error}")))?;
     let facts = Facts::new(&metainfo);
     if console.is_json() {
-        return console.json(&Created { output: local_text(path), facts: &facts });
+        console.event(&Created { output: local_text(path), facts: &facts });
+        return Ok(());
     }
-    console.line(&facts.headline(console))?;
+    console.line(&facts.headline(console));
     for (what, hash) in [("info hash v1", &facts.info_hash_v1), ("info hash v2", &facts.info_hash_v2)] {
         if let Some(hash) = hash {
-            console.line(&format!("  {what}  {hash}"))?;
+            console.line(&format!("  {what}  {hash}"));
         }
     }
     let piece_length = units::size(facts.piece_length.into());
@@ -131,6 +132,7 @@ fn tell(bytes: &[u8], path: &Path, typed: &Path, started: Instant, console: &Con
         units::count(facts.piece_count.into(), "piece", "pieces"),
         units::took(took),
         units::rate(rate)
-    ))?;
-    console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())))
+    ));
+    console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())));
+    Ok(())
 }

@@ -46,9 +46,9 @@ pub(crate) async fn run(
     for role in &ROLES {
         seeders.push(Seeder::start(role, &metainfo, folder.path(), &made.path).await?);
     }
-    console.line(&format!("tracker   {}", tracker.http_url()))?;
+    console.line(&format!("tracker   {}", tracker.http_url()));
     for seeder in &seeders {
-        console.line(&seeder.describe())?;
+        console.line(&seeder.describe());
     }
     let download = Download { folder: &folder, trace, is_explained: args.explain };
     let result = download.run(&metainfo, &seeders, console, &interrupts).await;
@@ -58,7 +58,7 @@ pub(crate) async fn run(
     tracker.shutdown().await;
     match result? {
         None => {
-            console.line("stopped; nothing is left behind")?;
+            console.line("stopped; nothing is left behind");
             Ok(Exit::Interrupted)
         }
         Some(finished) => {
@@ -212,7 +212,7 @@ impl Download<'_> {
             talk: TrackerTalk::default(),
         };
         let watched = Watched::new((torrent.clone(), events), setup);
-        watched.introduce(console)?;
+        watched.introduce(console);
         let cast = Cast {
             peers: seeders.iter().map(|seeder| (seeder.role.ip, seeder.role.name)).collect(),
             piece_count: metainfo.info().layout().piece_count(),
@@ -248,23 +248,21 @@ struct Listener {
 }
 
 impl Audience for Listener {
-    fn hear(&mut self, event: &Event, console: &Console) -> Result<(), Failure> {
+    fn hear(&mut self, event: &Event, console: &Console) {
         match event {
             Event::Announcing { .. } => self.counts.announces += 1,
             Event::PeerConnected { .. } => self.counts.connections += 1,
             Event::PieceFailed { .. } => self.counts.failed_pieces += 1,
             _ => {}
         }
-        match self.story.as_mut().and_then(|story| story.tell(event, Instant::now())) {
-            Some(line) => console.line(&line),
-            None => Ok(()),
+        if let Some(line) = self.story.as_mut().and_then(|story| story.tell(event, Instant::now())) {
+            console.line(&line);
         }
     }
 
-    fn tick(&mut self, console: &Console) -> Result<(), Failure> {
-        match self.story.as_mut().and_then(|story| story.sum(Instant::now())) {
-            Some(line) => console.line(&line),
-            None => Ok(()),
+    fn tick(&mut self, console: &Console) {
+        if let Some(line) = self.story.as_mut().and_then(|story| story.sum(Instant::now())) {
+            console.line(&line);
         }
     }
 }
@@ -300,13 +298,13 @@ fn report(
             format!("what arrived is not what was sent (SHA-256 of the payload: {digest})"),
         ));
     }
-    console.line(&format!("\nwhat arrived is what was sent: SHA-256 {digest}"))?;
+    console.line(&format!("\nwhat arrived is what was sent: SHA-256 {digest}"));
     console.line(&format!(
         "{} in {}: {}",
         units::size(made.size),
         units::took(finished.time),
         units::rate(units::mean_rate(made.size, finished.time))
-    ))?;
+    ));
     let statuses: Vec<_> = seeders.iter().map(|seeder| seeder.torrent.status()).collect();
     let total: u64 = statuses.iter().map(|status| status.uploaded).sum();
     for (seeder, status) in seeders.iter().zip(&statuses) {
@@ -318,7 +316,7 @@ fn report(
             seeder.role.has.0,
             seeder.role.has.1,
             units::rate(seeder.role.up)
-        ))?;
+        ));
     }
     let counts = &finished.counts;
     console.line(&format!(
@@ -328,7 +326,7 @@ fn report(
         units::count(counts.failed_pieces, "piece", "pieces"),
         units::size(finished.wasted),
         units::count(finished.downloaded.div_ceil(u64::from(BLOCK)), "block", "blocks"),
-    ))?;
+    ));
     Ok(Exit::Done)
 }
 

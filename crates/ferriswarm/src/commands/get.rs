@@ -164,8 +164,7 @@ async fn transfer(
     let session = session::start(options).await?;
     let ended = start_and_watch(console, &session, &plan, &interrupts).await;
     if matches!(ended, Ok((Ended::Interrupted, _))) {
-        console
-            .line("stopping: telling the trackers, writing what is verified (Ctrl-C again ends at once)")?;
+        console.line("stopping: telling the trackers, writing what is verified (Ctrl-C again ends at once)");
     }
     session.shutdown().await;
     let (ended, torrents) = ended?;
@@ -188,7 +187,7 @@ async fn start_and_watch(
     let mut seekers = Seekers::new(plan.report.progress);
     for magnet in &plan.magnets {
         let resolving = session::resolve(session, network::resolve(magnet.clone(), plan.network)).await?;
-        seekers.add(magnet.clone(), resolving, console)?;
+        seekers.add(magnet.clone(), resolving, console);
     }
     let admit = async |found: Found| {
         let Some(wishes) = &plan.wishes else { return Ok(None) };
@@ -228,7 +227,7 @@ impl Plan<'_> {
         };
         let added = session::add(session, add, resolved, Hearing::Events).await?;
         let watched = Watched::new(added, setup);
-        watched.introduce(console)?;
+        watched.introduce(console);
         Ok(watched)
     }
 }
@@ -248,7 +247,7 @@ fn interrupted(env: &Env, console: &Console, plan: &Plan<'_>, torrents: &[Watche
         torrents.len() == plan.adds.len() + plan.magnets.len() && torrents.iter().all(Watched::is_complete);
     if is_complete && plan.goal == Goal::SeedForGood {
         let sent = statuses.iter().map(|status| status.uploaded).sum();
-        console.line(&format!("stopped; sent {}", units::size(sent)))?;
+        console.line(&format!("stopped; sent {}", units::size(sent)));
         return Ok(Exit::Done);
     }
     let (done, wanted) =
@@ -258,6 +257,6 @@ fn interrupted(env: &Env, console: &Console, plan: &Plan<'_>, torrents: &[Watche
     } else {
         format!("{} are verified and saved", units::size_of(done, wanted))
     };
-    stopped(env, console, &what)?;
+    stopped(env, console, &what);
     Ok(torrents.iter().find_map(Watched::trouble).unwrap_or(Exit::Interrupted))
 }

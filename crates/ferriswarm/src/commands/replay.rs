@@ -44,7 +44,7 @@ pub(crate) fn run(env: &Env, console: &Console, args: &ReplayArgs) -> Result<Exi
             Step::Input { .. } => inputs += 1,
             Step::Output { .. } => outputs += 1,
         }
-        console.line(&harmless(&words(&step)))?;
+        console.line(&harmless(&words(&step)));
     }
     for (name, swarm) in replay.swarms() {
         let stats = swarm.stats();
@@ -53,13 +53,13 @@ pub(crate) fn run(env: &Env, console: &Console, args: &ReplayArgs) -> Result<Exi
             units::count(stats.have_pieces.into(), "piece verified", "pieces verified"),
             units::size(stats.downloaded),
             units::size(stats.uploaded)
-        ))?;
+        ));
     }
     console.line(&format!(
         "the same: after {} the machine said again all {} of the trace",
         units::count(inputs, "input", "inputs"),
         units::count(outputs, "output", "outputs")
-    ))?;
+    ));
     Ok(Exit::Done)
 }
 

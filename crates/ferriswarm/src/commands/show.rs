@@ -32,7 +32,7 @@ pub(crate) async fn run(
     if args.fetch {
         let wait = console.aside();
         let Some(metainfo) = seek::fetch(env, &wait, *magnet, &args.network, &interrupts).await? else {
-            stopped(env, &wait, "peers have not told what the link stands for")?;
+            stopped(env, &wait, "peers have not told what the link stands for");
             return Ok(Exit::Interrupted);
         };
         return show(&metainfo, console, args);

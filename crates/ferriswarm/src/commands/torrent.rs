@@ -33,7 +33,7 @@ pub(crate) async fn run(
         _ => (console.clone(), console.clone()),
     };
     let Some(metainfo) = seek::fetch(env, &wait, magnet, &args.network, &interrupts).await? else {
-        stopped(env, &wait, "peers have not told what the link stands for")?;
+        stopped(env, &wait, "peers have not told what the link stands for");
         return Ok(Exit::Interrupted);
     };
     let out = match typed {
@@ -52,11 +52,9 @@ pub(crate) async fn run(
     out.write(&bytes, &console)?;
     if let Out::File { path, typed } = &out {
         let facts = Facts::new(&metainfo);
-        if console.is_json() {
-            console.json(&Saved { event: "saved", output: local_text(path), facts: &facts })?;
-        }
-        console.line(&facts.headline(&console))?;
-        console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())))?;
+        console.event(&Saved { event: "saved", output: local_text(path), facts: &facts });
+        console.line(&facts.headline(&console));
+        console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())));
     }
     Ok(Exit::Done)
 }

@@ -17,20 +17,23 @@ pub(crate) async fn run(
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
     let server = TrackerServer::start(args.listen).await.map_err(|error| session::failure(&error))?;
-    console.line(&format!("tracker  {}", server.http_url()))?;
-    console.line(&format!("         {}", server.udp_url()))?;
-    console.line(&format!("stats    http://{}/stats", server.addr()))?;
+    console.line(&format!("tracker  {}", server.http_url()));
+    console.line(&format!("         {}", server.udp_url()));
+    console.line(&format!("stats    http://{}/stats", server.addr()));
     let live = console.live_line();
     let mut ticks = interval(LOOK_EVERY);
     loop {
         tokio::select! {
             biased;
             () = interrupts.pressed(1) => break,
-            _ = ticks.tick() => live.set(counts(&server)),
+            _ = ticks.tick() => {
+                console.look_at_output();
+                live.set(counts(&server));
+            }
         }
     }
     drop(live);
-    console.line(&format!("stopped; knew {}", counts(&server)))?;
+    console.line(&format!("stopped; knew {}", counts(&server)));
     server.shutdown().await;
     Ok(Exit::Done)
 }

@@ -33,9 +33,13 @@ pub(crate) async fn run(
     };
     let verdict = Verdict::new(&metainfo, &place, &have);
     if console.is_json() {
-        console.json(&verdict)?;
+        let answered = console.answer_json(&verdict);
+        // That the data is bad is worth more than that nobody could be told.
+        if verdict.is_good() {
+            answered?;
+        }
     } else {
-        tell(&verdict, &metainfo, started, console)?;
+        tell(&verdict, &metainfo, started, console);
     }
     Ok(if verdict.is_good() { Exit::Done } else { Exit::VerifyFailed })
 }
@@ -151,7 +155,7 @@ fn status(place: &Place, file: FileIndex, size: u64, is_link: bool, has_bad_piec
     }
 }
 
-fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Console) -> Result<(), Failure> {
+fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Console) {
     for file in verdict.files.iter().filter(|file| !file.is_good()) {
         let what = match file.status {
             FileStatus::Good => "good",
@@ -166,7 +170,7 @@ fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Cons
                 format!("  {} {}", units::count(count, "piece:", "pieces:"), ranges(&file.bad_pieces))
             }
         };
-        console.line(&format!("{what:<9}  {}{pieces}", harmless(&file.path)))?;
+        console.line(&format!("{what:<9}  {}{pieces}", harmless(&file.path)));
     }
     let total = metainfo.info().layout().total_length();
     let time = started.elapsed();
@@ -179,7 +183,8 @@ fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Cons
     let name = harmless(&verdict.name);
     if verdict.is_good() {
         let pieces = units::count(verdict.pieces.into(), "piece", "pieces");
-        return console.line(&format!("{name}  good: {pieces}, {took}"));
+        console.line(&format!("{name}  good: {pieces}, {took}"));
+        return;
     }
     console.line(&format!(
         "{name}  {} of {} differ, {} of {} pieces ({}), {took}",
@@ -188,7 +193,7 @@ fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Cons
         verdict.bad,
         verdict.pieces,
         units::size(verdict.bytes_bad),
-    ))
+    ));
 }
 
 /// `0-3, 7, 9-…`: enough to see where, not so much that it fills a screen.

@@ -3,6 +3,7 @@
 mod dht;
 mod magnet;
 mod offline;
+mod output;
 mod swarm;
 mod tty;
 
@@ -76,7 +77,7 @@ impl Desk {
                 ("TMPDIR".into(), self.folder.path().into()),
             ]),
             interrupts: InterruptSource::Count(presses),
-            start_logging: |_| {},
+            start_logging: |_, _| {},
         };
         let thread = std::thread::spawn(move || ferriswarm::run(env));
         Running { thread, press, stdout, stderr }

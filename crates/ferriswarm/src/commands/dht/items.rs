@@ -73,10 +73,8 @@ pub(super) fn signer(env: &Env, console: &Console, args: &PutArgs) -> Result<Opt
     let Some(path) = &args.key else { return Ok(None) };
     let (key, origin) = key::read_or_make(&env.path(path))?;
     if origin == Origin::Made {
-        console.line(&format!(
-            "made a key in {}; whoever has that file can replace the value",
-            path.display()
-        ))?;
+        console
+            .line(&format!("made a key in {}; whoever has that file can replace the value", path.display()));
     }
     Ok(Some(key))
 }
@@ -90,14 +88,14 @@ pub(super) async fn get(console: &Console, dht: &Dht, key: ItemKey) -> Result<Ex
             .hint("values are forgotten after two hours unless somebody stores them again"));
     };
     if console.is_json() {
-        console.json(&Facts::new(&item, copies))?;
+        console.answer_json(&Facts::new(&item, copies))?;
         return Ok(Exit::Done);
     }
     let text = text_of(item.value());
     if console.is_live() {
         let value = String::from_utf8_lossy(text.unwrap_or(item.value())).into_owned();
         console.answer(&format!("{}\n", harmless(&value)))?;
-        console.line(&about(&item, copies))?;
+        console.line(&about(&item, copies));
     } else {
         console.answer_bytes(text.unwrap_or(item.value()))?;
     }
@@ -136,14 +134,13 @@ pub(super) async fn put(
         return Err(Failure::new(Exit::Network, why).hint(hint));
     }
     if console.is_json() {
-        console.json(&Facts::new(&item, outcome.stored))?;
+        console.answer_json(&Facts::new(&item, outcome.stored))?;
         return Ok(Exit::Done);
     }
     let name = name_of(&item);
     console.answer(&format!("{name}\n"))?;
     let nodes = units::count(u64::from(outcome.stored), "node", "nodes");
-    console
-        .line(&format!("stored with {nodes}; they forget it after two hours unless it is stored again"))?;
+    console.line(&format!("stored with {nodes}; they forget it after two hours unless it is stored again"));
     Ok(Exit::Done)
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn run(
 ) -> Result<Exit, Failure> {
     let node = start(env, &args.node).await?;
     let dht = node.dht().clone();
-    console.line(&format!("DHT node on UDP port {}; Ctrl-C ends it", dht.udp_port()))?;
+    console.line(&format!("DHT node on UDP port {}; Ctrl-C ends it", dht.udp_port()));
     let mut lines: Vec<LiveLine> = Vec::new();
     let mut ticks = interval(if console.is_live() { LIVE_EVERY } else { args.every.max(LIVE_EVERY) });
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,9 +37,10 @@ pub(super) async fn run(
             () = interrupts.pressed(1) => break,
             _ = ticks.tick() => {}
         }
+        console.look_at_output();
         let Some(view) = View::of(&dht).await else { break };
         if console.is_json() {
-            console.json(&view.facts("status"))?;
+            console.event(&view.facts("status"));
         } else if console.is_live() {
             let rows = view.rows();
             lines.truncate(rows.len());
@@ -49,17 +50,15 @@ pub(super) async fn run(
             }
         } else {
             for row in view.summary() {
-                console.line(&row)?;
+                console.line(&row);
             }
         }
     }
     drop(lines);
     if let Some(view) = View::of(&dht).await {
-        if console.is_json() {
-            console.json(&view.facts("stopped"))?;
-        }
+        console.event(&view.facts("stopped"));
         for row in view.rows().into_iter().chain(view.nodes()) {
-            console.line(&row)?;
+            console.line(&row);
         }
     }
     node.shutdown().await;

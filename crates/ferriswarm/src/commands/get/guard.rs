@@ -44,7 +44,7 @@ pub(crate) async fn guard(
         return Ok(Some(add));
     }
     let total = layout.total_length();
-    console.event(&Event::Checking { info_hash: &info_hash.to_string(), done: 0, total })?;
+    console.event(&Event::Checking { info_hash: &info_hash.to_string(), done: 0, total });
     let Some(have) = check(&info, &place, "checking what is there", console, interrupts).await? else {
         return Ok(None);
     };
