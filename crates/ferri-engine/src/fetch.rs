@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ferri_metainfo::limits::TORRENT_BYTES_MAX;
 
 use crate::Error;
-use crate::http::Http;
+use crate::address_policy::Named;
+use crate::http::{Ask, Fault, Http};
 
 /// Gets the .torrent file at `url`, connecting from `bind` when given. Limits: 64 MiB, 30 seconds, 5 redirects.
 ///
@@ -14,12 +15,14 @@ use crate::http::Http;
 pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Vec<u8>, Error> {
     let failed =
         |reason: String, dns, not_found| Error::Fetch { url: url.to_owned(), reason, dns, not_found };
-    let (status, body) = Http::new(bind)
-        .get(url, TORRENT_BYTES_MAX)
+    let ask = Ask { url, limit: TORRENT_BYTES_MAX, named: Named::ByUser, family: None };
+    let answer = Http::new(bind)
+        .get(ask)
         .await
-        .map_err(|error| failed(error.text, error.dns, false))?;
-    if status.is_success() {
-        return Ok(body);
+        .map_err(|error| failed(error.text, error.fault == Fault::Name, false))?;
+    if answer.status.is_success() {
+        return Ok(answer.body);
     }
-    Err(failed(format!("the server answered {status}"), false, matches!(status.as_u16(), 404 | 410)))
+    let reason = format!("the server answered {}", answer.status);
+    Err(failed(reason, false, matches!(answer.status.as_u16(), 404 | 410)))
 }

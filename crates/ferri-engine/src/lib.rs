@@ -22,6 +22,7 @@
 //! Start reading at [`Session`], then `torrent/task.rs` (the loop), `peer/mod.rs` (a connection) and
 //! `torrent/disk.rs` (what becomes of a block).
 
+mod address_policy;
 mod check;
 pub mod dht;
 mod error;

@@ -141,6 +141,9 @@ impl Session {
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(accept));
         let keep = keeper::run(shared.clone());
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(keep));
+        let http = shared.http.clone();
+        let close_idle = async move { http.close_idle().await };
+        shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(close_idle));
         start_network(&shared);
         if let Some(node) = node {
             start_node(&shared, node);

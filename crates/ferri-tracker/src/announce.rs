@@ -175,6 +175,8 @@ pub enum TrackerError {
         status: u16,
         /// How the body begins, sanitised.
         excerpt: String,
+        /// How long it wants to be left alone (`Retry-After`), when it says.
+        retry_after: Option<Duration>,
     },
     /// The body went on beyond [`RESPONSE_BYTES_MAX`].
     #[error("the answer is longer than {} MiB", RESPONSE_BYTES_MAX >> 20)]
@@ -197,6 +199,19 @@ pub enum TrackerError {
 }
 
 impl TrackerError {
+    /// The same from a server whose HTTP header says how long it wants to be left alone.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        match (&mut self, wait) {
+            (Self::Status { retry_after, .. }, _) => *retry_after = wait,
+            (Self::Failure { retry_in: retry_in @ RetryIn::Unspecified, .. }, Some(wait)) => {
+                *retry_in = RetryIn::After(wait);
+            }
+            _ => {}
+        }
+        self
+    }
+
     /// Whether the tracker may have taken note of the request that failed like this.
     pub fn may_have_been_seen(&self) -> bool {
         match self {

@@ -98,7 +98,7 @@ fn by_status<T>(status: u16, body: &[u8], parsed: Result<T, TrackerError>) -> Re
     match parsed {
         Err(TrackerError::Failure { .. }) => parsed,
         _ if status == 200 => parsed,
-        _ => Err(TrackerError::Status { status, excerpt: excerpt(body) }),
+        _ => Err(TrackerError::Status { status, excerpt: excerpt(body), retry_after: None }),
     }
 }
 

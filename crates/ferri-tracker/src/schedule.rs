@@ -160,6 +160,11 @@ impl Schedule {
         Some(&tracker.url)
     }
 
+    /// The URL of the tracker that a request is for.
+    pub fn url(&self, id: TrackerId) -> Option<&str> {
+        self.trackers.get(id.index()).map(|tracker| tracker.url.as_str())
+    }
+
     fn list(&mut self, tiers: Vec<Vec<String>>, random: &mut Random) {
         let mut seen = BTreeSet::new();
         let mut left_out = 0;

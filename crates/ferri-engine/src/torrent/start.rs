@@ -392,11 +392,10 @@ impl Start {
 
     /// The talk with the trackers, new or begun by a search, and what else the search left.
     fn inherit(&mut self, port: u16, now: Instant) -> (Trackers, Option<Learnt>) {
-        let mut options = self.trackers(port);
+        let options = self.trackers(port);
         let Some(estate) = self.estate.take() else { return (Trackers::new(options, now), None) };
         let Estate { mut trackers, wires, inputs, dialled, .. } = *estate;
-        let urls = std::mem::take(&mut options.tiers).into_iter().flatten().chain(options.extra);
-        trackers.learn(self.info.layout().total_length(), urls, now);
+        trackers.learn(self.info.layout().total_length(), options.tiers, options.extra, now);
         (trackers, Some(Learnt { wires, inputs, dialled }))
     }
 

@@ -3,7 +3,7 @@
 //! Every announce is a task of its own that ends by itself within the transport's deadline; its answer comes back to
 //! the torrent's task. Regular announces, the first one included, wait for their turn at the tracker's host; see `pace`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::network::Network;
 use crate::pace::Pace;
 use crate::session::Shared;
 use crate::status::{Event, TrackerStatus};
-use crate::tracker_client;
+use crate::tracker_client::{self, Client};
 
 /// A regular announce is up to this part of its interval late, by chance: those that were due together drift apart.
 const LATE: f64 = 20.0;
@@ -84,6 +84,8 @@ pub(crate) struct Trackers {
     /// Bytes of the torrent; `None` while nothing but its hash is known.
     total: Option<u64>,
     flights: BTreeMap<TrackerId, CancellationToken>,
+    /// Trackers that the user named himself.
+    typed: BTreeSet<String>,
     /// The session with the trackers begins when it is our turn, wished for since then.
     starting: Option<Instant>,
     /// Our turn to announce.
@@ -100,6 +102,7 @@ impl Trackers {
             ..ScheduleOptions::new(options.info_hash, *options.peer_id.as_bytes(), options.port)
         };
         let mut schedule = Schedule::new(options.tiers, rand::random(), schedule, now);
+        let typed = options.extra.iter().map(|url| url.trim().to_owned()).collect();
         for url in options.extra {
             schedule.handle(Input::AddTracker { url }, now);
         }
@@ -107,6 +110,7 @@ impl Trackers {
             schedule,
             total: options.total,
             flights: BTreeMap::new(),
+            typed,
             starting: None,
             turn: None,
             late: None,
@@ -114,10 +118,11 @@ impl Trackers {
         }
     }
 
-    /// Its size has become known, and these trackers with it.
-    pub(crate) fn learn(&mut self, total: u64, trackers: impl IntoIterator<Item = String>, now: Instant) {
+    /// Its size has become known, and these trackers with it; the user named those that are `extra`.
+    pub(crate) fn learn(&mut self, total: u64, tiers: Vec<Vec<String>>, extra: Vec<String>, now: Instant) {
         self.total = Some(total);
-        for url in trackers {
+        self.typed.extend(extra.iter().map(|url| url.trim().to_owned()));
+        for url in tiers.into_iter().flatten().chain(extra) {
             // Those that are known already stay as they are.
             self.schedule.handle(Input::AddTracker { url }, now);
         }
@@ -228,17 +233,17 @@ impl Trackers {
                     let event = announce.event.map_or("", |event| event.as_str());
                     events.send(Event::Announcing { url: url.clone(), event });
                     let flight = shared.pace.flight(&url, Instant::now());
-                    let (http, bind) = (shared.http.clone(), shared.options.bind);
+                    let client = self.client(shared, &url);
                     self.fly(tracker, shared, answers, async move {
-                        let result = tracker_client::announce(&http, bind, &url, announce).await;
+                        let result = tracker_client::announce(&client, &url, announce).await;
                         drop(flight);
                         Answer::Announce(tracker, result)
                     });
                 }
                 Output::Scrape { tracker, url, info_hash } => {
-                    let (http, bind) = (shared.http.clone(), shared.options.bind);
+                    let client = self.client(shared, self.schedule.url(tracker).unwrap_or(&url));
                     self.fly(tracker, shared, answers, async move {
-                        Answer::Scrape(tracker, tracker_client::scrape(&http, bind, &url, info_hash).await)
+                        Answer::Scrape(tracker, tracker_client::scrape(&client, &url, info_hash).await)
                     });
                 }
                 Output::Cancel { tracker } => {
@@ -254,6 +259,12 @@ impl Trackers {
             }
         }
         inputs
+    }
+
+    /// Who asks the tracker with this URL.
+    fn client(&self, shared: &Shared, url: &str) -> Client {
+        let (http, bind) = (shared.http.clone(), shared.options.bind);
+        Client { http, bind, is_typed: self.typed.contains(url) }
     }
 
     fn fly(
