@@ -50,5 +50,5 @@ pub use metadata::{HandOver, METADATA_BYTES_MAX, MetadataStats, MetadataSwarm};
 pub use options::SwarmOptions;
 pub use output::{Event, Output};
 pub use reason::{DisconnectReason, Misbehavior};
-pub use status::{PeerFlags, PeerStatus, Role, SourceCounts, SwarmStats};
+pub use status::{PeerFlags, PeerStatus, Role, SourceCounts, Standstill, SwarmStats};
 pub use swarm::Swarm;

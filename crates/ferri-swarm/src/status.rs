@@ -99,6 +99,37 @@ pub struct SwarmStats {
     pub end_game: bool,
 }
 
+/// Why a swarm that wants something gets nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standstill {
+    /// Nobody is connected.
+    Alone {
+        /// Connections being opened.
+        connecting: usize,
+        /// Addresses known.
+        known: usize,
+    },
+    /// No connected peer has any of what is missing.
+    Unseen {
+        /// The first missing piece.
+        first: u32,
+        /// How many are missing.
+        pieces: u32,
+    },
+    /// All peers that have something of it choke us.
+    Choked {
+        /// How many there are.
+        peers: usize,
+    },
+    /// Peers answer our requests, and send nothing.
+    Silent {
+        /// How many there are.
+        peers: usize,
+    },
+    /// All that was asked for has come, and the caller has not said that it is verified.
+    Disk,
+}
+
 /// The state of a connection, as people know it from other clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerFlags {

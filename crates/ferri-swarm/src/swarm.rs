@@ -9,6 +9,7 @@ mod extensions;
 mod gossip;
 mod messages;
 mod metadata;
+mod standstill;
 mod suggest;
 mod timers;
 mod uploads;

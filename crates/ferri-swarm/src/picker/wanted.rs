@@ -77,6 +77,16 @@ impl Picker {
         !self.settled.get(piece.get())
     }
 
+    /// The first piece that is wanted and not had.
+    pub(crate) fn first_missing(&self) -> Option<PieceIndex> {
+        self.settled.iter_zeros().find_map(|piece| self.layout.piece(piece))
+    }
+
+    /// Whether pieces are open, and all of them have come and are being verified, with no room for another.
+    pub(crate) fn is_all_verifying(&self) -> bool {
+        self.verifying != 0 && self.verifying == self.index.len() && !self.has_more()
+    }
+
     /// Whether a piece is wanted and nobody has been asked for any of it.
     pub(crate) fn is_unbegun(&self, piece: PieceIndex) -> bool {
         self.rarity.contains(piece)

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod rules;
+mod standstill;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
