@@ -61,7 +61,7 @@ pub use options::{AddTorrent, Check, FilePriority, ResolveMagnet, SessionOptions
 pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport};
 pub use resolve::{ResolveState, ResolveStatus, Resolved, Resolving, known_torrent};
 pub use session::Session;
-pub use status::{Event, PeerStatus, Said, State, TorrentStatus, TrackerStatus};
+pub use status::{Event, PeerStatus, Said, Sources, State, TorrentStatus, TrackerStatus, Wait};
 pub use torrent::Torrent;
 pub use tracker_server::TrackerServer;
 

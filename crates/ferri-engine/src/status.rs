@@ -36,6 +36,49 @@ pub enum State {
     Stopped,
 }
 
+/// Why a torrent that wants something gets nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Nobody is connected.
+    Peers(Sources),
+    /// No connected peer has any of the pieces that are missing.
+    Pieces {
+        /// The first of them.
+        first: u32,
+        /// How many there are.
+        pieces: u32,
+    },
+    /// All peers that have something of it choke us.
+    Choked {
+        /// How many there are.
+        peers: usize,
+    },
+    /// Peers answer our requests, and send nothing.
+    Silent {
+        /// How many there are.
+        peers: usize,
+    },
+    /// What came is being written.
+    Disk,
+}
+
+/// Where addresses of peers could come from, and what became of those that came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Good nodes of the DHT; `None` when it is not asked.
+    pub dht_nodes: Option<usize>,
+    /// Whether the local network is asked.
+    pub lsd: bool,
+    /// Trackers that are asked.
+    pub trackers: usize,
+    /// Those of them whose last answer was a failure.
+    pub trackers_failed: usize,
+    /// Addresses known.
+    pub known: usize,
+    /// Connections being opened.
+    pub connecting: usize,
+}
+
 /// One torrent at one moment.
 #[derive(Debug, Clone)]
 pub struct TorrentStatus {
@@ -45,6 +88,8 @@ pub struct TorrentStatus {
     pub info_hashes: InfoHashes,
     /// What it is doing.
     pub state: State,
+    /// Why nothing comes, while it is [`State::Downloading`] and nothing does.
+    pub wait: Option<Wait>,
     /// Bytes of all files.
     pub total: u64,
     /// Bytes of the wanted pieces; of those served, when nothing is to be fetched.

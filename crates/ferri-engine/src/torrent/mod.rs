@@ -8,6 +8,7 @@ mod spill;
 mod start;
 mod task;
 pub(crate) mod trackers;
+mod waits;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -206,6 +206,7 @@ fn first_status(info: &Info) -> TorrentStatus {
         name: info.name().to_owned(),
         info_hashes: info.info_hashes(),
         state: State::Checking { done: 0, total: 0 },
+        wait: None,
         total: info.layout().total_length(),
         wanted: info.layout().total_length(),
         wanted_done: 0,

@@ -607,6 +607,7 @@ impl Task {
             name: self.info.name().to_owned(),
             info_hashes: self.info.info_hashes(),
             state: self.view.state.clone(),
+            wait: self.wait(now),
             total: layout.total_length(),
             wanted: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes },
             wanted_done: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes - stats.left },

@@ -1,0 +1,41 @@
+//! Why a torrent gets nothing: the swarm's reason, and where it looks for peers when it has none.
+
+use std::time::Instant;
+
+use ferri_swarm::Standstill;
+
+use super::task::Task;
+use crate::dht::Dht;
+use crate::status::{Sources, State, Wait};
+
+impl Task {
+    pub(super) fn wait(&self, now: Instant) -> Option<Wait> {
+        if self.view.state != State::Downloading {
+            return None;
+        }
+        if self.swarm.stats().left == 0 {
+            // Only the last touches are due.
+            return Some(Wait::Disk);
+        }
+        Some(match self.swarm.standstill()? {
+            Standstill::Alone { connecting, known } => Wait::Peers(self.sources(connecting, known, now)),
+            Standstill::Unseen { first, pieces } => Wait::Pieces { first, pieces },
+            Standstill::Choked { peers } => Wait::Choked { peers },
+            Standstill::Silent { peers } => Wait::Silent { peers },
+            Standstill::Disk => Wait::Disk,
+        })
+    }
+
+    fn sources(&self, connecting: usize, known: usize, now: Instant) -> Sources {
+        let is_public = !self.info.is_private();
+        let trackers = self.trackers.statuses(now);
+        Sources {
+            dht_nodes: self.shared.dht.as_ref().filter(|_| is_public).map(Dht::good_nodes),
+            lsd: is_public && self.shared.lsd.is_on(),
+            trackers: trackers.len(),
+            trackers_failed: trackers.iter().filter(|tracker| tracker.error.is_some()).count(),
+            known,
+            connecting,
+        }
+    }
+}
