@@ -6,16 +6,21 @@
 //! What is told on the way ([`Console::line`], [`Console::event`]) never fails: whether anybody reads it decides about
 //! nothing. Only an answer that a command exists for ([`Console::answer`]) is a failure when it cannot be written.
 
+mod live;
+
 use std::fmt;
 use std::io;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use serde::Serialize;
 
 use crate::env::{Env, Width};
 use crate::exit::{Exit, Failure};
+use crate::progress::{self, Charset, Size, View};
 use crate::sink::Sink;
 use crate::{json, text, units};
+
+pub(crate) use live::Area;
+use live::{Bottom, Narrowing};
 
 /// What is printed, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +44,9 @@ pub(crate) struct Console {
     stderr: Sink,
     has_colour: bool,
     has_error_colour: bool,
-    live: MultiProgress,
+    charset: Charset,
+    /// Only of a terminal whose lines may be rewritten.
+    bottom: Option<Bottom>,
 }
 
 impl Console {
@@ -54,13 +61,8 @@ impl Console {
             _ => Mode::Plain,
         };
         let no_colour = is_dumb || env.var("NO_COLOR").is_some();
-        let target = match mode {
-            Mode::Live => {
-                let screen = Screen { sink: env.stdout.clone(), width: env.width };
-                ProgressDrawTarget::term_like_with_hz(Box::new(screen), LIVE_HZ)
-            }
-            Mode::Plain | Mode::Json | Mode::Quiet => ProgressDrawTarget::hidden(),
-        };
+        let bottom =
+            (mode == Mode::Live).then(|| Bottom::new(env.stdout.clone(), env.width, Narrowing::of(env)));
         Self {
             mode,
             width: env.width,
@@ -68,14 +70,14 @@ impl Console {
             stderr: env.stderr.clone(),
             has_colour: mode == Mode::Live && !no_colour,
             has_error_colour: env.is_err_tty && !no_colour,
-            live: MultiProgress::with_draw_target(target),
+            charset: charset(env),
+            bottom,
         }
     }
 
     /// The same, but only answers and failures are printed: for when the answer itself is data on standard output.
     pub(crate) fn quiet(&self) -> Self {
-        let live = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
-        Self { mode: Mode::Quiet, live, ..self.clone() }
+        Self { mode: Mode::Quiet, bottom: None, ..self.clone() }
     }
 
     /// Where a wait is told of when the answer on standard output is for a script: above the answer on a terminal, on
@@ -102,11 +104,35 @@ impl Console {
         usize::from(self.width.columns())
     }
 
+    /// What these look like on a terminal of this size.
+    pub(crate) fn table(&self, views: &[View]) -> Vec<String> {
+        let size = Size { columns: self.columns(), rows: usize::from(self.width.rows()) };
+        progress::lines(size, self.charset, views)
+    }
+
     /// A line for a person, above the live lines. Nothing with `--json` and `-q`.
     pub(crate) fn line(&self, line: &str) {
         match self.mode {
             Mode::Json | Mode::Quiet => {}
             Mode::Live | Mode::Plain => self.say(&format!("{line}\n")),
+        }
+    }
+
+    /// What happened to something that has a name. On a terminal no wider than it; elsewhere as it is.
+    pub(crate) fn news(&self, name: &str, text: &str) {
+        let line = format!("{}  {}", self.name(name), text::harmless(text));
+        match self.mode {
+            Mode::Live => self.line(&text::shorten(&line, self.columns().saturating_sub(1))),
+            Mode::Plain | Mode::Json | Mode::Quiet => self.line(&line),
+        }
+    }
+
+    /// A name as lines begin with it: on a terminal it leaves room for what is said.
+    pub(crate) fn name(&self, name: &str) -> String {
+        let name = text::harmless(name);
+        match self.mode {
+            Mode::Live => text::shorten(&name, (self.columns() / NAME_SHARE).max(NAME_MIN)),
+            Mode::Plain | Mode::Json | Mode::Quiet => name,
         }
     }
 
@@ -118,7 +144,7 @@ impl Console {
     /// As [`Self::answer`], for what is no text.
     pub(crate) fn answer_bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         self.stderr.settle();
-        let delivered = self.live.suspend(|| self.stdout.deliver(bytes));
+        let delivered = self.above(|| self.stdout.deliver(bytes));
         delivered.map_err(|error| Failure::unanswered(&error))
     }
 
@@ -179,7 +205,7 @@ impl Console {
     fn say(&self, text: &str) {
         // Both streams may be one terminal or one file: what was said first is to stand first.
         self.stderr.settle();
-        self.live.suspend(|| {
+        self.above(|| {
             match self.stdout.take_lost() {
                 0 => {}
                 lost => self.stdout.say(self.lost(lost).as_bytes()),
@@ -205,11 +231,18 @@ impl Console {
     }
 
     fn write_err(&self, text: &str) {
-        self.live.suspend(|| {
+        self.above(|| {
             self.stdout.settle();
             self.stderr.say(text.as_bytes());
             self.stderr.settle();
         });
+    }
+
+    fn above<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bottom {
+            Some(bottom) => bottom.above(write),
+            None => write(),
+        }
     }
 
     /// Bold, where colour is wanted.
@@ -217,10 +250,9 @@ impl Console {
         if self.has_colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// A new live line at the bottom; invisible unless live.
-    pub(crate) fn live_line(&self) -> LiveLine {
-        let style = ProgressStyle::with_template("{msg}").expect("the template is a constant");
-        LiveLine(self.live.add(ProgressBar::new_spinner().with_style(style)))
+    /// New live lines at the bottom; invisible unless live.
+    pub(crate) fn live_area(&self) -> Area {
+        self.bottom.as_ref().map_or_else(Area::hidden, Bottom::area)
     }
 }
 
@@ -230,6 +262,21 @@ impl fmt::Debug for Console {
     }
 }
 
+/// A name takes at most this part of a line...
+const NAME_SHARE: usize = 3;
+/// ...but a shorter one is no longer recognised.
+const NAME_MIN: usize = 16;
+
+/// A locale that names another character set than UTF-8 means it; most that name none have it.
+fn charset(env: &Env) -> Charset {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| env.var(name));
+    let is_utf8 = locale.is_none_or(|locale| {
+        let locale = locale.to_string_lossy().to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    });
+    if is_utf8 { Charset::Unicode } else { Charset::Ascii }
+}
+
 /// What the flags say about printing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted {
@@ -237,85 +284,6 @@ pub(crate) struct Wanted {
     pub(crate) quiet: bool,
     /// How many `-v`.
     pub(crate) verbose: u8,
-}
-
-/// Live lines are redrawn at most this often a second: faster cannot be read and floods slow links.
-pub(crate) const LIVE_HZ: u8 = 4;
-
-/// One line that is rewritten in place. Gone when dropped.
-#[derive(Debug)]
-pub(crate) struct LiveLine(ProgressBar);
-
-impl LiveLine {
-    /// `line` must be no wider than the terminal.
-    pub(crate) fn set(&self, line: String) {
-        self.0.set_message(line);
-    }
-}
-
-impl Drop for LiveLine {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// The terminal as indicatif wants it, over a stream that tests can read.
-#[derive(Debug)]
-struct Screen {
-    sink: Sink,
-    width: Width,
-}
-
-impl Screen {
-    fn control(&self, count: usize, letter: char) -> io::Result<()> {
-        if count == 0 {
-            return Ok(());
-        }
-        self.say(&format!("\u{1b}[{count}{letter}"))
-    }
-
-    fn say(&self, text: &str) -> io::Result<()> {
-        self.sink.say(text.as_bytes());
-        Ok(())
-    }
-}
-
-impl TermLike for Screen {
-    fn width(&self) -> u16 {
-        self.width.columns()
-    }
-
-    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.control(n, 'A')
-    }
-
-    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.control(n, 'B')
-    }
-
-    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.control(n, 'C')
-    }
-
-    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.control(n, 'D')
-    }
-
-    fn write_line(&self, s: &str) -> io::Result<()> {
-        self.say(&format!("{s}\r\n"))
-    }
-
-    fn write_str(&self, s: &str) -> io::Result<()> {
-        self.say(s)
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        self.say("\r\u{1b}[2K")
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -332,8 +300,8 @@ mod tests {
     #[test]
     fn a_live_line_is_rewritten_and_leaves_nothing_behind() {
         let (console, captured) = console(true, Wanted::default());
-        let live = console.live_line();
-        live.set("one".to_owned());
+        let live = console.live_area();
+        live.set(vec!["one".to_owned()]);
         drop(live);
         console.line("end");
         let text = captured.stdout();
@@ -344,11 +312,26 @@ mod tests {
     #[test]
     fn a_pipe_gets_whole_lines_only() {
         let (console, captured) = console(false, Wanted::default());
-        let live = console.live_line();
-        live.set("one".to_owned());
+        let live = console.live_area();
+        live.set(vec!["one".to_owned()]);
         console.line("two");
         drop(live);
         assert_eq!(captured.stdout(), "two\n");
+    }
+
+    #[test]
+    fn news_fit_a_terminal_and_are_whole_elsewhere() {
+        let name = "a-name-that-is-longer-than-most-names-are.iso";
+        let text = "tracker http://tracker.example/announce: cannot be reached: connection refused";
+        let (live, seen) = console(true, Wanted::default());
+        live.news(name, text);
+        let line = seen.stdout();
+        assert_eq!(text::width(line.trim_end()), 79);
+        assert!(line.starts_with("a-name-that-is-lo…-are.iso  tracker"), "{line}");
+        assert!(line.ends_with("connection refused\n"), "{line}");
+        let (plain, seen) = console(false, Wanted::default());
+        plain.news(name, text);
+        assert_eq!(seen.stdout(), format!("{name}  {text}\n"));
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl fmt::Debug for Input {
     }
 }
 
-/// How wide lines may be.
+/// How wide lines may be, and how many of them a terminal shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Width {
     /// Ask the terminal each time; it can be resized.
@@ -111,8 +111,23 @@ impl Width {
     }
 }
 
+impl Width {
+    /// Rows of the terminal.
+    pub(crate) fn rows(self) -> u16 {
+        match self {
+            Self::Fixed(_) => ROWS_UNKNOWN,
+            Self::Terminal => match rustix::termios::tcgetwinsize(io::stdout()) {
+                Ok(size) if size.ws_row != 0 => size.ws_row,
+                _ => ROWS_UNKNOWN,
+            },
+        }
+    }
+}
+
 /// What a terminal that does not tell its width is taken to have.
 const WIDTH_UNKNOWN: u16 = 80;
+/// The same for its height.
+const ROWS_UNKNOWN: u16 = 24;
 
 /// Where Ctrl-C comes from.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use ferri_engine::{State, TorrentStatus};
 use serde::Serialize;
 
 use crate::facts::Facts;
+use crate::progress::wait_words;
 
 /// What happened, under the key `event`.
 #[derive(Debug, Serialize)]
@@ -111,6 +112,8 @@ pub(crate) struct Progress<'a> {
     ratio: f64,
     /// Seconds, or null when it cannot be said.
     eta: Option<u64>,
+    /// Why nothing comes, or null while it does.
+    message: Option<String>,
 }
 
 impl<'a> Progress<'a> {
@@ -131,6 +134,7 @@ impl<'a> Progress<'a> {
             piece_count: status.pieces_total,
             ratio: status.ratio,
             eta: status.eta.map(|eta| eta.as_secs()),
+            message: wait_words(status).map(|(_, words)| words),
         }
     }
 }

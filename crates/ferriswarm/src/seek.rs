@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{Error, ResolveStatus, Resolved, Resolving, Session};
+use ferri_engine::{Error, ResolveStatus, Resolved, Resolving, Session, Sources};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 use tokio::sync::broadcast::error::RecvError;
@@ -16,8 +16,9 @@ use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::events::Event;
 use crate::exit::Failure;
+use crate::progress::{Doing, Flow, View, looking, places};
 use crate::talk::TrackerTalk;
-use crate::text::{harmless, shorten, width};
+use crate::text::harmless;
 use crate::{network, session, units};
 
 /// Links whose torrents are looked for. Those that are left when it is dropped are given up.
@@ -72,8 +73,6 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 const JSON_EVERY: Duration = Duration::from_secs(1);
 /// Digits of the hash that stand for a torrent without a name.
 const SHORT_HASH: usize = 12;
-/// A name shorter than this is no longer recognised.
-const NAME_MIN: usize = 12;
 
 impl Seekers {
     /// `every`: how often a plain output is told.
@@ -170,9 +169,9 @@ impl Seekers {
         }
     }
 
-    /// A live line each.
-    pub(crate) fn lines(&self, columns: usize) -> Vec<String> {
-        self.seekers.values().map(|seeker| seeker.line(columns)).collect()
+    /// What is looked for.
+    pub(crate) fn views(&self) -> impl Iterator<Item = View> {
+        self.seekers.values().map(Seeker::view)
     }
 }
 
@@ -191,7 +190,7 @@ impl Seeker {
     fn hear(&mut self, event: &ferri_engine::Event, console: &Console) {
         if let ferri_engine::Event::Note(text) = event {
             console.event(&Event::Note { info_hash: &self.info_hash, message: text });
-            return console.line(&harmless(&format!("{}  {text}", self.name)));
+            return console.news(&self.name, text);
         }
         self.talk.hear(event, &self.info_hash, &self.name, console);
     }
@@ -206,7 +205,7 @@ impl Seeker {
             let size = units::size(resolved.metainfo().info_bytes().len() as u64);
             format!("found its description: {size} in {}", units::took(took))
         };
-        console.line(&harmless(&format!("{}  {how}", self.name)));
+        console.news(&self.name, &how);
     }
 
     fn tell(&mut self, console: &Console, every: Option<Duration>) {
@@ -239,19 +238,19 @@ impl Seeker {
             trackers_failed: status.trackers_failed,
             seconds: self.since.elapsed().as_secs_f64(),
         });
-        console.line(&harmless(&format!("{}  {words}", self.name)));
+        console.news(&self.name, &words);
         self.told = words;
     }
 
-    /// `debian.iso  asking 3 peers for the description, 2 of 5 parts  0:12`, no wider than `columns`.
-    fn line(&self, columns: usize) -> String {
-        let rest = format!("{}  {}", words(&self.status.borrow()), units::clock(self.since.elapsed()));
-        // The last column stays free: many terminals wrap when it is written.
-        let room = columns.saturating_sub(1).saturating_sub(width(&rest) + 2);
-        if room < NAME_MIN {
-            return shorten(&rest, columns.saturating_sub(1));
+    fn view(&self) -> View {
+        let status = self.status.borrow();
+        View {
+            name: harmless(&self.name),
+            done: None,
+            wanted: None,
+            doing: Doing::Says(vec![few_words(&status).to_owned(), words(&status)]),
+            flow: Flow { lasts: Some(self.since.elapsed()), ..Flow::default() },
         }
-        format!("{}  {rest}", shorten(&harmless(&self.name), room))
     }
 }
 
@@ -281,7 +280,7 @@ async fn fetch_in(
     seekers.add(magnet, resolving, console);
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let live = console.live_line();
+    let live = console.live_area();
     loop {
         tokio::select! {
             biased;
@@ -291,9 +290,7 @@ async fn fetch_in(
             },
             _ = ticks.tick() => {
                 seekers.tell(console);
-                if let (true, Some(line)) = (console.is_live(), seekers.lines(console.columns()).pop()) {
-                    live.set(line);
-                }
+                live.set(console.table(&seekers.views().collect::<Vec<_>>()));
             }
         }
     }
@@ -301,6 +298,15 @@ async fn fetch_in(
 
 /// Snapshots are a quarter of a second apart, and so are live lines.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a search does, where there is little room.
+fn few_words(status: &ResolveStatus) -> &'static str {
+    match (status.parts_total, status.peers) {
+        (0, 0) => "looking for peers",
+        (0, _) => "asking peers",
+        _ => "fetching",
+    }
+}
 
 /// What a search waits for.
 fn words(status: &ResolveStatus) -> String {
@@ -312,17 +318,14 @@ fn words(status: &ResolveStatus) -> String {
             asked => format!("asking {} for the description, {parts}", peers(asked)),
         }
     } else if status.peers == 0 {
-        match status.connecting {
-            0 => format!("looking for peers: {}", places(status)),
-            dials => format!("connecting to {} ({})", peers(dials), places(status)),
-        }
+        looking(&sources(status))
     } else if status.without < status.peers {
         format!("{} connected; waiting to hear whether they have the description", peers(status.peers))
     } else {
         format!(
             "{} connected, none has the description; looking for others: {}",
             peers(status.peers),
-            places(status)
+            places(&sources(status))
         )
     };
     if status.corrupt != 0 {
@@ -335,35 +338,16 @@ fn words(status: &ResolveStatus) -> String {
 }
 
 /// Where addresses of peers come from.
-fn places(status: &ResolveStatus) -> String {
-    let mut places = Vec::new();
-    match status.dht_nodes {
-        None => {}
-        Some(0) => places.push("entering the DHT".to_owned()),
-        Some(nodes) => places.push(format!("DHT with {}", units::count(nodes as u64, "node", "nodes"))),
+fn sources(status: &ResolveStatus) -> Sources {
+    Sources {
+        dht_nodes: status.dht_nodes,
+        lsd: status.lsd,
+        trackers: status.trackers,
+        trackers_failed: status.trackers_failed,
+        // Connected ones are told of otherwise.
+        known: status.candidates,
+        connecting: status.connecting,
     }
-    if status.lsd {
-        places.push("the local network".to_owned());
-    }
-    match (status.trackers as u64, status.trackers_failed as u64) {
-        (0, _) => {}
-        (all, 0) => places.push(units::count(all, "tracker", "trackers")),
-        (1, _) => places.push("1 tracker, which failed".to_owned()),
-        (all, failed) if all == failed => places.push(format!("{all} trackers, which all failed")),
-        (all, failed) => places.push(format!("{all} trackers, {failed} of them failed")),
-    }
-    match (status.candidates as u64, status.connecting) {
-        (0, _) => {}
-        (known, 0) if status.peers == 0 => {
-            let known = units::count(known, "known address", "known addresses");
-            places.push(format!("{known} without an answer so far"));
-        }
-        (known, _) => places.push(units::count(known, "known address", "known addresses")),
-    }
-    if places.is_empty() {
-        return "nobody to ask; waiting for peers that call".to_owned();
-    }
-    places.join(", ")
 }
 
 #[cfg(test)]

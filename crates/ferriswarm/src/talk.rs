@@ -6,7 +6,6 @@ use ferri_metainfo::display::redact_url;
 
 use crate::console::Console;
 use crate::events::Event;
-use crate::text::harmless;
 use crate::units;
 
 /// What each tracker of a torrent said last: its failure, or nothing when it answered.
@@ -49,7 +48,7 @@ impl TrackerTalk {
             _ => return,
         };
         if let Some(news) = news {
-            console.line(&harmless(&format!("{name}  tracker {}: {news}", redact_url(url))));
+            console.news(name, &format!("tracker {}: {news}", redact_url(url)));
         }
     }
 }

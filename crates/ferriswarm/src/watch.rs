@@ -9,15 +9,16 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::console::{Console, LiveLine};
+use crate::console::{Area, Console};
 use crate::env::Interrupts;
 use crate::events::{Event, Progress, state_word};
 use crate::exit::{Exit, Failure};
 use crate::facts::{Facts, local_text};
+use crate::progress::{self, View, wait_words};
 use crate::seek::{Found, Seekers};
 use crate::talk::TrackerTalk;
 use crate::text::harmless;
-use crate::{progress, units};
+use crate::units;
 
 /// When a torrent has done what it was started for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,6 +95,7 @@ pub(crate) struct Watched {
     /// Pieces that were verified when downloading began; the rest was fetched now.
     found: Option<u64>,
     talk: TrackerTalk,
+    waiting: Option<Waiting>,
     /// A state that cannot get better by waiting.
     failure: Option<Failure>,
     /// The disk is in the way now; with Ctrl-C this is how the program ends.
@@ -121,6 +123,7 @@ impl Watched {
             is_done_told: false,
             found: None,
             talk,
+            waiting: None,
             failure: None,
             trouble: None,
         }
@@ -170,7 +173,7 @@ impl Watched {
         }
         for (tier, urls) in facts.trackers.iter().enumerate() {
             let urls: Vec<String> = urls.iter().map(|url| redact_url(url)).collect();
-            console.line(&format!("  tracker {}  {}", tier + 1, urls.join("  ")));
+            console.news(&format!("  tracker {}", tier + 1), &urls.join("  "));
         }
         console.line(&format!("  into {}", harmless(&path)));
     }
@@ -196,7 +199,7 @@ impl Watched {
             }
             Engine::Note(text) => {
                 console.event(&Event::Note { info_hash, message: text });
-                self.say(console, text);
+                console.news(&self.facts.name, text);
             }
             Engine::StateChanged(_) | Engine::Completed => self.look(console),
             Engine::Announcing { .. }
@@ -207,7 +210,7 @@ impl Watched {
     }
 
     fn say(&self, console: &Console, text: &str) {
-        console.line(&harmless(&format!("{}  {text}", self.facts.name)));
+        console.line(&format!("{}  {}", console.name(&self.facts.name), harmless(text)));
     }
 
     /// Tells what changed since the last look.
@@ -324,6 +327,7 @@ impl Watched {
             let progress = Progress::new(&status);
             return console.event(&Event::Progress { info_hash: &self.info_hash, progress });
         }
+        self.tell_wait(&status, console);
         let tenth = match status.state {
             State::Checking { done, total } => 10 * done / total.max(1),
             _ => 10 * status.wanted_done / status.wanted.max(1),
@@ -337,9 +341,39 @@ impl Watched {
             return;
         }
         self.told_at = Instant::now();
-        console.line(&progress::line(&status, PLAIN_COLUMNS));
+        console.line(&progress::plain_line(PLAIN_COLUMNS, &View::of_torrent(&status)));
     }
 }
+
+/// What was said of a wait, on an output that cannot be rewritten.
+#[derive(Debug)]
+struct Waiting {
+    few: String,
+    since: Instant,
+    is_told: bool,
+}
+
+impl Watched {
+    /// A wait is told once, when it has lasted.
+    fn tell_wait(&mut self, status: &TorrentStatus, console: &Console) {
+        let Some((few, many)) = wait_words(status) else {
+            self.waiting = None;
+            return;
+        };
+        if self.waiting.as_ref().is_none_or(|waiting| waiting.few != few) {
+            self.waiting = Some(Waiting { few, since: Instant::now(), is_told: false });
+        }
+        let Some(waiting) = self.waiting.as_mut() else { return };
+        if waiting.is_told || waiting.since.elapsed() < WAIT_TOLD_AFTER {
+            return;
+        }
+        waiting.is_told = true;
+        self.say(console, &many);
+    }
+}
+
+/// Shorter waits are not worth a line that stays.
+const WAIT_TOLD_AFTER: Duration = Duration::from_secs(10);
 
 fn is_complete(status: &TorrentStatus) -> bool {
     status.wanted_done == status.wanted && !matches!(status.state, State::Checking { .. })
@@ -400,7 +434,7 @@ pub(crate) async fn watch_all(
     }
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut board = Board::default();
+    let area = console.live_area();
     loop {
         tokio::select! {
             biased;
@@ -422,7 +456,7 @@ pub(crate) async fn watch_all(
                     watched.look(console);
                     watched.tell_progress(console, seekers.every());
                 }
-                board.show(seekers, torrents, console);
+                show(&area, seekers, torrents, console);
             }
         }
         if let Some(failure) = torrents.iter_mut().find_map(|watched| watched.failure.take()) {
@@ -455,36 +489,12 @@ async fn forward(index: usize, mut events: Events, to: mpsc::Sender<(usize, ferr
     }
 }
 
-/// The live lines: one a torrent, the busy ones first, at most five and a count of the others.
-#[derive(Debug, Default)]
-struct Board {
-    lines: Vec<LiveLine>,
-}
-
-const LIVE_LINES_MAX: usize = 5;
-
-impl Board {
-    fn show(&mut self, seekers: &Seekers, torrents: &[Watched], console: &Console) {
-        if !console.is_live() {
-            return;
-        }
-        let columns = console.columns();
-        let mut statuses: Vec<TorrentStatus> = torrents.iter().map(Watched::status).collect();
-        statuses.sort_by_key(is_complete);
-        let sought = seekers.lines(columns);
-        let count = sought.len() + statuses.len();
-        let torrents = statuses.iter().map(|status| progress::line(status, columns));
-        let mut texts: Vec<String> = sought.into_iter().chain(torrents).take(LIVE_LINES_MAX).collect();
-        if let Some(others @ 1..) = count.checked_sub(LIVE_LINES_MAX) {
-            texts.push(format!("(+{others})"));
-        }
-        // A link that became a torrent may leave a line behind.
-        self.lines.truncate(texts.len());
-        while self.lines.len() < texts.len() {
-            self.lines.push(console.live_line());
-        }
-        for (line, text) in self.lines.iter().zip(texts) {
-            line.set(text);
-        }
+/// The live lines, and nothing elsewhere.
+fn show(area: &Area, seekers: &Seekers, torrents: &[Watched], console: &Console) {
+    if !console.is_live() {
+        return;
     }
+    let torrents = torrents.iter().map(|watched| View::of_torrent(&watched.status()));
+    let views: Vec<View> = seekers.views().chain(torrents).collect();
+    area.set(console.table(&views));
 }

@@ -8,7 +8,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::console::Console;
 use crate::env::Interrupts;
 use crate::exit::{Exit, Failure};
-use crate::{progress, units};
+use crate::progress::View;
+use crate::units;
 
 /// How far the work is, and whether it should go on. Shared between the worker and whoever watches it.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ pub(crate) async fn follow<T: Send + 'static>(
     let mut work = tokio::task::spawn_blocking(work);
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let live = console.live_line();
+    let live = console.live_area();
     let mut tenth = 0;
     let result = loop {
         tokio::select! {
@@ -72,7 +73,7 @@ pub(crate) async fn follow<T: Send + 'static>(
                 let done = progress.done.load(Ordering::Relaxed);
                 let total = progress.total.load(Ordering::Relaxed);
                 if console.is_live() {
-                    live.set(progress::work_line(what, done, total, started.elapsed(), console.columns()));
+                    live.set(console.table(&[View::of_work(what, done, total, started.elapsed())]));
                 } else if 10 * done / total.max(1) != tenth {
                     tenth = 10 * done / total.max(1);
                     console.line(&format!("{what}  {}", units::percent(done, total)));

@@ -77,7 +77,7 @@ async fn start(env: &Env, node: &Node) -> Result<DhtNode, Failure> {
 
 /// Waits until the node knows others, and tells how it goes.
 async fn entered(console: &Console, dht: &Dht) -> Result<(), Failure> {
-    let live = console.live_line();
+    let live = console.live_area();
     let deadline = Instant::now() + PATIENCE;
     loop {
         let Some(status) = dht.status().await else {
@@ -96,7 +96,10 @@ async fn entered(console: &Console, dht: &Dht) -> Result<(), Failure> {
                     .hint("name one that is known to work with --dht-router HOST:PORT"))
             };
         }
-        live.set(format!("entering the DHT: {nodes} nodes answered, {} asked", status.counts.queries_out));
+        live.set(vec![format!(
+            "entering the DHT: {nodes} nodes answered, {} asked",
+            status.counts.queries_out
+        )]);
         sleep(LOOK_EVERY).await;
     }
 }

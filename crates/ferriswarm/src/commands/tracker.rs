@@ -20,7 +20,7 @@ pub(crate) async fn run(
     console.line(&format!("tracker  {}", server.http_url()));
     console.line(&format!("         {}", server.udp_url()));
     console.line(&format!("stats    http://{}/stats", server.addr()));
-    let live = console.live_line();
+    let live = console.live_area();
     let mut ticks = interval(LOOK_EVERY);
     loop {
         tokio::select! {
@@ -28,7 +28,7 @@ pub(crate) async fn run(
             () = interrupts.pressed(1) => break,
             _ = ticks.tick() => {
                 console.look_at_output();
-                live.set(counts(&server));
+                live.set(vec![counts(&server)]);
             }
         }
     }

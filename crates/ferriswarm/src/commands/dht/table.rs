@@ -8,10 +8,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::{family_name, start};
 use crate::args::dht::NodeArgs;
-use crate::console::{Console, LiveLine};
+use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
-use crate::text::shorten;
 use crate::units;
 
 /// How often a person sees news.
@@ -28,7 +27,7 @@ pub(super) async fn run(
     let node = start(env, &args.node).await?;
     let dht = node.dht().clone();
     console.line(&format!("DHT node on UDP port {}; Ctrl-C ends it", dht.udp_port()));
-    let mut lines: Vec<LiveLine> = Vec::new();
+    let live = console.live_area();
     let mut ticks = interval(if console.is_live() { LIVE_EVERY } else { args.every.max(LIVE_EVERY) });
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -42,19 +41,14 @@ pub(super) async fn run(
         if console.is_json() {
             console.event(&view.facts("status"));
         } else if console.is_live() {
-            let rows = view.rows();
-            lines.truncate(rows.len());
-            lines.extend((lines.len()..rows.len()).map(|_| console.live_line()));
-            for (line, row) in lines.iter().zip(rows) {
-                line.set(shorten(&row, console.columns()));
-            }
+            live.set(view.rows());
         } else {
             for row in view.summary() {
                 console.line(&row);
             }
         }
     }
-    drop(lines);
+    drop(live);
     if let Some(view) = View::of(&dht).await {
         console.event(&view.facts("stopped"));
         for row in view.rows().into_iter().chain(view.nodes()) {
