@@ -14,6 +14,7 @@ pub fn bencode(data: &[u8]) {
     let strict = checked(data, Document::parse(data));
     let lenient = checked(data, Document::parse_lenient(data));
     let prefix = checked(data, Document::parse_prefix(data));
+    tolerant(data, prefix.as_ref().ok().map(|(_, consumed)| *consumed));
     match &strict {
         Ok(document) => {
             assert!(document.irregularities().is_empty());
@@ -40,6 +41,17 @@ pub fn bencode(data: &[u8]) {
         assert_eq!(document.root().span(), 0..*consumed);
         assert!(Document::parse_lenient(&data[..*consumed]).is_ok());
     }
+}
+
+/// What the tolerant parser finds nothing wrong with is canonical, and it takes what the lenient one takes.
+fn tolerant(data: &[u8], lenient: Option<usize>) {
+    let Ok((document, consumed)) = checked(data, Document::parse_tolerant(data)) else {
+        return assert!(lenient.is_none(), "lenient is stricter than tolerant");
+    };
+    assert!(lenient.is_none_or(|lenient| lenient == consumed));
+    assert_eq!(document.root().span(), 0..consumed);
+    let is_canonical = Document::parse(&data[..consumed]).is_ok();
+    assert_eq!(is_canonical, document.irregularities().is_empty());
 }
 
 /// Every error lies inside the input, or right behind it, and can be said.

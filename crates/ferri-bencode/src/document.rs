@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, ErrorKind};
-use crate::parse::{Order, parse};
+use crate::parse::{Rules, parse};
 
 /// A list or dictionary: where it begins and ends in the input. Its kind is its first byte.
 ///
@@ -86,7 +86,7 @@ impl<'a> Document<'a> {
     /// # Errors
     /// Anything BEP 3 does not allow, unsorted or duplicate keys included, and what passes the limits of this crate.
     pub fn parse(input: &'a [u8]) -> Result<Self, Error> {
-        let (document, consumed) = Self::first(input, Order::Canonical)?;
+        let (document, consumed) = Self::first(input, Rules::Canonical)?;
         document.whole(consumed)
     }
 
@@ -95,7 +95,7 @@ impl<'a> Document<'a> {
     /// # Errors
     /// As for [`Document::parse`], unsorted keys excepted.
     pub fn parse_lenient(input: &'a [u8]) -> Result<Self, Error> {
-        let (document, consumed) = Self::first(input, Order::Lenient)?;
+        let (document, consumed) = Self::first(input, Rules::Lenient)?;
         document.whole(consumed)
     }
 
@@ -104,11 +104,21 @@ impl<'a> Document<'a> {
     /// # Errors
     /// As for [`Document::parse_lenient`]; data behind the value is not an error.
     pub fn parse_prefix(input: &'a [u8]) -> Result<(Self, usize), Error> {
-        Self::first(input, Order::Lenient)
+        Self::first(input, Rules::Lenient)
     }
 
-    fn first(input: &'a [u8], order: Order) -> Result<(Self, usize), Error> {
-        let parsed = parse(input, order)?;
+    /// As [`Document::parse_prefix`], for files that people keep: everything is taken that leaves no doubt about where a
+    /// value ends. Doubled keys (the first one counts), numbers with leading zeros, negative zero and integers beyond 64
+    /// bits ([`Value::as_int`] has none for them) are reported by [`Document::irregularities`].
+    ///
+    /// # Errors
+    /// As for [`Document::parse_prefix`], without what is reported.
+    pub fn parse_tolerant(input: &'a [u8]) -> Result<(Self, usize), Error> {
+        Self::first(input, Rules::Tolerant)
+    }
+
+    fn first(input: &'a [u8], rules: Rules) -> Result<(Self, usize), Error> {
+        let parsed = parse(input, rules)?;
         Ok((Self { input, tape: parsed.tape, irregularities: parsed.irregularities }, parsed.consumed))
     }
 
@@ -124,8 +134,8 @@ impl<'a> Document<'a> {
         Value { input: self.input, tape: &self.tape, here: Cursor { at: 0, next: 0 } }
     }
 
-    /// Keys out of order, the first [`IRREGULARITIES_MAX`](crate::IRREGULARITIES_MAX) of them. Empty after a strict
-    /// parse.
+    /// What was taken although it is not in its only correct form, the first
+    /// [`IRREGULARITIES_MAX`](crate::IRREGULARITIES_MAX) of it. Empty after a strict parse.
     pub fn irregularities(&self) -> &[Error] {
         &self.irregularities
     }
@@ -203,7 +213,7 @@ impl<'d> Value<'d> {
         self.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 
-    /// An integer. `None` for other kinds.
+    /// An integer. `None` for other kinds, and beyond 64 bits.
     pub fn as_int(self) -> Option<i64> {
         let digits = self.raw().strip_prefix(b"i")?.strip_suffix(b"e")?;
         std::str::from_utf8(digits).ok()?.parse().ok()

@@ -28,5 +28,5 @@ pub const CONTAINERS_MAX: usize = 1 << 22;
 /// Documents that are longer than this cannot be addressed by the tape.
 pub const INPUT_MAX: usize = (1 << 31) - 1;
 
-/// Places with unsorted keys that a lenient parse reports; further ones are only counted as irregular.
+/// Places that a lenient or tolerant parse reports; further ones are passed over.
 pub const IRREGULARITIES_MAX: usize = 16;

@@ -4,14 +4,20 @@ use crate::document::{self, Container, Cursor};
 use crate::error::{Error, ErrorKind};
 use crate::{CONTAINERS_MAX, DEPTH_MAX, INPUT_MAX, IRREGULARITIES_MAX};
 
-/// How strictly the order of keys is taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// Unsorted keys are an error.
+/// How strictly a document is taken. Each takes what those above it take.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rules {
+    /// The only correct form.
     Canonical,
-    /// Unsorted keys are reported, duplicates are still an error.
+    /// Unsorted keys are reported.
     Lenient,
+    /// Everything is reported that leaves no doubt about where a value ends: also doubled keys, leading zeros, negative
+    /// zero, and integers beyond 64 bits.
+    Tolerant,
 }
+
+/// Digits of a number that is tolerated. Every look at what stands behind it passes over all of them.
+const NUMBER_DIGITS_MAX: usize = 1024;
 
 /// What a successful run leaves behind.
 pub(crate) struct Parsed {
@@ -22,13 +28,13 @@ pub(crate) struct Parsed {
 }
 
 /// Reads the first value of `input`.
-pub(crate) fn parse(input: &[u8], order: Order) -> Result<Parsed, Error> {
+pub(crate) fn parse(input: &[u8], rules: Rules) -> Result<Parsed, Error> {
     if INPUT_MAX < input.len() {
         return Err(Error { offset: INPUT_MAX, kind: ErrorKind::InputTooLong });
     }
     let mut parser = Parser {
         input,
-        order,
+        rules,
         at: 0,
         tape: Vec::new(),
         tape_max: tape_max(input.len()),
@@ -74,7 +80,7 @@ enum State {
 
 struct Parser<'a> {
     input: &'a [u8],
-    order: Order,
+    rules: Rules,
     at: usize,
     tape: Vec<Container>,
     tape_max: usize,
@@ -145,7 +151,7 @@ impl Parser<'_> {
         self.at += 1;
         self.tape[open.index as usize].end = narrow(self.at);
         if open.unsorted {
-            self.refuse_duplicates(open.index as usize)?;
+            self.find_duplicates(open.index as usize)?;
         }
         self.depth -= 1;
         self.value_ended();
@@ -175,8 +181,13 @@ impl Parser<'_> {
             let last = &self.input[last_from as usize..last_to as usize];
             match last.cmp(&self.input[from..to]) {
                 std::cmp::Ordering::Less => {}
-                std::cmp::Ordering::Equal => return self.fail(start, ErrorKind::DuplicateKey),
-                std::cmp::Ordering::Greater => self.out_of_order(start)?,
+                std::cmp::Ordering::Equal => {
+                    self.irregular(start, ErrorKind::DuplicateKey, Rules::Tolerant)?;
+                }
+                std::cmp::Ordering::Greater => {
+                    self.irregular(start, ErrorKind::UnsortedKeys, Rules::Lenient)?;
+                    self.stack[top].unsorted = true;
+                }
             }
         }
         self.stack[top].key = (narrow(from), narrow(to));
@@ -184,20 +195,19 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn out_of_order(&mut self, offset: usize) -> Result<(), Error> {
-        let error = Error { offset, kind: ErrorKind::UnsortedKeys };
-        if self.order == Order::Canonical {
-            return Err(error);
+    /// What only documents that are taken by `rules` or more tolerant ones may have.
+    fn irregular(&mut self, offset: usize, kind: ErrorKind, rules: Rules) -> Result<(), Error> {
+        if self.rules < rules {
+            return self.fail(offset, kind);
         }
         if self.irregularities.len() < IRREGULARITIES_MAX {
-            self.irregularities.push(error);
+            self.irregularities.push(Error { offset, kind });
         }
-        self.stack[self.depth - 1].unsorted = true;
         Ok(())
     }
 
     /// Unsorted keys can hide duplicates that are not neighbours.
-    fn refuse_duplicates(&self, dict: usize) -> Result<(), Error> {
+    fn find_duplicates(&mut self, dict: usize) -> Result<(), Error> {
         let mut keys: Vec<u32> = Vec::new();
         let mut cursor = Cursor { at: self.tape[dict].start as usize + 1, next: dict + 1 };
         while self.input[cursor.at] != b'e' {
@@ -205,50 +215,55 @@ impl Parser<'_> {
             cursor.skip(self.input, &self.tape);
             cursor.skip(self.input, &self.tape);
         }
-        let text = |at: &u32| document::string(self.input, *at as usize);
+        let input = self.input;
+        let text = |at: &u32| document::string(input, *at as usize);
         keys.sort_unstable_by(|a, b| text(a).cmp(text(b)).then(a.cmp(b)));
         let twice = keys.windows(2).find(|pair| text(&pair[0]) == text(&pair[1]));
-        twice.map_or(Ok(()), |pair| self.fail(pair[1] as usize, ErrorKind::DuplicateKey))
+        twice
+            .map_or(Ok(()), |pair| self.irregular(pair[1] as usize, ErrorKind::DuplicateKey, Rules::Tolerant))
     }
 
     fn integer(&mut self) -> Result<(), Error> {
         let start = self.at;
-        let mut at = start + 1;
-        let negative = self.input.get(at) == Some(&b'-');
-        at += usize::from(negative);
-        let first = at;
-        // Counted downwards, for -2^63 has no positive counterpart.
-        let mut value: i64 = 0;
+        let negative = self.input.get(start + 1) == Some(&b'-');
+        let first = start + 1 + usize::from(negative);
+        let mut at = first;
+        // Counted downwards, for -2^63 has no positive counterpart. `None` once it is beyond 64 bits.
+        let mut value: Option<i64> = Some(0);
         loop {
-            let Some(&byte) = self.input.get(at) else {
-                return self.fail(at, ErrorKind::UnexpectedEnd);
-            };
-            if byte == b'e' {
-                break;
+            let byte = self.digit(at, b'e')?;
+            let Some(digit) = byte else { break };
+            if at == first + 1 && self.input[first] == b'0' {
+                self.irregular(first, ErrorKind::LeadingZero, Rules::Tolerant)?;
             }
-            if !byte.is_ascii_digit() {
-                return self.fail(at, ErrorKind::UnexpectedByte(byte));
+            value = value.and_then(|value| value.checked_mul(10)?.checked_sub(i64::from(digit)));
+            if value.is_none() && self.rules < Rules::Tolerant || NUMBER_DIGITS_MAX <= at - first {
+                return self.fail(start, ErrorKind::Overflow);
             }
-            if first < at && self.input[first] == b'0' {
-                return self.fail(first, ErrorKind::LeadingZero);
-            }
-            let next = value.checked_mul(10).and_then(|value| value.checked_sub(i64::from(byte - b'0')));
-            let Some(next) = next else { return self.fail(start, ErrorKind::Overflow) };
-            value = next;
             at += 1;
         }
         if at == first {
             return self.fail(at, ErrorKind::MissingDigits);
         }
-        if negative && value == 0 {
-            return self.fail(start, ErrorKind::NegativeZero);
+        if negative && value == Some(0) {
+            self.irregular(start, ErrorKind::NegativeZero, Rules::Tolerant)?;
         }
-        if !negative && value == i64::MIN {
-            return self.fail(start, ErrorKind::Overflow);
+        if value.is_none() || !negative && value == Some(i64::MIN) {
+            self.irregular(start, ErrorKind::Overflow, Rules::Tolerant)?;
         }
         self.at = at + 1;
         self.value_ended();
         Ok(())
+    }
+
+    /// The digit at a place of a number. `None`: the number ends there, by `end`.
+    fn digit(&self, at: usize, end: u8) -> Result<Option<u8>, Error> {
+        match self.input.get(at) {
+            None => self.fail(at, ErrorKind::UnexpectedEnd),
+            Some(byte) if *byte == end => Ok(None),
+            Some(byte) if byte.is_ascii_digit() => Ok(Some(byte - b'0')),
+            Some(byte) => self.fail(at, ErrorKind::UnexpectedByte(*byte)),
+        }
     }
 
     /// Takes a string; where its bytes are.
@@ -256,20 +271,12 @@ impl Parser<'_> {
         let start = self.at;
         let mut at = start;
         let mut length: usize = 0;
-        loop {
-            let Some(&byte) = self.input.get(at) else {
-                return self.fail(at, ErrorKind::UnexpectedEnd);
-            };
-            if byte == b':' {
-                break;
+        while let Some(digit) = self.digit(at, b':')? {
+            if at == start + 1 && self.input[start] == b'0' {
+                self.irregular(start, ErrorKind::LeadingZero, Rules::Tolerant)?;
             }
-            if !byte.is_ascii_digit() {
-                return self.fail(at, ErrorKind::UnexpectedByte(byte));
-            }
-            if start < at && self.input[start] == b'0' {
-                return self.fail(start, ErrorKind::LeadingZero);
-            }
-            let next = length.checked_mul(10).and_then(|n| n.checked_add(usize::from(byte - b'0')));
+            let next = length.checked_mul(10).and_then(|n| n.checked_add(usize::from(digit)));
+            let next = next.filter(|_| at - start < NUMBER_DIGITS_MAX);
             let Some(next) = next else { return self.fail(start, ErrorKind::Overflow) };
             length = next;
             at += 1;
@@ -357,6 +364,42 @@ mod tests {
         assert_eq!(hidden, Err(Error { offset: 13, kind: ErrorKind::DuplicateKey }));
         let nested = Document::parse_lenient(b"d1:bd1:yle1:xdee1:ad1:b0:1:a0:ee").unwrap();
         assert_eq!(nested.irregularities().len(), 3);
+    }
+
+    #[test]
+    fn what_leaves_no_doubt_is_tolerated_and_reported() {
+        let huge = format!("i{}e", "9".repeat(1000));
+        for (input, offset, kind) in [
+            (&b"i007e"[..], 1, ErrorKind::LeadingZero),
+            (b"i-0e", 0, ErrorKind::NegativeZero),
+            (b"i9223372036854775808e", 0, ErrorKind::Overflow),
+            (b"i-9223372036854775809e", 0, ErrorKind::Overflow),
+            (huge.as_bytes(), 0, ErrorKind::Overflow),
+            (b"004:spam", 0, ErrorKind::LeadingZero),
+            (b"d1:ai1e1:ai2ee", 7, ErrorKind::DuplicateKey),
+            (b"d1:ai1e1:bi1e1:ai2ee", 13, ErrorKind::UnsortedKeys),
+        ] {
+            let (document, consumed) = Document::parse_tolerant(input).unwrap();
+            assert_eq!(document.irregularities()[0], Error { offset, kind });
+            assert_eq!((document.root().span(), consumed), (0..input.len(), input.len()));
+        }
+        let int = |input: &[u8]| Document::parse_tolerant(input).unwrap().0.root().as_int();
+        assert_eq!([int(b"i007e"), int(b"i-0e"), int(b"i-007e")], [Some(7), Some(0), Some(-7)]);
+        assert_eq!([int(b"i9223372036854775808e"), int(huge.as_bytes())], [None, None]);
+        let (document, _) = Document::parse_tolerant(b"d1:ai1e1:ai2e1:b003:xyze").unwrap();
+        let dict = document.root().as_dict().unwrap();
+        assert_eq!(dict.get(b"a").unwrap().as_int(), Some(1), "the first one counts");
+        assert_eq!(dict.get(b"b").unwrap().as_bytes(), Some(&b"xyz"[..]));
+    }
+
+    #[test]
+    fn a_number_without_end_is_not_tolerated() {
+        for input in [[b"i", &b"0".repeat(1025)[..], b"e"].concat(), [&b"0".repeat(1025)[..], b":"].concat()]
+        {
+            let error = Document::parse_tolerant(&input).map(drop).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Overflow);
+        }
+        assert!(Document::parse_tolerant(&[b"i", &b"0".repeat(1024)[..], b"e"].concat()).is_ok());
     }
 
     #[test]

@@ -109,6 +109,12 @@ proptest! {
         } else {
             prop_assert!(strict.is_err());
         }
+        let tolerant = Document::parse_tolerant(&input);
+        prop_assert!(lenient.is_err() || tolerant.is_ok());
+        if let Ok((document, consumed)) = tolerant {
+            walk(document.root(), &input);
+            prop_assert!(Document::parse(&input[..consumed]).is_ok() == document.irregularities().is_empty());
+        }
         if let Ok((document, consumed)) = Document::parse_prefix(&input) {
             prop_assert!(consumed <= input.len());
             walk(document.root(), &input);
