@@ -14,17 +14,23 @@
 //! A hybrid torrent gets padding files (`.pad/N`, attribute `p`) so that each file begins with a piece in v1 as it
 //! does in v2.
 //!
-//! The piece length, unless given, is the smallest power of two that makes at most 2,048 pieces, from 16 KiB to 16
-//! MiB, and beyond 16 MiB only where there would be more pieces than anyone takes:
+//! The piece length, unless given, is what libtorrent chooses, so that most programs make the same torrent of the same
+//! files; imdl's choice is the same save for the top fifth of each row, where it takes twice as much. Beyond 16 MiB it
+//! grows only where there would be more pieces than anyone takes:
 //!
-//! | payload up to | piece length | | payload up to | piece length |
+//! | payload up to (bytes) | piece length | | payload up to (bytes) | piece length |
 //! |---:|---:|---|---:|---:|
-//! | 32 MiB | 16 KiB | | 2 GiB | 1 MiB |
-//! | 64 MiB | 32 KiB | | 4 GiB | 2 MiB |
-//! | 128 MiB | 64 KiB | | 8 GiB | 4 MiB |
-//! | 256 MiB | 128 KiB | | 16 GiB | 8 MiB |
-//! | 512 MiB | 256 KiB | | 32 TiB | 16 MiB |
-//! | 1 GiB | 512 KiB | | 1 PiB | 512 MiB |
+//! | 2,684,355 | 16 KiB | | 10,995,116,278 | 1 MiB |
+//! | 10,737,418 | 32 KiB | | 43,980,465,111 | 2 MiB |
+//! | 42,949,673 | 64 KiB | | 175,921,860,444 | 4 MiB |
+//! | 171,798,692 | 128 KiB | | 703,687,441,777 | 8 MiB |
+//! | 687,194,767 | 256 KiB | | 32 TiB | 16 MiB |
+//! | 2,748,779,069 | 512 KiB | | 1 PiB | 512 MiB |
+//!
+//! With these defaults the info hash of a single file is that of libtorrent 2.1 in every version, and that of a folder
+//! is libtorrent's in version 2. In version 1 the order of files is imdl's and create-torrent's (component by
+//! component); libtorrent takes the order of the file system, mktorrent that of whole paths, which is the same unless a
+//! folder and a file begin with the same name. libtorrent also pads behind the last file of a hybrid folder.
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 //! [BEP 47]: https://www.bittorrent.org/beps/bep_0047.html
@@ -145,22 +151,27 @@ impl Builder {
 /// The piece length for so many bytes of payload; see the table in the [module's documentation](self).
 #[must_use]
 pub fn piece_length_for(total_length: u64) -> u32 {
-    let mut length = PIECE_LENGTH_MIN;
-    while length < AUTOMATIC_MAX && AUTOMATIC_PIECES < total_length.div_ceil(u64::from(length)) {
-        length *= 2;
-    }
+    let doublings = AUTOMATIC_UP_TO.iter().take_while(|up_to| **up_to < total_length).count();
+    let mut length = PIECE_LENGTH_MIN << doublings;
     while length < PIECE_LENGTH_MAX && u64::from(PIECES_MAX) < total_length.div_ceil(u64::from(length)) {
         length *= 2;
     }
     length
 }
 
-/// Pieces that an automatic piece length aims to stay below.
-const AUTOMATIC_PIECES: u64 = 2048;
-
-/// Longer pieces are chosen only where there would be too many: each is verified as a whole, and peers share only
-/// whole ones.
-const AUTOMATIC_MAX: u32 = 16 << 20;
+/// Payloads up to which libtorrent 2.1 takes 16 KiB, 32 KiB and so on; 16 MiB beyond the last.
+const AUTOMATIC_UP_TO: [u64; 10] = [
+    2_684_355,
+    10_737_418,
+    42_949_673,
+    171_798_692,
+    687_194_767,
+    2_748_779_069,
+    10_995_116_278,
+    43_980_465_111,
+    175_921_860_444,
+    703_687_441_777,
+];
 
 /// Why there is no torrent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

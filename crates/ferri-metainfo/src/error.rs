@@ -56,15 +56,18 @@ pub enum MetainfoErrorKind {
     /// A number below the least that makes sense.
     #[error("{0} is out of range")]
     OutOfRange(i64),
+    /// A number that does not fit into 64 bits.
+    #[error("the number is out of range")]
+    Overflow,
+    /// No torrent, but what a server says in its place.
+    #[error("no torrent came, but a refusal: \"{0}\"")]
+    FailureReason(String),
     /// Lengths that make no torrent.
     #[error(transparent)]
     Layout(LayoutError),
     /// Neither `length` nor `files`.
     #[error("there is neither `length` nor `files`")]
     NoFiles,
-    /// Both `length` and `files`: clients would disagree about the content.
-    #[error("there are both `length` and `files`")]
-    LengthAndFiles,
     /// A list of files, or a file tree, without a file.
     #[error("no file is listed")]
     EmptyFileList,
@@ -86,9 +89,6 @@ pub enum MetainfoErrorKind {
     /// More than [`SYMLINKS_MAX`] links.
     #[error("more than {SYMLINKS_MAX} symbolic links")]
     TooManySymlinks,
-    /// A symlink with bytes of its own (BEP 47: the length of a symlink is zero).
-    #[error("a symbolic link with a length of {0}")]
-    SymlinkWithLength(u64),
     /// The list of SHA-1 hashes is not made of 20-byte hashes.
     #[error("{0} bytes are not a row of 20-byte hashes")]
     OddPieces(usize),
@@ -109,9 +109,23 @@ pub enum MetainfoErrorKind {
     /// A file tree node that is a file and a folder at once, or the root as a file.
     #[error("is a file and a folder at once")]
     FileAndFolder,
+    /// A file or folder of a file tree without a name.
+    #[error("a file has no name")]
+    EmptyName,
+    /// A file tree whose names are not in ascending order, or one twice.
+    #[error("the names of a file tree should ascend, and this one does not")]
+    UnsortedTree,
     /// A root that is not 32 bytes, or zero.
     #[error("is no hash of 32 bytes")]
     NotARoot,
+    /// Version 2 without any layers.
+    #[error(
+        "the hashes of its pieces are missing, and fetching them from peers is not there yet: get a .torrent file that has them"
+    )]
+    NoLayers,
+    /// Layers that belong to no file.
+    #[error("{0} layers belong to no file")]
+    SurplusLayers(usize),
     /// No layer for a file longer than a piece.
     #[error("the hashes of the pieces of `{0}` are missing")]
     MissingLayer(String),

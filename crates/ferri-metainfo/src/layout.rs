@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::bitfield::Bitfield;
 use crate::limits::{
-    BLOCK_LENGTH, FILES_MAX, MAX_BLOCK_LENGTH, PIECE_LENGTH_MAX, PIECE_LENGTH_MIN, PIECES_MAX,
-    TOTAL_LENGTH_MAX,
+    BLOCK_LENGTH, FILES_MAX, MAX_BLOCK_LENGTH, PIECE_LENGTH_MAX, PIECE_LENGTH_MIN, PIECE_LENGTH_MIN_V1,
+    PIECES_MAX, TOTAL_LENGTH_MAX,
 };
 
 /// Which rules a torrent follows.
@@ -125,7 +125,9 @@ pub struct FileSpan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// Outside of what we take, see [`limits`](crate::limits).
-    #[error("a piece length of {0}, but it must be from {PIECE_LENGTH_MIN} to {PIECE_LENGTH_MAX} bytes")]
+    #[error(
+        "a piece length of {0} bytes, but it must be from {PIECE_LENGTH_MIN_V1} (version 2: {PIECE_LENGTH_MIN}) to {PIECE_LENGTH_MAX}"
+    )]
     PieceLength(u64),
     /// BEP 52 wants a power of two.
     #[error("a piece length of {0}, but version 2 wants a power of two")]
@@ -349,7 +351,8 @@ pub(crate) struct LayoutBuilder {
 impl LayoutBuilder {
     /// Checks the piece length and makes room for as many files.
     pub(crate) fn new(version: Version, piece_length: u32, files: usize) -> Result<Self, LayoutError> {
-        if !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&piece_length) {
+        let least = if version.has_v2() { PIECE_LENGTH_MIN } else { PIECE_LENGTH_MIN_V1 };
+        if !(least..=PIECE_LENGTH_MAX).contains(&piece_length) {
             return Err(LayoutError::PieceLength(u64::from(piece_length)));
         }
         if version.has_v2() && !piece_length.is_power_of_two() {
@@ -491,10 +494,13 @@ mod tests {
     #[test]
     fn lengths_that_make_no_torrent_are_refused() {
         let length = |length| Err(LayoutError::PieceLength(u64::from(length)));
-        for piece_length in [0, 1, 15 << 10, K16 - 1, (512 << 20) + 1, 1 << 30, u32::MAX] {
+        for piece_length in [0, (512 << 20) + 1, 1 << 30, u32::MAX] {
             assert_eq!(Layout::single(piece_length, 1), length(piece_length));
         }
-        for piece_length in [K16, K16 + 1, 512 << 20] {
+        for piece_length in [1, 15 << 10, K16 - 1] {
+            assert_eq!(Layout::new(Version::V2, piece_length, [(1, false)]), length(piece_length));
+        }
+        for piece_length in [1, 999, 15 << 10, K16, K16 + 1, 512 << 20] {
             assert!(Layout::single(piece_length, 1).is_ok());
         }
         let odd = Layout::new(Version::V2, K16 + 1, [(1, false)]);

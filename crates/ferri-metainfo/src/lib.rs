@@ -18,6 +18,7 @@ pub mod metainfo;
 pub mod names;
 mod parse;
 mod paths;
+mod warning;
 mod write;
 
 pub use bitfield::{Bitfield, BitfieldError};
@@ -25,4 +26,5 @@ pub use error::{MetainfoError, MetainfoErrorKind};
 pub use info::{Attributes, File, Files, FilesIter, Info, PieceTree};
 pub use info_hash::{InfoHash, InfoHashError, InfoHashV2, InfoHashes};
 pub use layout::{Block, FileIndex, FileSpan, FileSpans, Layout, LayoutError, PieceIndex, Version};
-pub use metainfo::{Metainfo, MissingLayers, Warning};
+pub use metainfo::{Metainfo, MissingLayers};
+pub use warning::{Warning, WarningKind};

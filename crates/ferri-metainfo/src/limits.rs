@@ -25,8 +25,11 @@ pub const NAMES_BYTES_MAX: usize = TORRENT_BYTES_MAX;
 /// Symbolic links of a torrent, at most.
 pub const SYMLINKS_MAX: usize = 1 << 16;
 
-/// Bytes in a piece, at least: one block. BEP 52 asks for it, and in v1 nobody makes less.
+/// Bytes in a piece of version 2, at least: one block, as BEP 52 asks. We make no others in version 1 either.
 pub const PIECE_LENGTH_MIN: u32 = 16 << 10;
+
+/// Bytes in a piece of version 1, at least. Small ones are costly and few; [`PIECES_MAX`] bounds what they cost.
+pub const PIECE_LENGTH_MIN_V1: u32 = 1;
 
 /// Bytes in a piece, at most. A piece is verified as a whole.
 pub const PIECE_LENGTH_MAX: u32 = 512 << 20;

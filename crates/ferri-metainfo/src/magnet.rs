@@ -14,8 +14,10 @@
 //! | `so` | indices of the wanted files: `0,2,4,6-8` | added up |
 //! | `xl` | payload in bytes | the first counts |
 //!
-//! Names of parameters are compared without regard to case, and may carry a number (`tr.1`). The `&amp;` of links
-//! that were copied from a page's source is understood.
+//! Only `xt` can make a link unusable. What else makes no sense is left out, and told by [`Magnet::warnings`].
+//!
+//! Links are taken as people have them: names of parameters in any case and with a number (`tr.1`), the `&amp;`
+//! of a page's source, a bare `#` (which begins no fragment), `magnet://?`, percent-encoded as a whole, `urn:btih:` alone.
 //!
 //! [BEP 9]: https://www.bittorrent.org/beps/bep_0009.html
 //! [BEP 52]: https://www.bittorrent.org/beps/bep_0052.html
@@ -23,20 +25,24 @@
 
 mod files;
 mod peer;
+mod text;
 
-use std::borrow::Cow;
 use std::fmt;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use self::files::SelectOnly;
 pub use self::peer::PeerAddress;
+use self::text::{decode, parameter_name, strip_prefix_ignore_case};
 use crate::display::sanitize;
+use crate::limits::URL_BYTES_MAX;
 use crate::{InfoHash, InfoHashV2, InfoHashes, Metainfo};
 
 /// What a magnet link says. At least one info hash is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Links are equal when they say the same, whatever was left out of them.
+#[derive(Debug, Clone)]
 pub struct Magnet {
     /// Which torrent (`xt`).
     pub info_hashes: InfoHashes,
@@ -52,7 +58,23 @@ pub struct Magnet {
     pub peers: Vec<PeerAddress>,
     /// The only files wanted (`so`); `None` means all.
     pub select_only: Option<SelectOnly>,
+    /// What the link also said and made no sense, at most [`WARNINGS_MAX`] of it.
+    pub warnings: Vec<MagnetError>,
 }
+
+impl PartialEq for Magnet {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |magnet: &Self| (magnet.info_hashes, magnet.length);
+        said(self) == said(other)
+            && self.display_name == other.display_name
+            && self.trackers == other.trackers
+            && self.web_seeds == other.web_seeds
+            && self.peers == other.peers
+            && self.select_only == other.select_only
+    }
+}
+
+impl Eq for Magnet {}
 
 impl Magnet {
     /// The link that carries only these info hashes.
@@ -66,31 +88,52 @@ impl Magnet {
             web_seeds: Vec::new(),
             peers: Vec::new(),
             select_only: None,
+            warnings: Vec::new(),
         }
     }
 
-    /// Reads a link. Surrounding white space is passed over.
+    /// Whether a text is meant as a magnet link (or as the `urn:btih:` of one), good or not.
+    #[must_use]
+    pub fn is_meant(text: &str) -> bool {
+        text::query(text).is_some()
+    }
+
+    /// Reads a link. White space, quotes and brackets around it are passed over.
     ///
     /// # Errors
-    /// When it is no magnet link, is longer than [`MAGNET_BYTES_MAX`], names no BitTorrent info hash or two
-    /// different ones, or a parameter we understand does not say what it should.
+    /// When it is no magnet link, is longer than [`MAGNET_BYTES_MAX`], or names no BitTorrent info hash or two different
+    /// ones.
     pub fn parse(link: &str) -> Result<Self, MagnetError> {
-        let link = link.trim();
-        if MAGNET_BYTES_MAX < link.len() {
-            return Err(MagnetError::TooLong(link.len()));
+        if MAGNET_BYTES_MAX < link.trim().len() {
+            return Err(MagnetError::TooLong(link.trim().len()));
         }
-        let query = strip_prefix_ignore_case(link, "magnet:?").ok_or(MagnetError::NotAMagnet)?;
-        let query = query.split_once('#').map_or(query, |(query, _fragment)| query);
+        let query = text::query(link).ok_or(MagnetError::NotAMagnet)?;
+        let pairs = || query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let mut magnet = Self::new(InfoHashes { v1: None, v2: None });
-        for (count, pair) in query.split('&').enumerate() {
-            if PARAMETERS_MAX <= count {
-                return Err(MagnetError::TooMany { name: "link", max: PARAMETERS_MAX });
+        // A link whose topic is encoded twice is so in all its parameters.
+        let mut rounds = 1;
+        let mut bad_topic = None;
+        for (_, value) in pairs().filter(|(name, _)| parameter_name(name) == "xt") {
+            let (topic, needed) = text::topic(value);
+            rounds = rounds.max(needed);
+            match magnet.set_topic(&topic) {
+                Ok(()) => {}
+                Err(error @ MagnetError::Second(_)) => return Err(error),
+                Err(error) => bad_topic = bad_topic.or(Some(error)),
             }
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            magnet.set(parameter_name(name), value)?;
         }
         if magnet.info_hashes.v1.is_none() && magnet.info_hashes.v2.is_none() {
-            return Err(MagnetError::NoInfoHash);
+            return Err(bad_topic.unwrap_or(MagnetError::NoInfoHash));
+        }
+        magnet.warnings.extend(bad_topic);
+        for (count, (name, value)) in pairs().enumerate() {
+            if PARAMETERS_MAX <= count {
+                magnet.warn(MagnetError::TooMany { name: "link", max: PARAMETERS_MAX });
+                break;
+            }
+            if let Err(error) = magnet.set(&parameter_name(name), value, rounds) {
+                magnet.warn(error);
+            }
         }
         Ok(magnet)
     }
@@ -136,34 +179,45 @@ impl Magnet {
         magnet
     }
 
-    fn set(&mut self, name: Cow<'_, str>, value: &str) -> Result<(), MagnetError> {
-        match &*name {
-            "xt" => self.set_topic(&decode(value)),
+    /// Keeps what is left out, once for each limit that is passed.
+    fn warn(&mut self, warning: MagnetError) {
+        let is_told = matches!(warning, MagnetError::TooMany { .. }) && self.warnings.contains(&warning);
+        if self.warnings.len() < WARNINGS_MAX && !is_told {
+            self.warnings.push(warning);
+        }
+    }
+
+    /// Takes a parameter whose value is percent-encoded `rounds` times.
+    fn set(&mut self, name: &str, value: &str, rounds: u32) -> Result<(), MagnetError> {
+        let decoded = || decode(value, rounds);
+        match name {
             "dn" => {
                 if self.display_name.is_none() {
                     let spaced = value.replace('+', " ");
-                    self.display_name = Some(decode(&spaced).into_owned()).filter(|name| !name.is_empty());
+                    self.display_name =
+                        Some(decode(&spaced, rounds).into_owned()).filter(|name| !name.is_empty());
                 }
                 Ok(())
             }
-            "tr" => add_url(&mut self.trackers, "tr", &decode(value)),
-            "ws" => add_url(&mut self.web_seeds, "ws", &decode(value)),
-            "x.pe" => self.add_peer(&decode(value)),
-            "so" => self.add_files(&decode(value)),
-            "xl" => self.set_length(&decode(value)),
+            "tr" => add_url(&mut self.trackers, "tr", &text::url(value, rounds)),
+            "ws" => add_url(&mut self.web_seeds, "ws", &text::url(value, rounds)),
+            "x.pe" => self.add_peer(decoded().trim()),
+            "so" => self.add_files(decoded().trim()),
+            "xl" => self.set_length(decoded().trim()),
             _ => Ok(()),
         }
     }
 
     fn set_topic(&mut self, topic: &str) -> Result<(), MagnetError> {
         if let Some(digits) = strip_prefix_ignore_case(topic, "urn:btih:") {
-            let hash: InfoHash = digits.parse().map_err(|_| {
+            let hash: InfoHash = text::digits(digits).parse().map_err(|_| {
                 MagnetError::bad("xt", topic, "needs 40 hex or 32 base32 digits after urn:btih:")
             })?;
             return set_once(&mut self.info_hashes.v1, hash, topic);
         }
         if let Some(digits) = strip_prefix_ignore_case(topic, "urn:btmh:") {
-            let hash = digits.strip_prefix(MULTIHASH_SHA256).and_then(info_hash_v2).ok_or_else(|| {
+            let digits = text::digits(digits).strip_prefix(MULTIHASH_SHA256);
+            let hash = digits.and_then(info_hash_v2).ok_or_else(|| {
                 MagnetError::bad("xt", topic, "needs 1220 and 64 hex digits after urn:btmh:")
             })?;
             return set_once(&mut self.info_hashes.v2, hash, topic);
@@ -184,7 +238,7 @@ impl Magnet {
         let peer = value.parse().map_err(|_| {
             MagnetError::bad("x.pe", value, "is not an address and a port, such as 192.0.2.1:6881")
         })?;
-        if PEERS_MAX <= self.peers.len() {
+        if PEERS_MAX <= self.peers.len() && !self.peers.contains(&peer) {
             return Err(MagnetError::TooMany { name: "x.pe", max: PEERS_MAX });
         }
         push_new(&mut self.peers, peer);
@@ -192,7 +246,7 @@ impl Magnet {
     }
 
     fn add_files(&mut self, value: &str) -> Result<(), MagnetError> {
-        let mut selection = self.select_only.take().unwrap_or_default();
+        let mut selection = self.select_only.clone().unwrap_or_default();
         selection.add(value).map_err(|problem| MagnetError::bad("so", value, problem))?;
         self.select_only = Some(selection);
         Ok(())
@@ -244,14 +298,17 @@ impl fmt::Display for Magnet {
     }
 }
 
-/// Why a text is not a magnet link that can be used. The parameter at fault is named; its text is shortened and
-/// harmless to print.
+/// Why a text is not a magnet link that can be used, or why a parameter of one was left out. The parameter at fault is
+/// named; its text is shortened and harmless to print.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MagnetError {
     /// Some other text.
     #[error("not a magnet link: it must begin with \"magnet:?\"")]
     NotAMagnet,
+    /// Two info hashes of one kind, the second one of which is given: which torrent is meant cannot be told.
+    #[error("xt: \"{0}\" is a second info hash of the same kind")]
+    Second(String),
     /// Longer than any link that was made in earnest; the length in bytes.
     #[error("the magnet link is {0} bytes long, and more than {MAGNET_BYTES_MAX} are not read")]
     TooLong(usize),
@@ -280,17 +337,21 @@ pub enum MagnetError {
 
 impl MagnetError {
     fn bad(name: &'static str, value: &str, problem: &'static str) -> Self {
-        let mut shown = sanitize(&value[..value.floor_char_boundary(SHOWN_BYTES_MAX)]).into_owned();
-        if SHOWN_BYTES_MAX < value.len() {
-            shown.push_str("...");
-        }
-        Self::Parameter { name, value: shown, problem }
+        Self::Parameter { name, value: shown(value), problem }
     }
+}
+
+fn shown(value: &str) -> String {
+    let mut shown = sanitize(&value[..value.floor_char_boundary(SHOWN_BYTES_MAX)]).into_owned();
+    if SHOWN_BYTES_MAX < value.len() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 fn set_once<T: PartialEq>(slot: &mut Option<T>, hash: T, topic: &str) -> Result<(), MagnetError> {
     if slot.as_ref().is_some_and(|known| *known != hash) {
-        return Err(MagnetError::bad("xt", topic, "is a second info hash of the same kind"));
+        return Err(MagnetError::Second(shown(topic)));
     }
     *slot = Some(hash);
     Ok(())
@@ -304,11 +365,21 @@ fn add_url(urls: &mut Vec<String>, name: &'static str, url: &str) -> Result<(), 
     if url.contains(char::is_control) {
         return Err(MagnetError::bad(name, url, "has control characters in it"));
     }
-    if URLS_MAX <= urls.len() {
-        return Err(MagnetError::TooMany { name, max: URLS_MAX });
+    let scheme = url.split_once("://").filter(|(_, rest)| !rest.is_empty()).map_or("", |(scheme, _)| scheme);
+    let is_url = scheme.bytes().any(|b| b.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+        && !url.contains(|c: char| c.is_whitespace() || matches!(c, '<' | '>' | '"'));
+    if !is_url {
+        return Err(MagnetError::bad(name, url, "is not an address such as udp://tracker.example:6969"));
     }
-    push_new(urls, url.to_owned());
-    Ok(())
+    if URL_BYTES_MAX < url.len() {
+        return Err(MagnetError::bad(name, url, "is too long for an address"));
+    }
+    if urls.len() < URLS_MAX || urls.iter().any(|known| known == url) {
+        push_new(urls, url.to_owned());
+        return Ok(());
+    }
+    Err(MagnetError::TooMany { name, max: URLS_MAX })
 }
 
 fn push_new<T: PartialEq>(list: &mut Vec<T>, value: T) {
@@ -322,26 +393,6 @@ fn info_hash_v2(digits: &str) -> Option<InfoHashV2> {
     Some(InfoHashV2::from(<[u8; 32]>::try_from(bytes).ok()?))
 }
 
-/// `tr.1` is `tr`, `amp;dn` is `dn`, `XT` is `xt`.
-fn parameter_name(name: &str) -> Cow<'_, str> {
-    let name = strip_prefix_ignore_case(name, "amp;").unwrap_or(name);
-    let name = match name.rsplit_once('.') {
-        Some((stem, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => stem,
-        _ => name,
-    };
-    if name.bytes().any(|b| b.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
-}
-
-fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let (head, rest) = text.split_at_checked(prefix.len())?;
-    head.eq_ignore_ascii_case(prefix).then_some(rest)
-}
-
-/// What is not UTF-8 once decoded shows replacement characters: nothing but names and URLs gets that far.
-fn decode(value: &str) -> Cow<'_, str> {
-    percent_decode_str(value).decode_utf8_lossy()
-}
-
 fn encode(value: &str) -> impl fmt::Display + '_ {
     utf8_percent_encode(value, ENCODED)
 }
@@ -349,7 +400,7 @@ fn encode(value: &str) -> impl fmt::Display + '_ {
 /// A longer link is not read. The longest seen in the wild (a hundred trackers) stay below 16 KiB.
 pub const MAGNET_BYTES_MAX: usize = 64 * 1024;
 
-/// Parameters of any kind in one link; each costs work even when it is passed over.
+/// Parameters beside `xt` that are looked at in one link; each costs work even when it is passed over.
 const PARAMETERS_MAX: usize = 1024;
 
 /// Trackers, and web seeds, that one link may bring. Each is somebody we would talk to.
@@ -357,6 +408,9 @@ const URLS_MAX: usize = 200;
 
 /// Peers that one link may bring.
 const PEERS_MAX: usize = 200;
+
+/// What is kept of the parameters that were left out of one link.
+pub const WARNINGS_MAX: usize = 32;
 
 /// So much of a bad value is repeated in the error.
 const SHOWN_BYTES_MAX: usize = 80;

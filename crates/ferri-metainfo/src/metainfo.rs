@@ -2,11 +2,11 @@
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::error::MetainfoError;
 use crate::info::Info;
+use crate::warning::Warning;
 use crate::{parse, write};
 
 /// A parsed and validated .torrent file.
@@ -30,22 +30,27 @@ impl Metainfo {
     ///
     /// | what | becomes |
     /// |---|---|
-    /// | duplicate keys, numbers that are no numbers, anything past [`limits`](crate::limits) | refused |
-    /// | unsorted keys, bytes behind the end | taken, warned |
+    /// | numbers that are no numbers, anything past [`limits`](crate::limits) | refused |
+    /// | unsorted or doubled keys (the first counts), leading zeros, bytes behind the end | taken, warned |
+    /// | integers beyond 64 bits | refused where the value is needed, else taken, warned |
     /// | no `name` | refused |
     /// | an empty `name` | taken, warned; [`names`](crate::names) finds another one |
     /// | no file, or not one byte in all files | refused |
-    /// | both `length` and `files` | refused: clients would disagree |
+    /// | both `length` and `files` | the files count, warned |
     /// | a path without components | refused, except for padding, which needs no path |
-    /// | path components of any content, empty ones and `..` included | taken as they are |
-    /// | a symlink with a length | refused: clients would disagree about all that follows |
+    /// | path components of any content, empty ones and `..` included | taken as they are; refused in a `file tree` if empty |
+    /// | a symlink with a length | a symlink without bytes, warned |
     /// | a symlink without a target | a file, warned |
+    /// | `private` other than 0 and 1 | private, warned |
     /// | more or fewer piece hashes than pieces | refused |
-    /// | a `file tree` or layers that do not fit the roots, or no layers at all | refused |
-    /// | a hybrid without any layers | taken, warned: its v1 side is whole |
-    /// | layers that belong to no file | ignored, warned |
-    /// | a hybrid whose sides differ in names, order, lengths or piece space | refused |
+    /// | pieces of less than 16 KiB | refused in version 2 and hybrids |
+    /// | a `file tree` out of order, or layers that belong to no file or do not lead to its root | refused |
+    /// | no layers at all | refused in version 2; a hybrid is taken, warned: its v1 side is whole |
+    /// | layers of files that need none | ignored, warned |
+    /// | a hybrid whose sides have the same files in another order | taken as version 1, warned |
+    /// | a hybrid whose sides differ in names, lengths or piece space | refused |
     /// | trackers, web seeds, nodes, dates of the wrong kind | ignored, warned |
+    /// | a `failure reason` and no `info` | refused, in its words |
     ///
     /// Peak memory, the input included, is below four times the input and 16 MiB: nothing is allocated for what is only
     /// claimed, and the file list is kept in flat tables.
@@ -141,18 +146,3 @@ impl Metainfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the piece layers of this version 2 torrent are not known")]
 pub struct MissingLayers;
-
-/// Something odd in a torrent that could be understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning {
-    /// Where, as in `info.files[3].length`. Empty for the whole file.
-    pub path: String,
-    /// What, and what was made of it.
-    pub text: String,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.text) } else { write!(f, "{}: {}", self.path, self.text) }
-    }
-}

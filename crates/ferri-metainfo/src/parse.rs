@@ -27,7 +27,7 @@ use crate::info_hash::{InfoHash, InfoHashV2, InfoHashes};
 use crate::layers::PieceLayers;
 use crate::layout::{Layout, LayoutError, Version};
 use crate::limits::TORRENT_BYTES_MAX;
-use crate::metainfo::Warning;
+use crate::warning::{Warning, WarningKind};
 use place::{Place, Table};
 use text::Decoder;
 
@@ -35,7 +35,11 @@ pub(crate) use around::metainfo;
 
 /// A bare info dictionary.
 pub(crate) fn info(bytes: &[u8], warnings: &mut Warnings) -> Result<Info, MetainfoError> {
-    let document = document(bytes, Document::parse_lenient)?;
+    let (document, consumed) = document(bytes)?;
+    if consumed < bytes.len() {
+        let kind = MetainfoErrorKind::Bencode(ferri_bencode::ErrorKind::TrailingData);
+        return Err(Place::ROOT.error(Some(consumed), kind));
+    }
     warnings.irregular(&document);
     let draft = Draft::parse(document.root(), &Place::ROOT, None, warnings)?;
     drop(document);
@@ -55,23 +59,20 @@ impl Warnings {
 
     fn irregular(&mut self, document: &Document<'_>) {
         for error in document.irregularities() {
-            self.push(Place::ROOT.warning(error.to_string()));
+            self.push(Place::ROOT.warning(WarningKind::Bencode(*error)));
         }
     }
 }
 
-/// Bytes as bencode, if they are of a size that a torrent can have.
-fn document<'a, T>(
-    bytes: &'a [u8],
-    parse: impl FnOnce(&'a [u8]) -> Result<T, ferri_bencode::Error>,
-) -> Result<T, MetainfoError> {
+/// Bytes as bencode, if they are of a size that a torrent can have, and how many of them it took.
+fn document(bytes: &[u8]) -> Result<(Document<'_>, usize), MetainfoError> {
     if bytes.is_empty() {
         return Err(Place::ROOT.error(None, MetainfoErrorKind::NoBytes));
     }
     if TORRENT_BYTES_MAX < bytes.len() {
         return Err(Place::ROOT.error(None, MetainfoErrorKind::TooLarge(bytes.len())));
     }
-    parse(bytes)
+    Document::parse_tolerant(bytes)
         .map_err(|error| Place::ROOT.error(Some(error.offset), MetainfoErrorKind::Bencode(error.kind)))
 }
 
@@ -95,13 +96,13 @@ impl Draft {
         warnings: &mut Warnings,
     ) -> Result<Self, MetainfoError> {
         let table = Table::new(value, place)?;
-        let version = version(&table)?;
+        let mut version = version(&table)?;
         let piece_length = piece_length(&table)?;
         let mut names = Decoder::new(table.dict, declared);
         let name = table.bytes("name")?.ok_or_else(|| table.error("name", MetainfoErrorKind::Missing))?;
         let name = name_utf8(&table).unwrap_or(name);
         if name.is_empty() {
-            warnings.push(table.warning("name", "the torrent has no name"));
+            warnings.push(table.warning("name", WarningKind::NoName));
         }
         let name = entry::name_text(name, &mut names).map_err(|kind| table.error("name", kind))?.into_owned();
 
@@ -112,22 +113,31 @@ impl Draft {
             Version::Hybrid => {
                 let v1 = files::content(&table, version, piece_length, &name, &mut names, warnings)?;
                 let v2 = tree::content(&table, piece_length, base, &mut names, warnings)?;
-                hybrid::join(v1, &v2, place)?
+                match hybrid::join(v1, &v2, place)? {
+                    Some(content) => content,
+                    None => {
+                        drop(v2);
+                        version = Version::V1;
+                        warnings.push(place.key(b"files").warning(WarningKind::HybridOrder));
+                        files::content(
+                            &table,
+                            version,
+                            piece_length,
+                            &name,
+                            &mut names,
+                            &mut Warnings::default(),
+                        )?
+                    }
+                }
             }
         };
         let pieces = if version.has_v1() { pieces(&table, &layout)? } else { 0..0 };
         if let Some(encoding) = names.chosen() {
-            let text = format!("names that are not UTF-8 were read as {}", encoding.name());
-            warnings.push(place.warning(text));
+            warnings.push(place.warning(WarningKind::Encoding(encoding.name())));
         }
         let source =
             table.get("source").and_then(Value::as_bytes).map(|source| names.text(source).into_owned());
-        // BEP 27: private is the integer 1.
-        let private = table.get("private").and_then(Value::as_int);
-        if table.get("private").is_some() && !matches!(private, Some(0 | 1)) {
-            warnings.push(table.warning("private", "should be the number 0 or 1, and is taken as 0"));
-        }
-        let private = private == Some(1);
+        let private = private(&table, warnings);
         Ok(Self { name, layout, files, multi_file, private, source, pieces })
     }
 
@@ -174,6 +184,21 @@ fn version(table: &Table<'_, '_>) -> Result<Version, MetainfoError> {
         None | Some(1) => Ok(Version::V1),
         Some(other) => Err(table.error("meta version", MetainfoErrorKind::MetaVersion(other))),
     }
+}
+
+/// BEP 27 knows the integer 1. The flag protects a swarm, so whatever does not say 0 means yes, as others take it too.
+fn private(table: &Table<'_, '_>, warnings: &mut Warnings) -> bool {
+    let is_public = |value: Value<'_>| match value.as_bytes() {
+        Some(text) => text.trim_ascii() == b"0",
+        None => value.as_int() == Some(0),
+    };
+    // Also the second of a doubled key can ask for protection.
+    let values = table.dict.iter().filter(|(key, _)| *key == b"private").map(|(_, value)| value);
+    let Some(doubt) = values.into_iter().find(|value| !is_public(*value)) else { return false };
+    if doubt.as_int() != Some(1) {
+        warnings.push(table.warning("private", WarningKind::Private));
+    }
+    true
 }
 
 /// What some clients wrote beside a `name` in another encoding, if it keeps its promise.

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod disk;
-mod files;
 mod hostile;
 mod limits;
 mod magnet;

@@ -35,6 +35,11 @@ async fn several_files_come_over_a_udp_tracker() {
 }
 
 #[tokio::test]
+async fn pieces_smaller_than_a_block_come_too() {
+    through_tracker(&Payload::several(&[("a", 5_000), ("b/c", 12_345)], 100), TrackerServer::http_url).await;
+}
+
+#[tokio::test]
 async fn partial_seeds_complete_each_other() {
     let payload = Payload::single(3_000_000, 32768);
     let pieces = payload.total().div_ceil(32768) as u32;

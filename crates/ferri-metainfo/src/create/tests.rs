@@ -329,16 +329,49 @@ fn files_of_the_same_content_share_a_layer() {
 }
 
 #[test]
+fn the_info_hash_is_that_of_libtorrent() {
+    // Made by libtorrent 2.1.1 of 70,000 and 20,000 bytes of one letter each, with its defaults.
+    let file = |path: &str, length| NewFile::new(path.split('/').map(str::to_owned).collect(), length);
+    let hash = |builder: Builder, parts: &[(u8, usize)]| {
+        let mut hasher = Hasher::new(Arc::new(builder.plan().unwrap()));
+        for (letter, count) in parts {
+            hasher.feed(&vec![*letter; *count]).unwrap();
+        }
+        let hashes = Metainfo::parse(&hasher.finish().unwrap()).unwrap().info().info_hashes();
+        (hashes.v1.map(|hash| hash.to_string()), hashes.v2.map(|hash| hash.to_string()))
+    };
+    let z = |version| Builder::new(version, "z.bin", Content::File { length: 70_000, executable: false });
+    let v1 = "b121c28a1d0f76cf71d4f0686882b752435706f7";
+    let v2 = "6bd2d0e8a4c6ac58786d9bab802d4eab5b776bb8f4b55b343a5cb8d14643b846";
+    let hybrid_v1 = "dbcaed82126522b603f5d3567ade4604a14c42c4";
+    let hybrid_v2 = "23897384f6fb3329ca718aba2d4b0fba5e69d013e2f98365e13f8057a423981e";
+    let album_v2 = "e6fcca575bee6fb056e4d1942ae8eb7e7d244adf3e1f755a8f04bdf6cfec9aa4";
+    assert_eq!(hash(z(Version::V1), &[(b'x', 70_000)]).0.as_deref(), Some(v1));
+    assert_eq!(hash(z(Version::V2), &[(b'x', 70_000)]).1.as_deref(), Some(v2));
+    let both = hash(z(Version::Hybrid), &[(b'x', 70_000)]);
+    assert_eq!((both.0.as_deref(), both.1.as_deref()), (Some(hybrid_v1), Some(hybrid_v2)));
+    let files = vec![file("a/z.bin", 70_000), file("a.txt", 6), file("b/one", 20_000), file("empty", 0)];
+    let album = Builder::new(Version::V2, "album", Content::Folder(files));
+    let parts = [(b'x', 70_000), (b'h', 6), (b'q', 20_000)];
+    assert_eq!(hash(album, &parts).1.as_deref(), Some(album_v2));
+}
+
+#[test]
 fn the_piece_length_follows_the_size() {
     for (size, length) in [
         (0, 16 << 10),
         (1, 16 << 10),
-        (32 << 20, 16 << 10),
-        ((32 << 20) + 1, 32 << 10),
+        (2_684_355, 16 << 10),
+        (2_684_356, 32 << 10),
+        (10 << 20, 32 << 10),
+        (100 << 20, 128 << 10),
         (1 << 30, 512 << 10),
-        ((1 << 30) + 1, 1 << 20),
-        (16 << 30, 8 << 20),
-        ((16 << 30) + 1, 16 << 20),
+        (2_748_779_069, 512 << 10),
+        (2_748_779_070, 1 << 20),
+        (8 << 30, 1 << 20),
+        (64 << 30, 4 << 20),
+        (703_687_441_777, 8 << 20),
+        (703_687_441_778, 16 << 20),
         (1 << 40, 16 << 20),
         (32 << 40, 16 << 20),
         ((32 << 40) + 1, 32 << 20),
@@ -351,10 +384,10 @@ fn the_piece_length_follows_the_size() {
 
 #[test]
 fn many_small_files_get_longer_pieces_only_where_that_helps() {
-    // 33 MiB and a byte in each file: alignment gives every file a piece, whatever the length.
+    // Alignment gives every file a piece, whatever the length.
     let files: Vec<_> = (0..3000_u64).map(|at| NewFile::new(vec![format!("{at}")], 11_600)).collect();
     let plan = Builder::new(Version::V2, "t", Content::Folder(files)).plan().unwrap();
-    assert_eq!((plan.piece_length(), plan.piece_count()), (32 << 10, 3000));
+    assert_eq!((plan.piece_length(), plan.piece_count()), (64 << 10, 3000));
 }
 
 #[track_caller]

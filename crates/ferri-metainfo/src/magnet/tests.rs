@@ -57,6 +57,7 @@ fn names_are_decoded_and_urls_keep_their_plus() {
 #[test]
 fn lists_keep_their_order_and_lose_repetitions() {
     let magnet = parse("&tr=udp://b:1&tr.1=udp://a:1&tr.2=udp://b:1&tr=&ws=http://w/&TR=http://c").unwrap();
+    assert_eq!(magnet.warnings, []);
     assert_eq!(magnet.trackers, ["udp://b:1", "udp://a:1", "http://c"]);
     assert_eq!(magnet.web_seeds, ["http://w/"]);
 }
@@ -75,6 +76,9 @@ fn peers_files_and_length_are_read() {
 #[test]
 fn links_copied_from_a_page_source_and_unknown_parameters_are_understood() {
     let magnet = parse("&amp;dn=x&amp;tr=udp://a:1&kt=y&xs=http://z&&=&so.x=1#fragment&dn=no").unwrap();
+    assert_eq!(magnet.warnings, []);
+    let entities = parse("&#38;dn=x&#x26;tr=udp://a:1").unwrap();
+    assert_eq!(entities, parse("&dn=x&tr=udp://a:1").unwrap());
     assert_eq!(magnet.display_name.as_deref(), Some("x"));
     assert_eq!(magnet.trackers, ["udp://a:1"]);
 }
@@ -95,17 +99,106 @@ fn errors_name_the_parameter() {
         &format!("magnet:?xt=urn:btih:{HEX}&xt=urn:btih:{}", HEX.replace('c', "d")),
         "second info hash",
     );
-    check_error(&format!("magnet:?xt=urn:btih:{HEX}&x.pe=nowhere"), "x.pe: \"nowhere\" is not an address");
-    check_error(&format!("magnet:?xt=urn:btih:{HEX}&so=1-0"), "so: \"1-0\" has a range");
-    check_error(&format!("magnet:?xt=urn:btih:{HEX}&xl=+5"), "xl: \"+5\" is not a number");
-    check_error(&format!("magnet:?xt=urn:btih:{HEX}&xl=18446744073709551616"), "xl: ");
-    check_error(
-        &format!("magnet:?xt=urn:btih:{HEX}&tr=http://a%0d%0ab"),
-        "tr: \"http://a\u{fffd}\u{fffd}b\" has control",
-    );
     check_error(&format!("magnet:?xt={}", "%1b".repeat(100)), "xt: ");
-    let long = format!("magnet:?xt=urn:btih:{HEX}&so={}", "x".repeat(500));
-    assert!(Magnet::parse(&long).unwrap_err().to_string().len() < 200);
+}
+
+/// The link without the parameter, and a warning.
+#[track_caller]
+fn check_left_out(parameter: &str, warning: &str) {
+    let magnet = parse(&format!("&dn=x{parameter}&tr=udp://t:1")).unwrap();
+    assert_eq!(magnet, parse("&dn=x&tr=udp://t:1").unwrap());
+    let [told] = &magnet.warnings[..] else { panic!("{:?}", magnet.warnings) };
+    assert!(told.to_string().contains(warning), "{told}");
+    assert!(told.to_string().len() < 200, "{told}");
+}
+
+#[test]
+fn what_makes_no_sense_is_left_out_with_a_warning() {
+    check_left_out("&x.pe=nowhere", "x.pe: \"nowhere\" is not an address");
+    check_left_out("&x.pe=192.0.2.1", "x.pe: \"192.0.2.1\" is not an address");
+    check_left_out("&x.pe=", "x.pe: \"\" is not an address");
+    check_left_out("&so=", "so: \"\" is not a list");
+    check_left_out("&so=1-0", "so: \"1-0\" has a range");
+    check_left_out("&so=0,a", "so: \"0,a\" is not a list");
+    check_left_out("&xl=", "xl: \"\" is not a number");
+    check_left_out("&xl=+5", "xl: \"+5\" is not a number");
+    check_left_out("&xl=18446744073709551616", "xl: ");
+    check_left_out("&tr=http://a%0d%0ab", "tr: \"http://a\u{fffd}\u{fffd}b\" has control");
+    check_left_out("&tr=<b>udp://t</b>", "is not an address");
+    check_left_out("&tr=udp%3A%2F%2Ft%3A1%22%3E%3Ca%20href", "is not an address");
+    check_left_out("&tr=tracker.example", "is not an address");
+    check_left_out("&ws=://", "ws: \"://\" is not an address");
+    check_left_out("&xt.2=urn:btih:abc", "xt: \"urn:btih:abc\" needs 40 hex");
+    check_left_out("&xt.2=urn:btmh:1220", "xt: \"urn:btmh:1220\" needs 1220");
+    check_left_out(&format!("&so={}", "x".repeat(500)), "so: ");
+    // What was good of `so` before stays.
+    assert_eq!(parse("&so=0-2&so=9,x").unwrap().select_only.unwrap().to_string(), "0-2");
+    let many = parse(&"&xl=".repeat(1000)).unwrap();
+    assert_eq!(many.warnings.len(), WARNINGS_MAX);
+}
+
+#[test]
+fn a_number_sign_begins_no_fragment() {
+    let link = format!("magnet:?dn=Track #3&xt=urn:btih:{HEX}&tr=udp://t:1");
+    let magnet = Magnet::parse(&link).unwrap();
+    assert_eq!(magnet.display_name.as_deref(), Some("Track #3"));
+    assert_eq!(
+        (magnet.info_hashes.v1.unwrap().to_string(), &magnet.trackers[..]),
+        (HEX.to_owned(), &["udp://t:1".to_owned()][..])
+    );
+    assert_eq!(parse("#top").unwrap(), parse("").unwrap());
+}
+
+#[test]
+fn links_are_taken_as_people_have_them() {
+    let good = format!("magnet:?xt=urn:btih:{HEX}&dn=a b&tr=udp%3A%2F%2Ft%3A1");
+    let expected = Magnet::parse(&good).unwrap();
+    let escaped = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let once = escaped(&good);
+    let behind = |scheme: &str, rest: &str| format!("{scheme}{rest}");
+    for link in [
+        once.clone(),
+        escaped(&once),
+        once.to_lowercase(),
+        behind("magnet:", &escaped(&good[7..])),
+        behind("magnet:?", &escaped(&good[8..])),
+        good.replace("magnet:?", "magnet:/?"),
+        good.replace("magnet:?", "magnet://?"),
+        good.replace("magnet:?", "magnet:"),
+        good.replace("magnet:?xt=", ""),
+        good.replace("magnet:?xt=", "").replace("urn:btih", "URN:BTIH"),
+        good.replace(HEX, &format!("{HEX}/")),
+        good.replace(HEX, &format!("{HEX}%20")),
+        good.replace(HEX, &format!("%20{HEX} ")),
+        good.replace(HEX, &format!("{HEX}+")),
+        good.replace('%', "%25").replace("urn:btih:", "urn%253Abtih%253A"),
+        format!("\u{feff}<{good}>\r\n"),
+        format!(" \"{good}\" "),
+    ] {
+        assert!(Magnet::is_meant(&link), "{link}");
+        let magnet = Magnet::parse(&link).unwrap_or_else(|error| panic!("{link}: {error}"));
+        assert_eq!((&magnet, &magnet.warnings[..]), (&expected, &[][..]), "{link}");
+    }
+    for text in [
+        "",
+        "a.torrent",
+        "magnet",
+        "magnet:",
+        "magnet:x",
+        "magnet.torrent",
+        "100%25 magnet:?",
+        "urn:sha1:x",
+        HEX,
+    ] {
+        assert!(!Magnet::is_meant(text), "{text}");
+    }
+}
+
+#[test]
+fn urls_that_were_encoded_twice_are_decoded_twice() {
+    let magnet = parse("&tr=udp%253A%252F%252Ft%253A80&tr=http%3A%2F%2Fa%2Fx%2520y&dn=50%2525").unwrap();
+    assert_eq!(magnet.trackers, ["udp://t:80", "http://a/x%20y"]);
+    assert_eq!(magnet.display_name.as_deref(), Some("50%25"));
 }
 
 #[test]
@@ -116,13 +209,16 @@ fn the_same_hash_twice_is_no_contradiction() {
 #[test]
 fn length_and_counts_are_bounded() {
     check_error(&format!("magnet:?dn={}", "x".repeat(MAGNET_BYTES_MAX)), "more than 65536");
-    assert!(matches!(parse(&"&".repeat(2000)), Err(MagnetError::TooMany { .. })));
+    let crowded = parse(&format!("{}&dn=x", "&".repeat(2000))).unwrap();
+    assert_eq!(crowded.display_name, None);
+    assert_eq!(crowded.warnings, [MagnetError::TooMany { name: "link", max: PARAMETERS_MAX }]);
+    // The hash is found wherever it is.
+    assert!(Magnet::parse(&format!("magnet:?{}&xt=urn:btih:{HEX}", "&".repeat(2000))).is_ok());
     let many = |name: &str, value: &str| (0..201).map(|i| format!("&{name}={value}{i}")).collect::<String>();
     for (name, value) in [("tr", "udp://t:"), ("ws", "http://w/"), ("x.pe", "h:1")] {
-        assert_eq!(
-            parse(&many(name, value)).unwrap_err().to_string(),
-            format!("{name}: more than 200 in one magnet link")
-        );
+        let magnet = parse(&format!("{}{}", many(name, value), many(name, value))).unwrap();
+        let kept = magnet.trackers.len() + magnet.web_seeds.len() + magnet.peers.len();
+        assert_eq!((kept, &magnet.warnings[..]), (200, &[MagnetError::TooMany { name, max: 200 }][..]));
     }
 }
 
@@ -153,7 +249,7 @@ fn printing_escapes_what_would_end_a_parameter() {
 }
 
 fn any_magnet() -> impl Strategy<Value = Magnet> {
-    let urls = || prop::collection::btree_set("[a-z]{1,5}://[!-~]{1,20}", 0..4);
+    let urls = || prop::collection::btree_set("[a-z]{1,5}://[!#-;=?-~]{1,20}", 0..4);
     let peers = prop::collection::btree_set(
         "(10\\.1\\.2\\.[1-9]|\\[fe80::[1-9]\\]|[a-z]{1,8}):[1-9][0-9]{0,3}",
         0..4,

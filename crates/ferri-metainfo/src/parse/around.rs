@@ -4,26 +4,27 @@
 
 use std::sync::Arc;
 
-use ferri_bencode::{Document, Value};
+use ferri_bencode::Value;
 
-use super::place::{Place, Table};
+use super::place::{Place, Shown, Table};
 use super::text::{self, Decoder};
 use super::{Draft, Warnings, document, layers};
 use crate::error::{MetainfoError, MetainfoErrorKind};
 use crate::limits::{URL_BYTES_MAX, URLS_MAX};
 use crate::metainfo::Metainfo;
+use crate::warning::WarningKind;
 
 /// A whole .torrent file.
 pub(crate) fn metainfo(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
     let mut warnings = Warnings::default();
-    let (document, consumed) = document(bytes, Document::parse_prefix)?;
+    let (document, consumed) = document(bytes)?;
     warnings.irregular(&document);
     if consumed < bytes.len() {
-        let text = format!("{} bytes behind the end are ignored", bytes.len() - consumed);
-        warnings.push(Place::ROOT.warning(text));
+        let behind = WarningKind::BehindTheEnd(bytes.len() - consumed);
+        warnings.push(Place::ROOT.warning(behind));
     }
     let table = Table::new(document.root(), &Place::ROOT)?;
-    let value = table.get("info").ok_or_else(|| table.error("info", MetainfoErrorKind::Missing))?;
+    let value = table.get("info").ok_or_else(|| no_info(&table))?;
     let encoding = table.get("encoding").and_then(Value::as_bytes);
     let declared = text::declared(encoding, table.get("codepage").and_then(Value::as_int));
     let place = Place::ROOT.key(b"info");
@@ -49,6 +50,17 @@ pub(crate) fn metainfo(bytes: &[u8]) -> Result<Metainfo, MetainfoError> {
     Ok(Metainfo { info, trackers, web_seeds, nodes, comment, created_by, creation_date, encoding, warnings })
 }
 
+/// A document without `info` is none of ours; a tracker's or an indexer's refusal is told in its words.
+fn no_info(table: &Table<'_, '_>) -> MetainfoError {
+    match table.get("failure reason").and_then(Value::as_bytes) {
+        Some(reason) => {
+            let reason = MetainfoErrorKind::FailureReason(Shown(reason).to_string());
+            Place::ROOT.error(None, reason)
+        }
+        None => table.error("info", MetainfoErrorKind::Missing),
+    }
+}
+
 /// Bytes of a comment that are kept.
 const COMMENT_BYTES_MAX: usize = 64 << 10;
 
@@ -58,8 +70,8 @@ struct Around<'d, 'p, 'w> {
 }
 
 impl<'d> Around<'d, '_, '_> {
-    fn warn(&mut self, key: &str, text: impl Into<String>) {
-        self.warnings.push(self.table.warning(key, text));
+    fn warn(&mut self, key: &str, kind: WarningKind) {
+        self.warnings.push(self.table.warning(key, kind));
     }
 
     /// BEP 12: an `announce-list` replaces `announce`.
@@ -74,7 +86,7 @@ impl<'d> Around<'d, '_, '_> {
             let mut kept = Vec::new();
             for url in urls.filter_map(|url| self.url(key, url)) {
                 if seen.len() == URLS_MAX {
-                    self.warn(key, format!("only the first {URLS_MAX} trackers are used"));
+                    self.warn(key, WarningKind::TooManyTrackers);
                     break;
                 }
                 if seen.insert(url.clone()) {
@@ -89,7 +101,7 @@ impl<'d> Around<'d, '_, '_> {
             }
         }
         if self.table.get(key).is_some() && list.is_none() {
-            self.warn(key, "should be a list, and is ignored");
+            self.warn(key, WarningKind::Ignored("a list"));
         }
         if tiers.is_empty()
             && let Some(announce) = self.table.get("announce")
@@ -124,7 +136,7 @@ impl<'d> Around<'d, '_, '_> {
             let port = pair.next().and_then(Value::as_int).and_then(|port| u16::try_from(port).ok());
             match (host, port.filter(|port| *port != 0)) {
                 (Some(host), Some(port)) => nodes.push((host.to_owned(), port)),
-                _ => self.warn(key, "a node that is no host and port is ignored"),
+                _ => self.warn(key, WarningKind::Ignored("a host and a port")),
             }
         }
         nodes
@@ -134,7 +146,7 @@ impl<'d> Around<'d, '_, '_> {
         let key = "creation date";
         let date = self.table.get(key)?.as_int();
         if date.is_none() {
-            self.warn(key, "should be a number of seconds, and is ignored");
+            self.warn(key, WarningKind::Ignored("a number of seconds"));
         }
         date
     }
@@ -148,11 +160,11 @@ impl<'d> Around<'d, '_, '_> {
         }
         let bytes = self.table.get(key)?.as_bytes();
         let Some(bytes) = bytes else {
-            self.warn(key, "should be a text, and is ignored");
+            self.warn(key, WarningKind::Ignored("a text"));
             return None;
         };
         if COMMENT_BYTES_MAX < bytes.len() {
-            self.warn(key, format!("only the first {COMMENT_BYTES_MAX} bytes are kept"));
+            self.warn(key, WarningKind::Cut(COMMENT_BYTES_MAX));
         }
         let mut cut = bytes.len().min(COMMENT_BYTES_MAX);
         // Not in the middle of a letter.
@@ -164,7 +176,7 @@ impl<'d> Around<'d, '_, '_> {
 
     fn url(&mut self, key: &str, value: Value<'d>) -> Option<String> {
         let Some(url) = value.as_str().map(str::trim).filter(|url| url.len() <= URL_BYTES_MAX) else {
-            self.warn(key, "what is no URL is ignored");
+            self.warn(key, WarningKind::Ignored("a URL"));
             return None;
         };
         (!url.is_empty()).then(|| url.to_owned())

@@ -10,6 +10,7 @@ use super::text::Decoder;
 use crate::error::{MetainfoError, MetainfoErrorKind};
 use crate::info::{Attributes, FileTable};
 use crate::limits::{PATH_COMPONENT_BYTES_MAX, PATH_COMPONENTS_MAX, SYMLINKS_MAX};
+use crate::warning::WarningKind;
 
 /// A name as text, if it is not too long.
 pub(super) fn name_text<'b>(
@@ -71,15 +72,15 @@ pub(super) fn properties(
             }
             None => {
                 attributes.symlink = false;
-                let text = "a symbolic link without a target is taken as a file";
-                warnings.push(table.warning("attr", text));
+                warnings.push(table.warning("attr", WarningKind::LinkWithoutTarget));
             }
         }
     }
     let length = match table.length("length")? {
         // BEP 47: the length of a symlink is zero and need not be said.
         Some(length) if attributes.symlink && length != 0 => {
-            return Err(table.error("length", MetainfoErrorKind::SymlinkWithLength(length)));
+            warnings.push(table.warning("length", WarningKind::LinkWithLength(length)));
+            0
         }
         None if attributes.symlink => 0,
         None => return Err(table.error("length", MetainfoErrorKind::Missing)),

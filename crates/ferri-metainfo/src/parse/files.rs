@@ -16,6 +16,7 @@ use crate::info::FileTable;
 use crate::layout::{LayoutBuilder, Version};
 use crate::limits::FILES_MAX;
 use crate::paths::{Appender, Directory};
+use crate::warning::WarningKind;
 
 /// The files of an info dictionary with a v1 side.
 pub(super) fn content(
@@ -26,12 +27,21 @@ pub(super) fn content(
     names: &mut Decoder<'_>,
     warnings: &mut Warnings,
 ) -> Result<Content, MetainfoError> {
-    match (info.get("length"), info.list("files")?) {
-        (None, None) => Err(info.error("files", MetainfoErrorKind::NoFiles)),
-        // Some clients would see one file and others many.
-        (Some(_), Some(_)) => Err(info.error("length", MetainfoErrorKind::LengthAndFiles)),
-        (Some(_), None) => single(info, version, piece_length, name, names, warnings),
-        (None, Some(list)) => multi(info, version, piece_length, list, names, warnings),
+    let has_length = info.get("length").is_some();
+    match info.list("files")? {
+        None if !has_length => Err(info.error("files", MetainfoErrorKind::NoFiles)),
+        None => single(info, version, piece_length, name, names, warnings),
+        Some(list) if has_length && list.is_empty() => {
+            warnings.push(info.warning("files", WarningKind::NoFilesBesideLength));
+            single(info, version, piece_length, name, names, warnings)
+        }
+        Some(list) => {
+            // Who reads one of them reads this one.
+            if has_length {
+                warnings.push(info.warning("length", WarningKind::LengthBesideFiles));
+            }
+            multi(info, version, piece_length, list, names, warnings)
+        }
     }
 }
 
@@ -46,7 +56,7 @@ fn single(
     let mut properties = entry::properties(info, names, warnings)?;
     if properties.attributes.pad {
         properties.attributes.pad = false;
-        warnings.push(info.warning("attr", "the only file cannot be padding"));
+        warnings.push(info.warning("attr", WarningKind::OnlyPadding));
     }
     let lengths = [(properties.length, false)];
     let layout = crate::layout::Layout::new(version, piece_length, lengths);

@@ -11,8 +11,13 @@ use crate::error::{MetainfoError, MetainfoErrorKind};
 use crate::info::Attributes;
 use crate::layout::FileIndex;
 
-/// The v1 side with the roots of the v2 side.
-pub(super) fn join(mut v1: Content, v2: &Content, info: &Place<'_>) -> Result<Content, MetainfoError> {
+/// The v1 side with the roots of the v2 side. `None`: both have the same files in another order, as libtorrent 2.1 makes
+/// them where a folder and a file begin with the same name; each side is good alone, but their pieces differ.
+pub(super) fn join(
+    mut v1: Content,
+    v2: &Content,
+    info: &Place<'_>,
+) -> Result<Option<Content>, MetainfoError> {
     let wrong = |place: Place<'_>, text: String| place.error(None, MetainfoErrorKind::HybridMismatch(text));
     let piece_length = u64::from(v1.layout.piece_length());
     let mut roots = Vec::with_capacity(v1.layout.file_count());
@@ -27,6 +32,9 @@ pub(super) fn join(mut v1: Content, v2: &Content, info: &Place<'_>) -> Result<Co
         let Some(other) = theirs.next() else {
             return Err(wrong(place, "only version 1 has this file".to_owned()));
         };
+        if !same_path(&v1, file, v2, other) && is_reordered(&v1, v2) {
+            return Ok(None);
+        }
         same_file(&v1, file, v2, other).map_err(|text| wrong(place, text))?;
         let range = v1.layout.file_range(file);
         if !range.is_empty() && !range.start.is_multiple_of(piece_length) {
@@ -43,14 +51,27 @@ pub(super) fn join(mut v1: Content, v2: &Content, info: &Place<'_>) -> Result<Co
         return Err(wrong(info.key(b"files"), format!("{ones} pieces and {twos} pieces")));
     }
     v1.files.roots = roots;
-    Ok(v1)
+    Ok(Some(v1))
+}
+
+fn same_path(v1: &Content, one: FileIndex, v2: &Content, two: FileIndex) -> bool {
+    v1.files.paths.path(one.as_usize()) == v2.files.paths.path(two.as_usize())
+}
+
+/// Whether both sides have the same files, whatever their order.
+fn is_reordered(v1: &Content, v2: &Content) -> bool {
+    let sorted = |content: &Content| {
+        let mut files: Vec<FileIndex> =
+            content.layout.files().filter(|file| !content.layout.is_pad(*file)).collect();
+        files.sort_by_cached_key(|file| content.files.paths.path(file.as_usize()));
+        files
+    };
+    let (ones, twos) = (sorted(v1), sorted(v2));
+    ones.len() == twos.len() && ones.iter().zip(&twos).all(|(one, two)| same_file(v1, *one, v2, *two).is_ok())
 }
 
 fn same_file(v1: &Content, one: FileIndex, v2: &Content, two: FileIndex) -> Result<(), String> {
-    let path = |content: &Content, file: FileIndex| {
-        content.files.paths.path(file.as_usize()).into_iter().map(str::to_owned).collect::<Vec<_>>()
-    };
-    if path(v1, one) != path(v2, two) {
+    if !same_path(v1, one, v2, two) {
         return Err("the names or the order of files differ".to_owned());
     }
     let (ours, theirs) = (v1.layout.file_len(one), v2.layout.file_len(two));

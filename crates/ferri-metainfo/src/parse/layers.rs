@@ -12,6 +12,7 @@ use super::{Draft, Warnings};
 use crate::error::{MetainfoError, MetainfoErrorKind};
 use crate::layers::PieceLayers;
 use crate::limits::PIECE_LENGTH_MIN;
+use crate::warning::WarningKind;
 
 /// A root that needs a layer.
 struct Need {
@@ -35,10 +36,9 @@ pub(super) fn layers(
             return Ok(Some(PieceLayers::default()));
         }
         if !draft.layout.version().has_v1() {
-            return Err(metainfo.error("piece layers", MetainfoErrorKind::Missing));
+            return Err(metainfo.error("piece layers", MetainfoErrorKind::NoLayers));
         }
-        let text = "missing: only the version 1 side of this hybrid can be verified";
-        warnings.push(metainfo.warning("piece layers", text));
+        warnings.push(metainfo.warning("piece layers", WarningKind::NoLayers));
         return Ok(None);
     };
     let Some(dict) = value.as_dict() else {
@@ -48,7 +48,7 @@ pub(super) fn layers(
     let mut layers =
         PieceLayers::with_capacity(needs.len(), needs.iter().map(|need| need.hashes as usize).sum());
     let mut rest = given.iter().peekable();
-    let mut surplus = 0_usize;
+    let mut surplus = Vec::new();
     let mut last: Option<&Need> = None;
     for need in &needs {
         // Equal files share a layer. Of two lengths with one root, one is a lie.
@@ -59,10 +59,10 @@ pub(super) fn layers(
             continue;
         }
         let value = loop {
-            match rest.peek().map(|(root, value)| ((*root).cmp(&need.root[..]), *value)) {
-                Some((Ordering::Less, _)) => surplus += 1,
-                Some((Ordering::Equal, value)) => break value,
-                Some((Ordering::Greater, _)) | None => {
+            match rest.peek().map(|(root, value)| ((*root).cmp(&need.root[..]), *root, *value)) {
+                Some((Ordering::Less, root, _)) => surplus.push(root),
+                Some((Ordering::Equal, _, value)) => break value,
+                Some((Ordering::Greater, ..)) | None => {
                     let kind = MetainfoErrorKind::MissingLayer(path(draft, need.file));
                     return Err(metainfo.error("piece layers", kind));
                 }
@@ -73,13 +73,38 @@ pub(super) fn layers(
         layers.push(need.root, checked(metainfo, draft, need, value)?);
         last = Some(need);
     }
-    surplus += rest.count();
-    if surplus != 0 {
-        warnings.push(
-            metainfo.warning("piece layers", format!("{surplus} layers belong to no file and are ignored")),
-        );
-    }
+    surplus.extend(rest.map(|(root, _)| *root));
+    check_surplus(metainfo, draft, info, &surplus, warnings)?;
     Ok(Some(layers))
+}
+
+/// Layers that no file needs belong at least to one: to a file that is no longer than a piece.
+fn check_surplus(
+    metainfo: &Table<'_, '_>,
+    draft: &Draft,
+    info: &[u8],
+    surplus: &[&[u8]],
+    warnings: &mut Warnings,
+) -> Result<(), MetainfoError> {
+    if surplus.is_empty() {
+        return Ok(());
+    }
+    let mut found = vec![false; surplus.len()];
+    for &at in draft.files.roots.iter().filter(|at| **at != 0) {
+        let root = root_at(info, at);
+        if let Ok(index) = surplus.binary_search(&&root[..]) {
+            found[index] = true;
+        }
+    }
+    match found.iter().filter(|found| !**found).count() {
+        0 => warnings.push(metainfo.warning("piece layers", WarningKind::NeedlessLayers(surplus.len()))),
+        foreign => return Err(metainfo.error("piece layers", MetainfoErrorKind::SurplusLayers(foreign))),
+    }
+    Ok(())
+}
+
+fn root_at(info: &[u8], at: u32) -> [u8; 32] {
+    *info[at as usize..].first_chunk().expect("the tree was parsed from these bytes")
 }
 
 /// The files that are longer than a piece, by root.
@@ -89,8 +114,7 @@ fn needs(draft: &Draft, info: &[u8]) -> Vec<Need> {
     let long = draft.layout.files().filter(|file| !draft.layout.is_pad(*file)).filter(long);
     let mut needs: Vec<Need> = long
         .map(|file| {
-            let at = draft.files.roots[file.as_usize()] as usize;
-            let root = *info[at..].first_chunk().expect("the tree was parsed from these bytes");
+            let root = root_at(info, draft.files.roots[file.as_usize()]);
             let pieces = draft.layout.file_pieces(file);
             Need { root, hashes: pieces.end - pieces.start, file: file.as_usize() }
         })
@@ -103,6 +127,8 @@ fn sorted(dict: Dict<'_>) -> Vec<(&[u8], Value<'_>)> {
     let mut given: Vec<_> = dict.iter().collect();
     if !given.is_sorted_by(|a, b| a.0 < b.0) {
         given.sort_by(|a, b| a.0.cmp(b.0));
+        // Of a doubled key the first counts; the sort has kept their order.
+        given.dedup_by_key(|(root, _)| *root);
     }
     given
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use ferri_bencode::{Dict, List, Value};
+use ferri_bencode::{Dict, Kind, List, Value};
 
 use crate::error::{MetainfoError, MetainfoErrorKind};
-use crate::metainfo::Warning;
+use crate::warning::{Warning, WarningKind};
 
 /// A place in the bencode, as in `info.files[3].length`.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,9 @@ enum Step<'p> {
     Key(&'p [u8]),
     Index(usize),
 }
+
+/// What a value should have been.
+const AN_INTEGER: &str = "an integer";
 
 /// Letters of a key that messages show.
 const KEY_SHOWN_MAX: usize = 80;
@@ -44,8 +47,8 @@ impl<'p> Place<'p> {
     }
 
     /// Something is odd here.
-    pub(super) fn warning(&self, text: impl Into<String>) -> Warning {
-        Warning { path: self.to_string(), text: text.into() }
+    pub(super) fn warning(&self, kind: WarningKind) -> Warning {
+        Warning { path: self.to_string(), kind }
     }
 }
 
@@ -101,7 +104,7 @@ impl<'d, 'p> Table<'d, 'p> {
 
     /// An integer, if the key is there.
     pub(super) fn int(&self, key: &str) -> Result<Option<i64>, MetainfoError> {
-        self.typed(key, "an integer", Value::as_int)
+        self.typed(key, AN_INTEGER, Value::as_int)
     }
 
     /// A string, if the key is there.
@@ -129,8 +132,8 @@ impl<'d, 'p> Table<'d, 'p> {
     }
 
     /// Something is odd with the value of a key.
-    pub(super) fn warning(&self, key: &str, text: impl Into<String>) -> Warning {
-        self.place.key(key.as_bytes()).warning(text)
+    pub(super) fn warning(&self, key: &str, kind: WarningKind) -> Warning {
+        self.place.key(key.as_bytes()).warning(kind)
     }
 
     fn typed<T>(
@@ -140,6 +143,10 @@ impl<'d, 'p> Table<'d, 'p> {
         of: impl FnOnce(Value<'d>) -> Option<T>,
     ) -> Result<Option<T>, MetainfoError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        of(value).map(Some).ok_or_else(|| self.error(key, MetainfoErrorKind::NotA(what)))
+        of(value).map(Some).ok_or_else(|| {
+            // The only integers that are none are those beyond 64 bits.
+            let is_int = value.kind() == Kind::Int && what == AN_INTEGER;
+            self.error(key, if is_int { MetainfoErrorKind::Overflow } else { MetainfoErrorKind::NotA(what) })
+        })
     }
 }

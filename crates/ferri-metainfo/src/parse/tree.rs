@@ -30,19 +30,26 @@ pub(super) fn content(
     let layout = LayoutBuilder::new(Version::V2, piece_length, 0);
     let layout = layout.map_err(|error| layout_error(info, "file tree", error))?;
     let mut walk = Walk { files: FileTable::default(), layout, base, names, warnings };
-    let mut open = vec![Open { key: b"file tree", rest: tree.iter(), directory: Directory::ROOT }];
+    let mut open =
+        vec![Open { key: b"file tree", rest: tree.iter(), last: None, directory: Directory::ROOT }];
     while let Some(top) = open.last_mut() {
         let directory = top.directory;
         let Some((key, value)) = top.rest.next() else {
             open.pop();
             continue;
         };
-        // A folder's own properties: none are known.
-        if key.is_empty() {
-            continue;
+        // BEP 52: keys ascend, which is also the order of the pieces. An empty one describes a file.
+        let wrong = match top.last.replace(key) {
+            _ if key.is_empty() => Some(MetainfoErrorKind::EmptyName),
+            Some(last) if key <= last => Some(MetainfoErrorKind::UnsortedTree),
+            _ => None,
+        };
+        if let Some(kind) = wrong {
+            let error = Place::ROOT.error(Some(value.offset()), kind);
+            return Err(located(error, info.place, &open, key));
         }
         match walk.visit(directory, key, value) {
-            Ok(Some((rest, directory))) => open.push(Open { key, rest, directory }),
+            Ok(Some((rest, directory))) => open.push(Open { key, rest, last: None, directory }),
             Ok(None) => {}
             Err(error) => return Err(located(error, info.place, &open, key)),
         }
@@ -61,6 +68,8 @@ pub(super) fn content(
 struct Open<'d> {
     key: &'d [u8],
     rest: DictIter<'d>,
+    /// The name that came before.
+    last: Option<&'d [u8]>,
     directory: Directory,
 }
 

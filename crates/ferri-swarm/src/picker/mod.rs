@@ -345,7 +345,7 @@ impl Picker {
 
     /// Whether one more piece would be no burden.
     fn is_roomy(&self) -> bool {
-        self.open_bytes - self.verifying_bytes + u64::from(self.layout.piece_length()) <= OPEN_BYTES
+        self.open_bytes - self.verifying_bytes + self.memory_of(self.layout.piece_length()) <= OPEN_BYTES
     }
 
     fn may_open(&self, asker: &Asker<'_>, piece: PieceIndex) -> bool {
@@ -355,10 +355,16 @@ impl Picker {
     /// Memory for one more piece. One may always be open. While more than a disk needs to be busy waits for it, no piece is
     /// begun: a disk slower than the network must slow the network, not fill the memory.
     fn has_room(&self, length: u32) -> bool {
-        let length = u64::from(length);
+        let length = self.memory_of(length);
         self.index.is_empty()
             || self.open_bytes + length <= self.memory_bytes
                 && (self.verifying == 0 || self.open_bytes + length <= BUSY_BYTES)
+    }
+
+    /// What a piece of so many bytes takes while it is open: in torrents of tiny pieces each holds a buffer of a whole block.
+    fn memory_of(&self, length: u32) -> u64 {
+        let is_tiny = self.layout.piece_length() < BLOCK_LENGTH;
+        u64::from(if is_tiny { BLOCK_LENGTH } else { length })
     }
 
     fn open(&mut self, piece: PieceIndex, asker: &Asker<'_>, now: Instant) -> u32 {
@@ -375,7 +381,7 @@ impl Picker {
             }
         };
         self.index.insert(piece, at);
-        self.open_bytes += u64::from(self.layout.piece_len(piece));
+        self.open_bytes += self.memory_of(self.layout.piece_len(piece));
         let alone = asker.alone || self.failed.contains(&piece);
         let open = &mut self.open[at as usize];
         open.alone = alone;
@@ -388,12 +394,13 @@ impl Picker {
     fn close(&mut self, piece: PieceIndex) {
         let Some(at) = self.index.remove(&piece) else { return };
         self.sated(at);
-        self.open_bytes -= u64::from(self.layout.piece_len(piece));
+        let memory = self.memory_of(self.layout.piece_len(piece));
+        self.open_bytes -= memory;
         let open = &mut self.open[at as usize];
         self.pending_bytes -= open.received_bytes();
         if open.verifying {
             self.verifying -= 1;
-            self.verifying_bytes -= u64::from(self.layout.piece_len(piece));
+            self.verifying_bytes -= memory;
         }
         let touched = open.touched;
         if self.vacant.len() < SPARE_MAX {
@@ -435,6 +442,7 @@ impl Picker {
     /// A block came from a peer, asked for or not.
     pub(crate) fn receive(&mut self, block: Block, from: PeerSlot, sender: Sender, now: Instant) -> Arrival {
         let Some(at) = self.index.get(&block.piece()).copied() else { return Arrival::Unwanted };
+        let memory = self.memory_of(self.layout.piece_len(block.piece()));
         let open = &mut self.open[at as usize];
         let Some(others) = open.receive(block, from, sender, now) else { return Arrival::Unwanted };
         self.pending_bytes += u64::from(block.length());
@@ -442,7 +450,7 @@ impl Picker {
         open.verifying = complete;
         if complete {
             self.verifying += 1;
-            self.verifying_bytes += u64::from(self.layout.piece_len(block.piece()));
+            self.verifying_bytes += memory;
         }
         if open.free() == 0 {
             self.sated(at);

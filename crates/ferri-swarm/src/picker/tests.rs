@@ -58,6 +58,16 @@ fn pieces_of(blocks: &[Block]) -> Vec<u32> {
 }
 
 #[test]
+fn tiny_pieces_are_bounded_by_the_buffers_they_hold() {
+    let layout = Layout::single(1, 10_000).unwrap();
+    let memory = 8 * u64::from(BLOCK_LENGTH);
+    let mut picker = Picker::new(layout, Bitfield::new(10_000), memory, false, 1);
+    let all = PeerPieces::All { len: 10_000 };
+    assert_eq!(pick(&mut picker, &asker(1, &all), 500).len(), 8);
+    assert_eq!(picker.open_bytes(), memory);
+}
+
+#[test]
 fn slow_peers_share_a_piece_and_fast_ones_get_their_own() {
     let mut picker = picker(PLENTY);
     let first = pick(&mut picker, &asker(1, &ALL), 1)[0].piece();

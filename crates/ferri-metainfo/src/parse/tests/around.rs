@@ -97,18 +97,37 @@ fn unsorted_keys_and_a_tail_leave_a_warning() {
         "2 bytes behind the end are ignored".to_owned(),
     ];
     assert_eq!(warnings(&metainfo), expected);
-    let twice = [b"d4:info", &info[..], b"4:info", &info[..], b"e"].concat();
-    let error = Metainfo::parse(&twice).map(drop).unwrap_err();
-    assert_eq!(error.kind, MetainfoErrorKind::Bencode(ferri_bencode::ErrorKind::DuplicateKey));
+    let twice = [b"d4:info", &info[..], b"4:info", b"de", b"e"].concat();
+    let metainfo = Metainfo::parse(&twice).unwrap();
+    let warning = format!("a dictionary key appears twice at byte {at}");
+    assert_eq!((metainfo.info_bytes(), warnings(&metainfo)), (&info[..], vec![warning]));
 }
 
 #[test]
-fn private_is_the_number_one() {
-    for (value, private, warned) in
-        [(1.into(), true, 0), (0.into(), false, 0), (2.into(), false, 1), ("1".into(), false, 1)]
-    {
-        let value: Node = value;
-        let metainfo = parse_info(single().with("private", value));
-        assert_eq!((metainfo.info().is_private(), metainfo.warnings().len()), (private, warned));
+fn whatever_is_not_zero_is_private() {
+    let values: [(Node, bool, usize); 12] = [
+        (1.into(), true, 0),
+        (0.into(), false, 0),
+        (2.into(), true, 1),
+        ((-1).into(), true, 1),
+        (int("1000000000000"), true, 1),
+        (int("99999999999999999999"), true, 2),
+        (int("-0"), false, 1),
+        ("0".into(), false, 0),
+        ("1".into(), true, 1),
+        ("".into(), true, 1),
+        (list(Vec::new()), true, 1),
+        (dict([]), true, 1),
+    ];
+    for (value, private, warned) in values {
+        let info = single().with("private", value.clone());
+        let metainfo = parse_info(info.clone());
+        assert_eq!((metainfo.info().is_private(), metainfo.warnings().len()), (private, warned), "{value:?}");
+        assert_eq!(Info::parse(&info.encode()).unwrap().is_private(), private, "{value:?}");
     }
+    assert!(!parse_info(single()).info().is_private());
+    // Whoever reads the second of a doubled key must not find that we gave peers away.
+    let info = single().with("private", int("0")).encode();
+    let doubled = [&info[..info.len() - 1], b"7:privatei1ee"].concat();
+    assert!(Info::parse(&doubled).unwrap().is_private());
 }

@@ -109,7 +109,6 @@ fn empty_lists_and_paths_are_refused() {
     let empty = MetainfoErrorKind::Layout(LayoutError::Empty);
     check(multi(vec![file(&["a"], 0)], 0), "info.files", empty.clone());
     check(single().with("length", 0).with("pieces", ""), "info.length", empty);
-    check(single().with("files", Vec::new()), "info.length", MetainfoErrorKind::LengthAndFiles);
 }
 
 #[test]
@@ -160,10 +159,75 @@ fn what_is_no_torrent_is_said_so() {
 }
 
 #[test]
-fn links_have_no_bytes_and_a_bound() {
+fn files_count_where_there_is_a_length_too() {
+    let files = vec![file(&["a"], 30_000), file(&["b"], 10_000)];
+    let metainfo = parse_info(multi(files, 3).with("length", 7));
+    assert_eq!(
+        (paths(&metainfo), metainfo.info().layout().total_length()),
+        (vec!["a".into(), "b".into()], 40_000)
+    );
+    assert_eq!(warnings(&metainfo), ["info.length: ignored, as there are `files` too"]);
+    let metainfo = parse_info(single().with("files", Vec::new()));
+    assert_eq!((paths(&metainfo), metainfo.info().is_multi_file()), (vec!["one.iso".to_owned()], false));
+    assert_eq!(warnings(&metainfo), ["info.files: ignored, as it is empty and there is a `length`"]);
+}
+
+#[test]
+fn a_link_with_a_length_has_no_bytes() {
+    let link = file(&["l"], 5).with("attr", "l").with("symlink path", path(&["a"]));
+    let metainfo = parse_info(multi(vec![file(&["a"], 1), link, file(&["b"], 2)], 1));
+    let lengths: Vec<u64> = metainfo.info().files().iter().map(|file| file.length).collect();
+    assert_eq!((lengths, metainfo.info().layout().total_length()), (vec![1, 0, 2], 3));
+    let warning = "info.files[1].length: a symbolic link has no bytes; its length of 5 is taken as 0";
+    assert_eq!(warnings(&metainfo), [warning]);
+}
+
+#[test]
+fn pieces_may_be_small() {
+    for length in [1, 20, 1024, 15 << 10, (16 << 10) - 1_i64] {
+        let pieces = 40_000_usize.div_ceil(length as usize);
+        let metainfo = parse_info(single().with("piece length", length).with("pieces", hashes(pieces)));
+        assert_eq!(metainfo.info().layout().piece_count() as usize, pieces);
+        assert_eq!(metainfo.warnings(), []);
+    }
+}
+
+#[test]
+fn doubled_keys_and_leading_zeros_leave_a_warning() {
+    let odd = b"d4:infod6:lengthi0007e6:lengthi9e4:name3:one12:piece lengthi016384e6:pieces020:aaaaaaaaaaaaaaaaaaaaee";
+    let metainfo = Metainfo::parse(odd).unwrap();
+    assert_eq!(metainfo.info().layout().total_length(), 7, "the first one counts");
+    let told = [
+        "a number with a leading zero at byte 17",
+        "a dictionary key appears twice at byte 22",
+        "a number with a leading zero at byte 60",
+        "a number with a leading zero at byte 75",
+    ];
+    assert_eq!(warnings(&metainfo), told);
+    let info = &odd[7..odd.len() - 1];
+    assert_eq!(
+        (metainfo.info_bytes(), Info::parse(info).unwrap().layout()),
+        (info, metainfo.info().layout())
+    );
+    assert_eq!(metainfo.info().info_hashes().v1.unwrap().as_bytes(), &ferri_hash::sha1(info));
+    let behind = [info, b"x"].concat();
+    let error = Info::parse(&behind).map(drop).unwrap_err();
+    assert_eq!(error.kind, MetainfoErrorKind::Bencode(ferri_bencode::ErrorKind::TrailingData));
+}
+
+#[test]
+fn a_refusal_in_place_of_a_torrent_is_told_in_its_words() {
+    let said = |bytes: &[u8]| Metainfo::parse(bytes).map(drop).unwrap_err().to_string();
+    let refusal = said(b"d14:failure reason13:not logged ine");
+    assert_eq!(refusal, "no torrent came, but a refusal: \"not logged in\"");
+    let hostile = said(b"d14:failure reason5:\x1b[31me");
+    assert_eq!(hostile, "no torrent came, but a refusal: \"\u{fffd}[31m\"");
+    assert_eq!(said(b"d14:failure reasoni1ee"), "info: is missing (at byte 0)");
+}
+
+#[test]
+fn links_have_a_bound() {
     let link = |length: i64| file(&["l"], length).with("attr", "l").with("symlink path", path(&["a"]));
-    let kind = MetainfoErrorKind::SymlinkWithLength(5);
-    check(multi(vec![file(&["a"], 1), link(5)], 1), "info.files[1].length", kind);
     let mut crowd = vec![link(0); crate::limits::SYMLINKS_MAX + 1];
     crowd[0] = file(&["a"], 1);
     assert!(Info::parse(&multi(crowd.clone(), 1).encode()).is_ok());
