@@ -1,18 +1,28 @@
-//! Fetching a .torrent file over HTTP.
+//! Fetching a .torrent file over HTTP, or the magnet link that an indexer sends instead.
 
 use std::net::IpAddr;
 
 use ferri_metainfo::limits::TORRENT_BYTES_MAX;
+use ferri_metainfo::magnet::Magnet;
 
 use crate::Error;
 use crate::address_policy::Named;
 use crate::http::{Ask, Fault, Http};
 
+/// What is behind an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// Bytes, which should be those of a .torrent file.
+    Torrent(Vec<u8>),
+    /// The server redirects to this magnet link.
+    Magnet(String),
+}
+
 /// Gets the .torrent file at `url`, connecting from `bind` when given. Limits: 64 MiB, 30 seconds, 5 redirects.
 ///
 /// # Errors
 /// [`Error::Fetch`] says why, and whether the name, the document or the network was missing.
-pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Vec<u8>, Error> {
+pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Error> {
     let failed =
         |reason: String, dns, not_found| Error::Fetch { url: url.to_owned(), reason, dns, not_found };
     let ask = Ask { url, limit: TORRENT_BYTES_MAX, named: Named::ByUser, family: None };
@@ -21,7 +31,10 @@ pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Vec<u8>, Error> 
         .await
         .map_err(|error| failed(error.text, error.fault == Fault::Name, false))?;
     if answer.status.is_success() {
-        return Ok(answer.body);
+        return Ok(Fetched::Torrent(answer.body));
+    }
+    if let Some(link) = answer.location.filter(|location| Magnet::is_meant(location)) {
+        return Ok(Fetched::Magnet(link));
     }
     let reason = format!("the server answered {}", answer.status);
     Err(failed(reason, false, matches!(answer.status.as_u16(), 404 | 410)))

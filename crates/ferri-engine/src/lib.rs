@@ -54,7 +54,7 @@ mod udp;
 pub use check::{locate, verify};
 pub use error::Error;
 pub use events::Events;
-pub use fetch::torrent as fetch_torrent;
+pub use fetch::{Fetched, torrent as fetch_torrent};
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
 pub use options::{AddTorrent, Check, FilePriority, ResolveMagnet, SessionOptions};

@@ -1,5 +1,6 @@
 //! What was typed: the command line, flag for flag. What it means is decided by each command.
 
+mod create;
 pub(crate) mod dht;
 
 use std::ffi::{OsStr, OsString};
@@ -8,6 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+
+pub(crate) use create::{About, Choice, CreateArgs};
 
 use crate::help;
 use crate::select::Ranges;
@@ -242,65 +245,6 @@ pub(crate) struct Report {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CreateArgs {
-    /// The file or folder to share
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) path: PathBuf,
-
-    /// The .torrent file to write, - for standard output [default: PATH's name with .torrent]
-    #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
-    pub(crate) output: Option<PathBuf>,
-
-    /// Overwrite OUT
-    #[arg(short, long)]
-    pub(crate) force: bool,
-
-    /// A tracker, or a tier of them separated by commas; repeatable, one tier each
-    #[arg(short, long, value_name = "URL[,URL...]", value_hint = ValueHint::Url)]
-    pub(crate) tracker: Vec<String>,
-
-    /// A web server that has the payload too; repeatable
-    #[arg(short, long, value_name = "URL", value_hint = ValueHint::Url)]
-    pub(crate) web_seed: Vec<String>,
-
-    /// A power of two from 16k to 512M [default: by size]
-    #[arg(short = 'l', long, value_name = "SIZE", value_parser = parse_size)]
-    pub(crate) piece_length: Option<u64>,
-
-    /// A version 1 torrent (the default)
-    #[arg(long, group = "format")]
-    pub(crate) v1: bool,
-
-    /// A version 2 torrent
-    #[arg(long, group = "format")]
-    pub(crate) v2: bool,
-
-    /// Version 1 and version 2 in one
-    #[arg(long, group = "format")]
-    pub(crate) hybrid: bool,
-
-    /// Peers come from the trackers only
-    #[arg(short, long)]
-    pub(crate) private: bool,
-
-    /// A tag inside the info hash, as some trackers want
-    #[arg(short, long, value_name = "S")]
-    pub(crate) source: Option<String>,
-
-    /// Free text
-    #[arg(short, long, value_name = "S")]
-    pub(crate) comment: Option<String>,
-
-    /// Record the time of creation; without it the same input gives the same bytes
-    #[arg(short, long)]
-    pub(crate) date: bool,
-
-    /// Print the result as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// A .torrent file, the http(s) address of one, - for standard input, a magnet link or an info hash
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -345,6 +289,14 @@ pub(crate) struct MagnetArgs {
     /// A .torrent file, the http(s) address of one, - for standard input, a magnet link or an info hash
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) source: OsString,
+
+    /// The file to write the link to, - for standard output
+    #[arg(short, long, value_name = "OUT", default_value = "-", value_hint = ValueHint::FilePath)]
+    pub(crate) output: PathBuf,
+
+    /// Overwrite OUT
+    #[arg(short, long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Args)]

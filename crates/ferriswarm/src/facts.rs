@@ -32,6 +32,8 @@ pub(crate) struct Facts {
     pub(crate) creation_date: Option<i64>,
     pub(crate) source: Option<String>,
     pub(crate) magnet: String,
+    /// What was odd in it and could be understood.
+    pub(crate) warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +82,7 @@ impl Facts {
             creation_date: metainfo.creation_date(),
             source: info.source().map(ToOwned::to_owned),
             magnet: Magnet::from_metainfo(metainfo).to_string(),
+            warnings: metainfo.warnings().iter().map(ToString::to_string).collect(),
         }
     }
 

@@ -56,6 +56,7 @@ pub(crate) fn get() -> String {
   ferriswarm get --seed-ratio 1.5 --up 500k a.torrent
   ferriswarm get --json a.torrent | jq -r 'select(.event==\"done\").path'
 
+SOURCE may be gzipped, a file: address, or a text with a magnet link in it.
 A magnet link may name its files (so=); --select and --only go before that. What peers told about a link is kept in
 the state folder, so that the same command goes on at once the next time.
 The first Ctrl-C stops cleanly: the same command continues where it was. A second one ends at once.
@@ -82,8 +83,13 @@ pub(crate) fn create() -> String {
   ferriswarm create photos -o photos.torrent --tracker http://tracker.example/announce
   ferriswarm create photos -o photos.torrent -t http://a.example/announce,http://b.example/announce
   ferriswarm create disk.iso --hybrid --piece-length 1M --web-seed https://example.org/disk.iso
+  ferriswarm create album --include '*.flac' --exclude bonus --dry-run
 
-The same input gives the same bytes: files are sorted by path and no date is recorded unless --date asks for it.
+The same input gives the same bytes: files are sorted by path and no date is recorded unless --date asks for it. With
+the default piece length a single file gets the info hash that libtorrent and qBittorrent give it, a folder that of imdl
+up to the same piece length (version 1) or of libtorrent (version 2).
+What systems leave behind (.DS_Store, Thumbs.db, desktop.ini and the like) is left out and counted; --include '*' takes
+everything. A glob matches the path inside the folder, the name alone, or a folder with all that is in it.
 ";
     let codes = [
         Exit::Done,
@@ -151,6 +157,7 @@ Nothing but the description is fetched. The link's trackers and web seeds go int
 pub(crate) fn magnet() -> String {
     with(
         "  ferriswarm magnet debian.iso.torrent
+  ferriswarm magnet debian.iso.torrent -o debian.magnet
   ferriswarm magnet 0123456789abcdef0123456789abcdef01234567
   ferriswarm create photos -o - | ferriswarm magnet -
 ",
@@ -159,6 +166,8 @@ pub(crate) fn magnet() -> String {
             Exit::Usage,
             Exit::NotFound,
             Exit::Network,
+            Exit::DiskFull,
+            Exit::WouldOverwrite,
             Exit::Io,
             Exit::Dns,
             Exit::BadTorrent,

@@ -4,14 +4,14 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use ferri_engine::{
-    AddTorrent, Error, Events, ResolveMagnet, Resolved, Resolving, Session, SessionOptions, StorageError,
-    Torrent,
+    AddTorrent, Error, Events, Fetched, ResolveMagnet, Resolved, Resolving, Session, SessionOptions,
+    StorageError, Torrent,
 };
 
 use crate::exit::{Exit, Failure};
 
-/// Fetches a .torrent file.
-pub(crate) async fn fetch(url: &str) -> Result<Vec<u8>, Failure> {
+/// Fetches a .torrent file, or the magnet link that the address leads to.
+pub(crate) async fn fetch(url: &str) -> Result<Fetched, Failure> {
     ferri_engine::fetch_torrent(url, None).await.map_err(|error| failure(&error))
 }
 

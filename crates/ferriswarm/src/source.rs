@@ -1,16 +1,23 @@
-//! SOURCE: a .torrent file, the http(s) address of one, `-` for standard input, or a magnet link.
+//! SOURCE: a .torrent file, the address of one, `-` for standard input, a magnet link or an info hash; what is read may
+//! hold a link too.
 
-use std::ffi::OsStr;
+mod content;
+
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
+use ferri_engine::Fetched;
+use ferri_metainfo::Metainfo;
 use ferri_metainfo::limits::TORRENT_BYTES_MAX;
-use ferri_metainfo::magnet::Magnet;
-use ferri_metainfo::{Metainfo, MetainfoError};
+use ferri_metainfo::magnet::{Magnet, MagnetError};
+use percent_encoding::percent_decode_str;
 
 use crate::args::Cli;
+use crate::console::Console;
 use crate::env::Env;
 use crate::exit::{Exit, Failure};
 use crate::session;
@@ -22,34 +29,87 @@ pub(crate) enum Source {
     Magnet(Box<Magnet>),
 }
 
+impl Source {
+    /// What was odd about it and could be understood, or was left out.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Torrent(metainfo) => metainfo.warnings().iter().map(ToString::to_string).collect(),
+            Self::Magnet(magnet) => magnet.warnings.iter().map(left_out_text).collect(),
+        }
+    }
+
+    /// Tells the warnings. `source` is as typed.
+    pub(crate) fn warn(&self, source: &OsStr, console: &Console) {
+        let name = match self {
+            Self::Torrent(_) => source.to_string_lossy().into_owned(),
+            // The link itself may be long and is named by its parameters.
+            Self::Magnet(_) => "magnet link".to_owned(),
+        };
+        for warning in self.warnings() {
+            console.warn(&format!("{name}: {warning}"));
+        }
+    }
+}
+
+/// Why a part of a link was left out.
+pub(crate) fn left_out_text(why: &MagnetError) -> String {
+    format!("left out {why}")
+}
+
 /// Reads and parses `source`. A magnet link is parsed only.
 pub(crate) async fn load(env: &mut Env, source: &OsStr) -> Result<Source, Failure> {
     let text = source.to_str().unwrap_or_default();
-    if starts_with_ignoring_case(text, "magnet:") {
-        let magnet = Magnet::parse(text).map_err(|error| {
-            Failure::new(Exit::BadMagnet, format!("not a usable magnet link: {error}"))
-                .hint("a shell needs quotes around it, or it is cut at the first &")
-        })?;
-        return Ok(Source::Magnet(Box::new(magnet)));
+    if Magnet::is_meant(text) {
+        return content::magnet(text);
     }
-    let is_address = ["http://", "https://"].iter().any(|scheme| starts_with_ignoring_case(text, scheme));
-    let (bytes, name) = if is_address {
-        (session::fetch(text).await?, text.to_owned())
-    } else if source == "-" {
+    if ["http://", "https://"].iter().any(|scheme| starts_with_ignoring_case(text, scheme)) {
+        return match session::fetch(text).await? {
+            Fetched::Torrent(bytes) => content::read(bytes, text),
+            Fetched::Magnet(link) => content::magnet(&link),
+        };
+    }
+    if source == "-" {
         let bytes = read_capped(&mut env.stdin.0)
             .map_err(|error| Failure::new(Exit::Io, format!("cannot read standard input: {error}")))?;
-        (bytes, "standard input".to_owned())
-    } else {
-        let path = env.path(Path::new(source));
-        if let (Ok(magnet), false) = (Magnet::parse_info_hash(text), path.exists()) {
+        return content::read(bytes, "standard input");
+    }
+    let mut path = env.path(Path::new(source));
+    if !path.exists() {
+        if let Ok(magnet) = Magnet::parse_info_hash(text) {
             return Ok(Source::Magnet(Box::new(magnet)));
         }
-        let bytes = File::open(&path)
-            .and_then(|file| read_capped(&mut { file }))
-            .map_err(|error| cannot_read(source, &path, &error))?;
-        (bytes, source.to_string_lossy().into_owned())
+        if let Some(address) = file_address(text) {
+            path = env.path(&address?);
+        }
+    }
+    let bytes = File::open(&path)
+        .and_then(|file| read_capped(&mut { file }))
+        .map_err(|error| cannot_read(source, &path, &error))?;
+    content::read(bytes, &source.to_string_lossy())
+}
+
+/// The path in a `file:` address (RFC 8089), as desktops hand it over. `None` when it is none.
+fn file_address(text: &str) -> Option<Result<PathBuf, Failure>> {
+    if !starts_with_ignoring_case(text, "file:") {
+        return None;
+    }
+    let rest = &text["file:".len()..];
+    let encoded = match rest.strip_prefix("//") {
+        None => rest,
+        Some(rest) => {
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            if !host.is_empty() && !host.eq_ignore_ascii_case("localhost") {
+                let message = format!("{text}: the file is on another host, {host}");
+                return Some(Err(Failure::new(Exit::NotFound, message).hint("give its path here")));
+            }
+            path
+        }
     };
-    Ok(Source::Torrent(Box::new(parse(&bytes, &name)?)))
+    let decoded: Vec<u8> = percent_decode_str(encoded).collect();
+    let path = PathBuf::from(OsString::from_vec(decoded));
+    // Some programs put `file://` before a path and encode nothing.
+    let is_plain = !path.exists() && Path::new(encoded).exists();
+    Some(Ok(if is_plain { PathBuf::from(encoded) } else { path }))
 }
 
 /// As [`load`], for what needs the torrent itself. That of a magnet link is there if an earlier run has kept it in
@@ -74,32 +134,15 @@ pub(crate) async fn load_torrent(
 }
 
 /// As [`load`], for what needs a magnet link.
-pub(crate) async fn load_magnet(env: &mut Env, source: &OsStr) -> Result<Magnet, Failure> {
-    match load(env, source).await? {
+pub(crate) async fn load_magnet(env: &mut Env, source: &OsStr, console: &Console) -> Result<Magnet, Failure> {
+    let loaded = load(env, source).await?;
+    loaded.warn(source, console);
+    match loaded {
         Source::Magnet(magnet) => Ok(*magnet),
         Source::Torrent(_) => {
             Err(Failure::usage(format!("{} is a torrent already", source.to_string_lossy()))
                 .hint("this command takes a magnet link or an info hash"))
         }
-    }
-}
-
-fn parse(bytes: &[u8], name: &str) -> Result<Metainfo, Failure> {
-    if TORRENT_BYTES_MAX < bytes.len() {
-        return Err(Failure::new(Exit::BadTorrent, format!("{name}: larger than any torrent (64 MiB)")));
-    }
-    Metainfo::parse(bytes).map_err(|error| unusable(bytes, name, &error))
-}
-
-fn unusable(bytes: &[u8], name: &str, error: &MetainfoError) -> Failure {
-    let failure = Failure::new(Exit::BadTorrent, format!("{name}: not a usable torrent: {error}"));
-    let start = bytes.trim_ascii_start();
-    if start.starts_with(b"<") {
-        failure.hint("it looks like a web page; the address may need a login or be wrong")
-    } else if start.starts_with(b"magnet:") {
-        failure.hint("it holds a magnet link; give the link itself")
-    } else {
-        failure
     }
 }
 

@@ -8,7 +8,6 @@ mod files;
 mod hostile;
 mod parts;
 mod pool;
-mod read_only;
 mod resume;
 mod versions;
 

@@ -1,10 +1,12 @@
 //! `create`: a torrent of a file or folder, hashed by all cores.
 
+mod choice;
 mod hashing;
+mod preview;
 mod walk;
 
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,14 +14,16 @@ use ferri_metainfo::create::Builder;
 use ferri_metainfo::{Metainfo, Version};
 use serde::Serialize;
 
-use crate::args::CreateArgs;
+use crate::args::{About, CreateArgs};
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::{Facts, local_text};
-use crate::out::{Existing, Out};
+use crate::out::{Existing, Out, torrent_name};
 use crate::work::{Progress, follow};
 use crate::{text, units};
+use choice::Choice;
+use walk::LeftOut;
 
 pub(crate) async fn run(
     env: &Env,
@@ -29,68 +33,78 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let root = env.path(&args.path);
     let root = root.canonicalize().map_err(|error| Failure::file("read", &args.path, &error))?;
-    let typed = args.output.clone().unwrap_or_else(|| default_name(&root));
+    let name = name(args, &root)?;
+    let typed = args.output.clone().unwrap_or_else(|| torrent_name(OsStr::new(&name)));
     // Before anything is hashed.
     let out = Out::new(env, typed, Existing::with_force(args.force))?;
     let quiet = console.quiet();
     let console = match out {
-        Out::Stdout if console.is_json() => {
+        Out::Stdout if console.is_json() && !args.dry_run => {
             return Err(Failure::usage("--json and -o - both want standard output"));
         }
-        Out::Stdout => &quiet,
-        Out::File { .. } => console,
+        Out::Stdout if !args.dry_run => &quiet,
+        _ => console,
     };
-    let payload = walk::payload(&root, out.path())?;
-    for skipped in &payload.skipped {
-        console.warn(&format!("left out {}: {}", skipped.path.display(), skipped.why));
-    }
-    let plan = builder(args, &root, &payload)?
+    let choice = Choice::new(&args.choice, &name)?;
+    let payload = walk::payload(&root, out.replaced(), &choice)?;
+    tell_left_out(&payload.left_out, console);
+    let plan = builder(&args.about, &name, &payload)
         .plan()
         .map_err(|error| Failure::usage(format!("{}: {error}", args.path.display())))?;
+    if args.dry_run {
+        return preview::tell(&plan, &name, &out, &payload.left_out, console);
+    }
     let started = Instant::now();
-    let total = plan.total_length();
-    let progress = Arc::new(Progress::new(total));
+    let progress = Arc::new(Progress::new(plan.total_length()));
+    let walk::Payload { paths, left_out, .. } = payload;
     let hashing = {
         let progress = progress.clone();
-        move || hashing::hash(plan, &payload.paths, &progress)
+        move || hashing::hash(plan, &paths, &progress)
     };
     let Some(bytes) = follow("hashing", hashing, &progress, console, &interrupts).await? else {
         return Err(Failure::new(Exit::Interrupted, "stopped; nothing was written"));
     };
     out.write(&bytes, console)?;
-    if let Out::File { path, typed } = &out {
-        tell(&bytes, path, typed, started, console)?;
+    if let Out::File { path, typed, .. } = &out {
+        tell(&bytes, (path, typed), &left_out, started, console)?;
     }
     Ok(Exit::Done)
 }
 
+/// The torrent's name: what `--name` says, else that of the payload.
+fn name(args: &CreateArgs, root: &Path) -> Result<String, Failure> {
+    if let Some(name) = &args.about.name {
+        return Ok(name.clone());
+    }
+    let Some(name) = root.file_name() else {
+        return Err(
+            Failure::usage(format!("{} has no name", args.path.display())).hint("give one with --name")
+        );
+    };
+    name.to_str().map(str::to_owned).ok_or_else(|| {
+        Failure::usage(format!("{}: its name is no UTF-8 text", args.path.display()))
+            .hint("give one with --name")
+    })
+}
+
 /// What the flags mean, for this payload.
-fn builder(args: &CreateArgs, root: &Path, payload: &walk::Payload) -> Result<Builder, Failure> {
-    let version = match args {
-        CreateArgs { v2: true, .. } => Version::V2,
-        CreateArgs { hybrid: true, .. } => Version::Hybrid,
+fn builder(about: &About, name: &str, payload: &walk::Payload) -> Builder {
+    let version = match about {
+        About { v2: true, .. } => Version::V2,
+        About { hybrid: true, .. } => Version::Hybrid,
         _ => Version::V1,
     };
-    let name = root
-        .file_name()
-        .and_then(OsStr::to_str)
-        .ok_or_else(|| Failure::usage(format!("{}: its name is no UTF-8 text", args.path.display())))?;
     let mut builder = Builder::new(version, name, payload.content.clone());
-    builder.piece_length = match args.piece_length {
-        Some(bytes) => {
-            let too_long = |_| Failure::usage("--piece-length: at most 512M");
-            Some(u32::try_from(bytes).map_err(too_long)?)
-        }
-        None => None,
-    };
-    builder.trackers = args.tracker.iter().map(|tier| words(tier)).collect();
-    builder.web_seeds.clone_from(&args.web_seed);
-    builder.private = args.private;
-    builder.source.clone_from(&args.source);
-    builder.comment.clone_from(&args.comment);
-    builder.created_by = Some(concat!("ferriswarm ", env!("CARGO_PKG_VERSION")).to_owned());
-    builder.creation_date = args.date.then(|| jiff::Timestamp::now().as_second());
-    Ok(builder)
+    builder.piece_length = about.piece_length;
+    builder.trackers = about.tracker.iter().map(|tier| words(tier)).collect();
+    builder.web_seeds.clone_from(&about.web_seed);
+    builder.private = about.private;
+    builder.source.clone_from(&about.source);
+    builder.comment.clone_from(&about.comment);
+    let program = concat!("ferriswarm ", env!("CARGO_PKG_VERSION"));
+    builder.created_by = (!about.no_created_by).then(|| program.to_owned());
+    builder.creation_date = about.date.then(|| jiff::Timestamp::now().as_second());
+    builder
 }
 
 /// `a,b` is one tier of two.
@@ -98,25 +112,51 @@ fn words(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// The name that is written to when nothing is said about it.
-fn default_name(root: &Path) -> PathBuf {
-    let mut name = root.file_name().map_or_else(|| OsString::from("root"), OsStr::to_owned);
-    name.push(".torrent");
-    PathBuf::from(name)
+/// Says what is not shared: links and the like by name, as somebody may miss them, the rest by number.
+fn tell_left_out(left_out: &LeftOut, console: &Console) {
+    for (path, why) in &left_out.specials {
+        console.warn(&format!("left out {}: {why}", path.display()));
+    }
+    let more = left_out.special - left_out.specials.len() as u64;
+    if more != 0 {
+        console.warn(&format!("left out {more} more that are neither files nor folders"));
+    }
+    if left_out.litter != 0 {
+        let names: Vec<&str> = left_out.litter_names.iter().map(String::as_str).collect();
+        console.line(&format!(
+            "left out {} of operating systems ({}); --include NAME takes one",
+            units::count(left_out.litter, "entry", "entries"),
+            text::harmless(&names.join(", "))
+        ));
+    }
+    for (count, why) in [(left_out.hidden, "hidden"), (left_out.excluded, "unwanted")] {
+        if count != 0 {
+            console.line(&format!("left out {count} {why}"));
+        }
+    }
 }
 
-fn tell(bytes: &[u8], path: &Path, typed: &Path, started: Instant, console: &Console) -> Result<(), Failure> {
+/// `written` is where the torrent is, and how the person wrote that.
+fn tell(
+    bytes: &[u8],
+    written: (&Path, &Path),
+    left_out: &LeftOut,
+    started: Instant,
+    console: &Console,
+) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Created<'a> {
         output: String,
+        left_out: &'a LeftOut,
         #[serde(flatten)]
         facts: &'a Facts,
     }
     let metainfo = Metainfo::parse(bytes)
         .map_err(|error| Failure::new(Exit::Internal, format!("our own torrent does not parse: {error}")))?;
     let facts = Facts::new(&metainfo);
+    let (path, typed) = written;
     if console.is_json() {
-        console.event(&Created { output: local_text(path), facts: &facts });
+        console.event(&Created { output: local_text(path), left_out, facts: &facts });
         return Ok(());
     }
     console.line(&facts.headline(console));

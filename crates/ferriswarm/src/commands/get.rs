@@ -38,7 +38,9 @@ pub(crate) async fn get(
     };
     let (mut adds, mut magnets) = (Vec::new(), Vec::new());
     for source in &args.sources {
-        match source::load(env, source).await? {
+        let loaded = source::load(env, source).await?;
+        loaded.warn(source, console);
+        match loaded {
             Source::Magnet(magnet) => magnets.push(*magnet),
             Source::Torrent(metainfo) => match wishes.add(*metainfo, None, console, &interrupts).await? {
                 Some(add) => adds.push(add),

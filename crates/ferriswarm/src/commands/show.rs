@@ -42,6 +42,9 @@ pub(crate) async fn run(
         return answer(console, &facts);
     }
     console.answer(&describe_magnet(&facts, console))?;
+    for warning in &facts.warnings {
+        console.warn(warning);
+    }
     Ok(Exit::Done)
 }
 
@@ -51,8 +54,8 @@ fn show(metainfo: &Metainfo, console: &Console, args: &ShowArgs) -> Result<Exit,
         return answer(console, &facts);
     }
     console.answer(&describe(&facts, metainfo, console))?;
-    for warning in metainfo.warnings() {
-        console.warn(&warning.to_string());
+    for warning in &facts.warnings {
+        console.warn(warning);
     }
     Ok(Exit::Done)
 }
@@ -145,6 +148,8 @@ struct MagnetFacts {
     trackers: Vec<Vec<String>>,
     web_seeds: Vec<String>,
     magnet: String,
+    /// What was left out of the link.
+    warnings: Vec<String>,
 }
 
 impl MagnetFacts {
@@ -157,6 +162,7 @@ impl MagnetFacts {
             trackers: magnet.trackers.iter().map(|url| vec![url.clone()]).collect(),
             web_seeds: magnet.web_seeds.clone(),
             magnet: magnet.to_string(),
+            warnings: magnet.warnings.iter().map(source::left_out_text).collect(),
         }
     }
 }

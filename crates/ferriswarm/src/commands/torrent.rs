@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::{Facts, local_text};
-use crate::out::{Existing, Out};
+use crate::out::{Existing, Out, torrent_name};
 use crate::{seek, source, text};
 
 pub(crate) async fn run(
@@ -21,7 +21,7 @@ pub(crate) async fn run(
     args: &TorrentArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let magnet = source::load_magnet(env, &args.source).await?;
+    let magnet = source::load_magnet(env, &args.source, console).await?;
     let existing = Existing::with_force(args.force);
     // What was typed is looked at before anybody is asked.
     let typed = args.output.clone().map(|typed| Out::new(env, typed, existing)).transpose()?;
@@ -50,7 +50,7 @@ pub(crate) async fn run(
         wait.warn("the file lacks the version 2 hashes of pieces, which peers do not give with the description: some programs refuse it");
     }
     out.write(&bytes, &console)?;
-    if let Out::File { path, typed } = &out {
+    if let Out::File { path, typed, .. } = &out {
         let facts = Facts::new(&metainfo);
         console.event(&Saved { event: "saved", output: local_text(path), facts: &facts });
         console.line(&facts.headline(&console));
@@ -71,7 +71,5 @@ struct Saved<'a> {
 fn default_name(metainfo: &Metainfo) -> Result<PathBuf, Failure> {
     let names = LocalPaths::new(metainfo.info())
         .map_err(|error| Failure::new(Exit::BadTorrent, error.to_string()).hint("name the file with -o"))?;
-    let mut name = names.top().as_os_str().to_owned();
-    name.push(".torrent");
-    Ok(PathBuf::from(name))
+    Ok(torrent_name(names.top().as_os_str()))
 }

@@ -1,9 +1,11 @@
 //! The program from outside: most commands run inside the test's own process, a few as the real binary.
 
+mod create;
 mod dht;
 mod magnet;
 mod offline;
 mod output;
+mod sources;
 mod swarm;
 mod tty;
 

@@ -3,7 +3,7 @@
 //! next group in the order of the files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -16,6 +16,7 @@ use std::thread;
 use ferri_metainfo::create::{Hasher, PieceHash, Plan, Span};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
+use rustix::process::{Resource, getrlimit};
 
 use super::walk::Paths;
 use crate::exit::{Exit, Failure};
@@ -31,8 +32,11 @@ pub(crate) fn hash(plan: Plan, paths: &Paths, progress: &Progress) -> Result<Vec
         .map(Option::unwrap_or_default)
         .collect();
     let mut hasher = Hasher::new(plan.clone());
-    let job = Job { plan: &plan, files: &files, progress, queue: Mutex::default() };
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let descriptors = spare_descriptors();
+    let workers = cores.min(WORKERS_MAX).min(descriptors);
+    let open_max = (descriptors / workers).min(OPEN_FILES_MAX);
+    let job = Job { plan: &plan, files: &files, progress, open_max, queue: Mutex::default() };
     let (sender, results) = sync_channel(workers * 2);
     thread::scope(|scope| {
         for _ in 0..workers {
@@ -56,8 +60,22 @@ pub(crate) fn hash(plan: Plan, paths: &Paths, progress: &Progress) -> Result<Vec
 /// More threads than this wait for the disk, not for each other.
 const WORKERS_MAX: usize = 16;
 
-/// Files a thread keeps open: the stripes of a group may lie in so many.
+/// Files a thread keeps open at most: the stripes of a group may lie in so many.
 const OPEN_FILES_MAX: usize = 32;
+
+/// Files that this process may still open, at least one.
+fn spare_descriptors() -> usize {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return usize::MAX };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // Where this cannot be looked up, a program that has just begun has few.
+    let in_use = fs::read_dir("/proc/self/fd").map_or(IN_USE_USUALLY, Iterator::count);
+    limit.saturating_sub(in_use + KEPT_FREE).max(1)
+}
+
+const IN_USE_USUALLY: usize = 16;
+
+/// Descriptors for everything else: the output, a terminal's size.
+const KEPT_FREE: usize = 4;
 
 /// The kernel is asked to read this much at a time; of longer requests it reads only the beginning.
 const READ_AHEAD: u64 = 128 << 10;
@@ -69,6 +87,8 @@ struct Job<'a> {
     plan: &'a Plan,
     files: &'a [PathBuf],
     progress: &'a Progress,
+    /// Files a thread may keep open.
+    open_max: usize,
     queue: Mutex<Queue>,
 }
 
@@ -84,7 +104,7 @@ type Hashed = Result<Vec<(u32, PieceHash)>, Failure>;
 
 impl Job<'_> {
     fn work(&self, results: &SyncSender<Hashed>) {
-        let mut reader = Reader { files: self.files, open: BTreeMap::new() };
+        let mut reader = Reader { files: self.files, open_max: self.open_max, open: BTreeMap::new() };
         let mut buffer = Vec::new();
         while !self.progress.is_cancelled() {
             let pieces = self.take(&mut reader);
@@ -196,6 +216,7 @@ fn joined(spans: impl Iterator<Item = Span>) -> Vec<Span> {
 /// One thread's open files.
 struct Reader<'a> {
     files: &'a [PathBuf],
+    open_max: usize,
     open: BTreeMap<usize, File>,
 }
 
@@ -242,7 +263,7 @@ impl Reader<'_> {
     }
 
     fn file(&mut self, file: usize) -> io::Result<&File> {
-        if OPEN_FILES_MAX <= self.open.len() && !self.open.contains_key(&file) {
+        if self.open_max <= self.open.len() && !self.open.contains_key(&file) {
             self.open.clear();
         }
         match self.open.entry(file) {
