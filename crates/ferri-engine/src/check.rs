@@ -27,7 +27,7 @@ pub fn verify(
 ) -> Result<Option<Bitfield>, Error> {
     let (root, top) = beside(payload)?;
     let place = Place { root, state_dir: None };
-    let options = StorageOptions { top: Some(top), ..StorageOptions::default() };
+    let options = StorageOptions { top: Some(top), read_only: true, ..StorageOptions::default() };
     let wanted = vec![true; info.layout().file_count()];
     let storage = Storage::new(info.clone(), LocalPaths::new(info)?, place, options, &wanted)?;
     let pieces: Vec<_> = info.layout().pieces().collect();

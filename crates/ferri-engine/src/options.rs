@@ -148,7 +148,8 @@ pub struct AddTorrent {
     pub priorities: Vec<FilePriority>,
     /// How much of what is on disk is believed.
     pub check: Check,
-    /// Serve only: what is missing after the check is not downloaded.
+    /// Serve only: what is missing or differs after the check is not downloaded, and nothing in the folder is changed in
+    /// any way: files are opened for reading alone.
     pub seed_only: bool,
     /// Pieces in order instead of rarest first.
     pub sequential: bool,

@@ -18,6 +18,16 @@ use rustix::io::Errno;
 pub(crate) struct Root {
     path: PathBuf,
     folder: OwnedFd,
+    rights: Rights,
+}
+
+/// What may be done beneath a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Files may be read. Whatever else is asked for is refused with `ROFS`, as on a file system that is read-only.
+    Read,
+    /// Files may also be made, written and removed.
+    Write,
 }
 
 /// What to open a file for.
@@ -33,9 +43,14 @@ pub(crate) enum Access {
 
 impl Root {
     /// Opens the folder, following links in `path` itself.
-    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
+    pub(crate) fn open(path: &Path, rights: Rights) -> Result<Self, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { path: path.to_path_buf(), folder: rustix::fs::open(path, flags, Mode::empty())? })
+        let folder = rustix::fs::open(path, flags, Mode::empty())?;
+        Ok(Self { path: path.to_path_buf(), folder, rights })
+    }
+
+    fn may_write(&self) -> Result<(), Errno> {
+        if self.rights == Rights::Write { Ok(()) } else { Err(Errno::ROFS) }
     }
 
     /// Device and inode of the folder.
@@ -51,6 +66,9 @@ impl Root {
 
     /// Opens a regular file. `ISDIR` or `NXIO` when it is something else, `LOOP` when a link is in the way.
     pub(crate) fn open_file(&self, relative: &Path, access: Access) -> Result<OwnedFd, Errno> {
+        if access != Access::Read {
+            self.may_write()?;
+        }
         // NONBLOCK: opening a pipe that somebody put there must not hang; it means nothing for regular files.
         let base = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = match access {
@@ -86,12 +104,14 @@ impl Root {
 
     /// Makes a symbolic link at `relative` that says `target`; folders are created. `EXIST` when something is there.
     pub(crate) fn create_symlink(&self, relative: &Path, target: &Path) -> Result<(), Errno> {
+        self.may_write()?;
         let folder = self.create_folders(relative.parent().unwrap_or_else(|| Path::new("")))?;
         rustix::fs::symlinkat(target, &folder, relative.file_name().ok_or(Errno::INVAL)?)
     }
 
     /// Removes a file; a link is removed, not followed.
     pub(crate) fn remove_file(&self, relative: &Path) -> Result<(), Errno> {
+        self.may_write()?;
         let folder = self.open_folder(relative.parent().unwrap_or_else(|| Path::new("")))?;
         rustix::fs::unlinkat(&folder, relative.file_name().ok_or(Errno::INVAL)?, AtFlags::empty())
     }
@@ -193,7 +213,7 @@ mod tests {
         fs::create_dir(folder.path().join("out")).unwrap();
         fs::write(folder.path().join("in/a/b/file"), b"x").unwrap();
         fs::write(folder.path().join("out/secret"), b"secret").unwrap();
-        let root = Root::open(&folder.path().join("in")).unwrap();
+        let root = Root::open(&folder.path().join("in"), Rights::Write).unwrap();
         (folder, root)
     }
 
@@ -252,7 +272,24 @@ mod tests {
     fn the_root_itself_may_be_a_link_the_user_chose() {
         let (folder, _root) = setup();
         symlink("in", folder.path().join("chosen")).unwrap();
-        let root = Root::open(&folder.path().join("chosen")).unwrap();
+        let root = Root::open(&folder.path().join("chosen"), Rights::Write).unwrap();
         assert!(root.open_file(Path::new("a/b/file"), Access::Read).is_ok());
+    }
+
+    #[test]
+    fn where_only_reading_is_allowed_nothing_else_is_done() {
+        let (folder, _root) = setup();
+        let inside = folder.path().join("in");
+        let root = Root::open(&inside, Rights::Read).unwrap();
+        let file = Path::new("a/b/file");
+        assert!(root.open_file(file, Access::Read).is_ok() && root.stat(file).is_ok());
+        for access in [Access::Write, Access::Create] {
+            assert_eq!(root.open_file(file, access).unwrap_err(), Errno::ROFS);
+            assert_eq!(root.open_file(Path::new("new/file"), access).unwrap_err(), Errno::ROFS);
+        }
+        assert_eq!(root.create_symlink(Path::new("link"), file), Err(Errno::ROFS));
+        assert_eq!(root.remove_file(file), Err(Errno::ROFS));
+        assert_eq!(fs::read(inside.join(file)).unwrap(), b"x");
+        assert_eq!(fs::read_dir(&inside).unwrap().count(), 1);
     }
 }

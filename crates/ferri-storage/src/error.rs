@@ -100,6 +100,12 @@ pub enum StorageError {
         /// The lock file.
         path: PathBuf,
     },
+    /// Something was to be written to files that are [only read](crate::StorageOptions::read_only); a fault of whoever asked.
+    #[error("{}: these files are only shared, and never written to", .path.display())]
+    OnlyRead {
+        /// The download folder.
+        path: PathBuf,
+    },
     /// There is no state folder and this needs one.
     #[error("{}: this needs a state folder and none was given", .path.display())]
     NoState {
@@ -130,6 +136,7 @@ impl StorageError {
             | Self::NotAFolder { .. }
             | Self::TooLarge { .. }
             | Self::Busy { .. }
+            | Self::OnlyRead { .. }
             | Self::NoState { .. }
             | Self::Invalid(_) => false,
         }
@@ -152,6 +159,7 @@ impl StorageError {
             | Self::NotAFolder { path }
             | Self::TooLarge { path }
             | Self::Busy { path }
+            | Self::OnlyRead { path }
             | Self::NoState { path } => Some(path),
             Self::Invalid(_) => None,
         }

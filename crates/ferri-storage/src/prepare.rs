@@ -39,6 +39,11 @@ impl Storage {
     /// pieces that did not get all of their bytes are [doubtful](Storage::doubtful).
     pub fn set_wanted(&self, wanted: &[bool]) -> Result<(), StorageError> {
         let new = self.homes_for(wanted)?;
+        if self.options().read_only {
+            // What only serves reads each file where it is.
+            *self.homes_lock().write().unwrap_or_else(PoisonError::into_inner) = new;
+            return Ok(());
+        }
         // Exclusive: nobody may write to a file's old home while its bytes move.
         let mut homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
         let moving: Vec<FileIndex> = new
@@ -133,11 +138,14 @@ impl Storage {
     /// The last step of a download: files without bytes, executable files, and then, when the whole tree stands, the
     /// symbolic links of the torrent (which point inside it and are not followed by anything here).
     ///
-    /// Not for payload that is only shared: it may shorten a file that is too long.
+    /// Files that are [only read](crate::StorageOptions::read_only) have no last step.
     ///
     /// # Errors
     /// When one of these could not be made.
     pub fn finish(&self) -> Result<(), StorageError> {
+        if self.options().read_only {
+            return Ok(());
+        }
         let wanted = self.wanted();
         let info = Arc::clone(self.info());
         let files = info.files();
@@ -172,6 +180,9 @@ impl Storage {
     /// files without bytes, executable files and links; what the others look like is known from the start.
     #[must_use]
     pub fn is_finished(&self) -> bool {
+        if self.options().read_only {
+            return true;
+        }
         let wanted = self.wanted();
         let info = Arc::clone(self.info());
         let mut files = info.files().iter().filter(|file| wanted.get(file.index.0) && !file.attributes.pad);
@@ -242,6 +253,7 @@ impl Storage {
 
     /// Opens a file for writing, created and with its full length.
     pub(crate) fn prepare(&self, file: FileIndex) -> Result<Arc<OpenFile>, StorageError> {
+        self.may_write()?;
         // Held to the end, so that two threads do not size a file while a third already writes.
         let mut prepared = self.lock_prepared();
         if prepared.get(file.0) {
@@ -337,6 +349,7 @@ impl Storage {
     /// # Errors
     /// Any error of writing.
     pub fn spill(&self, piece: PieceIndex, begin: u32, blocks: &[Bytes]) -> Result<(), StorageError> {
+        self.may_write()?;
         let length: usize = blocks.iter().map(Bytes::len).sum();
         if u64::from(self.layout().piece_len(piece)) < u64::from(begin) + length as u64 {
             return Err(StorageError::Invalid("bytes beyond the end of a piece"));
@@ -356,6 +369,7 @@ impl Storage {
     /// # Errors
     /// Any [`StorageError`]; the piece is then not in its files.
     pub fn commit_spilled(&self, piece: PieceIndex) -> Result<bool, StorageError> {
+        self.may_write()?;
         let Some(mut verifier) = Verifier::new(self.info(), piece) else { return Ok(false) };
         let length = self.layout().piece_len(piece) as usize;
         let parts =

@@ -25,7 +25,7 @@ use ferri_metainfo::{Bitfield, FileIndex, Info, Layout, PieceIndex};
 use rustix::io::Errno;
 
 use crate::atomic::{SHARED_FOLDER, create_folders};
-use crate::beneath::{Access, Root};
+use crate::beneath::{Access, Rights, Root};
 use crate::disk::{self, FileCache, OpenFile};
 use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
@@ -44,7 +44,7 @@ const CHECK_LENGTH: usize = 1 << 20;
 /// Where a torrent lives.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// The download folder, created if missing. It may be a link; nothing beneath it is followed.
+    /// The download folder, created if missing when something is written. It may be a link; nothing beneath it is followed.
     pub root: PathBuf,
     /// Where `torrents/<info hash>/{journal,parts}` and `torrents/lock` are kept. `None`: nothing is remembered, and a torrent with
     /// unwanted files cannot be downloaded; enough to verify.
@@ -58,6 +58,9 @@ pub struct StorageOptions {
     pub preallocate: bool,
     /// What the torrent's folder (or only file) is called on disk, if not as `LocalPaths::top` says.
     pub top: Option<OsString>,
+    /// Only read: nothing in the download folder is made, written, sized, removed, linked or given another mode, whatever is
+    /// asked for. For payload that is shared and not downloaded. The state folder is used as ever.
+    pub read_only: bool,
     /// The open files, shared with other torrents.
     pub files: FileCache,
     /// A resume journal below this length in bytes is not worth being written anew.
@@ -73,6 +76,7 @@ impl Default for StorageOptions {
         Self {
             preallocate: false,
             top: None,
+            read_only: false,
             files: FileCache::process(),
             compact_length: 1 << 20,
             faults: None,
@@ -424,6 +428,7 @@ impl Storage {
         targets: &[Target],
         write: &mut WriteTarget<'_>,
     ) -> Result<(), StorageError> {
+        self.may_write()?;
         let piece = piece.get();
         let groups = targets.chunks(TARGETS_AT_ONCE);
         let last = groups.len().saturating_sub(1);
@@ -592,13 +597,14 @@ impl Storage {
     pub(crate) fn root(&self, create: bool) -> Result<Root, StorageError> {
         let path = &self.place.root;
         let mut known = self.known_root.lock().unwrap_or_else(PoisonError::into_inner);
-        let opened = match Root::open(path) {
+        let rights = if self.options.read_only { Rights::Read } else { Rights::Write };
+        let opened = match Root::open(path, rights) {
             Err(Errno::NOENT) if known.is_some() && self.ledger.has_stamps() => {
                 return Err(StorageError::Moved { path: path.clone() });
             }
-            Err(Errno::NOENT) if create => {
+            Err(Errno::NOENT) if create && rights == Rights::Write => {
                 create_folders(path, SHARED_FOLDER, &self.hooks).map_err(|error| self.explain(error))?;
-                Root::open(path)
+                Root::open(path, rights)
             }
             opened => opened,
         };
@@ -621,6 +627,15 @@ impl Storage {
             Some(Stamp::of(&found).inode == stamp.inode)
         };
         !self.ledger.has_stamps() || self.layout.files().any(|file| is_there(file) == Some(true))
+    }
+
+    /// Whoever writes asks this first. That nothing is written is seen to where folders are opened; here it gets its name.
+    pub(crate) fn may_write(&self) -> Result<(), StorageError> {
+        if self.options.read_only {
+            Err(StorageError::OnlyRead { path: self.place.root.clone() })
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn hooks(&self) -> &Hooks {

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, StatVfs};
 use rustix::io::Errno;
 
 use crate::atomic::{PRIVATE_FOLDER, create_folders};
-use crate::beneath::{Access, Root, identity};
+use crate::beneath::{Access, Rights, Root, identity};
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
@@ -183,10 +183,13 @@ impl Storage {
         // What is open may lie on a file system that is no longer there.
         self.close_idle();
         let root = self.root(true)?;
-        self.probe_folder(&root, Path::new(""), room)?;
+        if !self.options().read_only {
+            self.probe_folder(&root, Path::new(""), room)?;
+        }
         if let Some(folder) = self.state_folder() {
             create_folders(&folder, PRIVATE_FOLDER, self.hooks()).map_err(|error| self.explain(error))?;
-            let state = Root::open(&folder).map_err(|errno| StorageError::reading(&folder, errno))?;
+            let state =
+                Root::open(&folder, Rights::Write).map_err(|errno| StorageError::reading(&folder, errno))?;
             self.probe_folder(&state, Path::new(""), JOURNAL_ROOM)?;
             self.ledger.flush().map_err(|error| self.explain(error))?;
         }
@@ -199,6 +202,9 @@ impl Storage {
     /// As for [`Storage::probe`].
     pub fn probe_after(&self, path: &Path) -> Result<(), StorageError> {
         self.probe()?;
+        if self.options().read_only {
+            return Ok(());
+        }
         let root = self.root(false)?;
         let Ok(relative) = path.strip_prefix(&self.place().root) else { return Ok(()) };
         let folders = relative.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());

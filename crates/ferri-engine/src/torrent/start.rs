@@ -150,14 +150,18 @@ async fn open(
     };
     let place = Place { root, state_dir: Some(shared.options.state_dir.clone()) };
     let wanted = wanted(info, &add.priorities);
-    let options = StorageOptions { preallocate: add.preallocate, top, ..StorageOptions::default() };
+    let options = StorageOptions {
+        preallocate: add.preallocate,
+        top,
+        // Payload that is only shared is nobody's to touch.
+        read_only: add.seed_only,
+        ..StorageOptions::default()
+    };
     let info = info.clone();
-    // Payload that is only shared is nobody's to touch.
-    let seed_only = add.seed_only;
     let opened = tokio::task::spawn_blocking(move || {
         let storage = Arc::new(Storage::new(info, paths, place, options, &wanted)?);
         let resumed = storage.resume()?;
-        let is_finished = seed_only || storage.is_finished();
+        let is_finished = storage.is_finished();
         Ok((storage, resumed, is_finished))
     });
     match opened.await.map_err(|_| Error::Closed)? {

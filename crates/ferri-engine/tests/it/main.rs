@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod disk;
+mod files;
 mod hostile;
 mod limits;
 mod magnet;

@@ -8,6 +8,7 @@ mod files;
 mod hostile;
 mod parts;
 mod pool;
+mod read_only;
 mod resume;
 mod versions;
 

@@ -286,3 +286,27 @@ fn a_second_ctrl_c_ends_at_once() {
     let left: Vec<_> = names(desk.folder.path()).into_iter().filter(|name| name.contains("demo")).collect();
     assert_eq!(left, [""; 0]);
 }
+
+#[test]
+fn seeding_changes_no_file_whatever_lies_there() {
+    let desk = desk_with_payload();
+    let whole = noise(SIZE, 7);
+    let seed = |place: &str| desk.run(&[&["seed", "p.torrent", place, "--no-trackers"][..], &ALONE].concat());
+    desk.write("foreign/other.bin", noise(5 << 20, 8));
+    seed("foreign/other.bin").is(Exit::VerifyFailed);
+    assert_eq!(desk.read("foreign/other.bin"), noise(5 << 20, 8));
+
+    desk.write("empty/mine.txt", "mine");
+    seed("empty").is(Exit::VerifyFailed);
+    assert_eq!(names(&desk.path("empty")), ["mine.txt"]);
+
+    for (name, bytes) in [("short", whole[..2_000_000].to_vec()), ("long", [&whole[..], b"tag"].concat())] {
+        desk.write(&format!("{name}/payload.bin"), &bytes);
+        let time = || std::fs::metadata(desk.path(name).join("payload.bin")).unwrap().modified().unwrap();
+        let before = time();
+        let running = desk.start(&[&["seed", "p.torrent", name, "--no-trackers"][..], &ALONE].concat());
+        running.wait_for("seeding on port");
+        stop(running);
+        assert_eq!((desk.read(&format!("{name}/payload.bin")), time()), (bytes, before));
+    }
+}

@@ -130,11 +130,14 @@ impl Task {
 
     pub(in crate::torrent) fn completed(&mut self, now: Instant) {
         self.view.completed_at = Some(now);
-        self.trackers.completed(&self.swarm, now);
         if let Some(dht) = &self.shared.dht {
             dht.set_seed(self.handshake.info_hash, true);
         }
-        self.disk.finish();
+        // Who only serves has downloaded nothing: there is nothing to tell, and no last touch to put.
+        if !self.seed_only {
+            self.trackers.completed(&self.swarm, now);
+            self.disk.finish();
+        }
     }
 
     /// The last touches are put: now it is complete for everybody to see.
