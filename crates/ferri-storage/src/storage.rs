@@ -372,13 +372,15 @@ impl Storage {
 
     /// `false` when the bytes are not there.
     pub(crate) fn read_for_check(&self, target: Target, buffer: &mut [u8]) -> Result<bool, StorageError> {
-        if let Some(number) = self.number(target.home)
-            && !self.ledger.has_stamp(number)
-            && let Ok(Some(file)) = self.open(target.home, Access::Read)
-        {
-            self.ledger.stamp_before_check(number, &file);
-        }
-        match self.read_target(target, buffer) {
+        let read = self.open(target.home, Access::Read).and_then(|file| {
+            if let (Some(number), Some(file)) = (self.number(target.home), &file)
+                && !self.ledger.has_stamp(number)
+            {
+                self.ledger.stamp_before_check(number, file);
+            }
+            Self::read_open(file.as_deref(), target, buffer, self.faults())
+        });
+        match read {
             Ok(()) => Ok(true),
             Err(
                 StorageError::Missing { .. }
@@ -479,11 +481,22 @@ impl Storage {
     }
 
     fn read_target(&self, target: Target, buffer: &mut [u8]) -> Result<(), StorageError> {
-        let Some(file) = self.open(target.home, Access::Read)? else {
+        let file = self.open(target.home, Access::Read)?;
+        Self::read_open(file.as_deref(), target, buffer, self.faults())
+    }
+
+    /// `None` is padding.
+    fn read_open(
+        file: Option<&OpenFile>,
+        target: Target,
+        buffer: &mut [u8],
+        faults: Option<&FaultPlan>,
+    ) -> Result<(), StorageError> {
+        let Some(file) = file else {
             buffer.fill(0);
             return Ok(());
         };
-        let read = disk::read_full(&file, buffer, target.offset, self.faults())
+        let read = disk::read_full(file, buffer, target.offset, faults)
             .map_err(|errno| StorageError::reading(file.path(), errno))?;
         if read < buffer.len() {
             let expected = target.offset + target.length as u64;

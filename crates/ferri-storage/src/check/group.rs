@@ -2,6 +2,7 @@
 
 use ferri_hash::{Sha1, Sha1Digest, Sha256Digest, Stripes, merkle};
 use ferri_metainfo::{PieceIndex, PieceTree};
+use std::collections::BTreeSet;
 use std::io::IoSliceMut;
 
 use crate::beneath::Access;
@@ -11,6 +12,10 @@ use crate::storage::{Home, Storage, Target};
 
 /// The kernel is asked to read this much at a time; of longer requests it reads only the beginning.
 const READ_AHEAD: usize = 128 << 10;
+
+/// Of so many files at a time the device is asked for bytes ahead. More would be closed again before they are read, and
+/// opening each of a crowd of tiny files twice costs more than the device wins.
+pub(super) const FILES_AHEAD_MAX: usize = 64;
 
 /// Whether the page cache has this much is told by its first byte.
 const CACHED_TOGETHER: usize = 1 << 20;
@@ -170,20 +175,39 @@ fn read(storage: &Storage, stripes: &[Stripe], buffer: &mut [u8]) -> Result<Vec<
             at += target.length;
         }
     }
-    let mut missing = Vec::new();
+    Ok(absent(storage, stripes, runs, buffer)?.into_iter().collect())
+}
+
+/// Reads the runs; the lanes of stripes whose bytes are not all there. One absent file decides about its piece, and what
+/// else the piece needs is not asked for: a piece may lie over a million files.
+fn absent(
+    storage: &Storage,
+    stripes: &[Stripe],
+    runs: Vec<Run>,
+    buffer: &mut [u8],
+) -> Result<BTreeSet<usize>, StorageError> {
+    let mut missing = BTreeSet::new();
     for Run { target, at, stripes: (first, last) } in runs {
+        if stripes[first..=last].iter().all(|stripe| missing.contains(&stripe.lane)) {
+            continue;
+        }
         if storage.read_for_check(target, &mut buffer[at..at + target.length])? {
             continue;
         }
-        // Some of it is not there: which stripes are there nevertheless?
+        if first == last {
+            missing.insert(stripes[first].lane);
+            continue;
+        }
+        // Some of it is not there: which stripes are there nevertheless? This run lies in one file, and so do their shares
+        // of it.
         for stripe in &stripes[first..=last] {
-            let (mut is_there, mut at) = (true, stripe.at);
-            for target in targets(stripe) {
-                is_there = is_there && storage.read_for_check(target, &mut buffer[at..at + target.length])?;
-                at += target.length;
+            if missing.contains(&stripe.lane) {
+                continue;
             }
-            if !is_there {
-                missing.push(stripe.lane);
+            let (from, to) = (stripe.at.max(at), (stripe.at + stripe.length).min(at + target.length));
+            let share = Target { offset: target.offset + (from - at) as u64, length: to - from, ..target };
+            if !storage.read_for_check(share, &mut buffer[from..to])? {
+                missing.insert(stripe.lane);
             }
         }
     }
@@ -205,6 +229,9 @@ pub(super) fn read_ahead(storage: &Storage, pieces: &[PieceIndex]) {
         match runs.last_mut() {
             Some(last) if continues(last, &target) => last.length += target.length,
             _ => runs.push(target),
+        }
+        if FILES_AHEAD_MAX < runs.len() {
+            break;
         }
     }
     for run in runs {

@@ -169,3 +169,38 @@ fn a_check_whose_process_was_killed_goes_on_where_it_was_synced() {
     drop(storage);
     assert_eq!(go_on(&payload, state.path()), (40 - done) << 20);
 }
+
+/// How often a file is opened while everything is checked.
+fn opens(payload: &Payload) -> usize {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = count.clone();
+    let faults = FaultPlan::new(move |op, _, _| {
+        counted.fetch_add(usize::from(op == Op::Open), Ordering::Relaxed);
+        None
+    });
+    let (storage, _) = payload.start(None, Some(faults));
+    let pieces: Vec<_> = payload.info.layout().pieces().collect();
+    run(&storage, &pieces, 1, &AtomicBool::new(false), &|_| {}).unwrap();
+    count.load(Ordering::Relaxed)
+}
+
+#[test]
+fn a_piece_over_a_crowd_of_files_costs_what_the_crowd_is_large() {
+    const FILES: usize = 900;
+    let payload = Payload::new(Version::V1, 16 << 10, &[1; FILES]);
+    let ahead = group::FILES_AHEAD_MAX + 1;
+    assert_eq!(payload.bad(), [0; 0]);
+    assert!((FILES..=FILES + ahead).contains(&opens(&payload)), "present: {}", opens(&payload));
+    for number in (0..FILES).step_by(2) {
+        std::fs::remove_file(payload.file(number)).unwrap();
+    }
+    assert!(opens(&payload) <= ahead + 1, "the first absent one decides: {}", opens(&payload));
+    assert_eq!(payload.bad(), [0]);
+    std::fs::remove_dir_all(payload.folder.path().join("t")).unwrap();
+    assert!(opens(&payload) <= ahead + 1, "absent: {}", opens(&payload));
+    // A piece for each file: every one has to be looked at, and once.
+    let single = Payload::new(Version::V2, 16 << 10, &[1; FILES]);
+    std::fs::remove_dir_all(single.folder.path().join("t")).unwrap();
+    let ahead = FILES.div_ceil(64) * ahead * 2;
+    assert!(opens(&single) <= FILES + ahead, "absent pieces: {}", opens(&single));
+}
