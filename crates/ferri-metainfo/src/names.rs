@@ -18,7 +18,7 @@
 //! | 7 | any script, any Unicode normal form, joiners | kept byte for byte: NFC and NFD names are two names |
 //! | 8 | a component over 255 bytes | cut between characters, `~` and 8 hex digits of its SHA-1 added, extension kept |
 //! | 9 | the same path twice, also after rules 1 to 8 | the later one is numbered: `name.1.ext`, `name.2.ext`, ... |
-//! | 10 | names that differ by case only | kept: they are two names here |
+//! | 10 | names that differ by case only | kept: they are two names here, unless rule 18 applies |
 //! | 11 | a file where another file needs a folder | the file is numbered, the folder keeps its name |
 //! | 12 | a path that is over 3,840 bytes, with the torrent's name | refused: no shortening would leave it recognisable |
 //! | 13 | a path without any name (`[]`, `["", "."]`) | refused |
@@ -27,11 +27,24 @@
 //! | 16 | a symbolic link to a file or folder of the torrent | a relative target, which cannot leave the torrent's folder |
 //! | 17 | any other symbolic link (`..`, absolute, to nothing, to itself or a folder around it) | not made; [`LocalPaths::ignored_links`] says why |
 //!
+//! A folder may lie on a file system that is more particular. Then a file is called by the first [`Style`] that the
+//! file system takes; who stores the file finds out which.
+//!
+//! | # | the file system | on this disk |
+//! |--:|---|---|
+//! | 18 | takes names for one that differ by case, normal form or what cannot be seen | the later one is numbered as in rule 9 |
+//! | 19 | refuses a name that Windows refuses | `_` for `"`, `*`, `:`, `<`, `>`, `?`, `\|` and for a dot or space at the end; `_CON` for `CON` |
+//! | 20 | refuses it still (no letters beyond ASCII, short names) | `_` for these letters, at most 143 bytes, and `~` with 8 hex digits of the name's SHA-1 |
+//! | 21 | refuses that too | an error with the file's name and what the system said |
+//!
 //! A file whose path needs no change keeps it, whatever a changed one would like to be called. Files of several
 //! torrents are kept apart by their folders, which is the business of whoever chooses those.
 
 mod component;
+mod foreign;
 mod links;
+mod restyle;
+mod style;
 mod tree;
 
 use std::borrow::Cow;
@@ -40,7 +53,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::component::{COMPONENT_BYTES_MAX, local_component};
+pub use self::foreign::foreign_paths;
 pub use self::links::LinkProblem;
+pub use self::restyle::Rival;
+pub use self::style::{Style, composed};
 use self::tree::{Source, Tree};
 use crate::display::sanitize;
 use crate::{FileIndex, Info};
@@ -170,7 +186,7 @@ impl LocalPaths {
     ) -> Result<Self, NameError> {
         check_amount(count, &source)?;
         let top = local_component(name).unwrap_or(Cow::Borrowed(fallback));
-        let tree = Tree::build(count, &source);
+        let tree = Tree::build(Style::Exact, count, &source);
         let mut inner = Inner {
             top: (&*top).into(),
             text: String::new(),
@@ -181,7 +197,7 @@ impl LocalPaths {
             ignored_links: Vec::new(),
         };
         for file in (0..count).map(FileIndex) {
-            inner.add(file, &source(file), &tree)?;
+            inner.add(file, &source(file), &tree, &top)?;
         }
         for file in (0..count).map(FileIndex) {
             if let Some(target) = source(file).link.filter(|_| inner.path(file.as_usize()).is_some()) {
@@ -211,24 +227,32 @@ impl Inner {
         (begin < end).then(|| &self.text[begin..end])
     }
 
-    /// The next file's path.
-    fn add(&mut self, file: FileIndex, source: &Source<'_>, tree: &Tree<'_>) -> Result<(), NameError> {
+    /// The next file's path, below `top`; an empty one adds nothing.
+    fn add(
+        &mut self,
+        file: FileIndex,
+        source: &Source<'_>,
+        tree: &Tree<'_>,
+        top: &str,
+    ) -> Result<(), NameError> {
         if !source.is_pad {
             let refuse = |reason| NameError { file, path: source.path.join("/"), reason };
             let local = tree.local_path(file, source);
             if local.is_empty() {
                 return Err(refuse(NameProblem::Nothing));
             }
-            let length = self.top.len() + local.iter().map(|part| 1 + part.len()).sum::<usize>();
+            let length = top.len() + local.iter().map(|part| 1 + part.len()).sum::<usize>();
             if PATH_BYTES_MAX < length {
                 return Err(refuse(NameProblem::TooLong(length)));
             }
             if PATHS_BYTES_MAX < self.text.len() + length {
                 return Err(refuse(NameProblem::TooMuch));
             }
-            self.text.push_str(&self.top);
-            for part in &local {
-                self.text.push('/');
+            self.text.push_str(top);
+            for (depth, part) in local.iter().enumerate() {
+                if depth != 0 || !top.is_empty() {
+                    self.text.push('/');
+                }
                 self.text.push_str(part);
             }
             if source.path != local {

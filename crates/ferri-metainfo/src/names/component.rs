@@ -35,14 +35,14 @@ pub fn local_component(component: &str) -> Option<Cow<'_, str>> {
     // The digest of the original tells apart what is equal up to the cut.
     let digest = sha1(component.as_bytes());
     let tag = format!("~{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
-    Some(Cow::Owned(with_tag(&local, &tag)))
+    Some(Cow::Owned(with_tag(&local, &tag, COMPONENT_BYTES_MAX)))
 }
 
 /// `name.ext` and `.1` make `name.1.ext`: the tag goes before the extension, and the name is shortened until all of
-/// it fits.
-pub(super) fn with_tag(name: &str, tag: &str) -> String {
+/// it fits into `most` bytes, which are more than a tag and an extension have.
+pub(super) fn with_tag(name: &str, tag: &str, most: usize) -> String {
     let (stem, extension) = split_extension(name);
-    let room = COMPONENT_BYTES_MAX - tag.len() - extension.len();
+    let room = most - tag.len() - extension.len();
     let stem = &stem[..stem.floor_char_boundary(room)];
     format!("{stem}{tag}{extension}")
 }
@@ -182,9 +182,9 @@ mod tests {
             ("end.", "end.1."),
             ("..x", "..1.x"),
         ] {
-            assert_eq!(with_tag(name, ".1"), tagged);
+            assert_eq!(with_tag(name, ".1", COMPONENT_BYTES_MAX), tagged);
         }
-        assert_eq!(with_tag(&"x".repeat(255), ".12345").len(), 255);
+        assert_eq!(with_tag(&"x".repeat(255), ".12345", COMPONENT_BYTES_MAX).len(), 255);
     }
 
     proptest! {

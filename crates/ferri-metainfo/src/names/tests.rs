@@ -11,7 +11,7 @@ use super::*;
 
 /// A file of a torrent: its path, and where it links to.
 #[derive(Debug, Clone, Default)]
-struct Fake {
+pub(super) struct Fake {
     path: Vec<String>,
     is_pad: bool,
     link: Option<Vec<String>>,
@@ -21,7 +21,7 @@ fn strings(path: &[&str]) -> Vec<String> {
     path.iter().map(ToString::to_string).collect()
 }
 
-fn file(path: &[&str]) -> Fake {
+pub(super) fn file(path: &[&str]) -> Fake {
     Fake { path: strings(path), ..Fake::default() }
 }
 
@@ -29,7 +29,7 @@ fn link(path: &[&str], target: &[&str]) -> Fake {
     Fake { link: Some(strings(target)), ..file(path) }
 }
 
-fn map_files(name: &str, files: &[Fake]) -> Result<LocalPaths, NameError> {
+pub(super) fn map_files(name: &str, files: &[Fake]) -> Result<LocalPaths, NameError> {
     let source = |index: FileIndex| {
         let fake = &files[index.as_usize()];
         let path = fake.path.iter().map(String::as_str).collect();

@@ -1,9 +1,9 @@
-//! All names of a torrent as one tree of folders: rules 9 to 11 of the table in [`crate::names`].
+//! All names of a torrent as one tree of folders: rules 9 to 11 of the table in [`crate::names`], in any style.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use super::component::{local_component, with_tag};
+use super::style::Style;
 use crate::FileIndex;
 
 /// What the mapping must know about a file.
@@ -30,9 +30,10 @@ pub(super) enum Entry {
     File(FileIndex),
 }
 
-/// Every local name and what it is. Looked up, never iterated.
+/// Every local name, as far as it tells names apart, and what it is. Looked up, never iterated.
 #[derive(Debug)]
 pub(super) struct Tree<'a> {
+    style: Style,
     entries: HashMap<(Folder, Cow<'a, str>), Entry>,
     folders: u32,
     /// Files that could not have the name they would have had, and the number that was added to it.
@@ -51,23 +52,23 @@ struct Unplaced {
 impl<'a> Tree<'a> {
     /// Folders first, for they keep their names; then files whose path is unchanged; then the others, each group in
     /// the order of the torrent. Files without any name get none.
-    pub(super) fn build(count: u32, source: &impl Fn(FileIndex) -> Source<'a>) -> Self {
+    pub(super) fn build(style: Style, count: u32, source: &impl Fn(FileIndex) -> Source<'a>) -> Self {
         let entries = HashMap::with_capacity(count as usize);
-        let mut tree = Self { entries, folders: 1, numbered: BTreeMap::new() };
+        let mut tree = Self { style, entries, folders: 1, numbered: BTreeMap::new() };
         let mut unplaced = tree.add_folders(count, source);
         unplaced.retain(|file| {
-            !(file.is_unchanged && tree.place(file.folder, name(source, file.file), file.file))
+            !(file.is_unchanged && tree.place(file.folder, tree.name(source, file.file), file.file))
         });
         // By folder and name: the number to try next. Without it a million files of one name would be a quadratic
         // search.
         let mut numbers: HashMap<(Folder, Cow<'a, str>), u32> = HashMap::new();
         for Unplaced { file, folder, .. } in unplaced {
-            let name = name(source, file);
+            let name = tree.name(source, file);
             if tree.place(folder, name.clone(), file) {
                 continue;
             }
-            let number = numbers.entry((folder, name.clone())).or_insert(1);
-            while !tree.place(folder, numbered(&name, *number), file) {
+            let number = numbers.entry((folder, style.key(name.clone()))).or_insert(1);
+            while !tree.place(folder, Cow::Owned(style.numbered(&name, *number)), file) {
                 *number += 1;
             }
             tree.numbered.insert(file, *number);
@@ -78,9 +79,9 @@ impl<'a> Tree<'a> {
 
     /// The local components of a file's path; empty if there is no name in it.
     pub(super) fn local_path<'s>(&self, file: FileIndex, source: &Source<'s>) -> Vec<Cow<'s, str>> {
-        let mut path = local_components(&source.path);
+        let mut path = self.components(&source.path);
         if let (Some(name), Some(number)) = (path.last_mut(), self.numbered.get(&file)) {
-            *name = numbered(name, *number);
+            *name = Cow::Owned(self.style.numbered(name, *number));
         }
         path
     }
@@ -95,7 +96,7 @@ impl<'a> Tree<'a> {
         let mut open: Vec<(Cow<'a, str>, Folder)> = Vec::new();
         for file in (0..count).map(FileIndex) {
             let source = source(file);
-            let mut local = local_components(&source.path);
+            let mut local = self.components(&source.path);
             let is_unchanged = source.path == local;
             if source.is_pad || local.pop().is_none() {
                 continue;
@@ -115,7 +116,7 @@ impl<'a> Tree<'a> {
 
     fn folder(&mut self, around: Folder, name: Cow<'a, str>) -> Folder {
         let next = Folder(self.folders);
-        match *self.entries.entry((around, name)).or_insert(Entry::Folder(next)) {
+        match *self.entries.entry((around, self.style.key(name))).or_insert(Entry::Folder(next)) {
             Entry::Folder(folder) => {
                 self.folders += u32::from(folder == next);
                 folder
@@ -127,20 +128,19 @@ impl<'a> Tree<'a> {
     /// `false` if the name is taken.
     fn place(&mut self, folder: Folder, name: Cow<'a, str>, file: FileIndex) -> bool {
         let entry = Entry::File(file);
-        *self.entries.entry((folder, name)).or_insert(entry) == entry
+        *self.entries.entry((folder, self.style.key(name))).or_insert(entry) == entry
     }
-}
 
-fn numbered(name: &str, number: u32) -> Cow<'static, str> {
-    Cow::Owned(with_tag(name, &format!(".{number}")))
-}
+    fn components<'s>(&self, path: &[&'s str]) -> Vec<Cow<'s, str>> {
+        path.iter().filter_map(|part| self.style.component(part)).collect()
+    }
 
-fn local_components<'a>(path: &[&'a str]) -> Vec<Cow<'a, str>> {
-    path.iter().filter_map(|part| local_component(part)).collect()
-}
-
-/// The file's own local name, before numbering.
-fn name<'a>(source: &impl Fn(FileIndex) -> Source<'a>, file: FileIndex) -> Cow<'a, str> {
-    let path = source(file).path;
-    path.iter().rev().find_map(|part| local_component(part)).expect("files without a name are not placed")
+    /// The file's own local name, before numbering.
+    fn name(&self, source: &impl Fn(FileIndex) -> Source<'a>, file: FileIndex) -> Cow<'a, str> {
+        let path = source(file).path;
+        path.iter()
+            .rev()
+            .find_map(|part| self.style.component(part))
+            .expect("files without a name are not placed")
+    }
 }
