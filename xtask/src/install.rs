@@ -22,6 +22,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("mount", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("mkfs.exfat", "exfatprogs"),
+    ("mount.exfat-fuse", "exfat-fuse"),
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("python3", "python3-venv"),

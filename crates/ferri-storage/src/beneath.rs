@@ -6,12 +6,21 @@
 //! that somebody plants, before or during the download, is refused with `ELOOP`; there is no moment between a look
 //! and a use. Names come from `LocalPaths`, so `..` and absolute paths never get here.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+
+use crate::places::is_refusal;
 
 /// An open folder under which files are opened.
 #[derive(Debug)]
@@ -69,6 +78,7 @@ impl Root {
         if access != Access::Read {
             self.may_write()?;
         }
+        let relative = &*self.actual(relative)?;
         // NONBLOCK: opening a pipe that somebody put there must not hang; it means nothing for regular files.
         let base = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = match access {
@@ -81,7 +91,12 @@ impl Root {
             Err(Errno::NOENT) if access == Access::Create => {
                 let folder = self.create_folders(relative.parent().unwrap_or_else(|| Path::new("")))?;
                 let name = relative.file_name().ok_or(Errno::INVAL)?;
-                rustix::fs::openat(&folder, name, flags, mode)?
+                // EXCL makes the kernel look again: behind FUSE it believes for a second what it saw under this name, and
+                // a file that was another name's on a file system that folds names may be gone since.
+                match rustix::fs::openat(&folder, name, flags | OFlags::EXCL, mode) {
+                    Err(Errno::EXIST) => rustix::fs::openat(&folder, name, flags, mode)?,
+                    made => made.map_err(refused)?,
+                }
             }
             opened => opened?,
         };
@@ -94,17 +109,40 @@ impl Root {
 
     /// What lies at `relative`, links not followed; `None` when nothing does.
     pub(crate) fn stat(&self, relative: &Path) -> Result<Option<Stat>, Errno> {
+        let relative = match self.actual(relative) {
+            Err(errno) if is_refusal(errno) => return Ok(None),
+            relative => &*relative?,
+        };
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match self.resolve(relative, flags, Mode::empty()) {
             Ok(found) => rustix::fs::fstat(&found).map(Some),
-            Err(Errno::NOENT) => Ok(None),
+            // What cannot have this name is not there.
+            Err(errno) if errno == Errno::NOENT || is_refusal(errno) => Ok(None),
             Err(other) => Err(other),
         }
+    }
+
+    /// Names in a folder, at most so many. `None` when it cannot be listed.
+    pub(crate) fn list(&self, relative: &Path, most: usize) -> Option<HashSet<OsString>> {
+        let folder = self.open_folder(relative).ok()?;
+        let entries = rustix::fs::Dir::new(folder).ok()?.take(most);
+        let name = |entry: rustix::fs::DirEntry| OsString::from_vec(entry.file_name().to_bytes().to_vec());
+        Some(entries.map_while(Result::ok).map(name).collect())
+    }
+
+    /// Gives a file another name; `EXIST` when something has it.
+    pub(crate) fn rename_file(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        self.may_write()?;
+        let folder = |path: &Path| self.open_folder(path.parent().unwrap_or_else(|| Path::new("")));
+        let name = |path: &Path| path.file_name().map(ToOwned::to_owned).ok_or(Errno::INVAL);
+        let (old, new) = (folder(from)?, folder(to)?);
+        rustix::fs::renameat_with(&old, name(from)?, &new, name(to)?, rustix::fs::RenameFlags::NOREPLACE)
     }
 
     /// Makes a symbolic link at `relative` that says `target`; folders are created. `EXIST` when something is there.
     pub(crate) fn create_symlink(&self, relative: &Path, target: &Path) -> Result<(), Errno> {
         self.may_write()?;
+        let relative = &*self.actual(relative)?;
         let folder = self.create_folders(relative.parent().unwrap_or_else(|| Path::new("")))?;
         rustix::fs::symlinkat(target, &folder, relative.file_name().ok_or(Errno::INVAL)?)
     }
@@ -112,12 +150,14 @@ impl Root {
     /// Removes a file; a link is removed, not followed.
     pub(crate) fn remove_file(&self, relative: &Path) -> Result<(), Errno> {
         self.may_write()?;
+        let relative = &*self.actual(relative)?;
         let folder = self.open_folder(relative.parent().unwrap_or_else(|| Path::new("")))?;
         rustix::fs::unlinkat(&folder, relative.file_name().ok_or(Errno::INVAL)?, AtFlags::empty())
     }
 
     /// Opens a folder beneath the root for `fsync`.
     pub(crate) fn open_folder(&self, relative: &Path) -> Result<OwnedFd, Errno> {
+        let relative = &*self.actual(relative)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if relative.as_os_str().is_empty() {
             return rustix::fs::openat(&self.folder, ".", flags, Mode::empty());
@@ -132,11 +172,23 @@ impl Root {
             let Component::Normal(name) = component else { return Err(Errno::INVAL) };
             match rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o777)) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(other) => return Err(other),
+                Err(other) => return Err(refused(other)),
             }
             folder = enter(folder.as_fd(), name)?;
         }
         Ok(folder)
+    }
+
+    /// The path as the file system understands it.
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, clippy::unnecessary_wraps)]
+    fn actual<'p>(&self, relative: &'p Path) -> Result<Cow<'p, Path>, Errno> {
+        Ok(Cow::Borrowed(relative))
+    }
+
+    #[cfg(test)]
+    fn actual<'p>(&self, relative: &'p Path) -> Result<Cow<'p, Path>, Errno> {
+        fake::actual(&self.path, relative).map(Cow::Owned)
     }
 
     fn resolve(&self, relative: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
@@ -182,6 +234,12 @@ impl Root {
 #[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
 pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// Some file systems (exFAT through FUSE) say of a name that they refuse that it is not there, though it was to be made in
+/// a folder that is held open.
+fn refused(errno: Errno) -> Errno {
+    if errno == Errno::NOENT { Errno::INVAL } else { errno }
 }
 
 /// Opens a sub-folder, refusing a link.

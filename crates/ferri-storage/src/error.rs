@@ -88,6 +88,20 @@ pub enum StorageError {
         /// The path.
         path: PathBuf,
     },
+    /// The file system takes none of the names that a file may have.
+    #[error("{}: the file system does not take this name, nor a plainer one: {source}; choose another folder", .path.display())]
+    Name {
+        /// The file, under the last name that was tried.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Two files of the torrent are one on disk.
+    #[error("{}: this is also another file of the torrent, under a second name; move it away or choose another folder", .path.display())]
+    SameFile {
+        /// The path of the one that was to be written.
+        path: PathBuf,
+    },
     /// The file system cannot hold a file of this length (FAT32 ends at 4 GiB).
     #[error("{}: the file system cannot hold a file this large; choose another one", .path.display())]
     TooLarge {
@@ -134,6 +148,8 @@ impl StorageError {
             | Self::Symlink { .. }
             | Self::NotAFile { .. }
             | Self::NotAFolder { .. }
+            | Self::Name { .. }
+            | Self::SameFile { .. }
             | Self::TooLarge { .. }
             | Self::Busy { .. }
             | Self::OnlyRead { .. }
@@ -157,6 +173,8 @@ impl StorageError {
             | Self::Symlink { path }
             | Self::NotAFile { path }
             | Self::NotAFolder { path }
+            | Self::Name { path, .. }
+            | Self::SameFile { path }
             | Self::TooLarge { path }
             | Self::Busy { path }
             | Self::OnlyRead { path }

@@ -17,6 +17,7 @@ use crate::error::StorageError;
 use crate::faults::Op;
 use crate::journal::Stamp;
 use crate::ledger::{Ended, parts_number};
+use crate::places::{Alias, is_refusal};
 use crate::slices::Slices;
 use crate::storage::{Home, Homes, Storage, Target};
 use crate::verify::Verifier;
@@ -166,6 +167,7 @@ impl Storage {
                     drop(self.prepare(file.index)?);
                 }
             }
+            self.take_name(file.index)?;
             if file.attributes.executable {
                 self.make_executable(file.index)?;
             }
@@ -185,6 +187,9 @@ impl Storage {
         }
         let wanted = self.wanted();
         let info = Arc::clone(self.info());
+        if self.places().moved().any(|(file, _, alias)| alias == Alias::Unfinished && wanted.get(file.0)) {
+            return false;
+        }
         let mut files = info.files().iter().filter(|file| wanted.get(file.index.0) && !file.attributes.pad);
         files.all(|file| {
             let attributes = file.attributes;
@@ -227,9 +232,12 @@ impl Storage {
         let mode = rustix::fs::fstat(&opened).map_err(failed)?.st_mode & 0o7777;
         let new = runnable(mode);
         if new == mode {
-            Ok(())
-        } else {
-            rustix::fs::fchmod(&opened, Mode::from_raw_mode(new)).map_err(failed)
+            return Ok(());
+        }
+        match rustix::fs::fchmod(&opened, Mode::from_raw_mode(new)) {
+            // FAT and its kin have one mode for all files; the bytes are none the worse.
+            Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
+            changed => changed.map_err(failed),
         }
     }
 
@@ -247,6 +255,12 @@ impl Storage {
             }
             // What is there already stays: our link from an earlier run, or something of the user's.
             Err(Errno::EXIST) => Ok(()),
+            // The file system has no links (symlink(2) says PERM), or does not take this name; nobody's bytes are in it.
+            Err(errno)
+                if is_refusal(errno) || matches!(errno, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) =>
+            {
+                Ok(())
+            }
             Err(errno) => Err(self.explain(StorageError::writing(&full, errno))),
         }
     }
@@ -259,16 +273,7 @@ impl Storage {
         if prepared.get(file.0) {
             return self.open_beneath(file, Access::Write).map(Arc::new);
         }
-        let (opened, before) = match self.open_beneath(file, Access::Write) {
-            Ok(opened) => {
-                let stamp = Stamp::of_open(&opened)?;
-                (opened, stamp)
-            }
-            Err(StorageError::Missing { .. }) => {
-                (self.open_beneath(file, Access::Create).map_err(|error| self.explain(error))?, None)
-            }
-            Err(error) => return Err(error),
-        };
+        let (opened, before) = self.open_or_make(file)?;
         let length = self.layout().file_len(file);
         let changed = self.size(&opened, length, before).map_err(|error| self.explain(error))?;
         if changed || before.is_none() {

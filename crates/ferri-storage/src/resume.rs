@@ -90,12 +90,13 @@ impl Storage {
             self.distrust_cache(&homes, &own);
         }
         drop(homes);
-        let Some(opened) = opened else {
-            self.ledger.start(self.settled(&resumed, &now_stamps, None), None);
-            return Ok(resumed);
-        };
-        self.take_up(opened, &resumed, &now_stamps)?;
-        Ok(resumed)
+        match opened {
+            None => self.ledger.start(self.settled(&resumed, &now_stamps, None), None),
+            Some(opened) => self.take_up(opened, &resumed, &now_stamps)?,
+        }
+        // They are as good a place as any, and no reason to write a journal.
+        let places = self.places().describe_moved();
+        Ok(Resumed { why: resumed.why.into_iter().chain(places).collect(), ..resumed })
     }
 
     fn open_journal(&self, folder: &Path, reasons: &mut Reasons) -> Result<Opened, StorageError> {
@@ -316,7 +317,8 @@ impl Storage {
     fn identity(&self) -> Identity {
         let mut digest = ferri_hash::Sha1::new();
         for file in self.layout().files() {
-            if let Some(path) = self.local_path(file) {
+            // As the names say: where a file was found is no other torrent.
+            if let Some(path) = self.named_path(file) {
                 digest.update(path.as_os_str().as_encoded_bytes());
             }
             digest.update(&[0]);

@@ -11,13 +11,13 @@
 //! Everything under the download folder is opened beneath it, see `beneath`. All methods block on the disk except
 //! [`Storage::read_cached`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::IoSliceMut;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use ferri_metainfo::names::LocalPaths;
@@ -31,6 +31,7 @@ use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
 use crate::journal::Stamp;
 use crate::ledger::{Ended, Ledger, Numbered, parts_number};
+use crate::places::{Places, is_refusal};
 use crate::slices::Slices;
 use crate::verify::Verifier;
 use crate::witness::{Change, Hooks, Witness};
@@ -92,6 +93,9 @@ pub struct Storage {
     info: Arc<Info>,
     layout: Layout,
     paths: LocalPaths,
+    places: RwLock<Places>,
+    /// Files by device and inode that were opened for writing.
+    identities: Mutex<HashMap<(u64, u64), FileIndex>>,
     place: Place,
     options: StorageOptions,
     hooks: Hooks,
@@ -164,6 +168,7 @@ impl Storage {
         let layout = info.layout().clone();
         let count = parts_number(&layout);
         let hooks = Hooks { faults: options.faults.clone(), witness: options.witness.clone() };
+        let places = Places::find(&info, paths.clone(), &place.root, options.top.clone());
         let storage = Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             ledger: Ledger::new(layout.clone(), options.compact_length, hooks.clone()),
@@ -175,6 +180,8 @@ impl Storage {
             info,
             layout,
             paths,
+            places: RwLock::new(places),
+            identities: Mutex::default(),
             place,
             options,
         };
@@ -201,16 +208,23 @@ impl Storage {
         &self.place
     }
 
-    /// Where a file lies, relative to the root; `None` for padding.
+    /// Where a file lies or will lie, relative to the root; `None` for padding.
     #[must_use]
     pub fn local_path(&self, file: FileIndex) -> Option<PathBuf> {
-        let path = self.paths.path(file)?;
-        let Some(top) = &self.options.top else { return Some(path.to_path_buf()) };
-        let mut components = path.components();
-        components.next();
-        // `join` with nothing would add a slash.
-        let rest = components.as_path();
-        Some(if rest.as_os_str().is_empty() { PathBuf::from(top) } else { Path::new(top).join(rest) })
+        self.places().path(file)
+    }
+
+    /// Where all files lie, see [`Places`].
+    pub fn places(&self) -> RwLockReadGuard<'_, Places> {
+        self.places.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn places_mut(&self) -> RwLockWriteGuard<'_, Places> {
+        self.places.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn identities(&self) -> MutexGuard<'_, HashMap<(u64, u64), FileIndex>> {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether these are the bytes of the piece. Hashes what it is given, in order, without a copy.
@@ -580,6 +594,11 @@ impl Storage {
                 }
                 Ok(OpenFile::new(fd, path, access != Access::Read))
             }
+            Err(errno) if is_refusal(errno) && access == Access::Create => {
+                Err(StorageError::Name { path, source: errno.into() })
+            }
+            // What cannot have this name is not there.
+            Err(errno) if is_refusal(errno) => Err(StorageError::Missing { path }),
             Err(errno) => Err(classify(&path, errno)),
         }
     }

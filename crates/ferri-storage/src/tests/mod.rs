@@ -7,6 +7,7 @@ mod faults;
 mod files;
 mod hostile;
 mod parts;
+mod places;
 mod pool;
 mod read_only;
 mod resume;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Info, PieceIndex};
 
-use crate::{FaultPlan, FileCache, Place, Resumed, Storage, StorageError, StorageOptions, check};
+use crate::{Fault, FaultPlan, FileCache, Place, Resumed, Storage, StorageError, StorageOptions, check};
 
 /// Bytes in a piece of the test torrents.
 pub(crate) const PIECE: usize = 16 << 10;
