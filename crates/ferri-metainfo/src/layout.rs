@@ -362,6 +362,13 @@ impl LayoutBuilder {
         Ok(Self { version, piece_length, total_length: 0, ends, padding: Vec::new() })
     }
 
+    /// Whether a next file of this length would do what padding does in a v1 torrent: begin inside a piece and end with it.
+    pub(crate) fn fills_piece(&self, length: u64) -> bool {
+        let piece_length = u64::from(self.piece_length);
+        let begin = self.ends.last().copied().unwrap_or(0) % piece_length;
+        begin != 0 && length == piece_length - begin
+    }
+
     /// The next file.
     pub(crate) fn push(&mut self, length: u64, is_pad: bool) -> Result<(), LayoutError> {
         if self.ends.len() == FILES_MAX {

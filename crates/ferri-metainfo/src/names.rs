@@ -23,7 +23,7 @@
 //! | 12 | a path that is over 3,840 bytes, with the torrent's name | refused: no shortening would leave it recognisable |
 //! | 13 | a path without any name (`[]`, `["", "."]`) | refused |
 //! | 14 | the same for the torrent's own name | the info hash in hex |
-//! | 15 | padding files (BEP 47) | no path: they are not stored |
+//! | 15 | padding: `attr` says so (BEP 47), or it is called `.pad/N` or `_____padding_file_...` and fills its piece exactly | no path: it is not stored and reads as zeros |
 //! | 16 | a symbolic link to a file or folder of the torrent | a relative target, which cannot leave the torrent's folder |
 //! | 17 | any other symbolic link (`..`, absolute, to nothing, to itself or a folder around it) | not made; [`LocalPaths::ignored_links`] says why |
 //!

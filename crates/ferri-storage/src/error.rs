@@ -96,6 +96,14 @@ pub enum StorageError {
         /// What the system said.
         source: io::Error,
     },
+    /// A piece is what the torrent says and has other bytes than zeros where the torrent has padding, which is not kept.
+    #[error("{}: piece {piece} has bytes in the torrent's padding that are not zeros; it cannot be stored, the torrent was made wrongly", .path.display())]
+    Padding {
+        /// The download folder.
+        path: PathBuf,
+        /// The piece.
+        piece: u32,
+    },
     /// Two files of the torrent are one on disk.
     #[error("{}: this is also another file of the torrent, under a second name; move it away or choose another folder", .path.display())]
     SameFile {
@@ -150,6 +158,7 @@ impl StorageError {
             | Self::NotAFolder { .. }
             | Self::Name { .. }
             | Self::SameFile { .. }
+            | Self::Padding { .. }
             | Self::TooLarge { .. }
             | Self::Busy { .. }
             | Self::OnlyRead { .. }
@@ -175,6 +184,7 @@ impl StorageError {
             | Self::NotAFolder { path }
             | Self::Name { path, .. }
             | Self::SameFile { path }
+            | Self::Padding { path, .. }
             | Self::TooLarge { path }
             | Self::Busy { path }
             | Self::OnlyRead { path }

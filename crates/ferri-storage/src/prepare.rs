@@ -395,6 +395,9 @@ impl Storage {
             // What lies in the parts file is where it belongs.
             match (target.home, file) {
                 (Home::File(_), Some(file)) => self.copy(&parts, slot, file, target),
+                (Home::Pad, _) => self.copy_from(&parts, slot, target.length, &mut |bytes, _| {
+                    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(self.odd_padding(piece)) }
+                }),
                 _ => Ok(()),
             }
         })?;

@@ -257,12 +257,19 @@ impl Storage {
         let mut slices = Slices::new(blocks);
         self.write_targets(piece, &targets, &mut |file, target| match file {
             None => {
-                slices.skip(target.length);
-                Ok(())
+                match slices.take(target.length).iter().all(|slice| slice.iter().all(|byte| *byte == 0)) {
+                    true => Ok(()),
+                    false => Err(self.odd_padding(piece)),
+                }
             }
             Some(file) => disk::write_all(file, &mut slices.take(target.length), target.offset, self.hooks())
                 .map_err(|errno| self.explain(StorageError::writing(file.path(), errno))),
         })
+    }
+
+    /// Padding is not kept and reads as zeros, so a piece in which it is something else would not be what was written.
+    pub(crate) fn odd_padding(&self, piece: PieceIndex) -> StorageError {
+        StorageError::Padding { path: self.place.root.clone(), piece: piece.get() }
     }
 
     /// Fills `buffer` from the piece, from `begin` bytes on. Does not check the hash.

@@ -94,8 +94,12 @@ fn multi(
     for (index, value) in list.iter().enumerate() {
         let place = list_place.index(index);
         let table = Table::new(value, &place)?;
-        let properties = entry::properties(&table, names, warnings)?;
+        let mut properties = entry::properties(&table, names, warnings)?;
         read_path(&table, &properties, names, &mut path)?;
+        let fills_piece = || layout.fills_piece(properties.length);
+        if version == Version::V1 && is_named_padding(&path, properties.length) && fills_piece() {
+            properties.attributes.pad = true;
+        }
         appender
             .add(&mut files.paths, &path)
             .map_err(|_| table.error("path", MetainfoErrorKind::TooMuchText))?;
@@ -107,6 +111,16 @@ fn multi(
     files.paths.shrink();
     let layout = layout.finish().map_err(|error| layout_error(info, "files", error))?;
     Ok(Content { layout, files, multi_file: true })
+}
+
+/// Whether a file without `attr` is called what clients call padding: `_____padding_file_N_...` at the top (BitComet), or
+/// `.pad/N` with its length (BEP 47). That alone is not enough, see [`LayoutBuilder::fills_piece`].
+fn is_named_padding(path: &[Cow<'_, str>], length: u64) -> bool {
+    match path {
+        [name] => name.starts_with("_____padding_file_"),
+        [folder, name] => folder == ".pad" && name.parse() == Ok(length),
+        _ => false,
+    }
 }
 
 /// `path.utf-8` if it keeps its promise, else `path`; padding may go without (BEP 47).

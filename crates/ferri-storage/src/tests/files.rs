@@ -258,3 +258,22 @@ fn with_an_unreadable_piece_all_that_the_same_cause_took_are_named() {
     std::fs::remove_file(t.file("b")).unwrap();
     assert_eq!(lost(4), [1, 2, 4, 5]);
 }
+
+#[test]
+fn padding_that_is_not_zeros_is_told_and_not_called_done() {
+    // The torrent's hash is right for bytes that are not what padding has to be.
+    let odd = Fixture::new(&[("a", 100, ""), ("pad", PIECE as u64 - 100, ""), ("b", 5, "")]);
+    let t = Fixture::with_data(
+        &[("a", 100, ""), (".pad/16284", PIECE as u64 - 100, "p"), ("b", 5, "")],
+        odd.data,
+    );
+    let (storage, _) = t.start();
+    let error = t.try_write(&storage, 0).unwrap_err();
+    assert!(matches!(error, StorageError::Padding { piece: 0, .. }) && !error.is_recoverable(), "{error}");
+    assert!(!storage.on_disk().get(0));
+    t.write(&storage, [1]);
+    for (at, block) in t.blocks(0).iter().enumerate() {
+        storage.spill(t.piece(0), at as u32 * 5_000, std::slice::from_ref(block)).unwrap();
+    }
+    assert!(matches!(storage.commit_spilled(t.piece(0)), Err(StorageError::Padding { .. })));
+}

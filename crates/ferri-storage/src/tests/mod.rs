@@ -46,6 +46,11 @@ impl Fixture {
                 |i: u64| if attr.contains('p') { 0 } else { (i * 31 + i / 251 + number as u64 * 7) as u8 };
             data.extend((0..*length).map(byte));
         }
+        Self::with_data(files, data)
+    }
+
+    /// The same with this payload, in piece space.
+    pub(crate) fn with_data(files: &[Spec<'_>], data: Vec<u8>) -> Self {
         let info = Arc::new(Info::parse(&info_bytes(files, &data)).unwrap());
         Self { folder: tempfile::tempdir().unwrap(), info, data }
     }

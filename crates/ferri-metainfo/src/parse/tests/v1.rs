@@ -234,3 +234,33 @@ fn links_have_a_bound() {
     crowd.push(link(0));
     check(multi(crowd, 1), "info.files[65537].symlink path", MetainfoErrorKind::TooManySymlinks);
 }
+
+/// Padding without `attr`, by its name and place.
+#[test]
+fn what_is_called_padding_and_fills_its_piece_is_padding() {
+    const BITCOMET: &str =
+        "_____padding_file_0_if you see this file, please update to BitComet 0.85 or above____";
+    let pads = |files: &[(&str, u64)]| {
+        let list: String = files
+            .iter()
+            .map(|(path, length)| {
+                let parts: String = path.split('/').map(|part| format!("{}:{part}", part.len())).collect();
+                format!("d6:lengthi{length}e4:pathl{parts}ee")
+            })
+            .collect();
+        let total: u64 = files.iter().map(|(_, length)| length).sum();
+        let hashes = "x".repeat(20 * total.div_ceil(16384) as usize);
+        let text =
+            format!("d5:filesl{list}e4:name1:t12:piece lengthi16384e6:pieces{}:{hashes}e", hashes.len());
+        let info = Info::parse(text.as_bytes()).unwrap();
+        info.files().iter().filter(|file| file.is_pad()).map(|file| file.index.0).collect::<Vec<_>>()
+    };
+    assert_eq!(pads(&[("a", 10), (BITCOMET, 16374), ("b", 5), (".pad/16379", 16379)]), [1, 3]);
+    assert_eq!(pads(&[("a", 10), (".pad/16374", 16374), ("b", 5)]), [1]);
+    // A name is not enough.
+    assert_eq!(pads(&[("a", 10), (BITCOMET, 16373), ("b", 5)]), [0; 0], "not to the end of the piece");
+    assert_eq!(pads(&[("a", 16384), (BITCOMET, 16384), ("b", 5)]), [0; 0], "a piece of its own");
+    assert_eq!(pads(&[("a", 10), (".pad/7", 16374), ("b", 5)]), [0; 0], "another length");
+    assert_eq!(pads(&[("a", 10), ("x/_____padding_file_0", 16374), ("b", 5)]), [0; 0], "in a folder");
+    assert_eq!(pads(&[("a", 10), ("c", 16374)]), [0; 0]);
+}
