@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Bitfield, Info};
-use ferri_storage::{Place, Progress, Storage, StorageOptions, check};
+use ferri_storage::{Place, Places, Progress, Storage, StorageOptions, check};
 
 use crate::Error;
 use crate::torrent::beside;
@@ -42,7 +42,12 @@ pub fn verify(
 /// # Errors
 /// [`Error::Name`] when the torrent's name has no place on this disk.
 pub fn locate(info: &Info, path: &Path) -> Result<PathBuf, Error> {
-    let inside = path.join(LocalPaths::new(info)?.top());
-    let is_holder = path.is_dir() && (!info.is_multi_file() || inside.is_dir());
+    let names = LocalPaths::new(info)?;
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let top = Places::find_top(info, names, path);
+    let inside = path.join(&top);
+    let is_holder = !top.is_empty() && (!info.is_multi_file() || inside.is_dir());
     Ok(if is_holder { inside } else { path.to_owned() })
 }

@@ -65,6 +65,6 @@ pub use status::{Event, PeerStatus, Said, Sources, State, TorrentStatus, Tracker
 pub use torrent::Torrent;
 pub use tracker_server::TrackerServer;
 
-pub use ferri_storage::{StorageError, atomic_write, create_state_folder};
+pub use ferri_storage::{Alias, Places, StorageError, atomic_write, create_state_folder};
 /// Recorded runs of the swarm machine, and their replay.
 pub use ferri_swarm::trace;

@@ -1,10 +1,12 @@
 //! What a torrent is, gathered once for `show`, `get`, `seed` and `verify`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ferri_metainfo::magnet::Magnet;
-use ferri_metainfo::{File, FileIndex, Metainfo};
-use serde::Serialize;
+use ferri_metainfo::names::{LinkProblem, LocalPaths, NameError};
+use ferri_metainfo::{File, FileIndex, Info, Metainfo};
+use serde::{Serialize, Serializer};
 
 use crate::console::Console;
 use crate::text::harmless;
@@ -22,7 +24,7 @@ pub(crate) struct Facts {
     /// Bytes of the files a person sees: without padding.
     pub(crate) total_size: u64,
     pub(crate) private: bool,
-    pub(crate) files: Vec<FileFacts>,
+    pub(crate) files: FileList,
     /// Tiers, first asked first.
     pub(crate) trackers: Vec<Vec<String>>,
     pub(crate) web_seeds: Vec<String>,
@@ -45,34 +47,106 @@ pub(crate) struct FileFacts {
     pub(crate) size: u64,
     /// BEP 47 letters: `p` padding, `h` hidden, `x` executable, `l` symbolic link.
     pub(crate) attr: String,
+    /// Where it goes on a disk that keeps all names, beneath the folder of the download.
+    pub(crate) disk_path: Option<String>,
+    /// Why it is not stored.
+    pub(crate) not_stored: Option<String>,
+}
+
+/// The files of a torrent, each described when it is asked for: a torrent may have a million.
+#[derive(Clone)]
+pub(crate) struct FileList {
+    info: Arc<Info>,
+    names: Result<LocalPaths, NameError>,
+    /// Which are padding, ascending.
+    pads: Vec<FileIndex>,
+}
+
+impl FileList {
+    pub(crate) fn new(info: Arc<Info>) -> Self {
+        let pads = info.files().iter().filter(|file| file.is_pad()).map(|file| file.index).collect();
+        Self { names: LocalPaths::new(&info), pads, info }
+    }
+
+    /// What `--select` takes for this file; `None` for padding.
+    pub(crate) fn number(&self, file: FileIndex) -> Option<usize> {
+        let before = self.pads.binary_search(&file).err()?;
+        Some(file.as_usize() + 1 - before)
+    }
+
+    /// Names on disk.
+    pub(crate) fn names(&self) -> Result<&LocalPaths, &NameError> {
+        self.names.as_ref()
+    }
+
+    /// How many files a person sees.
+    fn visible(&self) -> impl Iterator<Item = File<'_>> {
+        self.info.files().iter().filter(|file| !file.is_pad())
+    }
+
+    /// The path of one.
+    pub(crate) fn path(&self, index: FileIndex) -> Option<String> {
+        self.info.file(index).map(|file| path(&file))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = FileFacts> {
+        self.info.files().iter().map(|file| FileFacts {
+            number: self.number(file.index),
+            path: path(&file),
+            size: file.length,
+            attr: file.attributes.to_string(),
+            disk_path: self.disk_path(file.index),
+            not_stored: self.not_stored(&file),
+        })
+    }
+
+    fn disk_path(&self, file: FileIndex) -> Option<String> {
+        let names = self.names.as_ref().ok()?;
+        if self.link_problem(file).is_some() { None } else { names.path(file).map(local_text) }
+    }
+
+    fn not_stored(&self, file: &File<'_>) -> Option<String> {
+        match &self.names {
+            _ if file.is_pad() => Some("padding".to_owned()),
+            Ok(_) => self
+                .link_problem(file.index)
+                .map(|problem| format!("a symbolic link that is not made: {problem}")),
+            Err(error) if error.file == file.index => Some(error.reason.to_string()),
+            Err(error) => Some(format!("file {} of the torrent has no place on a disk", error.file.0 + 1)),
+        }
+    }
+
+    fn link_problem(&self, file: FileIndex) -> Option<LinkProblem> {
+        let ignored = self.names.as_ref().ok()?.ignored_links();
+        let at = ignored.binary_search_by_key(&file, |(link, _)| *link).ok()?;
+        Some(ignored[at].1)
+    }
+}
+
+impl std::fmt::Debug for FileList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileList").field("files", &self.info.files().len()).finish_non_exhaustive()
+    }
+}
+
+impl Serialize for FileList {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
 }
 
 impl Facts {
     pub(crate) fn new(metainfo: &Metainfo) -> Self {
         let info = metainfo.info();
         let hashes = info.info_hashes();
-        let mut number = 0;
-        let files: Vec<FileFacts> = info
-            .files()
-            .iter()
-            .map(|file| {
-                let is_pad = file.is_pad();
-                number += usize::from(!is_pad);
-                FileFacts {
-                    number: (!is_pad).then_some(number),
-                    path: path(&file),
-                    size: file.length,
-                    attr: file.attributes.to_string(),
-                }
-            })
-            .collect();
+        let files = FileList::new(metainfo.shared_info());
         Self {
             name: info.name().to_owned(),
             info_hash_v1: hashes.v1.map(|hash| hash.to_string()),
             info_hash_v2: hashes.v2.map(|hash| hash.to_string()),
             piece_length: info.piece_length(),
             piece_count: info.layout().piece_count(),
-            total_size: files.iter().filter(|file| file.number.is_some()).map(|file| file.size).sum(),
+            total_size: files.visible().map(|file| file.length).sum(),
             private: info.is_private(),
             files,
             trackers: metainfo.trackers().to_vec(),
@@ -88,7 +162,7 @@ impl Facts {
 
     /// How many files a person sees.
     pub(crate) fn file_count(&self) -> u64 {
-        self.files.iter().filter(|file| file.number.is_some()).count() as u64
+        (self.files.info.files().len() - self.files.pads.len()) as u64
     }
 
     /// `debian-13.iso  3.75 GiB  1 file  v1  2 trackers`, and the info hash below it.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::io;
 
 use ferri_metainfo::display;
 use serde::Serialize;
@@ -13,11 +14,50 @@ pub(crate) fn line(value: &impl Serialize) -> Result<String, serde_json::Error> 
     Ok(line)
 }
 
-/// One object over several lines, for a person to read.
-pub(crate) fn pretty(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    let mut text = escape(&serde_json::to_string_pretty(value)?);
-    text.push('\n');
-    Ok(text)
+/// One object over several lines, for a person to read. It is handed on in portions: what describes a million files is
+/// never in memory as a whole.
+pub(crate) fn pretty(value: &impl Serialize, write: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    let mut portions = Portions { pending: Vec::new(), write };
+    serde_json::to_writer_pretty(&mut portions, value)?;
+    portions.pending.push(b'\n');
+    portions.hand_on()
+}
+
+/// Text that waits until there is enough of it.
+struct Portions<W> {
+    pending: Vec<u8>,
+    write: W,
+}
+
+/// Bytes of a portion.
+const PORTION: usize = 64 << 10;
+
+impl<W: FnMut(&str) -> io::Result<()>> Portions<W> {
+    fn hand_on(&mut self) -> io::Result<()> {
+        // A character may have come in two parts.
+        let whole = match std::str::from_utf8(&self.pending) {
+            Ok(text) => text,
+            Err(error) => std::str::from_utf8(&self.pending[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        (self.write)(&escape(whole))?;
+        let length = whole.len();
+        self.pending.drain(..length);
+        Ok(())
+    }
+}
+
+impl<W: FnMut(&str) -> io::Result<()>> io::Write for Portions<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pending.extend_from_slice(bytes);
+        if PORTION <= self.pending.len() {
+            self.hand_on()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Characters that a terminal obeys stand only inside strings, where `\u` escapes mean the same; a raw line break
@@ -58,6 +98,13 @@ mod tests {
 
     #[test]
     fn the_pretty_form_keeps_its_lines() {
-        assert_eq!(pretty(&["é", "\u{85}"]).unwrap(), "[\n  \"é\",\n  \"\\u0085\"\n]\n");
+        let mut text = String::new();
+        let long = "é".repeat(PORTION);
+        pretty(&["é", "\u{85}", &long], |portion| {
+            text.push_str(portion);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(text, format!("[\n  \"é\",\n  \"\\u0085\",\n  \"{long}\"\n]\n"));
     }
 }

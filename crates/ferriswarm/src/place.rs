@@ -1,8 +1,10 @@
 //! Where the payload of a torrent lies, or will lie, on this disk.
 
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
+use ferri_engine::{Alias, Places};
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{FileIndex, Info, Metainfo};
 
@@ -12,7 +14,9 @@ use crate::session;
 /// The paths of a torrent's files below one payload.
 #[derive(Debug)]
 pub(crate) struct Place {
-    names: LocalPaths,
+    places: Places,
+    /// What the files' places are relative to.
+    root: PathBuf,
     /// The file of a single-file torrent, or the folder that holds the files of another.
     payload: PathBuf,
 }
@@ -20,9 +24,9 @@ pub(crate) struct Place {
 impl Place {
     /// Below the folder that downloads go to.
     pub(crate) fn in_folder(info: &Info, folder: &Path) -> Result<Self, Failure> {
-        let names = names(info)?;
-        let payload = folder.join(names.top());
-        Ok(Self { names, payload })
+        let places = Places::find(info, names(info)?, folder, None);
+        let payload = payload(folder, &places);
+        Ok(Self { places, root: folder.to_owned(), payload })
     }
 
     /// At `path`, which is the payload or the folder that holds it; `typed` is how the person wrote it.
@@ -34,7 +38,13 @@ impl Place {
             return Err(Failure::new(Exit::NotFound, message));
         }
         let payload = ferri_engine::locate(info, path).map_err(|error| session::failure(&error))?;
-        Ok(Self { names: names(info)?, payload })
+        let (root, top) = match (payload.parent(), payload.file_name()) {
+            (Some(root), Some(top)) => (root.to_owned(), top.to_owned()),
+            // A folder without a name of its own (`..`): the files lie in it all the same.
+            _ => (payload.clone(), OsString::new()),
+        };
+        let places = Places::find(info, names(info)?, &root, Some(top));
+        Ok(Self { places, root, payload })
     }
 
     pub(crate) fn payload(&self) -> &Path {
@@ -43,16 +53,24 @@ impl Place {
 
     /// `None` for padding, which is never kept.
     pub(crate) fn path(&self, file: FileIndex) -> Option<PathBuf> {
-        let local = self.names.path(file)?;
-        // The payload may have another name than the torrent.
-        let below = local.strip_prefix(self.names.top()).unwrap_or(local);
-        Some(if below.as_os_str().is_empty() { self.payload.clone() } else { self.payload.join(below) })
+        self.places.path(file).map(|path| self.root.join(path))
+    }
+
+    /// Why the file does not lie where its name says.
+    pub(crate) fn alias(&self, file: FileIndex) -> Option<Alias> {
+        self.places.alias(file)
     }
 
     /// What lies there now; never looks through a link.
     pub(crate) fn metadata(&self, file: FileIndex) -> Option<Metadata> {
         self.path(file).and_then(|path| fs::symlink_metadata(path).ok())
     }
+}
+
+/// The file or folder that the files lie in, beneath `folder`.
+fn payload(folder: &Path, places: &Places) -> PathBuf {
+    // Another client may have been told to make no folder.
+    if places.top().is_empty() { folder.to_owned() } else { folder.join(places.top()) }
 }
 
 fn names(info: &Info) -> Result<LocalPaths, Failure> {

@@ -193,8 +193,9 @@ impl Watched {
                 console.event(&Event::Piece { info_hash, piece: *piece, ok: false });
             }
             Engine::FileCompleted { file } => {
-                if let Some(file) = self.facts.files.get(file.as_usize()) {
-                    console.event(&Event::File { info_hash, number: file.number, path: &file.path });
+                if let Some(path) = self.facts.files.path(*file) {
+                    let number = self.facts.files.number(*file);
+                    console.event(&Event::File { info_hash, number, path: &path });
                 }
             }
             Engine::Note(text) => {

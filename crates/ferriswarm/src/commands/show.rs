@@ -1,8 +1,9 @@
 //! `show`: what a torrent is. Reads the torrent only; asks peers for what a magnet link stands for, if that is wanted.
 
+use std::io;
+
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
-use ferri_metainfo::names::LocalPaths;
 use serde::Serialize;
 
 use crate::args::ShowArgs;
@@ -53,7 +54,9 @@ fn show(metainfo: &Metainfo, console: &Console, args: &ShowArgs) -> Result<Exit,
     if args.json {
         return answer(console, &facts);
     }
-    console.answer(&describe(&facts, metainfo, console))?;
+    console.answer(&describe(&facts, console))?;
+    list_files(&facts, console)?;
+    list_names(&facts, console)?;
     for warning in &facts.warnings {
         console.warn(warning);
     }
@@ -61,13 +64,24 @@ fn show(metainfo: &Metainfo, console: &Console, args: &ShowArgs) -> Result<Exit,
 }
 
 fn answer(console: &Console, facts: &impl Serialize) -> Result<Exit, Failure> {
-    let text = json::pretty(facts)
-        .map_err(|error| Failure::new(Exit::Internal, format!("cannot describe this as JSON: {error}")))?;
-    console.answer(&text)?;
+    let mut refused = None;
+    let written = json::pretty(facts, |portion| {
+        console.answer(portion).map_err(|failure| {
+            refused = Some(failure);
+            io::Error::other("not written")
+        })
+    });
+    match (refused, written) {
+        (Some(failure), _) => return Err(failure),
+        (None, Err(error)) => {
+            return Err(Failure::new(Exit::Internal, format!("cannot describe this as JSON: {error}")));
+        }
+        (None, Ok(())) => {}
+    }
     Ok(Exit::Done)
 }
 
-fn describe(facts: &Facts, metainfo: &Metainfo, console: &Console) -> String {
+fn describe(facts: &Facts, console: &Console) -> String {
     let mut out = format!("{}\n", console.strong(&harmless(&facts.name)));
     let mut row = |name: &str, value: &str| out.push_str(&format!("  {name:<14}{}\n", harmless(value)));
     row("size", &format!("{} ({} bytes)", units::size(facts.total_size), facts.total_size));
@@ -102,41 +116,52 @@ fn describe(facts: &Facts, metainfo: &Metainfo, console: &Console) -> String {
         row("web seed", url);
     }
     row("magnet", &facts.magnet);
-    out.push_str(&files(facts));
-    out.push_str(&local_names(metainfo));
+    out.push('\n');
     out
 }
 
-fn files(facts: &Facts) -> String {
-    let mut out = String::from("\n");
+/// A torrent may have a million files, so lines go out in portions.
+fn list_files(facts: &Facts, console: &Console) -> Result<(), Failure> {
+    let mut out = String::new();
     let width = facts.file_count().to_string().len().max(3);
-    for file in &facts.files {
+    for file in facts.files.iter() {
         let Some(number) = file.number else { continue };
         let attr = if file.attr.is_empty() { String::new() } else { format!("  [{}]", file.attr) };
         let size = units::size(file.size);
         out.push_str(&format!("{number:>width$}  {size:>9}  {}{attr}\n", harmless(&file.path)));
+        if PORTION < out.len() {
+            console.answer(&std::mem::take(&mut out))?;
+        }
     }
-    out
+    console.answer(&out)
 }
 
 /// Names that cannot be what they are in the torrent are told before a download surprises somebody.
-fn local_names(metainfo: &Metainfo) -> String {
-    let paths = match LocalPaths::new(metainfo.info()) {
+fn list_names(facts: &Facts, console: &Console) -> Result<(), Failure> {
+    let paths = match facts.files.names() {
         Ok(paths) => paths,
         Err(error) => {
-            return format!("\nThis torrent cannot be downloaded: {}\n", harmless(&error.to_string()));
+            let text = format!("\nThis torrent cannot be downloaded: {}\n", harmless(&error.to_string()));
+            return console.answer(&text);
         }
     };
     let mut out = String::new();
-    for (index, original, local) in paths.changed() {
-        if out.is_empty() {
+    for (at, (index, original, local)) in paths.changed().enumerate() {
+        if at == 0 {
             out.push_str("\nOn disk some names are different:\n");
         }
         let local = local.to_string_lossy();
-        out.push_str(&format!("{:>3}  {} -> {}\n", index.0 + 1, harmless(original), harmless(&local)));
+        let number = facts.files.number(index).unwrap_or(index.as_usize() + 1);
+        out.push_str(&format!("{number:>3}  {} -> {}\n", harmless(original), harmless(&local)));
+        if PORTION < out.len() {
+            console.answer(&std::mem::take(&mut out))?;
+        }
     }
-    out
+    console.answer(&out)
 }
+
+/// Bytes of text that are printed at once.
+const PORTION: usize = 64 << 10;
 
 /// What a magnet link tells without anybody being asked; same keys as for a torrent.
 #[derive(Debug, Serialize)]

@@ -83,6 +83,10 @@ struct Verdict {
 struct FileVerdict {
     number: usize,
     path: String,
+    /// Where it lies or would lie.
+    disk_path: Option<String>,
+    /// Why it does not lie where its name says.
+    disk_note: Option<String>,
     size: u64,
     status: FileStatus,
     /// Pieces that touch this file and do not match.
@@ -118,7 +122,9 @@ impl Verdict {
                 let size = layout.file_len(index);
                 let is_link = metainfo.info().file(index).is_some_and(|file| file.attributes.symlink);
                 let status = status(place, index, size, is_link, !bad_pieces.is_empty());
-                FileVerdict { number, path, size, status, bad_pieces }
+                let disk_path = place.path(index).map(|path| facts::local_text(&path));
+                let disk_note = place.alias(index).map(|alias| alias.to_string());
+                FileVerdict { number, path, disk_path, disk_note, size, status, bad_pieces }
             })
             .collect();
         Self {
@@ -158,6 +164,16 @@ fn status(place: &Place, file: FileIndex, size: u64, is_link: bool, has_bad_piec
 }
 
 fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Console) {
+    let moved = verdict.files.iter().filter_map(|file| Some((file, file.disk_note.as_deref()?)));
+    for (file, note) in moved.clone().take(MOVED_TOLD_MAX) {
+        let lies_at = file.disk_path.as_deref().unwrap_or_default();
+        console.line(&format!("{}  lies at {}: {note}", harmless(&file.path), harmless(lies_at)));
+    }
+    let more = moved.count().saturating_sub(MOVED_TOLD_MAX) as u64;
+    if more != 0 {
+        let files = units::count(more, "more file has", "more files have");
+        console.line(&format!("{files} another name on disk"));
+    }
     for file in verdict.files.iter().filter(|file| !file.is_good()) {
         let what = match file.status {
             FileStatus::Good => "good",
@@ -217,6 +233,9 @@ fn ranges(pieces: &[u32]) -> String {
     }
     text
 }
+
+/// So many files that have another name on disk are told one by one; the JSON form has all.
+const MOVED_TOLD_MAX: usize = 5;
 
 /// The JSON form lists all of them.
 const RUNS_MAX: usize = 20;
