@@ -151,6 +151,18 @@ const DEMANDS: &[Demand] = {
             AtLeast(1.0),
         ),
         demand(S::Dht, "dht-peer", "bytes a stored peer / libtorrent's", M::Told, AtMost(1.0)),
+        demand(
+            S::Files,
+            "files-show-memory",
+            "`show`: peak memory / (4 times the file and 16 MiB)",
+            M::Told,
+            AtMost(1.0),
+        ),
+        demand(S::Files, "files-show", "`show`: CPU, s", M::Told, AtMost(1.0)),
+        demand(S::Files, "files-absent", "`verify` of absent files: CPU, s", M::Told, AtMost(5.0)),
+        demand(S::Files, "files-present", "`verify` of present files: CPU, s", M::Told, AtMost(10.0)),
+        demand(S::Files, "files-begin", "`get`: seconds until a peer is asked", M::Told, AtMost(2.0)),
+        demand(S::Files, "files-end", "seconds from Ctrl-C to the end, in any phase", M::Told, AtMost(1.0)),
     ]
 };
 

@@ -9,6 +9,7 @@
 mod crash;
 mod dht;
 mod document;
+mod files;
 mod goals;
 mod hash;
 mod magnet;
@@ -207,6 +208,11 @@ pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
             Scenario::Hash => hash::measure(&tools, runs)?,
             Scenario::Crash => crash::measure(&tools, &work)?,
             Scenario::Dht => dht::measure(&tools, &work, options, runs)?,
+            Scenario::Files => {
+                // Its programs talk through loopback, which the cable brings along.
+                let _cable = lab::Lab::cable(0)?;
+                files::measure(&tools, &work, runs)?
+            }
             Scenario::Magnet => magnet::measure(&tools, &work, options, runs)?,
             Scenario::Many => {
                 // Its programs talk through loopback, which the cable brings along.
