@@ -136,6 +136,12 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether a node there can know who is here: somebody outside knows nothing about our local network, and would have us
+/// knock at its doors.
+pub(crate) fn may_name(node: IpAddr, named: IpAddr) -> bool {
+    is_local(node) || !is_local(named)
+}
+
 /// An address that a node can have. IPv4 in IPv6 notation would be the other network; port 0 is nobody's.
 pub(crate) fn is_node_address(addr: SocketAddr) -> bool {
     let ip_is_fine = match addr.ip() {

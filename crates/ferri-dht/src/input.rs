@@ -22,7 +22,7 @@ pub enum ContactKind {
     Torrent,
     /// A peer's PORT message (BEP 5).
     Port,
-    /// Well-known nodes for newcomers. They are asked while a table is poor and never kept in one.
+    /// Well-known nodes for newcomers. They are asked, and told of announces, while a table is poor, and never kept in one.
     Router,
 }
 

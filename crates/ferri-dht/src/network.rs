@@ -14,7 +14,8 @@ use crate::table::{Contact, Table};
 use crate::transactions::OperationKey;
 use crate::votes::{Region, Votes, region};
 
-/// With fewer good nodes a table is poor: lookups that begin with fewer find too little when some of them are gone.
+/// With fewer good nodes a table is poor: lookups that begin with fewer find too little when some of them are gone, and so
+/// routers take part in them.
 pub(crate) const POOR: usize = 8;
 
 /// Addresses that wait to be asked. A torrent's `nodes` are a few, saved nodes 300.
@@ -85,6 +86,14 @@ impl Network {
 
     pub(crate) fn is_poor(&self, now: Instant) -> bool {
         self.table.qualities(now).good < POOR
+    }
+
+    /// Routers that take part in lookups and are told of announces: all of them while we are in and know too few nodes to
+    /// do without, as in a home where everybody knows the same router. Who is just getting in finds better ones first.
+    pub(crate) fn stand_ins(&self, now: Instant) -> impl Iterator<Item = SocketAddr> {
+        let is_getting_in = self.bootstrap.is_some() && !self.bootstrapped;
+        let are_needed = !is_getting_in && !self.routers.is_empty() && self.is_poor(now);
+        self.routers.iter().copied().filter(move |_| are_needed)
     }
 
     /// Addresses that may be of use. The oldest make room.

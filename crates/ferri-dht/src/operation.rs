@@ -9,7 +9,7 @@ use ferri_metainfo::InfoHash;
 use smallvec::SmallVec;
 
 use crate::bloom::Bloom;
-use crate::id::NodeId;
+use crate::id::{NodeId, may_name};
 use crate::input::Lookup;
 use crate::items::{Author, Item, ItemKey};
 use crate::krpc::{Announce, Method, Put, PutAuthor, Response};
@@ -153,11 +153,11 @@ impl Operation {
     }
 
     /// Takes what an answer says about the thing that is wanted.
-    pub(crate) fn take(&mut self, response: &Response<'_>) -> Found {
+    pub(crate) fn take(&mut self, response: &Response<'_>, from: SocketAddr) -> Found {
         match &self.wish {
             Wish::Peers { scrape, .. } => {
                 let scrape = *scrape;
-                Found { peers: self.take_peers(response, scrape), ..Found::default() }
+                Found { peers: self.take_peers(response, from, scrape), ..Found::default() }
             }
             Wish::Get { key, newer_than } => {
                 let (item, has_item) = (read_item(key, response), response.seq.is_some());
@@ -173,12 +173,13 @@ impl Operation {
     }
 
     /// Peers that were not told yet.
-    fn take_peers(&mut self, response: &Response<'_>, scrape: bool) -> Vec<SocketAddr> {
+    fn take_peers(&mut self, response: &Response<'_>, from: SocketAddr, scrape: bool) -> Vec<SocketAddr> {
         if scrape {
             self.count(response);
         }
         let mut fresh = Vec::new();
-        for peer in response.values.iter().filter(|peer| is_peer(**peer)) {
+        let is_useful = |peer: &&SocketAddr| is_peer(**peer) && may_name(from.ip(), peer.ip());
+        for peer in response.values.iter().filter(is_useful) {
             if self.peers.len() < PEERS_MAX && self.peers.insert(*peer) {
                 fresh.push(*peer);
             }

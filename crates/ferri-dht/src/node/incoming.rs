@@ -13,6 +13,9 @@ use crate::table::{Answered, Contact};
 use crate::transactions::{Open, Purpose};
 use crate::votes::{Region, region};
 
+/// Bytes of a ping of ours. A stranger that sent less is not pinged.
+pub(super) const PING_LENGTH: usize = 67;
+
 impl Node {
     pub(super) fn receive(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) {
         self.counts.datagrams_in += 1;
@@ -120,7 +123,10 @@ impl Node {
         datagram: &[u8],
         now: Instant,
     ) {
-        let short = matches!(query.method, Method::Ping | Method::AnnouncePeer(_) | Method::Put(_));
+        let short = matches!(
+            query.method,
+            Method::Ping | Method::AnnouncePeer(_) | Method::Put(_) | Method::Unknown { target: None, .. }
+        );
         let envelope = Envelope { transaction: message.transaction, to: from, max: datagram.len() };
         // Who answers nobody cannot prove itself with a ping, and gets as many nodes as its question is long.
         if short || message.read_only {
@@ -142,8 +148,12 @@ impl Node {
             self.counts.limited += 1;
             return;
         }
+        // What is held names a target, and is longer than a ping already for that.
+        if datagram.len() < PING_LENGTH {
+            self.counts.limited += 1;
+            return;
+        }
         match self.strangers.hold(from, datagram, now) {
-            // Every question that is held is longer than a ping.
             Hold::Ping if self.answers.take(datagram.len(), now) => {
                 self.ask(from, Some(id), Purpose::Proof, Method::Ping, now);
             }

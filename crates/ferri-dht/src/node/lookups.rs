@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::Node;
 use crate::bucket::K;
-use crate::id::{NodeId, is_local, is_node_address};
+use crate::id::{NodeId, is_node_address, may_name};
 use crate::input::{ContactKind, Lookup};
 use crate::krpc::{Response, compact};
 use crate::operation::{Operation, Stage, Wish};
@@ -69,8 +69,16 @@ impl Node {
         let patience = if lookup.is_some() { PATIENCE } else { Duration::ZERO };
         let mut operation = Operation::new(lookup, wish, now + patience);
         for family in families {
-            let search = self.search(family, operation.wish.target(), starters);
+            let search = match lookup {
+                Some(_) => self.search_for_caller(family, operation.wish.target(), now),
+                None => self.search(family, operation.wish.target()),
+            };
             operation.searches.extend(search);
+        }
+        for search in &mut operation.searches {
+            let family = search.family;
+            let ours = starters.iter().filter(|addr| Family::of(**addr) == family);
+            ours.for_each(|addr| search.start_at(*addr));
         }
         if let Some(lookup) = lookup {
             self.names.insert(lookup, key);
@@ -80,7 +88,14 @@ impl Node {
         key
     }
 
-    fn search(&self, family: Family, target: NodeId, starters: &[SocketAddr]) -> Option<Search> {
+    /// One that looks for something in the network. Where there are too few nodes for that, routers take part.
+    fn search_for_caller(&self, family: Family, target: NodeId, now: Instant) -> Option<Search> {
+        let mut search = self.search(family, target)?;
+        self.network(family)?.stand_ins(now).for_each(|addr| search.start_at(addr));
+        Some(search)
+    }
+
+    fn search(&self, family: Family, target: NodeId) -> Option<Search> {
         let network = self.network(family)?;
         // Around ourselves a crowd is what we look for.
         let nodes = if target == network.id() { 0 } else { network.nodes };
@@ -88,7 +103,6 @@ impl Node {
         for (contact, _) in network.table.closest(target, SEEDS) {
             search.consider(contact);
         }
-        starters.iter().filter(|addr| Family::of(**addr) == family).for_each(|addr| search.start_at(*addr));
         Some(search)
     }
 
@@ -159,9 +173,9 @@ impl Node {
         let network = &mut self.networks[at];
         network.nodes = network.table.estimate();
         let nodes = network.table.qualities(now).good;
+        let family = network.family;
         if 0 < outcome.answers && 0 < nodes {
             let is_first = !std::mem::replace(&mut network.bootstrapped, true);
-            let family = network.family;
             if !network.is_poor(now) {
                 network.entry.reset_pause();
             }
@@ -170,6 +184,9 @@ impl Node {
                 self.upkeep_at = now;
                 self.event(Event::Bootstrapped { family, nodes });
             }
+        }
+        // Where a router alone answered, it is the network.
+        if 0 < outcome.answers {
             self.feed_all(family, now);
         }
     }
@@ -197,7 +214,7 @@ impl Node {
         self.spread(key, contact.addr, response, now);
         let Some(operation) = self.operations.get_mut(&key) else { return };
         operation.outcome.answers += 1;
-        let found = operation.take(response);
+        let found = operation.take(response, contact.addr);
         if let Some(search) = operation.search(Family::of(contact.addr)) {
             search.answered(contact, response.token, found.has_item);
         }
@@ -231,9 +248,7 @@ impl Node {
     fn spread(&mut self, key: OperationKey, from: SocketAddr, response: &Response<'_>, now: Instant) {
         let v4 = compact::nodes_v4(response.nodes.unwrap_or_default()).take(TOLD_MAX);
         let v6 = compact::nodes_v6(response.nodes6.unwrap_or_default()).take(TOLD_MAX);
-        // Somebody outside knows nothing about our local network, and would have us knock at its doors.
-        let is_near = is_local(from.ip());
-        let useful = |addr: SocketAddr| is_node_address(addr) && (is_near || !is_local(addr.ip()));
+        let useful = |addr: SocketAddr| is_node_address(addr) && may_name(from.ip(), addr.ip());
         for (id, addr) in v4.chain(v6).filter(|(_, addr)| useful(*addr)) {
             let family = Family::of(addr);
             let Self { networks, operations, .. } = self;
@@ -312,7 +327,7 @@ impl Node {
             let Some(target) = self.operations.get(&key).map(|operation| operation.wish.target()) else {
                 continue;
             };
-            let fed = self.search(family, target, &[]);
+            let fed = self.search_for_caller(family, target, now);
             let search = self.operations.get_mut(&key).and_then(|operation| operation.search(family));
             if let (Some(fed), Some(search)) = (fed, search) {
                 *search = fed;

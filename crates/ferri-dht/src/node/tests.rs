@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod amplification;
+mod few;
 mod hostile;
 mod sybils;
 mod world;

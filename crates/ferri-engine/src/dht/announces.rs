@@ -1,12 +1,14 @@
 //! Which torrent is announced in the DHT next. No I/O: time is an argument.
 //!
 //! Every torrent is announced again before its last announce is forgotten, spread by chance so that thousands do not come
-//! at once; one that is looking for peers comes before its time, though not more often than is decent.
+//! at once; one that is looking for peers comes before its time, though not more often than is decent. A lookup that found no
+//! peer, or told hardly anybody about us, is repeated within seconds, a few times: in a small network others are just
+//! coming in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use ferri_dht::{End, Lookup};
+use ferri_dht::{End, Lookup, Outcome};
 use ferri_metainfo::InfoHash;
 
 /// Nodes keep what they are told for half an hour; one announce may be lost.
@@ -15,10 +17,17 @@ const INTERVAL: Duration = Duration::from_secs(14 * 60);
 const SPREAD: f64 = 0.15;
 /// A torrent that wants peers is not looked up more often than this.
 const WANTED_AGAIN: Duration = Duration::from_secs(60);
-/// After a lookup that found no node to ask; twice as long after each further one.
-const LONELY_FIRST: Duration = Duration::from_secs(5);
+/// After a lookup that came to nothing; twice as long after each further one.
+const AGAIN_FIRST: Duration = Duration::from_secs(5);
 /// No such wait is longer.
-const LONELY_MAX: Duration = Duration::from_secs(5 * 60);
+const AGAIN_MAX: Duration = Duration::from_secs(5 * 60);
+/// So often a lookup that found nodes, but little else, is repeated early: for five minutes in all. Most torrents that
+/// nobody is found for have no peers.
+const MEAGER_MAX: u32 = 6;
+/// Fewer nodes that were told about us are few: half of the eight that are looked for.
+const FEW_STORED: u32 = 4;
+/// So many peers may be we ourselves.
+const PEERS_MIN: u32 = 2;
 /// Regular announces under way at once.
 const REGULAR_AT_ONCE: usize = 4;
 /// Those of torrents that want peers, beside the regular ones.
@@ -30,7 +39,7 @@ pub(crate) struct Announces {
     torrents: BTreeMap<InfoHash, Entry>,
     wanted: Queue,
     regular: Queue,
-    under_way: BTreeMap<Lookup, (Class, InfoHash)>,
+    under_way: BTreeMap<Lookup, UnderWay>,
     /// Lookups under way for torrents that are no more.
     cancelled: Vec<Lookup>,
 }
@@ -42,6 +51,39 @@ struct Queue {
     due: BTreeSet<(Instant, InfoHash)>,
     /// How many have one.
     under_way: usize,
+}
+
+/// A lookup that was begun.
+#[derive(Debug, Clone, Copy)]
+struct UnderWay {
+    class: Class,
+    info_hash: InfoHash,
+    /// What it was begun for; the torrent may have another purpose by the time it ends.
+    purpose: Purpose,
+}
+
+/// What came of a lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// No node answered.
+    Nobody,
+    /// Nodes answered, but who looks for peers found none, or hardly any node took our announce.
+    Meager,
+    /// What it was for.
+    Enough,
+}
+
+impl Verdict {
+    fn of(outcome: &Outcome, purpose: Purpose) -> Option<Self> {
+        let finds_peers = purpose == Purpose::Seed || PEERS_MIN <= outcome.peers;
+        let is_told = purpose == Purpose::Find || FEW_STORED <= outcome.stored;
+        match outcome.end {
+            End::NoNodes | End::Refused => Some(Self::Nobody),
+            End::Converged if finds_peers && is_told => Some(Self::Enough),
+            End::Converged => Some(Self::Meager),
+            End::Cancelled => None,
+        }
+    }
 }
 
 /// Who comes first when several are due.
@@ -67,8 +109,8 @@ struct Entry {
     class: Class,
     next: Instant,
     looked_at: Option<Instant>,
-    /// Lookups in a row that found no node.
-    lonely: u32,
+    /// Lookups in a row that came to nothing.
+    vain: u32,
     purpose: Purpose,
     is_under_way: bool,
 }
@@ -79,7 +121,7 @@ impl Announces {
         self.remove(info_hash);
         // One that has everything is in no hurry.
         let class = if purpose == Purpose::Seed { Class::Regular } else { Class::Wanted };
-        let entry = Entry { class, next: now, looked_at: None, lonely: 0, purpose, is_under_way: false };
+        let entry = Entry { class, next: now, looked_at: None, vain: 0, purpose, is_under_way: false };
         self.torrents.insert(info_hash, entry);
         self.queue(class).due.insert((now, info_hash));
     }
@@ -92,7 +134,7 @@ impl Announces {
             return;
         }
         self.queue(entry.class).under_way -= 1;
-        let cancelled = self.under_way.extract_if(.., |_, (_, other)| *other == info_hash);
+        let cancelled = self.under_way.extract_if(.., |_, begun| begun.info_hash == info_hash);
         self.cancelled.extend(cancelled.map(|(lookup, _)| lookup));
     }
 
@@ -117,12 +159,11 @@ impl Announces {
         }
     }
 
-    /// Nodes were found: whoever found none is looked up again.
+    /// Nodes were found: whatever came to nothing is looked up again.
     pub(crate) fn bootstrapped(&mut self, now: Instant) {
-        let is_lonely = |entry: &Entry| 0 < entry.lonely && now < entry.next && !entry.is_under_way;
-        let lonely = self.torrents.iter().filter(|(_, entry)| is_lonely(entry));
-        for (info_hash, class) in
-            lonely.map(|(info_hash, entry)| (*info_hash, entry.class)).collect::<Vec<_>>()
+        let is_vain = |entry: &Entry| 0 < entry.vain && now < entry.next && !entry.is_under_way;
+        let vain = self.torrents.iter().filter(|(_, entry)| is_vain(entry));
+        for (info_hash, class) in vain.map(|(info_hash, entry)| (*info_hash, entry.class)).collect::<Vec<_>>()
         {
             self.move_to(info_hash, class, now);
         }
@@ -136,9 +177,10 @@ impl Announces {
         [first(&self.wanted, Class::Wanted), first(&self.regular, Class::Regular)].into_iter().flatten().min()
     }
 
-    /// The torrents to look up now; `name` gives their lookups names.
+    /// The torrents to look up now; `name` gives their lookups names. Without a port, 0, there is nobody to be told of.
     pub(crate) fn start(
         &mut self,
+        port: u16,
         now: Instant,
         mut name: impl FnMut() -> Lookup,
     ) -> Vec<(Lookup, InfoHash, Purpose)> {
@@ -149,8 +191,9 @@ impl Announces {
             {
                 (entry.looked_at, entry.is_under_way) = (Some(now), true);
                 let lookup = name();
-                self.under_way.insert(lookup, (class, info_hash));
-                started.push((lookup, info_hash, entry.purpose));
+                let purpose = if port == 0 { Purpose::Find } else { entry.purpose };
+                self.under_way.insert(lookup, UnderWay { class, info_hash, purpose });
+                started.push((lookup, info_hash, purpose));
             }
         }
         started
@@ -158,27 +201,31 @@ impl Announces {
 
     /// Whose lookup that is.
     pub(crate) fn torrent(&self, lookup: Lookup) -> Option<InfoHash> {
-        self.under_way.get(&lookup).map(|(_, info_hash)| *info_hash)
+        self.under_way.get(&lookup).map(|begun| begun.info_hash)
     }
 
     /// It ended. `chance` is between 0 and 1. Whether it was one of ours.
-    pub(crate) fn finished(&mut self, lookup: Lookup, end: End, chance: f64, now: Instant) -> bool {
-        let Some((before, info_hash)) = self.under_way.remove(&lookup) else { return false };
+    pub(crate) fn finished(&mut self, lookup: Lookup, outcome: &Outcome, chance: f64, now: Instant) -> bool {
+        let Some(UnderWay { class: before, info_hash, purpose }) = self.under_way.remove(&lookup) else {
+            return false;
+        };
         self.queue(before).under_way -= 1;
         let Some(entry) = self.torrents.get_mut(&info_hash) else { return true };
-        let class = match end {
-            End::NoNodes | End::Refused => {
-                entry.lonely = entry.lonely.saturating_add(1);
-                entry.class
-            }
-            End::Converged | End::Cancelled => {
-                entry.lonely = 0;
-                Class::Regular
-            }
+        let verdict = Verdict::of(outcome, purpose);
+        match verdict {
+            Some(Verdict::Nobody | Verdict::Meager) => entry.vain = entry.vain.saturating_add(1),
+            Some(Verdict::Enough) | None => entry.vain = 0,
+        }
+        let again = AGAIN_FIRST.saturating_mul(1 << entry.vain.saturating_sub(1).min(10)).min(AGAIN_MAX);
+        let is_soon = match verdict {
+            Some(Verdict::Nobody) => true,
+            Some(Verdict::Meager) => entry.vain <= MEAGER_MAX,
+            Some(Verdict::Enough) | None => false,
         };
-        let wait = match entry.lonely {
-            0 => INTERVAL.mul_f64(1.0 + SPREAD * chance),
-            lonely => LONELY_FIRST.saturating_mul(1 << (lonely - 1).min(10)).min(LONELY_MAX),
+        let (class, wait) = if is_soon {
+            (entry.class, again)
+        } else {
+            (Class::Regular, INTERVAL.mul_f64(1.0 + SPREAD * chance))
         };
         let next = now + wait;
         (entry.class, entry.next, entry.is_under_way) = (class, next, false);
@@ -232,10 +279,20 @@ mod tests {
         InfoHash::from(bytes)
     }
 
+    /// What came of a lookup.
+    fn outcome(end: End, peers: u32, stored: u32) -> Outcome {
+        Outcome { end, peers, stored, ..Outcome::default() }
+    }
+
+    /// It went well.
+    fn well() -> Outcome {
+        outcome(End::Converged, 50, 8)
+    }
+
     /// Starts what is due, naming lookups upwards from `first`.
     fn start(announces: &mut Announces, now: Instant, first: u64) -> Vec<(Lookup, InfoHash, Purpose)> {
         let mut next = first;
-        announces.start(now, || {
+        announces.start(6881, now, || {
             next += 1;
             Lookup(next - 1)
         })
@@ -248,7 +305,7 @@ mod tests {
         assert_eq!(announces.next_due(), Some(now));
         assert_eq!(start(&mut announces, now, 7), [(Lookup(7), hash(1), Purpose::Leech)]);
         assert_eq!((announces.torrent(Lookup(7)), announces.next_due()), (Some(hash(1)), None));
-        assert!(announces.finished(Lookup(7), End::Converged, 1.0, now));
+        assert!(announces.finished(Lookup(7), &well(), 1.0, now));
         let next = announces.next_due().expect("it comes again");
         assert!(now + INTERVAL < next && next < now + Duration::from_secs(20 * 60));
         assert!(start(&mut announces, next - Duration::from_secs(1), 8).is_empty());
@@ -262,7 +319,7 @@ mod tests {
         start(&mut announces, now, 0);
         announces.want(hash(1), now);
         assert_eq!(announces.next_due(), None, "it is being looked for");
-        announces.finished(Lookup(0), End::Converged, 0.0, now);
+        announces.finished(Lookup(0), &well(), 0.0, now);
         announces.want(hash(1), now);
         assert_eq!(announces.next_due(), Some(now + WANTED_AGAIN));
         let later = now + 2 * WANTED_AGAIN;
@@ -280,7 +337,7 @@ mod tests {
         assert!(start(&mut announces, now, 100).is_empty());
         announces.add(hash(6000), Purpose::Leech, now);
         assert_eq!(start(&mut announces, now, 100), [(Lookup(100), hash(6000), Purpose::Leech)]);
-        announces.finished(Lookup(0), End::Converged, 0.0, now);
+        announces.finished(Lookup(0), &well(), 0.0, now);
         assert_eq!(start(&mut announces, now, 200).len(), 1, "the next one takes the place");
     }
 
@@ -293,11 +350,65 @@ mod tests {
             let at = announces.next_due().expect("it comes again");
             waits.push(at.duration_since(now).as_secs());
             start(&mut announces, at, n);
-            announces.finished(Lookup(n), End::NoNodes, 0.5, now);
+            announces.finished(Lookup(n), &outcome(End::NoNodes, 0, 0), 0.5, now);
         }
         assert_eq!(waits, [0, 5, 10, 20, 40, 80, 160, 300, 300]);
         announces.bootstrapped(now);
         assert_eq!(announces.next_due(), Some(now));
+    }
+
+    /// The pauses between lookups that all end like this, in seconds.
+    fn pauses(purpose: Purpose, outcome: &Outcome) -> Vec<u64> {
+        let (mut announces, mut now) = (Announces::default(), Instant::now());
+        announces.add(hash(1), purpose, now);
+        let mut pauses = Vec::new();
+        for n in 0..9 {
+            let at = announces.next_due().expect("it comes again");
+            pauses.push(at.duration_since(now).as_secs());
+            now = at;
+            start(&mut announces, now, n);
+            announces.finished(Lookup(n), outcome, 0.0, now);
+        }
+        pauses
+    }
+
+    #[test]
+    fn a_lookup_that_found_nothing_is_repeated_within_seconds_a_few_times() {
+        let vain = [0, 5, 10, 20, 40, 80, 160, 840, 840];
+        let (nobody, alone) = (outcome(End::Converged, 0, 8), outcome(End::Converged, 1, 8));
+        let (others, few_told) = (outcome(End::Converged, 2, 8), outcome(End::Converged, 9, 1));
+        assert_eq!(pauses(Purpose::Find, &nobody), vain);
+        assert_eq!(pauses(Purpose::Leech, &nobody), vain);
+        // The one peer that was found may be we ourselves.
+        assert_eq!(pauses(Purpose::Leech, &alone), vain);
+        assert_eq!(pauses(Purpose::Leech, &few_told), vain);
+        assert_eq!(pauses(Purpose::Seed, &outcome(End::Converged, 0, 0)), vain);
+        let well = [0, 840, 840, 840, 840, 840, 840, 840, 840];
+        assert_eq!(pauses(Purpose::Leech, &others), well);
+        assert_eq!(pauses(Purpose::Find, &few_told), well);
+        assert_eq!(pauses(Purpose::Seed, &nobody), well);
+    }
+
+    #[test]
+    fn who_told_hardly_anybody_says_it_again_when_more_nodes_are_there() {
+        let (mut announces, now) = (Announces::default(), Instant::now());
+        announces.add(hash(1), Purpose::Seed, now);
+        start(&mut announces, now, 0);
+        announces.finished(Lookup(0), &outcome(End::Converged, 0, 1), 0.0, now);
+        announces.bootstrapped(now);
+        assert_eq!(start(&mut announces, now, 1), [(Lookup(1), hash(1), Purpose::Seed)]);
+        announces.finished(Lookup(1), &well(), 0.0, now);
+        announces.bootstrapped(now);
+        assert!(start(&mut announces, now, 2).is_empty());
+    }
+
+    #[test]
+    fn who_listens_nowhere_only_looks() {
+        let (mut announces, now) = (Announces::default(), Instant::now());
+        announces.add(hash(1), Purpose::Leech, now);
+        assert_eq!(announces.start(0, now, || Lookup(0)), [(Lookup(0), hash(1), Purpose::Find)]);
+        announces.finished(Lookup(0), &outcome(End::Converged, 9, 0), 0.0, now);
+        assert_eq!(announces.next_due(), Some(now + INTERVAL));
     }
 
     #[test]
@@ -308,11 +419,14 @@ mod tests {
         start(&mut announces, now, 0);
         announces.remove(hash(1));
         assert_eq!((announces.take_cancelled(), announces.take_cancelled()), (vec![Lookup(0)], vec![]));
-        assert!(!announces.finished(Lookup(0), End::Cancelled, 0.0, now), "it is nobody's any more");
-        announces.finished(Lookup(1), End::Converged, 0.0, now);
+        assert!(
+            !announces.finished(Lookup(0), &outcome(End::Cancelled, 0, 0), 0.0, now),
+            "it is nobody's any more"
+        );
+        announces.finished(Lookup(1), &well(), 0.0, now);
         announces.remove(hash(2));
         assert_eq!(announces.next_due(), None);
-        assert!(!announces.finished(Lookup(9), End::Converged, 0.0, now), "somebody else's");
+        assert!(!announces.finished(Lookup(9), &well(), 0.0, now), "somebody else's");
         announces.set_purpose(hash(2), Purpose::Seed);
         announces.want(hash(2), now);
         assert_eq!(announces.next_due(), None);

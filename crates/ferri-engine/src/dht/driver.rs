@@ -59,6 +59,7 @@ pub(crate) struct Driver {
     save_at: Instant,
     counted_at: Instant,
     reach: Reach,
+    said_why_alone: bool,
 }
 
 /// A search of a caller.
@@ -100,6 +101,7 @@ impl Driver {
             save_at: now + SAVE_FIRST,
             counted_at: now,
             reach: Reach::new(now),
+            said_why_alone: false,
         }
     }
 
@@ -170,17 +172,16 @@ impl Driver {
 
     fn announce(&mut self, now: Instant) {
         let (next, port) = (&mut self.next_lookup, self.torrents.port.load(Ordering::Relaxed));
-        let started = self.torrents.announces().start(now, || {
+        let started = self.torrents.announces().start(port, now, || {
             *next += 1;
             Lookup(*next)
         });
         for (lookup, info_hash, purpose) in started {
-            let seed = purpose == Purpose::Seed;
-            let input = match port {
-                // Who listens nowhere is nobody to be told of.
-                0 => Input::GetPeers { lookup, info_hash },
-                _ if purpose == Purpose::Find => Input::GetPeers { lookup, info_hash },
-                port => Input::Announce { lookup, info_hash, port, implied_port: false, seed },
+            let tell = |seed| Input::Announce { lookup, info_hash, port, implied_port: false, seed };
+            let input = match purpose {
+                Purpose::Find => Input::GetPeers { lookup, info_hash },
+                Purpose::Leech => tell(false),
+                Purpose::Seed => tell(true),
             };
             self.node.handle(input, now);
         }
@@ -254,18 +255,29 @@ impl Driver {
                 }
                 Output::Finished { lookup, outcome } => {
                     let is_announce =
-                        self.torrents.announces().finished(lookup, outcome.end, rand::random(), now);
+                        self.torrents.announces().finished(lookup, &outcome, rand::random(), now);
                     if !is_announce && let Some(search) = self.searches.remove(&lookup) {
                         // Whoever asked may have stopped waiting.
                         let _ = search.outcome.send(outcome);
                     }
                 }
                 Output::WantContacts { family } => {
+                    self.say_why_alone();
                     let routers = self.routers.clone();
                     self.resolve(ContactKind::Router, routers, move |addr| Family::of(*addr) == family);
                 }
                 Output::Event(event) => self.event(event, tell, now),
             }
+        }
+    }
+
+    /// A node on this host alone does not ask the usual routers, and finds nobody until one is named.
+    fn say_why_alone(&mut self) {
+        if self.routers.is_empty() && !std::mem::replace(&mut self.said_why_alone, true) {
+            tracing::info!(
+                "the DHT knows no node to begin with: on loopback the public ones are not asked, and none was named \
+                 (--dht-router)"
+            );
         }
     }
 

@@ -120,7 +120,13 @@ impl World {
     }
 
     pub(super) fn add_one(&mut self, family: Family) -> usize {
-        let at = self.add_alone(family);
+        let addr = self.fresh_addr(family);
+        self.add_at(addr)
+    }
+
+    /// A node at this address, which knows the first one as a router.
+    pub(super) fn add_at(&mut self, addr: SocketAddr) -> usize {
+        let at = self.add(addr, None);
         if at != ROUTER {
             let addrs = vec![self.members[ROUTER].addr];
             let natted = self.random.below(100) < self.nat_percent;
