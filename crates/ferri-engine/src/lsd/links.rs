@@ -23,6 +23,22 @@ pub(super) struct Link {
     networks: Vec<(IpAddr, u8)>,
 }
 
+impl Link {
+    /// Whether a group can be spoken to there.
+    pub(super) fn has(&self, group: IpAddr) -> bool {
+        match group {
+            IpAddr::V4(_) => self.v4.is_some(),
+            IpAddr::V6(_) => self.has_v6,
+        }
+    }
+
+    /// A link with one address.
+    #[cfg(test)]
+    pub(super) fn of_test(index: u32, v4: Ipv4Addr) -> Self {
+        Self { index, name: format!("test{index}"), v4: Some(v4), has_v6: false, networks: Vec::new() }
+    }
+}
+
 /// Which families the session's listener takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Families {
@@ -156,10 +172,11 @@ pub(super) fn join(socket: &UdpSocket, group: IpAddr, link: &Link) -> bool {
     }
 }
 
-/// Sends to the group on one interface. Nobody waits: the next announce is five minutes away, and as good.
+/// Sends to the group on one interface. Nobody waits.
 ///
 /// # Errors
-/// What the system says.
+/// What the system says, which often is true for a second or two alone: an address is not usable yet, a link is just coming
+/// up, a queue is full.
 pub(super) fn send(socket: &UdpSocket, group: IpAddr, link: &Link, datagram: &[u8]) -> io::Result<()> {
     let options = SockRef::from(socket);
     let to = match (group, link.v4) {
@@ -173,7 +190,8 @@ pub(super) fn send(socket: &UdpSocket, group: IpAddr, link: &Link, datagram: &[u
         }
         _ => return Ok(()),
     };
-    socket.try_send_to(datagram, to).map(drop)
+    // Past the runtime, which knows of a new socket only after a while that it can be written to.
+    options.send_to(datagram, &to.into()).map(drop)
 }
 
 /// The groups, with the family of each.

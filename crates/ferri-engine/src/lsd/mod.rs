@@ -2,12 +2,13 @@
 //! peer of it.
 //!
 //! Private torrents are not here, for whoever adds a torrent says only those that may be known. Nothing is answered: a
-//! peer that is found is dialled, or dials us when it hears us. `registry` decides what is said and who is heard, `links`
-//! knows the interfaces.
+//! peer that is found is dialled, or dials us when it hears us. `registry` decides what is said and who is heard, `owed`
+//! remembers what did not leave, and `links` knows the interfaces.
 //!
 //! [BEP 14]: https://www.bittorrent.org/beps/bep_0014.html
 
 mod links;
+mod owed;
 mod registry;
 
 use std::net::SocketAddr;
@@ -21,12 +22,16 @@ use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
 use self::links::{Families, GROUPS, Link};
+use self::owed::{Lane, Owed};
 use self::registry::{For, Registry};
 use crate::network::LsdStatus;
 use crate::session::Shared;
 
-/// Interfaces come and go; between two looks at them.
-const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// Interfaces come and go; the longest time between two looks at them.
+const LOOK_MAX: Duration = Duration::from_secs(60);
+/// The first look after a change; each further one waits twice as long. What is just coming up is soon there: Linux says
+/// so a second late.
+const LOOK_MIN: Duration = Duration::from_secs(1);
 
 /// What is announced on the local networks. With the switch off, or on loopback, nothing ever is.
 #[derive(Debug)]
@@ -83,26 +88,25 @@ impl Lsd {
 /// Announces and listens, until it is dropped.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut local = Local::default();
-    let mut look_at = Instant::now();
+    let (mut look_at, mut pause) = (Instant::now(), LOOK_MIN);
     let mut paths = shared.network.paths();
     let mut buffers = [[0; PACKET_MAX + 1]; 2];
     let [buffer_v4, buffer_v6] = &mut buffers;
     loop {
         let now = Instant::now();
         if look_at <= now {
-            look_at = now + LOOK_INTERVAL;
-            if local.look(&shared) {
-                shared.lsd.registry().announce_all(now);
-            }
+            pause = if local.look(&shared, now) { LOOK_MIN } else { LOOK_MAX.min(pause * 2) };
+            look_at = now + pause;
         }
         local.announce_due(&shared, now);
+        local.announce_owed(&shared, now);
         let due = shared.lsd.registry().poll_timeout().filter(|_| !local.links.is_empty());
-        let wake = due.map_or(look_at, |due| due.min(look_at));
+        let wake = [due, local.owed.poll_timeout()].into_iter().flatten().fold(look_at, Instant::min);
         let [v4, v6] = &local.sockets;
         tokio::select! {
             biased;
             () = shared.lsd.changed.notified() => {}
-            Ok(()) = paths.changed() => look_at = Instant::now(),
+            Ok(()) = paths.changed() => (look_at, pause) = (Instant::now(), LOOK_MIN),
             () = tokio::time::sleep_until(wake.into()) => {}
             (length, from) = receive(v4.as_ref(), buffer_v4) => local.heard(&shared, &buffer_v4[..length], from),
             (length, from) = receive(v6.as_ref(), buffer_v6) => local.heard(&shared, &buffer_v6[..length], from),
@@ -129,11 +133,13 @@ struct Local {
     sockets: [Option<UdpSocket>; 2],
     /// Where at least one group is joined.
     links: Vec<Link>,
+    /// What did not leave on some of them.
+    owed: Owed,
 }
 
 impl Local {
-    /// Joins the groups on all interfaces there are. Returns whether there is a new one.
-    fn look(&mut self, shared: &Shared) -> bool {
+    /// Joins the groups on all interfaces there are. Returns whether they are others than before, or others in part.
+    fn look(&mut self, shared: &Shared, now: Instant) -> bool {
         let families = Families::of(shared.listen_addr);
         let found = links::links(families, shared.options.bind).unwrap_or_else(|error| {
             tracing::debug!(%error, "the interfaces are not to be had");
@@ -157,8 +163,7 @@ impl Local {
             each.fold(false, |any, joined| any | joined)
         };
         let links: Vec<Link> = found.into_iter().filter(joined).collect();
-        let is_new = links.iter().any(|link| !self.links.contains(link));
-        self.links = links;
+        let is_changed = self.take(links, &mut shared.lsd.registry(), now);
         let status = match trouble {
             Some(error) if self.sockets.iter().all(Option::is_none) => {
                 LsdStatus::Off { why: format!("its port is not to be had: {error}") }
@@ -166,11 +171,28 @@ impl Local {
             _ => LsdStatus::On { interfaces: self.links.iter().map(|link| link.name.clone()).collect() },
         };
         shared.network.update(|network| network.lsd = status);
-        is_new
+        is_changed
+    }
+
+    /// These are the links from here on. What has not been said on a new one is said at once; where our address is another one,
+    /// everything is said again.
+    fn take(&mut self, links: Vec<Link>, registry: &mut Registry, now: Instant) -> bool {
+        let is_changed = self.links != links;
+        let before = std::mem::replace(&mut self.links, links);
+        let is_moved = |link: &&Link| before.iter().any(|old| old.index == link.index && old != *link);
+        if self.links.iter().any(|link| is_moved(&link)) {
+            registry.announce_all(now);
+        }
+        let (known, lanes) = (lanes(&before), lanes(&self.links));
+        for lane in lanes.iter().filter(|lane| !known.contains(lane)) {
+            self.owed.missed(*lane, registry.announced(), now);
+        }
+        self.owed.keep(|lane| lanes.contains(&lane));
+        is_changed
     }
 
     /// Says what is due, on every interface.
-    fn announce_due(&self, shared: &Shared, now: Instant) {
+    fn announce_due(&mut self, shared: &Shared, now: Instant) {
         if self.links.is_empty() {
             return;
         }
@@ -182,13 +204,37 @@ impl Local {
         // Neighbours reach us without the gateway, at the port that is ours.
         let announce = registry.say(due, shared.listen_addr.port());
         drop(registry);
-        for (socket, group) in self.sockets.iter().zip(GROUPS) {
-            let Some(socket) = socket else { continue };
-            let datagram = announce.encode(group);
-            for link in &self.links {
-                if let Err(error) = links::send(socket, group, link, &datagram) {
-                    tracing::debug!(link = link.name, %error, "an announce was not sent");
-                }
+        for lane in lanes(&self.links) {
+            self.say(lane, &announce, now);
+        }
+    }
+
+    /// Says what did not leave before, where it did not.
+    fn announce_owed(&mut self, shared: &Shared, now: Instant) {
+        for (lane, batch) in self.owed.due(now) {
+            let registry = shared.lsd.registry();
+            let (wanted, gone): (Vec<_>, Vec<_>) =
+                batch.into_iter().partition(|info_hash| registry.is_wanted(*info_hash));
+            // What was forgotten meanwhile is not said any more.
+            self.owed.sent(lane, &gone, now);
+            if !wanted.is_empty() {
+                let announce = registry.say(wanted, shared.listen_addr.port());
+                drop(registry);
+                self.say(lane, &announce, now);
+            }
+        }
+    }
+
+    /// Says something to one family on one link; what does not leave is owed.
+    fn say(&mut self, lane: Lane, announce: &Announce, now: Instant) {
+        let (socket, group) = (self.sockets.get(lane.group).and_then(Option::as_ref), GROUPS[lane.group]);
+        let link = self.links.iter().find(|link| link.index == lane.link);
+        let (Some(socket), Some(link)) = (socket, link) else { return self.owed.keep(|owed| owed != lane) };
+        match links::send(socket, group, link, &announce.encode(group)) {
+            Ok(()) => self.owed.sent(lane, &announce.info_hashes, now),
+            Err(error) => {
+                tracing::debug!(link = link.name, %group, %error, "an announce was not sent, and is repeated soon");
+                self.owed.failed(lane, &announce.info_hashes, now);
             }
         }
     }
@@ -228,5 +274,69 @@ impl Local {
                 For::Listener(found) => drop(found.try_send(peer)),
             }
         }
+    }
+}
+
+/// Everything that can be spoken to on these links.
+fn lanes(links: &[Link]) -> Vec<Lane> {
+    let on = |link: &Link| {
+        let groups = GROUPS.iter().enumerate().filter(|(_, group)| link.has(**group));
+        groups.map(|(group, _)| Lane { link: link.index, group }).collect::<Vec<_>>()
+    };
+    links.iter().flat_map(on).collect()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const INFO_HASH: [u8; 20] = [7; 20];
+
+    /// Something to say on loopback, from this address.
+    fn local(v4: Ipv4Addr) -> (Local, Announce) {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let link = Link::of_test(1, v4);
+        let sockets = [Some(UdpSocket::from_std(socket).unwrap()), None];
+        let local = Local { sockets, links: vec![link], owed: Owed::default() };
+        (local, Announce { port: 1, info_hashes: vec![INFO_HASH.into()], cookie: None })
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_usable_yet_costs_seconds_and_no_minutes() {
+        let now = Instant::now();
+        // TEST-NET-1, which is nobody's address.
+        let (mut local, announce) = local([192, 0, 2, 1].into());
+        let lane = Lane { link: 1, group: 0 };
+        local.say(lane, &announce, now);
+        assert_eq!(local.owed.poll_timeout(), Some(now + Duration::from_secs(1)));
+        local.links = vec![Link::of_test(1, Ipv4Addr::LOCALHOST)];
+        local.say(lane, &announce, now + Duration::from_secs(1));
+        assert_eq!(local.owed.poll_timeout(), None);
+    }
+
+    #[tokio::test]
+    async fn a_link_that_comes_up_is_told_at_once_and_one_that_goes_is_forgotten() {
+        let now = Instant::now();
+        let mut registry = Registry::new("ours".to_owned(), now);
+        registry.announce(INFO_HASH.into(), now);
+        let (mut local, announce) = local(Ipv4Addr::LOCALHOST);
+        let first = local.links.clone();
+        local.links.clear();
+        assert!(local.take(first.clone(), &mut registry, now));
+        assert_eq!(local.owed.poll_timeout(), None, "what was never said is due anyway");
+        registry.take_due(now);
+        let later = now + Duration::from_secs(3);
+        let second = Link::of_test(2, [192, 0, 2, 1].into());
+        assert!(local.take([first.clone(), vec![second]].concat(), &mut registry, later));
+        assert_eq!(local.owed.due(later), [(Lane { link: 2, group: 0 }, vec![INFO_HASH.into()])]);
+        local.say(Lane { link: 2, group: 0 }, &announce, later);
+        assert!(local.owed.poll_timeout().is_some());
+        assert!(local.take(first.clone(), &mut registry, later));
+        assert_eq!(local.owed.poll_timeout(), None);
+        assert!(!local.take(first, &mut registry, later));
     }
 }

@@ -108,6 +108,17 @@ impl Registry {
         }
     }
 
+    /// Whether it is still to be announced.
+    pub(super) fn is_wanted(&self, info_hash: InfoHash) -> bool {
+        self.entries.get(&info_hash).is_some_and(Entry::is_wanted)
+    }
+
+    /// Everything that was announced before, and still is.
+    pub(super) fn announced(&self) -> impl Iterator<Item = InfoHash> {
+        let said = self.entries.iter().filter(|(_, entry)| entry.announced_at.is_some() && entry.is_wanted());
+        said.map(|(info_hash, _)| *info_hash)
+    }
+
     /// When [`Self::take_due`] has something.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let (due, _) = self.due.first()?;
