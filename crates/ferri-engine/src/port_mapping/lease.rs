@@ -10,6 +10,9 @@ use crate::route::Paths;
 /// The first try after one that failed; each further one waits twice as long.
 const BACK_OFF_MIN: Duration = Duration::from_secs(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(15 * 60);
+/// A renewal that failed is tried again when half of what is left of the lease has passed, but not sooner than this (RFC 6887,
+/// section 11.2.1).
+const RENEW_AGAIN_MIN: Duration = Duration::from_secs(4);
 /// What a gateway grants is renewed at half of it; for shorter or longer leases, as for these.
 const LIFETIME_MIN: Duration = Duration::from_secs(20);
 const LIFETIME_MAX: Duration = Duration::from_secs(2 * 60 * 60);
@@ -61,6 +64,8 @@ pub(super) struct Leases {
     is_asking: bool,
     /// The number of the latest question.
     number: u64,
+    /// When it was asked: a lease may count from there.
+    asked: Instant,
     failures: u32,
     /// When the next question is due, if there is none under way.
     next: Option<Instant>,
@@ -75,13 +80,14 @@ struct Lease {
 
 impl Leases {
     /// `ports`: what is wanted; the first is the one that is announced.
-    pub(super) fn new(ports: Vec<(Transport, u16)>) -> Self {
+    pub(super) fn new(ports: Vec<(Transport, u16)>, now: Instant) -> Self {
         Self {
             ports,
             wish: None,
             held: None,
             is_asking: false,
             number: 0,
+            asked: now,
             failures: 0,
             next: None,
             outputs: VecDeque::new(),
@@ -91,7 +97,7 @@ impl Leases {
     /// Takes note of what happened.
     pub(super) fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Paths(paths) => self.paths(&paths),
+            Input::Paths(paths) => self.paths(&paths, now),
             Input::Granted { number, granted } if self.awaits(number) => {
                 self.granted(granted, now);
             }
@@ -119,7 +125,7 @@ impl Leases {
         [ends, next].into_iter().flatten().min()
     }
 
-    fn paths(&mut self, paths: &Paths) {
+    fn paths(&mut self, paths: &Paths, now: Instant) {
         let wish =
             paths.v4.map(|path| Wish { gateway: path.gateway, local: path.local, ports: self.ports.clone() });
         if self.wish.is_some() && self.wish == wish {
@@ -136,7 +142,7 @@ impl Leases {
             Some(wish) => {
                 let gateway = wish.gateway.into();
                 self.tell(PortMappingStatus::Asking { gateway });
-                self.ask();
+                self.ask(now);
             }
             None => {
                 let why = paths.why.clone().unwrap_or_else(|| "there is no gateway".to_owned());
@@ -145,10 +151,10 @@ impl Leases {
         }
     }
 
-    fn ask(&mut self) {
+    fn ask(&mut self, now: Instant) {
         let Some(wish) = self.wish.clone() else { return };
         self.number += 1;
-        (self.is_asking, self.next) = (true, None);
+        (self.is_asking, self.next, self.asked) = (true, None, now);
         let number = self.number;
         // What is held and was renewed without trouble is renewed the same way; after trouble everything is tried.
         self.outputs.push_back(match self.held {
@@ -160,7 +166,9 @@ impl Leases {
     fn granted(&mut self, granted: Granted, now: Instant) {
         let Some(wish) = &self.wish else { return };
         let lifetime = granted.lifetime.clamp(LIFETIME_MIN, LIFETIME_MAX);
-        (self.is_asking, self.failures, self.next) = (false, 0, Some(now + lifetime / 2));
+        // A busy machine may hear of it late. The gateway counts from before.
+        let since = self.asked;
+        (self.is_asking, self.failures, self.next) = (false, 0, Some(now.max(since + lifetime / 2)));
         let status = PortMappingStatus::Mapped {
             gateway: wish.gateway.into(),
             protocol: granted.protocol,
@@ -171,7 +179,7 @@ impl Leases {
             (&held.granted.ports, held.granted.outside, held.granted.protocol)
                 != (&granted.ports, granted.outside, granted.protocol)
         });
-        self.held = Some(Lease { granted, until: now + lifetime });
+        self.held = Some(Lease { granted, until: since + lifetime });
         if is_news {
             self.tell(status);
         }
@@ -180,6 +188,8 @@ impl Leases {
     fn refused(&mut self, why: String, now: Instant) {
         self.is_asking = false;
         let wait = BACK_OFF_MIN.saturating_mul(1 << self.failures.min(16)).min(BACK_OFF_MAX);
+        let left = self.held.as_ref().map(|held| held.until.saturating_duration_since(now));
+        let wait = left.map_or(wait, |left| wait.min(left / 2).max(RENEW_AGAIN_MIN));
         self.failures += 1;
         self.next = Some(now + wait);
         // While the lease lasts, the port is open: people need not be frightened.
@@ -194,7 +204,7 @@ impl Leases {
             self.fail("the lease ended, and it does not answer".to_owned());
         }
         if !self.is_asking && self.next.is_some_and(|at| at <= now) {
-            self.ask();
+            self.ask(now);
         }
     }
 
@@ -247,8 +257,9 @@ mod tests {
 
     impl Run {
         fn new() -> Self {
-            let leases = Leases::new(vec![(Transport::Tcp, 6881), (Transport::Udp, 6881)]);
-            Self { leases, now: Instant::now(), number: 0, external_port: None }
+            let now = Instant::now();
+            let leases = Leases::new(vec![(Transport::Tcp, 6881), (Transport::Udp, 6881)], now);
+            Self { leases, now, number: 0, external_port: None }
         }
 
         /// What it wants done, in a word each.
@@ -346,11 +357,27 @@ mod tests {
         assert_eq!(run.wait(), (30, vec!["renew"]));
         assert_eq!(run.refused(), [] as [&str; 0]);
         assert_eq!(run.external_port, Some(6881));
-        assert_eq!(run.wait(), (10, vec!["ask"]));
-        assert_eq!(run.refused(), [] as [&str; 0]);
-        assert_eq!(run.wait(), (20, vec!["failed", "ask"]));
+        // The shorter what is left, the sooner.
+        for wait in [10, 10, 5, 4] {
+            assert_eq!(run.wait(), (wait, vec!["ask"]));
+            assert_eq!(run.refused(), [] as [&str; 0]);
+            assert_eq!(run.external_port, Some(6881));
+        }
+        assert_eq!(run.wait(), (1, vec!["failed"]));
         assert_eq!(run.external_port, None);
+        assert_eq!(run.wait(), (3, vec!["ask"]));
         assert_eq!(run.granted(6881, HOUR), ["mapped"]);
+    }
+
+    #[test]
+    fn a_lease_counts_from_the_question_however_late_the_answer_is_heard() {
+        let mut run = Run::new();
+        run.give(Input::Paths(paths(1)));
+        run.now += Duration::from_secs(15);
+        run.granted(6881, Duration::from_secs(40));
+        assert_eq!(run.wait(), (5, vec!["renew"]));
+        run.now += Duration::from_secs(25);
+        assert_eq!(run.give(Input::Timeout), ["failed"]);
     }
 
     #[test]

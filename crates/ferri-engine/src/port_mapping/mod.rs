@@ -151,7 +151,7 @@ pub(crate) struct Wish {
 pub(crate) async fn run(shared: Arc<Shared>, ports: Vec<(Transport, u16)>) {
     let stop = shared.shutdown.stop_accepting.clone();
     let mut paths = shared.network.paths();
-    let mut leases = Leases::new(ports);
+    let mut leases = Leases::new(ports, Instant::now());
     let mut driver = Driver { shared, held: None, flights: JoinSet::new(), number: 0 };
     loop {
         let path = paths.borrow_and_update().clone();
