@@ -136,10 +136,12 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a node there can know who is here: somebody outside knows nothing about our local network, and would have us
-/// knock at its doors.
+/// Whether a node there can know who is here: somebody outside knows nothing about our local network, nor a neighbour about
+/// this host, and would have us knock at its doors.
 pub(crate) fn may_name(node: IpAddr, named: IpAddr) -> bool {
-    is_local(node) || !is_local(named)
+    // IPv4 in IPv6 notation is dialled as what it is.
+    let (node, named) = (node.to_canonical(), named.to_canonical());
+    if named.is_loopback() { node.is_loopback() } else { is_local(node) || !is_local(named) }
 }
 
 /// An address that a node can have. IPv4 in IPv6 notation would be the other network; port 0 is nobody's.
@@ -284,5 +286,23 @@ mod tests {
         for addr in ["127.0.0.1:1", "[fe80::1]:1", "8.8.8.8:53"] {
             assert!(is_node_address(addr.parse().unwrap()), "{addr}");
         }
+    }
+
+    #[test]
+    fn who_is_outside_names_nobody_inside() {
+        let check = |node: &str, named: &str, expected: bool| {
+            assert_eq!(may_name(node.parse().unwrap(), named.parse().unwrap()), expected, "{node} {named}");
+        };
+        check("8.8.8.8", "9.9.9.9", true);
+        check("8.8.8.8", "10.0.0.1", false);
+        check("8.8.8.8", "127.0.0.1", false);
+        check("2a00::1", "::ffff:127.0.0.1", false);
+        check("2a00::1", "::ffff:10.0.0.1", false);
+        check("10.0.0.1", "10.0.0.2", true);
+        check("10.0.0.1", "8.8.8.8", true);
+        check("10.0.0.1", "127.0.0.1", false);
+        check("fe80::1", "::1", false);
+        check("127.0.0.1", "127.0.0.2", true);
+        check("::1", "::1", true);
     }
 }

@@ -475,7 +475,6 @@ impl Candidates {
     }
 
     fn is_usable(&self, source: Source, addr: SocketAddr) -> bool {
-        let trusted = matches!(source, Source::Explicit | Source::Tracker | Source::Resume);
         let ip_ok = match addr.ip() {
             IpAddr::V4(ip) => {
                 !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && ip.octets()[0] != 0
@@ -486,7 +485,7 @@ impl Candidates {
             addr.port() != 0 && (source == Source::Explicit || !FOREIGN_PORTS.contains(&addr.port()));
         ip_ok
             && port_ok
-            && (trusted || !addr.ip().is_loopback())
+            && (source.may_name_loopback() || !addr.ip().is_loopback())
             && !self.is_own(addr)
             && !self.is_banned(addr)
     }

@@ -20,7 +20,7 @@ pub enum Direction {
     Outgoing,
 }
 
-/// Where an address came from. What it may be depends on that: only people and trackers may name loopback addresses.
+/// Where an address came from. What it may be depends on that, see [`Source::may_name_loopback`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Source {
@@ -44,6 +44,12 @@ impl Source {
     /// All of them, in their order.
     pub const ALL: [Self; 7] =
         [Self::Explicit, Self::Tracker, Self::Resume, Self::Lsd, Self::Incoming, Self::Pex, Self::Dht];
+
+    /// Whether it may name loopback addresses: people, trackers, and the DHT, which believes that of nodes on this host alone.
+    /// Other peers would have us knock at our own doors.
+    pub fn may_name_loopback(self) -> bool {
+        matches!(self, Self::Explicit | Self::Tracker | Self::Resume | Self::Dht)
+    }
 
     /// Whether a private torrent refuses what comes from here (BEP 27).
     pub fn is_public(self) -> bool {

@@ -25,7 +25,7 @@ fn addresses_that_cannot_be_a_peer_are_never_kept() {
     check_usable(Source::Dht, "255.255.255.255:6881", false);
     check_usable(Source::Dht, "[::]:6881", false);
     check_usable(Source::Dht, "[ff02::1]:6881", false);
-    check_usable(Source::Dht, "[::ffff:127.0.0.1]:6881", false);
+    check_usable(Source::Pex, "[::ffff:127.0.0.1]:6881", false);
     check_usable(Source::Dht, "9.9.9.9:6881", false);
     check_usable(Source::Dht, "9.9.9.9:6882", true);
 }
@@ -34,7 +34,9 @@ fn addresses_that_cannot_be_a_peer_are_never_kept() {
 fn loopback_and_foreign_services_depend_on_who_says_so() {
     check_usable(Source::Tracker, "127.0.0.1:6881", true);
     check_usable(Source::Explicit, "[::1]:6881", true);
+    check_usable(Source::Dht, "127.0.0.1:6881", true);
     check_usable(Source::Pex, "127.0.0.1:6881", false);
+    check_usable(Source::Lsd, "[::1]:6881", false);
     check_usable(Source::Incoming, "127.1.2.3:6881", false);
     check_usable(Source::Tracker, "1.2.3.4:25", false);
     check_usable(Source::Explicit, "1.2.3.4:25", true);
