@@ -275,8 +275,7 @@ impl Driver {
     fn say_why_alone(&mut self) {
         if self.routers.is_empty() && !std::mem::replace(&mut self.said_why_alone, true) {
             tracing::info!(
-                "the DHT knows no node to begin with: on loopback the public ones are not asked, and none was named \
-                 (--dht-router)"
+                "the DHT knows no node: on loopback the public ones are not asked, and no router was named"
             );
         }
     }

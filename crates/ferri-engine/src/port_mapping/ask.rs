@@ -3,18 +3,16 @@
 //! UPnP looks for its device while the others are still waiting for an answer, but asks for nothing before they failed:
 //! so there are never two mappings of one port.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
 use crab_nat::{
     InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp, pcp,
 };
-use igd_next::aio::Gateway;
-use igd_next::aio::tokio::{Tokio, search_gateway};
-use igd_next::{AddPortError, GatewayIpVersion, PortMappingProtocol, SearchOptions};
 
 use super::lease::Granted;
+use super::upnp;
 use super::{MappedPort, MappingProtocol, Transport, Wish};
 
 /// What is asked for; gateways give less, some more.
@@ -25,13 +23,6 @@ const PATIENCE: TimeoutConfig = TimeoutConfig {
     max_retries: 2,
     max_retry_timeout: Some(Duration::from_secs(1)),
 };
-/// A UPnP device answers within this, and describes itself.
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Where UPnP devices are asked (UPnP Device Architecture 1.1, section 1.3.2): all of a network, or one.
-const SSDP_GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 250);
-const SSDP_PORT: u16 = 1900;
-/// What the gateway's owner reads in its list.
-const DESCRIPTION: &str = "Ferriswarm";
 
 /// What a gateway granted, and how to ask it once more.
 #[derive(Debug, Clone)]
@@ -39,13 +30,13 @@ pub(super) enum Held {
     /// By PCP or NAT-PMP.
     Pmp { mappings: Vec<PortMapping>, outside: Option<IpAddr> },
     /// By UPnP.
-    Upnp { gateway: Gateway<Tokio>, local: Ipv4Addr, ports: Vec<MappedPort>, outside: Option<IpAddr> },
+    Upnp(upnp::Mappings),
 }
 
 /// Asks by whatever the gateway speaks; `before` is what was held until then.
 pub(super) async fn ask(wish: &Wish, before: Option<Held>) -> Result<Held, String> {
     let pmp = ask_pmp(wish, before.as_ref());
-    let search = search(wish);
+    let search = upnp::search(wish);
     tokio::pin!(pmp, search);
     let mut device = None;
     let pmp_failed = loop {
@@ -65,7 +56,7 @@ pub(super) async fn ask(wish: &Wish, before: Option<Held>) -> Result<Held, Strin
     let upnp = match device {
         Ok(gateway) => {
             let before = before.as_ref().map(|held| held.granted().ports).unwrap_or_default();
-            ask_upnp(wish, gateway, &before).await
+            gateway.map(wish, &before).await.map(Held::Upnp)
         }
         Err(why) => Err(why),
     };
@@ -87,11 +78,11 @@ impl Held {
                     outside: *outside,
                 }
             }
-            Self::Upnp { ports, outside, .. } => Granted {
+            Self::Upnp(mappings) => Granted {
                 protocol: MappingProtocol::Upnp,
-                ports: ports.clone(),
-                lifetime: LIFETIME,
-                outside: *outside,
+                ports: mappings.ports(),
+                lifetime: upnp::LIFETIME,
+                outside: mappings.outside(),
             },
         }
     }
@@ -107,14 +98,7 @@ impl Held {
                 let outside = outside_of(&mappings).await;
                 Ok(Self::Pmp { mappings, outside })
             }
-            Self::Upnp { gateway, local, mut ports, .. } => {
-                for port in &mut ports {
-                    port.external =
-                        add(&gateway, local, port.transport, port.internal, port.external).await?;
-                }
-                let outside = gateway.get_external_ip().await.ok();
-                Ok(Self::Upnp { gateway, local, ports, outside })
-            }
+            Self::Upnp(mappings) => mappings.renew().await.map(Self::Upnp),
         }
     }
 
@@ -128,15 +112,7 @@ impl Held {
                     }
                 }
             }
-            Self::Upnp { gateway, ports, .. } => {
-                for port in ports {
-                    if let Err(error) =
-                        gateway.remove_port(upnp_protocol(port.transport), port.external).await
-                    {
-                        tracing::debug!(port = port.external, %error, "a port was not given back");
-                    }
-                }
-            }
+            Self::Upnp(mappings) => mappings.remove().await,
         }
     }
 }
@@ -253,97 +229,10 @@ fn protocol(transport: Transport) -> InternetProtocol {
     }
 }
 
-/// Looks for the gateway's UPnP device: asks it alone, and everybody for gateways that only hear that.
-///
-/// Anybody on the network can answer and name any address to be asked for anything. So the description must lie at the
-/// address that the answer came from, the controls must lie there too (`igd-next` sees to both), and all that must be the
-/// gateway of the routing table.
-async fn search(wish: &Wish) -> Result<Gateway<Tokio>, String> {
-    let at = |ip| {
-        let mut options = SearchOptions::default();
-        options.bind_addr = SocketAddrV4::new(wish.local, 0).into();
-        options.broadcast_address = SocketAddr::new(IpAddr::V4(ip), SSDP_PORT);
-        options.timeout = Some(SEARCH_TIMEOUT);
-        options.single_search_timeout = Some(SEARCH_TIMEOUT);
-        options.gateway_ip_version = GatewayIpVersion::V4;
-        async {
-            let gateway = search_gateway(options).await.map_err(|error| error.to_string())?;
-            match gateway.addr.ip() {
-                ip if ip == IpAddr::V4(wish.gateway) => Ok(gateway),
-                ip => Err(format!("the device at {ip} is not the gateway, and is not asked")),
-            }
-        }
-    };
-    let (alone, all) = (at(wish.gateway), at(SSDP_GROUP));
-    tokio::pin!(alone, all);
-    // Whoever answers first may be an impostor; then the other question counts.
-    tokio::select! {
-        first = &mut alone => match first {
-            Ok(gateway) => Ok(gateway),
-            Err(_) => all.await,
-        },
-        first = &mut all => match first {
-            Ok(gateway) => Ok(gateway),
-            Err(why) => alone.await.map_err(|_| why),
-        },
-    }
-}
-
-async fn ask_upnp(wish: &Wish, gateway: Gateway<Tokio>, before: &[MappedPort]) -> Result<Held, String> {
-    let mut ports: Vec<MappedPort> = Vec::with_capacity(wish.ports.len());
-    for &(transport, internal) in &wish.ports {
-        let same = before.iter().find(|port| (port.transport, port.internal) == (transport, internal));
-        let external = same.or_else(|| ports.first()).map_or(internal, |port| port.external);
-        match add(&gateway, wish.local, transport, internal, external).await {
-            Ok(external) => ports.push(MappedPort { transport, internal, external }),
-            Err(why) if ports.is_empty() => return Err(why),
-            Err(why) => tracing::debug!(port = internal, why, "only the first port is mapped"),
-        }
-    }
-    let outside = gateway.get_external_ip().await.ok();
-    Ok(Held::Upnp { gateway, local: wish.local, ports, outside })
-}
-
-/// Asks for one port, and for any when that one is taken; the one that was had.
-async fn add(
-    gateway: &Gateway<Tokio>,
-    local: Ipv4Addr,
-    transport: Transport,
-    internal: u16,
-    external: u16,
-) -> Result<u16, String> {
-    let here = SocketAddrV4::new(local, internal).into();
-    let lifetime = u32::try_from(LIFETIME.as_secs()).expect("an hour");
-    let protocol = upnp_protocol(transport);
-    let asked = gateway.add_port(protocol, external, here, lifetime, DESCRIPTION).await;
-    let asked = match asked {
-        // Some gateways know no end; then the end of the session is it.
-        Err(AddPortError::OnlyPermanentLeasesSupported) => {
-            gateway.add_port(protocol, external, here, 0, DESCRIPTION).await
-        }
-        asked => asked,
-    };
-    match asked {
-        Ok(()) => Ok(external),
-        // Somebody has it, or nobody may.
-        Err(error @ (AddPortError::PortInUse | AddPortError::ActionNotAuthorized)) => {
-            let any = gateway.add_any_port(protocol, here, lifetime, DESCRIPTION).await;
-            any.map_err(|any| format!("port {external}: {error}; any other: {any}"))
-        }
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn upnp_protocol(transport: Transport) -> PortMappingProtocol {
-    match transport {
-        Transport::Tcp => PortMappingProtocol::TCP,
-        Transport::Udp => PortMappingProtocol::UDP,
-    }
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::net::Ipv4Addr;
     use std::sync::{Arc, Mutex};
 
     use tokio::net::UdpSocket;
