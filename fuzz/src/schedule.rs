@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ferri_tracker::schedule::{
     Input, Notice, Order, Output, Role, Schedule, ScheduleOptions, TrackerId, TrackerState,
 };
+use ferri_tracker::udp::Family;
 use ferri_tracker::{AnnounceResponse, Event, RetryIn, TrackerError};
 
 use crate::script::{Script, Sleeper};
@@ -41,6 +42,9 @@ fn url(script: &mut Script<'_>) -> String {
     }
 }
 
+/// A tracker's URL, and whether it is asked by IPv4.
+type Place = (String, bool);
+
 /// What a tracker has been told since the session began.
 #[derive(Debug, Default)]
 struct Heard {
@@ -53,9 +57,8 @@ struct Driver {
     schedule: Schedule,
     now: Instant,
     /// Announces that nobody has reported on.
-    flights: Vec<(TrackerId, String)>,
-    /// By URL.
-    heard: BTreeMap<String, Heard>,
+    flights: Vec<(TrackerId, Place)>,
+    heard: BTreeMap<Place, Heard>,
     /// How often it came to rest.
     stopped: usize,
 }
@@ -119,7 +122,9 @@ impl Driver {
             count += 1;
             assert!(count < 1000, "no end of outputs");
             match output {
-                Output::Announce { tracker, url, announce } => self.announce(tracker, url, announce.event),
+                Output::Announce { tracker, url, family, announce } => {
+                    self.announce(tracker, (url, family == Family::V4), announce.event);
+                }
                 Output::Cancel { tracker } => self.flights.retain(|(flight, _)| *flight != tracker),
                 Output::Stopped => {
                     self.stopped += 1;
@@ -132,14 +137,15 @@ impl Driver {
             }
         }
         for tracker in self.schedule.trackers() {
-            let flying = self.flights.iter().any(|(_, url)| *url == tracker.url);
+            let flying = self.flights.iter().any(|(_, (url, _))| *url == tracker.url);
             assert!(flying || tracker.state != TrackerState::Announcing, "{} flies unseen", tracker.url);
         }
     }
 
-    fn announce(&mut self, tracker: TrackerId, url: String, event: Option<Event>) {
-        assert!(self.flights.iter().all(|(_, flight)| *flight != url), "two announces to {url} at once");
-        let heard = self.heard.entry(url.clone()).or_default();
+    fn announce(&mut self, tracker: TrackerId, place: Place, event: Option<Event>) {
+        let url = place.0.clone();
+        assert!(self.flights.iter().all(|(_, flight)| *flight != place), "two announces to {url} at once");
+        let heard = self.heard.entry(place.clone()).or_default();
         match event {
             Some(Event::Started) => {
                 // A session that begins while the last one ends has no rest in between.
@@ -159,7 +165,7 @@ impl Driver {
             }
             Some(Event::Paused) | None => assert!(heard.started, "{url} hears no start"),
         }
-        self.flights.push((tracker, url));
+        self.flights.push((tracker, place));
     }
 
     /// Stops, and answers nothing any more.
@@ -184,7 +190,12 @@ fn answer(script: &mut Script<'_>) -> Result<AnnounceResponse, TrackerError> {
         1 => Err(TrackerError::Unreachable { why: "gone".to_owned() }),
         2 => Err(TrackerError::Failure { reason, retry_in: RetryIn::Never }),
         3 => Err(TrackerError::Failure { reason, retry_in: RetryIn::After(seconds) }),
-        4 => Err(TrackerError::Failure { reason, retry_in: RetryIn::Unspecified }),
+        4 if kind & 8 == 0 => Err(TrackerError::Failure { reason, retry_in: RetryIn::Unspecified }),
+        4 => {
+            let retry_after = (kind & 16 != 0).then_some(seconds);
+            Err(TrackerError::Status { status: 503, excerpt: reason, retry_after })
+        }
+        5 if kind & 24 == 24 => Err(TrackerError::NoWay { why: reason }),
         _ => {
             let mut answer = AnnounceResponse::new(seconds);
             answer.min_interval = (kind & 8 != 0).then_some(seconds / 2);

@@ -49,6 +49,7 @@ mod torrent;
 mod trace_file;
 mod tracker_client;
 mod tracker_server;
+mod tracker_udp;
 mod udp;
 
 pub use check::{locate, verify};

@@ -30,6 +30,7 @@ use crate::rate::Limiter;
 use crate::share::Shares;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
+use crate::tracker_udp::UdpTrackers;
 use crate::udp::Sockets;
 use crate::{
     AddTorrent, Error, ResolveMagnet, Resolved, Resolving, SessionOptions, keeper, listen, lsd, network,
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) down: Arc<Limiter>,
     pub(crate) up: Arc<Limiter>,
     pub(crate) http: Arc<Http>,
+    pub(crate) udp_trackers: Arc<UdpTrackers>,
     pub(crate) trace: Option<Arc<TraceFile>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: Shutdown,
@@ -105,7 +107,8 @@ impl Session {
         ferri_storage::create_state_folder(&options.state_dir).map_err(io_error(&options.state_dir))?;
         let listener = bind(&options)?;
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
-        let http = Arc::new(Http::new(options.bind.filter(|ip| !ip.is_unspecified())));
+        let from = options.bind.filter(|ip| !ip.is_unspecified());
+        let (http, udp_trackers) = (Arc::new(Http::new(from)), Arc::new(UdpTrackers::new(from)));
         let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
         let node = open_node(&options, listen_addr.port()).await?;
         // Last of what can fail, so that a session that cannot start leaves no empty trace.
@@ -122,6 +125,7 @@ impl Session {
             down: Arc::new(Limiter::new(options.down_limit)),
             up: Arc::new(Limiter::new(options.up_limit)),
             http,
+            udp_trackers,
             trace,
             tasks: TaskTracker::new(),
             shutdown: Shutdown::default(),
@@ -141,8 +145,8 @@ impl Session {
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(accept));
         let keep = keeper::run(shared.clone());
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(keep));
-        let http = shared.http.clone();
-        let close_idle = async move { http.close_idle().await };
+        let (http, udp) = (shared.http.clone(), shared.udp_trackers.clone());
+        let close_idle = async move { tokio::join!(http.close_idle(), udp.close_idle()) };
         shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(close_idle));
         start_network(&shared);
         if let Some(node) = node {

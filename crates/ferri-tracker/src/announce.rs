@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use ferri_metainfo::InfoHash;
 
-use crate::limits::{INTERVAL_MAX, INTERVAL_MIN, REQUEST_TIME_MAX, RESPONSE_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{
+    INTERVAL_MAX, INTERVAL_MIN, REQUEST_TIME_MAX, RESPONSE_BYTES_MAX, RETRY_AFTER_MIN, TEXT_BYTES_MAX,
+};
 
 /// One announce: who we are and how far we have come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,6 +189,12 @@ pub enum TrackerError {
         /// What failed, in words.
         why: String,
     },
+    /// There is no way by the family that was asked for: the tracker has no address of it, or this machine has none.
+    #[error("cannot be reached: {why}")]
+    NoWay {
+        /// What is missing, in words.
+        why: String,
+    },
     /// The tracker may have seen the request, but did not answer in time.
     #[error("no answer within {} seconds", REQUEST_TIME_MAX.as_secs())]
     TimedOut,
@@ -215,8 +223,37 @@ impl TrackerError {
     /// Whether the tracker may have taken note of the request that failed like this.
     pub fn may_have_been_seen(&self) -> bool {
         match self {
-            Self::Failure { .. } | Self::Unreachable { .. } | Self::BadUrl { .. } => false,
+            Self::Failure { .. } | Self::Unreachable { .. } | Self::NoWay { .. } | Self::BadUrl { .. } => {
+                false
+            }
             Self::Malformed { .. } | Self::Status { .. } | Self::TooLong | Self::TimedOut => true,
+        }
+    }
+}
+
+impl TrackerError {
+    /// Of two families that failed, the one whose error says more.
+    pub(crate) fn or_more_telling(self, other: Self) -> Self {
+        let rank = |error: &Self| match error {
+            Self::NoWay { .. } | Self::BadUrl { .. } => 0,
+            Self::Unreachable { .. } => 1,
+            Self::TimedOut => 2,
+            Self::Malformed { .. } | Self::Status { .. } | Self::TooLong => 3,
+            Self::Failure { .. } => 4,
+        };
+        if rank(&self) < rank(&other) { other } else { self }
+    }
+
+    /// How long the tracker wants to be left alone.
+    pub(crate) fn wish(&self) -> Option<Duration> {
+        match self {
+            Self::Failure { retry_in: RetryIn::After(wait), .. } => {
+                Some((*wait).clamp(INTERVAL_MIN, INTERVAL_MAX))
+            }
+            Self::Status { retry_after, .. } => {
+                retry_after.map(|wait| wait.clamp(RETRY_AFTER_MIN, INTERVAL_MAX))
+            }
+            _ => None,
         }
     }
 }

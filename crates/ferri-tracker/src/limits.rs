@@ -27,6 +27,12 @@ pub const BACKOFF_FIRST: Duration = Duration::from_secs(15);
 /// The longest wait after failures.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30 * 60);
 
+/// The shortest `Retry-After` that is obeyed once. A server that is still busy then is asked ever more rarely.
+pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+
+/// How long a family waits that a tracker's name does not have, or that we do not have.
+pub const NO_WAY_WAIT: Duration = BACKOFF_MAX;
+
 /// The time one announce or scrape may take in all: name look-up, connecting, redirects and reading.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 

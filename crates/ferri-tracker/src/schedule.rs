@@ -9,9 +9,10 @@
 //! A tracker that the user adds is a chain of its own: it is asked in any case. [`Order::EveryTier`] makes every tier
 //! such a chain.
 //!
-//! A session lasts from [`Input::Start`] to [`Input::Stop`]. Each tracker that is asked in it hears `started` until it
-//! has answered to that, `completed` if the torrent was not complete by then, and `stopped` once if it may have heard
-//! `started`. Numbers count from the beginning of the session and are taken at the moment of each announce.
+//! A session lasts from [`Input::Start`] to [`Input::Stop`]. Each tracker that is asked in it hears, by each family of
+//! addresses (BEP 7), `started` until it has answered to that, `completed` until it has answered if the torrent was not complete by
+//! then, and `stopped` once if it may have heard `started`. What is owed is repeated after a back-off, or when a busy server says, and
+//! goes before `stopped`. Numbers count from the beginning of the session and are taken at the moment of each announce.
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 //! [7]: https://www.bittorrent.org/beps/bep_0007.html
@@ -23,6 +24,7 @@ mod messages;
 mod status;
 mod tier;
 mod tracker;
+mod way;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -35,7 +37,8 @@ use crate::url::Transport;
 pub use messages::{Input, Notice, Order, Output, Role, ScheduleOptions, TrackerId};
 pub use status::{TrackerState, TrackerStatus};
 use tier::{Chain, Round};
-use tracker::{Completed, Flight, Known, Purpose, Tracker};
+use tracker::Tracker;
+use way::{Flight, Known, Purpose, Way};
 
 /// How long the first round of a session waits for a tracker before it asks the next one as well. A dead tracker then
 /// costs a download these seconds, not the whole [`REQUEST_TIME_MAX`].
@@ -44,6 +47,10 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long `stopped` (or `started` after it) waits for an announce that is under way to the same tracker. Sent at once,
 /// the two could overtake each other; waited for, they would hold up the user.
 pub const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// How long those who leave try to tell a tracker what it is still owed; then it hears `stopped`. Together with that announce it
+/// stays within the five seconds that a user waits.
+pub const OWED_TIME: Duration = Duration::from_secs(3);
 
 /// An announce that nobody reports on is given up after this: the time it may take, and some for the report.
 const FLIGHT_TIME_MAX: Duration = REQUEST_TIME_MAX.saturating_add(Duration::from_secs(10));
@@ -63,6 +70,8 @@ pub struct Schedule {
     /// The totals when the session began.
     base: Totals,
     role: Role,
+    /// Until when those who leave tell what is owed.
+    owed_until: Option<Instant>,
     /// Peers ran short since the last answer that named some.
     needs_peers: bool,
     /// The number of the latest request.
@@ -100,6 +109,7 @@ impl Schedule {
             totals: Totals { uploaded: 0, downloaded: 0, left: u64::MAX },
             base: Totals { uploaded: 0, downloaded: 0, left: u64::MAX },
             role: Role::Downloading,
+            owed_until: None,
             needs_peers: false,
             request: 0,
             outputs: VecDeque::new(),
@@ -137,14 +147,19 @@ impl Schedule {
 
     /// When to hand in [`Input::Timeout`]. `None` when only other inputs can change anything.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let flights = self.trackers.iter().filter_map(|tracker| tracker.flight.as_ref());
-        let flights = flights.map(|flight| flight.ends_at);
+        let ways = self.every_way().filter_map(|(index, way)| match &self.trackers[index].ways[way].flight {
+            Some(flight) => Some(flight.ends_at),
+            None if self.phase == Phase::Running => {
+                self.owes_completed(index, way).then(|| self.trackers[index].owed_after(way)).flatten()
+            }
+            None => self.parting(index, way).and_then(|(at, _)| at),
+        });
         let chains = self.chains.iter().filter_map(|chain| match &chain.round {
             Some(round) => round.impatient_at,
             None if self.has_flight(chain) => None,
             None => chain.next_round,
         });
-        flights.chain(chains.filter(|_| self.phase == Phase::Running)).min()
+        ways.chain(chains.filter(|_| self.phase == Phase::Running)).min()
     }
 
     /// How every tracker stands, in the order of the torrent; those added later behind.
@@ -199,7 +214,7 @@ impl Schedule {
     }
 
     fn push_tracker(&mut self, url: String, tier: usize) {
-        let tracker = Tracker::new(url, tier);
+        let tracker = Tracker::new(url, tier, &self.options.families);
         if let Err(error) = &tracker.transport {
             let notice = Notice::Unusable { url: tracker.url.clone(), error: error.clone() };
             self.outputs.push_back(Output::Event(notice));
@@ -239,6 +254,7 @@ impl Schedule {
             Phase::Restarting => self.phase = Phase::Stopping,
             Phase::Running => {
                 self.phase = Phase::Stopping;
+                self.owed_until = Some(now + OWED_TIME);
                 for chain in &mut self.chains {
                     chain.rest();
                 }
@@ -248,7 +264,8 @@ impl Schedule {
     }
 
     fn hurry_flights(&mut self, now: Instant) {
-        for flight in self.trackers.iter_mut().filter_map(|tracker| tracker.flight.as_mut()) {
+        let ways = self.trackers.iter_mut().flat_map(|tracker| &mut tracker.ways);
+        for flight in ways.filter_map(|way| way.flight.as_mut()) {
             flight.ends_at = flight.ends_at.min(now + HAND_OVER);
             flight.hurried = true;
         }
@@ -341,29 +358,34 @@ impl Schedule {
 
     fn answer(&mut self, id: TrackerId, result: Result<AnnounceResponse, TrackerError>, now: Instant) {
         let index = id.index();
-        let flight = self.trackers.get(index).and_then(|tracker| tracker.flight.as_ref());
-        if flight.is_some_and(|flight| flight.request == id.request()) {
-            self.conclude(index, result, now);
+        let Some(tracker) = self.trackers.get(index) else { return };
+        let is_meant = |way: &Way| way.flight.as_ref().is_some_and(|flight| flight.request == id.request());
+        if let Some(way) = tracker.ways.iter().position(is_meant) {
+            self.conclude(index, way, result, now);
         }
     }
 
-    /// Ends the flight to a tracker.
-    fn conclude(&mut self, index: usize, result: Result<AnnounceResponse, TrackerError>, now: Instant) {
+    /// Ends the flight to a tracker by one way.
+    fn conclude(
+        &mut self,
+        index: usize,
+        way: usize,
+        result: Result<AnnounceResponse, TrackerError>,
+        now: Instant,
+    ) {
         let tracker = &mut self.trackers[index];
-        let Some(flight) = tracker.flight.take() else { return };
+        let Some(flight) = tracker.ways[way].flight.take() else { return };
         let (url, event) = (tracker.url.clone(), flight.event);
         match result {
             Ok(mut response) => {
                 response.peers.truncate(PEERS_MAX);
-                tracker.answered(&flight, &response, now);
+                let is_news = tracker.answered(way, &flight, &mut response, now);
                 let peers = std::mem::take(&mut response.peers);
-                let count = peers.len();
-                self.outputs.push_back(Output::Event(Notice::Answered {
-                    url,
-                    event,
-                    response,
-                    peers: count,
-                }));
+                let count = tracker.heard.peers.unwrap_or(0);
+                if is_news {
+                    let notice = Notice::Answered { url, event, response, peers: count };
+                    self.outputs.push_back(Output::Event(notice));
+                }
                 if self.phase == Phase::Running {
                     if !peers.is_empty() {
                         self.needs_peers = false;
@@ -373,7 +395,13 @@ impl Schedule {
                 }
             }
             Err(error) => {
-                tracker.failed(&flight, error.clone(), now);
+                let Some(error) = tracker.failed(way, &flight, error, now) else {
+                    // The other family works, and so the tracker does.
+                    if self.phase == Phase::Running && !self.trackers[index].is_flying() {
+                        self.succeeded(index, flight.purpose);
+                    }
+                    return;
+                };
                 let retry_at = tracker.is_usable().then(|| tracker.pace.blocked_until()).flatten();
                 self.outputs.push_back(Output::Event(Notice::Failed { url, event, error, retry_at }));
                 if self.phase == Phase::Running {
@@ -416,12 +444,12 @@ impl Schedule {
 
     /// Does what is due.
     fn advance(&mut self, now: Instant) {
-        for index in 0..self.trackers.len() {
-            let flight = self.trackers[index].flight.as_ref();
+        for (index, way) in self.every_way().collect::<Vec<_>>() {
+            let flight = self.trackers[index].ways[way].flight.as_ref();
             if let Some(flight) = flight.filter(|flight| flight.ends_at <= now) {
                 let tracker = TrackerId::new(index, flight.request);
                 self.outputs.push_back(Output::Cancel { tracker });
-                self.conclude(index, Err(TrackerError::TimedOut), now);
+                self.conclude(index, way, Err(TrackerError::TimedOut), now);
             }
         }
         if matches!(self.phase, Phase::Stopping | Phase::Restarting) {
@@ -435,41 +463,70 @@ impl Schedule {
         }
     }
 
+    /// Every tracker by every family.
+    fn every_way(&self) -> impl Iterator<Item = (usize, usize)> {
+        let ways = self.trackers.iter().map(|tracker| tracker.ways.len()).enumerate();
+        ways.flat_map(|(index, count)| (0..count).map(move |way| (index, way)))
+    }
+
     /// Tells everyone who must know that we leave, and comes to rest when that is done.
     fn say_stopped(&mut self, now: Instant) {
-        for index in 0..self.trackers.len() {
-            let tracker = &mut self.trackers[index];
-            if !tracker.is_usable() {
-                tracker.session.known = Known::No;
-            }
-            if tracker.flight.is_none() && tracker.session.known != Known::No {
-                self.send(index, Some(Event::Stopped), Purpose::News, now);
+        if self.owed_until.is_some_and(|until| until <= now) {
+            self.owed_until = None;
+        }
+        for (index, way) in self.every_way().collect::<Vec<_>>() {
+            if let Some((at, event)) = self.parting(index, way)
+                && at.is_none_or(|at| at <= now)
+            {
+                self.tell(index, way, Some(event), now);
             }
         }
-        if self.trackers.iter().all(|tracker| tracker.flight.is_none()) {
-            if self.phase == Phase::Restarting {
-                self.begin_session(now);
-            } else {
-                self.phase = Phase::Idle;
-                self.outputs.push_back(Output::Stopped);
-            }
+        let is_done = |(index, way): (usize, usize)| {
+            self.trackers[index].ways[way].flight.is_none() && self.parting(index, way).is_none()
+        };
+        if !self.every_way().all(is_done) {
+            return;
+        }
+        self.owed_until = None;
+        if self.phase == Phase::Restarting {
+            self.begin_session(now);
+        } else {
+            self.phase = Phase::Idle;
+            self.outputs.push_back(Output::Stopped);
         }
     }
 
-    /// Tells everyone who waits for it that we have it all, whether in use or not. What fails goes with a later round.
+    /// What a tracker still has to hear by this way when we leave, and not before when.
+    fn parting(&self, index: usize, way: usize) -> Option<(Option<Instant>, Event)> {
+        let tracker = &self.trackers[index];
+        let (session, left) = (&tracker.ways[way].session, self.totals.left);
+        if !tracker.is_usable() || tracker.ways[way].flight.is_some() || self.phase == Phase::Idle {
+            return None;
+        }
+        let owed = if session.owes_completed(left) {
+            Some(Event::Completed)
+        } else {
+            session.owes_started(left).then_some(Event::Started)
+        };
+        if let (Some(event), Some(until), false) = (owed, self.owed_until, session.gave_up) {
+            // A wish beyond our time cannot be granted: it is asked once all the same.
+            return Some((tracker.wished_until(way).filter(|at| *at < until), event));
+        }
+        (session.known != Known::No).then_some((None, Event::Stopped))
+    }
+
+    /// Whether a tracker waits to hear that we have it all, whether in use or not.
+    fn owes_completed(&self, index: usize, way: usize) -> bool {
+        let tracker = &self.trackers[index];
+        let is_free = tracker.is_usable() && tracker.ways[way].flight.is_none();
+        is_free && tracker.ways[way].session.owes_completed(self.totals.left)
+    }
+
     fn say_completed(&mut self, now: Instant) {
-        for index in 0..self.trackers.len() {
-            let tracker = &mut self.trackers[index];
-            let session = &mut tracker.session;
-            if session.completed != Completed::Unsent || !session.owes_completed(self.totals.left) {
-                continue;
-            }
-            if tracker.flight.is_some() {
-                continue;
-            }
-            session.completed = Completed::Unanswered;
-            if tracker.is_usable() && tracker.pace.blocked_until().is_none_or(|at| at <= now) {
-                self.send(index, Some(Event::Completed), Purpose::News, now);
+        for (index, way) in self.every_way().collect::<Vec<_>>() {
+            let is_due = |at: Option<Instant>| at.is_none_or(|at| at <= now);
+            if self.owes_completed(index, way) && is_due(self.trackers[index].owed_after(way)) {
+                self.tell(index, way, Some(Event::Completed), now);
             }
         }
     }
@@ -486,7 +543,7 @@ impl Schedule {
         }
         let chain = &self.chains[chain_index];
         let Some(round) = &chain.round else { return };
-        let waiting = round.tried.iter().any(|&index| self.trackers[index].flight.is_some());
+        let waiting = round.tried.iter().any(|&index| self.trackers[index].is_flying());
         if waiting && round.impatient_at.is_none_or(|at| now < at) {
             return;
         }
@@ -500,8 +557,7 @@ impl Schedule {
             Some(index) => {
                 round.tried.insert(index);
                 round.impatient_at = first_round.then(|| now + PATIENCE);
-                let event = self.due_event(index);
-                self.send(index, event, Purpose::Round, now);
+                self.ask(index, now);
             }
             None if waiting => {}
             None => {
@@ -514,7 +570,7 @@ impl Schedule {
     fn may_be_asked(&self, index: usize, round: &Round, now: Instant) -> bool {
         let tracker = &self.trackers[index];
         tracker.is_usable()
-            && tracker.flight.is_none()
+            && !tracker.is_flying()
             && !round.tried.contains(&index)
             && tracker.allowed_at(self.totals.left).is_none_or(|at| at <= now)
     }
@@ -527,12 +583,12 @@ impl Schedule {
     }
 
     fn has_flight(&self, chain: &Chain) -> bool {
-        chain.trackers().any(|index| self.trackers[index].flight.is_some())
+        chain.trackers().any(|index| self.trackers[index].is_flying())
     }
 
     /// What the next announce to a tracker must say.
-    fn due_event(&self, index: usize) -> Option<Event> {
-        let session = &self.trackers[index].session;
+    fn due_event(&self, index: usize, way: usize) -> Option<Event> {
+        let session = &self.trackers[index].ways[way].session;
         if !matches!(session.known, Known::Yes { .. }) {
             // BEP 21 wants `paused` at every announce, but a tracker that does not know us must hear `started` first.
             Some(Event::Started)
@@ -543,12 +599,43 @@ impl Schedule {
         }
     }
 
-    fn send(&mut self, index: usize, event: Option<Event>, purpose: Purpose, now: Instant) {
+    /// Asks a tracker as part of its chain's round.
+    fn ask(&mut self, index: usize, now: Instant) {
+        let mut told = Vec::new();
+        for way in self.trackers[index].open_ways(self.totals.left, now) {
+            let event = self.due_event(index, way);
+            if !told.contains(&event) {
+                told.push(event);
+                let url = self.trackers[index].url.clone();
+                self.outputs.push_back(Output::Event(Notice::Asked { url, event }));
+            }
+            self.send(index, way, event, Purpose::Round, now);
+        }
+    }
+
+    /// Tells a tracker something by one way. The user hears of it once for both.
+    fn tell(&mut self, index: usize, way: usize, event: Option<Event>, now: Instant) {
+        let tracker = &self.trackers[index];
+        let is_told = |other: &Way| other.flight.as_ref().is_some_and(|flight| flight.event == event);
+        if !tracker.ways.iter().any(is_told) {
+            let url = tracker.url.clone();
+            self.outputs.push_back(Output::Event(Notice::Asked { url, event }));
+        }
+        self.send(index, way, event, Purpose::News, now);
+    }
+
+    fn send(&mut self, index: usize, way: usize, event: Option<Event>, purpose: Purpose, now: Instant) {
         let tracker_id = self.trackers[index].heard.id.clone();
+        let session = &mut self.trackers[index].ways[way].session;
+        let mut left = self.totals.left;
+        if event == Some(Event::Started) {
+            left = session.left_at_start(left);
+            session.begun.get_or_insert(left);
+        }
         let announce = Announce {
             uploaded: self.totals.uploaded.saturating_sub(self.base.uploaded),
             downloaded: self.totals.downloaded.saturating_sub(self.base.downloaded),
-            left: self.totals.left,
+            left,
             event,
             numwant: Some(self.numwant(event)),
             key: self.key,
@@ -556,15 +643,19 @@ impl Schedule {
             ip: self.options.ip,
             ..Announce::new(self.options.info_hash, self.options.peer_id, self.options.port)
         };
-        // Who waits to join again is in a hurry.
+        // Who waits to join again is in a hurry, and what is owed does not hold up `stopped`.
         let hurried = self.phase == Phase::Restarting;
-        let ends_at = now + if hurried { HAND_OVER } else { FLIGHT_TIME_MAX };
+        let parting = self.phase != Phase::Running;
+        let owed_until = self.owed_until.filter(|_| event != Some(Event::Stopped));
+        let time = if hurried { HAND_OVER } else { FLIGHT_TIME_MAX };
+        let ends_at = owed_until.map_or(now + time, |until| until.min(now + time));
         let id = self.next_request(index);
         let tracker = &mut self.trackers[index];
-        let (request, left) = (id.request(), self.totals.left);
-        tracker.flight = Some(Flight { request, event, left, ends_at, purpose, hurried });
-        let url = tracker.url.clone();
-        self.outputs.push_back(Output::Announce { tracker: id, url, announce });
+        let way = &mut tracker.ways[way];
+        let request = id.request();
+        way.flight = Some(Flight { request, event, left, ends_at, purpose, hurried, parting });
+        let (url, family) = (tracker.url.clone(), way.family);
+        self.outputs.push_back(Output::Announce { tracker: id, url, family, announce });
     }
 
     fn numwant(&self, event: Option<Event>) -> u32 {
@@ -608,7 +699,7 @@ impl Schedule {
         let tracker = &self.trackers[index];
         if tracker.transport.is_err() {
             TrackerState::Unusable
-        } else if tracker.flight.is_some() {
+        } else if tracker.is_flying() {
             TrackerState::Announcing
         } else if tracker.pace.is_refused() {
             TrackerState::Refused

@@ -3,6 +3,8 @@
 //! Not a URL library: HTTP URLs go on to the HTTP client, which has one. What stands in torrents is often not quite a
 //! URL, so the original text is kept and only looked at.
 
+use std::net::IpAddr;
+
 use crate::announce::TrackerError;
 use crate::limits::URL_BYTES_MAX;
 
@@ -67,6 +69,15 @@ impl UdpTarget {
 /// of a tracker.
 pub fn authority(url: &str) -> Option<&str> {
     parts(url).ok().map(|parts| parts.authority)
+}
+
+/// The address that a tracker's URL names itself, without a name to be looked up.
+pub fn literal_ip(url: &str) -> Option<IpAddr> {
+    let authority = authority(url)?;
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0.parse().ok().map(IpAddr::V6),
+        None => authority.split(':').next()?.parse().ok().map(IpAddr::V4),
+    }
 }
 
 pub(crate) struct Parts<'a> {
@@ -148,6 +159,17 @@ mod tests {
         check_bad("udp#://a:80");
         check_bad("http://tracker.example.com:80");
         check_bad(&format!("udp://a:80/{}", "x".repeat(URL_BYTES_MAX)));
+    }
+
+    #[test]
+    fn addresses_are_told_from_names() {
+        let literal = |url| literal_ip(url).map(|ip| ip.to_string());
+        assert_eq!(literal("http://192.0.2.1/announce").as_deref(), Some("192.0.2.1"));
+        assert_eq!(literal("udp://me@192.0.2.1:80").as_deref(), Some("192.0.2.1"));
+        assert_eq!(literal("https://[2001:db8::1]:80/").as_deref(), Some("2001:db8::1"));
+        for url in ["http://tracker.example/", "http://192.0.2.1.example/", "http://[::1/", "x"] {
+            assert_eq!(literal(url), None, "{url}");
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ use url::{Position, Url};
 
 use crate::address_policy::{self, Hop, Named, Refusal, Zone};
 use dial::Place;
+pub(crate) use dial::is_without_route;
 use kept::Kept;
 use link::Link;
 

@@ -701,6 +701,7 @@ fn trackers(resolve: &ResolveMagnet, shared: &Shared, info_hash: InfoHash) -> Tr
         info_hash,
         peer_id: shared.peer_id,
         port: shared.network.facts().port,
+        bind: shared.options.bind,
     }
 }
 

@@ -73,6 +73,7 @@ mod tests {
             info_hash: [1; 20].into(),
             peer_id: PeerId::new("FS", [0; 4], [2; 12]),
             port: old.port,
+            bind: None,
         };
         let now = Instant::now();
         let mut told = old;

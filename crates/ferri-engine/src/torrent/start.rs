@@ -440,6 +440,7 @@ impl Start {
             info_hash: self.handshake.info_hash,
             peer_id: self.handshake.peer_id,
             port,
+            bind: self.shared.options.bind,
         }
     }
 

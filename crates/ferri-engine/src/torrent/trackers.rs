@@ -4,12 +4,14 @@
 //! the torrent's task. Regular announces, the first one included, wait for their turn at the tracker's host; see `pace`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ferri_metainfo::InfoHash;
 use ferri_swarm::{Input as SwarmInput, Role as SwarmRole, Source, Swarm};
 use ferri_tracker::schedule::{Input, Notice, Order, Output, Role, Schedule, ScheduleOptions, TrackerId};
+use ferri_tracker::udp::Family;
 use ferri_tracker::{AnnounceResponse, Scrape, TrackerError};
 use ferri_wire::PeerId;
 use tokio::sync::mpsc;
@@ -38,6 +40,8 @@ pub(crate) struct TrackersOptions {
     pub(crate) info_hash: InfoHash,
     pub(crate) peer_id: PeerId,
     pub(crate) port: u16,
+    /// The address that the session is bound to.
+    pub(crate) bind: Option<IpAddr>,
 }
 
 /// Whoever is announced.
@@ -99,6 +103,7 @@ impl Trackers {
     pub(crate) fn new(options: TrackersOptions, now: Instant) -> Self {
         let schedule = ScheduleOptions {
             order: options.order,
+            families: families(options.bind),
             ..ScheduleOptions::new(options.info_hash, *options.peer_id.as_bytes(), options.port)
         };
         let mut schedule = Schedule::new(options.tiers, rand::random(), schedule, now);
@@ -229,13 +234,11 @@ impl Trackers {
         let mut inputs = Vec::new();
         while let Some(output) = self.schedule.poll_output() {
             match output {
-                Output::Announce { tracker, url, announce } => {
-                    let event = announce.event.map_or("", |event| event.as_str());
-                    events.send(Event::Announcing { url: url.clone(), event });
+                Output::Announce { tracker, url, family, announce } => {
                     let flight = shared.pace.flight(&url, Instant::now());
                     let client = self.client(shared, &url);
                     self.fly(tracker, shared, answers, async move {
-                        let result = tracker_client::announce(&client, &url, announce).await;
+                        let result = tracker_client::announce(&client, &url, family, announce).await;
                         drop(flight);
                         Answer::Announce(tracker, result)
                     });
@@ -263,8 +266,8 @@ impl Trackers {
 
     /// Who asks the tracker with this URL.
     fn client(&self, shared: &Shared, url: &str) -> Client {
-        let (http, bind) = (shared.http.clone(), shared.options.bind);
-        Client { http, bind, is_typed: self.typed.contains(url) }
+        let (http, udp) = (shared.http.clone(), shared.udp_trackers.clone());
+        Client { http, udp, is_typed: self.typed.contains(url) }
     }
 
     fn fly(
@@ -299,8 +302,21 @@ impl Trackers {
     }
 }
 
+/// The families that a session speaks.
+fn families(bind: Option<IpAddr>) -> Vec<Family> {
+    match bind {
+        Some(IpAddr::V4(_)) => vec![Family::V4],
+        Some(IpAddr::V6(ip)) if !ip.is_unspecified() => vec![Family::V6],
+        // A socket on `::` takes both.
+        _ => vec![Family::V4, Family::V6],
+    }
+}
+
 fn tell_of(notice: Notice, events: &EventLog, network: &Network) {
     let event = match notice {
+        Notice::Asked { url, event } => {
+            Event::Announcing { url, event: event.map_or("", |event| event.as_str()) }
+        }
         Notice::Answered { url, response, peers, .. } => {
             if let Some(ip) = response.external_ip {
                 network.seen_as(Voter::tracker(&url), ip);

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ferri_metainfo::InfoHash;
 
 use crate::announce::{Announce, AnnounceResponse, Event, Scrape, TrackerError};
+use crate::udp::Family;
 
 /// What a schedule is made for.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct ScheduleOptions {
     pub order: Order,
     /// An address of ours to announce; see [`Announce::ip`].
     pub ip: Option<IpAddr>,
+    /// The families that we speak. A tracker is told of us by each of them (BEP 7).
+    pub families: Vec<Family>,
 }
 
 impl ScheduleOptions {
@@ -37,6 +40,7 @@ impl ScheduleOptions {
             numwant_seeding: 50,
             order: Order::Sequential,
             ip: None,
+            families: vec![Family::V4, Family::V6],
         }
     }
 }
@@ -127,7 +131,8 @@ pub enum Input {
     Scrape,
     /// We listen elsewhere. Trackers hear of it as soon as they allow.
     ListenPort(u16),
-    /// The torrent stops. [`Output::Stopped`] follows when every tracker that must know has been told, or could not be.
+    /// The torrent stops. [`Output::Stopped`] follows when every tracker that must know has been told, or could not be. What it
+    /// is owed goes first, within [`OWED_TIME`](super::OWED_TIME).
     Stop,
     /// The instant of [`Schedule::poll_timeout`](super::Schedule::poll_timeout) has come.
     Timeout,
@@ -142,6 +147,8 @@ pub enum Output {
         tracker: TrackerId,
         /// The tracker's URL, http, https or udp.
         url: String,
+        /// Only by this family. Where the tracker or we have none of it, that is [`TrackerError::NoWay`].
+        family: Family,
         /// What to say.
         announce: Announce,
     },
@@ -170,7 +177,14 @@ pub enum Output {
 /// What a tracker did. Text is as it came from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// It answered.
+    /// It is being asked, by one family or by both.
+    Asked {
+        /// The tracker's URL. May hold a passkey.
+        url: String,
+        /// What it is told.
+        event: Option<Event>,
+    },
+    /// It answered; again if the answer by the other family brought something.
     Answered {
         /// The tracker's URL. May hold a passkey.
         url: String,
@@ -178,10 +192,10 @@ pub enum Notice {
         event: Option<Event>,
         /// Its answer; the peers are in [`Output::Peers`], and not here.
         response: AnnounceResponse,
-        /// Peers it named.
+        /// Peers it named, by both families together.
         peers: usize,
     },
-    /// It did not.
+    /// It did not, by any family.
     Failed {
         /// The tracker's URL. May hold a passkey.
         url: String,

@@ -1,10 +1,18 @@
 //! One tracker as the schedule sees it: what it knows of us, how often we may ask, and what it said.
+//!
+//! A tracker whose name has addresses of both families is told by both (BEP 7), each a [`Way`]: peers of a family hear of
+//! us only if it does. What it must hear is kept for each way; how often it may be asked, and whether it works at all, for
+//! the tracker. A way that fails is no failure of the tracker while the other one works.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::way::{Backoff, Flight, Known, Way};
 use crate::announce::{AnnounceResponse, Event, RetryIn, TrackerError};
-use crate::limits::{BACKOFF_FIRST, BACKOFF_MAX, INTERVAL_MAX, INTERVAL_MIN, MIN_INTERVAL_DEFAULT};
-use crate::url::Transport;
+use crate::limits::{INTERVAL_MAX, INTERVAL_MIN, MIN_INTERVAL_DEFAULT};
+use crate::udp::Family;
+use crate::url::{Transport, literal_ip};
 
 #[derive(Debug)]
 pub(super) struct Tracker {
@@ -13,76 +21,31 @@ pub(super) struct Tracker {
     /// The place in the torrent's list, from 0; trackers added later count on.
     pub(super) tier: usize,
     pub(super) transport: Result<Transport, TrackerError>,
-    pub(super) session: Session,
+    /// One or two.
+    pub(super) ways: Vec<Way>,
+    attempt: Attempt,
     pub(super) pace: Pace,
     pub(super) heard: Heard,
-    /// The announce under way. One at a time.
-    pub(super) flight: Option<Flight>,
     /// The number of the scrape under way, and when the last one was sent.
     pub(super) scrape: Option<u32>,
     pub(super) scraped_at: Option<Instant>,
 }
 
-/// What a tracker knows of this session: from Start to Stop.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Session {
-    pub(super) known: Known,
-    pub(super) completed: Completed,
-}
-
-/// Whether a tracker has heard `started`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    /// It cannot have.
-    No,
-    /// It was sent and not answered. It is sent again, and `stopped` too if it comes to that.
-    Perhaps,
-    /// It answered, and heard that this many bytes were left.
-    Yes { left: u64 },
-}
-
-/// Whether a tracker has heard `completed`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Completed {
-    Unsent,
-    /// It was not answered; it goes with the next announce that is due.
-    Unanswered,
-    Answered,
-}
-
-#[derive(Debug)]
-pub(super) struct Flight {
-    /// Quoted by the answer.
-    pub(super) request: u32,
-    pub(super) event: Option<Event>,
-    /// As announced.
-    pub(super) left: u64,
-    /// When we stop waiting.
-    pub(super) ends_at: Instant,
-    pub(super) purpose: Purpose,
-    /// Something else waits for it to end. That it did not in so short a time is not the tracker's fault.
-    pub(super) hurried: bool,
-}
-
-/// Why an announce was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// As part of its chain's round: its success ends the round, its failure makes the next tracker's turn.
-    Round,
-    /// To tell this very tracker something.
-    News,
+/// Announces by both ways that are under way together, until none is.
+#[derive(Debug, Default)]
+struct Attempt {
+    answered: bool,
+    /// The most telling of those that failed.
+    error: Option<TrackerError>,
+    peers: BTreeSet<SocketAddr>,
+    seeders: Option<u32>,
+    leechers: Option<u32>,
 }
 
 /// When a tracker may be asked.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// In a row.
-    failures: u32,
-    /// Our own back-off.
-    retry_at: Option<Instant>,
-    failed_at: Option<Instant>,
-    /// BEP 31: the tracker asked for patience.
-    refused_until: Option<Instant>,
+    backoff: Backoff,
     /// BEP 31: the tracker said never.
     refused: bool,
     /// Of this session.
@@ -103,27 +66,20 @@ pub(super) struct Heard {
     pub(super) error: Option<TrackerError>,
 }
 
-impl Session {
-    const NEW: Self = Self { known: Known::No, completed: Completed::Unsent };
-
-    /// BEP 3: only a tracker that was told we lack something hears that we have it all.
-    pub(super) fn owes_completed(&self, left: u64) -> bool {
-        left == 0
-            && self.completed != Completed::Answered
-            && matches!(self.known, Known::Yes { left } if 0 < left)
-    }
-}
-
 impl Tracker {
-    pub(super) fn new(url: String, tier: usize) -> Self {
+    pub(super) fn new(url: String, tier: usize, families: &[Family]) -> Self {
+        let ways = match literal_ip(&url) {
+            Some(ip) => vec![Way::new(Family::of(SocketAddr::new(ip, 0)))],
+            None => families.iter().map(|&family| Way::new(family)).collect(),
+        };
         Self {
             transport: Transport::of(&url),
             url,
             tier,
-            session: Session::NEW,
+            ways,
+            attempt: Attempt::default(),
             pace: Pace::default(),
             heard: Heard::default(),
-            flight: None,
             scrape: None,
             scraped_at: None,
         }
@@ -131,39 +87,83 @@ impl Tracker {
 
     /// Whether it can be asked at all.
     pub(super) fn is_usable(&self) -> bool {
-        self.transport.is_ok() && !self.pace.refused
+        self.transport.is_ok() && !self.pace.refused && !self.ways.is_empty()
+    }
+
+    /// Whether an announce is under way.
+    pub(super) fn is_flying(&self) -> bool {
+        self.ways.iter().any(|way| way.flight.is_some())
     }
 
     pub(super) fn begin_session(&mut self) {
-        self.session = Session::NEW;
-        self.pace.failures = 0;
+        for way in &mut self.ways {
+            way.begin_session();
+        }
+        self.pace.backoff.begin_session();
         self.pace.answered_at = None;
-        self.forgive();
+    }
+
+    /// Those that an announce is for when it is the tracker's turn: all that work, or all while none does.
+    fn leading(&self) -> impl Iterator<Item = &Way> {
+        let works = self.ways.iter().any(|way| !way.backoff.is_failing());
+        self.ways.iter().filter(move |way| !works || !way.backoff.is_failing())
     }
 
     /// The earliest instant for the next announce; `None` is at once. A tracker that has news to hear is not asked for
     /// peers too often by that.
     pub(super) fn allowed_at(&self, left: u64) -> Option<Instant> {
-        let has_news = !matches!(self.session.known, Known::Yes { .. }) || self.session.owes_completed(left);
-        let spaced = if has_news { None } else { self.pace.early_at() };
-        self.pace.blocked_until().max(spaced)
+        let spaced = self.leading().map(|way| if way.has_news(left) { None } else { self.pace.early_at() });
+        self.pace.blocked_until().max(spaced.min().flatten())
+    }
+
+    /// The ways by which an announce goes out when it is allowed: those that failed wait longer, and go along.
+    pub(super) fn open_ways(&self, left: u64, now: Instant) -> Vec<usize> {
+        let works = self.ways.iter().any(|way| !way.backoff.is_failing());
+        let is_due = |way: &Way| way.has_news(left) || self.pace.early_at().is_none_or(|at| at <= now);
+        let is_rested = |way: &Way| !works || way.backoff.until().is_none_or(|at| at <= now);
+        let due = (0..self.ways.len()).filter(|&way| is_due(&self.ways[way]));
+        let (rested, tired): (Vec<_>, Vec<_>) = due.partition(|&way| is_rested(&self.ways[way]));
+        if rested.is_empty() { tired } else { rested }
+    }
+
+    /// Not before this instant is a way told what it is owed.
+    pub(super) fn owed_after(&self, way: usize) -> Option<Instant> {
+        self.pace.blocked_until().max(self.ways[way].backoff.until())
+    }
+
+    /// Until when the tracker wishes not to be asked.
+    pub(super) fn wished_until(&self, way: usize) -> Option<Instant> {
+        self.pace.backoff.wished_until.max(self.ways[way].backoff.wished_until)
     }
 
     /// Shortens our own back-off to its first step, but not what the tracker asked for.
     pub(super) fn forgive(&mut self) {
-        let first = self.pace.failed_at.map(|at| at + BACKOFF_FIRST);
-        self.pace.retry_at = self.pace.retry_at.and(first);
+        self.pace.backoff.forgive();
+        for way in &mut self.ways {
+            way.backoff.forgive();
+        }
     }
 
-    /// Takes note of an answer to `flight`.
-    pub(super) fn answered(&mut self, flight: &Flight, response: &AnnounceResponse, now: Instant) {
-        match flight.event {
-            Some(Event::Started) => self.session.known = Known::Yes { left: flight.left },
-            Some(Event::Completed) => self.session.completed = Completed::Answered,
-            Some(Event::Stopped) => self.session.known = Known::No,
-            Some(Event::Paused) | None => {}
-        }
+    /// Takes note of an answer to `flight`, which tells in the end what both ways brought. Whether there is anything
+    /// new in it.
+    pub(super) fn answered(
+        &mut self,
+        way: usize,
+        flight: &Flight,
+        response: &mut AnnounceResponse,
+        now: Instant,
+    ) -> bool {
+        self.ways[way].answered(flight);
         self.pace.answered(response, now);
+        let known = self.attempt.peers.len();
+        let is_first = !self.attempt.answered;
+        let attempt = &mut self.attempt;
+        attempt.answered = true;
+        attempt.peers.extend(response.peers.iter().copied());
+        // The same swarm counted twice, or each family by itself: the larger number is nearer to the truth.
+        attempt.seeders = attempt.seeders.max(response.seeders);
+        attempt.leechers = attempt.leechers.max(response.leechers);
+        (response.seeders, response.leechers) = (attempt.seeders, attempt.leechers);
         let heard = &mut self.heard;
         if response.tracker_id.is_some() {
             heard.id.clone_from(&response.tracker_id);
@@ -171,25 +171,56 @@ impl Tracker {
         heard.seeders = response.seeders.or(heard.seeders);
         heard.leechers = response.leechers.or(heard.leechers);
         heard.downloaded = response.downloaded.or(heard.downloaded);
-        heard.peers = Some(response.peers.len());
+        let peers = attempt.peers.len();
+        heard.peers = Some(peers);
         heard.warning.clone_from(&response.warning);
         heard.error = None;
+        self.end_attempt();
+        is_first || known < peers
     }
 
-    /// Takes note that nothing came of `flight`.
-    pub(super) fn failed(&mut self, flight: &Flight, error: TrackerError, now: Instant) {
-        match flight.event {
-            // `stopped` is said once, heard or not.
-            Some(Event::Stopped) => self.session.known = Known::No,
-            Some(Event::Started) if error.may_have_been_seen() => self.session.known = Known::Perhaps,
-            Some(Event::Completed) => self.session.completed = Completed::Unanswered,
-            Some(Event::Started | Event::Paused) | None => {}
+    /// Takes note that nothing came of `flight`. Returns why the tracker failed, if it did by that.
+    pub(super) fn failed(
+        &mut self,
+        way: usize,
+        flight: &Flight,
+        error: TrackerError,
+        now: Instant,
+    ) -> Option<TrackerError> {
+        self.ways[way].failed(flight, &error, now);
+        let has_answered = |way: &Way| way.session.answered;
+        if flight.was_given_up(&error) && !has_answered(&self.ways[way]) && self.ways.iter().any(has_answered)
+        {
+            // A family that never answered does not hold up who leaves: by the other one the tracker hears of it.
+            self.ways[way].session.known = Known::No;
         }
-        let given_up = flight.hurried && error == TrackerError::TimedOut;
+        let error = match self.attempt.error.take() {
+            Some(earlier) => earlier.or_more_telling(error),
+            None => error,
+        };
+        let works = |way: &Way| !way.backoff.is_failing() && matches!(way.session.known, Known::Yes { .. });
+        let is_open = self.is_flying() || self.attempt.answered || self.ways.iter().any(works);
+        if is_open {
+            self.attempt.error = Some(error);
+            self.end_attempt();
+            return None;
+        }
+        self.end_attempt();
+        let error = match error {
+            TrackerError::NoWay { why } => TrackerError::Unreachable { why },
+            error => error,
+        };
         // After `stopped` there is nothing to try again.
-        if !given_up && flight.event != Some(Event::Stopped) {
+        if !flight.was_given_up(&error) && flight.event != Some(Event::Stopped) {
             self.pace.failed(&error, now);
-            self.heard.error = Some(error);
+            self.heard.error = Some(error.clone());
+        }
+        Some(error)
+    }
+
+    fn end_attempt(&mut self) {
+        if !self.is_flying() {
+            self.attempt = Attempt::default();
         }
     }
 }
@@ -207,11 +238,11 @@ impl Pace {
 
     /// Not before this instant, whatever there is to say.
     pub(super) fn blocked_until(&self) -> Option<Instant> {
-        self.retry_at.max(self.refused_until)
+        self.backoff.until()
     }
 
     pub(super) fn is_failing(&self) -> bool {
-        0 < self.failures
+        self.backoff.is_failing()
     }
 
     /// Whether the tracker said never.
@@ -224,9 +255,7 @@ impl Pace {
     }
 
     fn answered(&mut self, response: &AnnounceResponse, now: Instant) {
-        self.failures = 0;
-        self.retry_at = None;
-        self.refused_until = None;
+        self.backoff = Backoff::default();
         self.answered_at = Some(now);
         // A tracker whose minimum is above its interval means the minimum.
         let min_interval = response.min_interval.map(|min| min.clamp(INTERVAL_MIN, INTERVAL_MAX));
@@ -236,16 +265,9 @@ impl Pace {
     }
 
     fn failed(&mut self, error: &TrackerError, now: Instant) {
-        let doubled = BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16));
-        self.failures = self.failures.saturating_add(1);
-        self.failed_at = Some(now);
-        self.retry_at = Some(now + doubled.min(BACKOFF_MAX));
-        match error {
-            TrackerError::Failure { retry_in: RetryIn::Never, .. } => self.refused = true,
-            TrackerError::Failure { retry_in: RetryIn::After(wait), .. } => {
-                self.refused_until = Some(now + (*wait).clamp(INTERVAL_MIN, INTERVAL_MAX));
-            }
-            _ => {}
+        self.backoff.failed(error, now);
+        if let TrackerError::Failure { retry_in: RetryIn::Never, .. } = error {
+            self.refused = true;
         }
     }
 }
@@ -254,23 +276,6 @@ impl Pace {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn flight(event: Option<Event>, left: u64, now: Instant) -> Flight {
-        Flight { request: 0, event, left, ends_at: now, purpose: Purpose::Round, hurried: false }
-    }
-
-    #[test]
-    fn the_wait_doubles_from_fifteen_seconds_to_half_an_hour() {
-        let now = Instant::now();
-        let mut pace = Pace::default();
-        let mut waits = Vec::new();
-        for _ in 0..40 {
-            pace.failed(&TrackerError::TimedOut, now);
-            waits.push((pace.blocked_until().unwrap() - now).as_secs());
-        }
-        assert_eq!(waits[..9], [15, 30, 60, 120, 240, 480, 960, 1800, 1800]);
-        assert_eq!(waits[39], 1800);
-    }
 
     #[test]
     fn a_minimum_above_the_interval_counts() {
@@ -287,19 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn completed_is_owed_only_to_those_who_heard_that_something_was_left() {
-        let now = Instant::now();
-        let mut tracker = Tracker::new("http://t/announce".to_owned(), 0);
-        let response = AnnounceResponse::new(INTERVAL_MIN);
-        assert!(!tracker.session.owes_completed(0));
-        tracker.answered(&flight(Some(Event::Started), 0, now), &response, now);
-        assert!(!tracker.session.owes_completed(0));
-        tracker.answered(&flight(Some(Event::Started), 9, now), &response, now);
-        assert!(tracker.session.owes_completed(0));
-        assert!(!tracker.session.owes_completed(1));
-        tracker.failed(&flight(Some(Event::Completed), 0, now), TrackerError::TimedOut, now);
-        assert!(tracker.session.owes_completed(0));
-        tracker.answered(&flight(Some(Event::Completed), 0, now), &response, now);
-        assert!(!tracker.session.owes_completed(0));
+    fn a_name_is_told_by_both_families_and_an_address_by_its_own() {
+        let families = |url: &str| {
+            let tracker = Tracker::new(url.to_owned(), 0, &[Family::V4, Family::V6]);
+            tracker.ways.iter().map(|way| way.family).collect::<Vec<_>>()
+        };
+        assert_eq!(families("http://t.example/announce"), [Family::V4, Family::V6]);
+        assert_eq!(families("udp://192.0.2.1:80"), [Family::V4]);
+        assert_eq!(families("http://[2001:db8::1]/announce"), [Family::V6]);
+        assert_eq!(families("http://[::ffff:192.0.2.1]/announce"), [Family::V4]);
     }
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use ferri_tracker::schedule::{HAND_OVER, Order};
+use ferri_tracker::udp::Family;
 use ferri_tracker::{
     AnnounceResponse, Event, Input, Notice, Output, RetryIn, Role, ScheduleOptions, TrackerError,
     TrackerState,
 };
 
-use crate::world::{World, absent, alive, dead, hours, minutes, options, seconds};
+use crate::world::{World, absent, alive, busy, dead, hours, minutes, options, seconds};
 
 const STARTED: Option<Event> = Some(Event::Started);
 const COMPLETED: Option<Event> = Some(Event::Completed);
@@ -413,20 +414,29 @@ fn an_engine_that_never_reports_does_not_hold_the_schedule_up() {
     assert!(world.heard("b", Event::Started) == 1 && 2 <= world.cancelled);
 }
 
+fn first_announce(schedule: &mut ferri_tracker::Schedule) -> ferri_tracker::TrackerId {
+    let mut outputs = std::iter::from_fn(|| schedule.poll_output());
+    let announced = |output| match output {
+        Output::Announce { tracker, .. } => Some(tracker),
+        _ => None,
+    };
+    outputs.find_map(announced).unwrap()
+}
+
 #[test]
 fn late_answers_to_requests_given_up_are_not_heard() {
     let mut world = World::new(&[&["a"]]);
     world.tracker("a", |_, _| (hours(1), absent().1));
     world.input(Input::Start);
     let mut schedule = ferri_tracker::Schedule::new(
-        vec![vec!["http://a/".to_owned()]],
+        vec![vec!["http://192.0.2.1/".to_owned()]],
         1,
         options(),
         std::time::Instant::now(),
     );
     let now = std::time::Instant::now();
     schedule.handle(Input::Start, now);
-    let Some(Output::Announce { tracker, .. }) = schedule.poll_output() else { panic!() };
+    let tracker = first_announce(&mut schedule);
     schedule.handle(Input::Timeout, now + minutes(1));
     let result =
         Ok(AnnounceResponse { peers: vec![([10, 0, 0, 1], 1).into()], ..AnnounceResponse::new(minutes(1)) });
@@ -511,7 +521,7 @@ fn a_scrape_asks_the_trackers_in_use_and_not_too_often() {
     let tiers = vec![vec!["http://a/announce?k=1".to_owned()], vec!["udp://b:1".to_owned()]];
     let mut schedule = ferri_tracker::Schedule::new(tiers, 1, options(), now);
     schedule.handle(Input::Start, now);
-    let Some(Output::Announce { tracker, .. }) = schedule.poll_output() else { panic!() };
+    let tracker = first_announce(&mut schedule);
     schedule.handle(Input::Answer { tracker, result: Ok(AnnounceResponse::new(minutes(5))) }, now);
     let mut scrapes = |at| {
         schedule.handle(Input::Scrape, at);
@@ -525,4 +535,225 @@ fn a_scrape_asks_the_trackers_in_use_and_not_too_often() {
     assert_eq!(scrapes(now), [format!("http://a/scrape?k=1&info_hash={}", "%01".repeat(20))]);
     assert!(scrapes(now + seconds(59)).is_empty());
     assert_eq!(scrapes(now + seconds(60)).len(), 1);
+}
+
+/// A tracker that fails the first announce with this event like that, and takes all others.
+fn failing_once(event: Option<Event>, failure: fn() -> crate::world::Reaction) -> World {
+    let mut world = World::new(&[&["a"]]);
+    world.patience = seconds(1);
+    let mut failed = false;
+    world.tracker("a", move |announce, _| {
+        if announce.event == event && !failed {
+            failed = true;
+            return failure();
+        }
+        alive(minutes(30), 1)
+    });
+    world
+}
+
+#[test]
+fn completed_is_told_before_stopped_to_a_server_that_was_busy() {
+    // A wish that cannot be granted does not lose the event.
+    for (wait, again) in [(None, 60), (Some(2), 62), (Some(600), 60)] {
+        let mut world = World::new(&[&["a"]]);
+        let mut failed = false;
+        world.tracker("a", move |announce, _| {
+            if announce.event == COMPLETED && !failed {
+                failed = true;
+                return busy(wait);
+            }
+            alive(minutes(30), 1)
+        });
+        world.input(Input::Start);
+        world.run(minutes(1));
+        world.input(Input::Completed);
+        world.run(seconds(0));
+        world.input(Input::Stop);
+        world.run(minutes(2));
+        let log = world.log("a");
+        assert_eq!(log[..2], [(0, STARTED), (60, COMPLETED)]);
+        assert_eq!(log[2..], [(again, COMPLETED), (again, STOPPED)], "{wait:?}");
+        assert_eq!(world.stopped, [seconds(again)]);
+    }
+}
+
+#[test]
+fn what_is_owed_holds_up_the_end_for_three_seconds_at_most() {
+    let mut world = World::new(&[&["a"]]);
+    world.tracker("a", |announce, _| match announce.event {
+        Some(Event::Completed) => dead(),
+        Some(Event::Stopped) => (seconds(1), alive(minutes(30), 0).1),
+        _ => alive(minutes(30), 1),
+    });
+    world.input(Input::Start);
+    world.run(seconds(10));
+    world.input(Input::Completed);
+    world.input(Input::Stop);
+    world.run(minutes(2));
+    assert_eq!(world.log("a"), [(0, STARTED), (10, COMPLETED), (12, STOPPED)]);
+    assert_eq!(world.stopped, [seconds(13)]);
+
+    // It is busy and stays so.
+    let mut world = World::new(&[&["a"]]);
+    world.tracker("a", |announce, _| match announce.event {
+        Some(Event::Completed) => busy(Some(1)),
+        _ => alive(minutes(30), 1),
+    });
+    world.input(Input::Start);
+    world.run(seconds(10));
+    world.input(Input::Completed);
+    world.run(seconds(0));
+    world.input(Input::Stop);
+    world.run(minutes(2));
+    let log = world.log("a");
+    assert_eq!(log.last(), Some(&(12, STOPPED)));
+    assert_eq!(world.stopped, [seconds(12)]);
+}
+
+#[test]
+fn completed_is_repeated_until_it_is_taken() {
+    let mut world = failing_once(COMPLETED, || busy(Some(1)));
+    world.input(Input::Start);
+    world.run(minutes(1));
+    world.input(Input::Completed);
+    world.run(minutes(10));
+    assert_eq!(world.log("a"), [(0, STARTED), (60, COMPLETED), (61, COMPLETED)]);
+
+    let mut world = World::new(&[&["a"]]);
+    world.tracker("a", |announce, at| match announce.event {
+        Some(Event::Completed) if at < minutes(5) => busy(Some(1)),
+        _ => alive(minutes(30), 1),
+    });
+    world.patience = seconds(1);
+    world.input(Input::Start);
+    world.run(minutes(1));
+    world.input(Input::Completed);
+    world.run(minutes(20));
+    let times: Vec<u64> = world.log("a").iter().map(|(at, _)| *at).collect();
+    assert_eq!(times, [0, 60, 61, 76, 106, 166, 286, 526]);
+    assert_eq!(world.heard("a", Event::Completed), 1);
+}
+
+#[test]
+fn a_start_that_was_not_taken_is_told_late_and_completed_after_it() {
+    let mut world = World::new(&[&["a"]]);
+    world.tracker("a", |_, at| if at < minutes(1) { absent() } else { alive(minutes(30), 1) });
+    world.input(Input::Start);
+    world.run(seconds(20));
+    world.input(Input::Completed);
+    world.run(minutes(5));
+    let told: Vec<_> = world.sent.iter().filter(|sent| sent.answered).collect();
+    let told: Vec<_> = told.iter().map(|sent| (sent.announce.event, sent.announce.left)).collect();
+    assert_eq!(told, [(STARTED, 1000), (COMPLETED, 0)]);
+
+    // Also by one who leaves, when the server was only busy.
+    let mut world = failing_once(STARTED, || busy(None));
+    world.input(Input::Start);
+    world.run(seconds(1));
+    world.input(Input::Completed);
+    world.run(seconds(0));
+    world.input(Input::Stop);
+    world.run(minutes(1));
+    assert_eq!(world.log("a"), [(0, STARTED), (1, STARTED), (1, COMPLETED), (1, STOPPED)]);
+}
+
+#[test]
+fn both_families_are_told_and_their_peers_put_together() {
+    let mut world = World::new(&[&["a"]]);
+    world.tracker("a", |_, _| alive(minutes(30), 3));
+    world.tracker6("a", |_, _| (seconds(2), alive(minutes(30), 5).1));
+    world.input(Input::Start);
+    world.run(minutes(10));
+    world.input(Input::Completed);
+    world.run(minutes(1));
+    world.input(Input::Stop);
+    world.run(minutes(1));
+    let expected = [(0, STARTED), (600, COMPLETED), (660, STOPPED)];
+    assert_eq!((world.log("a"), world.log6("a")), (expected.to_vec(), expected.to_vec()));
+    let [first, second] = &world.notices[1..3] else { panic!("{:?}", world.notices) };
+    let peers = |notice: &Notice| match notice {
+        Notice::Answered { peers, .. } => *peers,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((peers(first), peers(second)), (3, 5), "two of them are new");
+    let asked = world.notices.iter().filter(|notice| matches!(notice, Notice::Asked { .. })).count();
+    assert_eq!(asked, 3, "once for both");
+    assert_eq!(world.schedule.trackers()[0].peers, Some(5));
+}
+
+#[test]
+fn a_family_that_fails_is_no_failure_of_the_tracker() {
+    for dead6 in [dead as fn() -> _, absent] {
+        let mut world = World::new(&[&["a"], &["b"]]);
+        world.tracker("a", |_, _| alive(minutes(30), 3));
+        world.tracker6("a", move |_, at| if at < hours(1) { dead6() } else { alive(minutes(30), 1) });
+        world.input(Input::Start);
+        world.run(minutes(45));
+        assert_eq!(world.schedule.trackers()[0].state, TrackerState::Working);
+        assert!(!world.notices.iter().any(|notice| matches!(notice, Notice::Failed { .. })));
+        assert_eq!(world.log("b"), [], "nobody stands in for it");
+        assert_eq!(world.log("a"), [(0, STARTED), (1800, None)]);
+        assert_eq!(world.log6("a"), [(0, STARTED), (1800, STARTED)], "it goes along");
+        world.run(hours(1));
+        assert_eq!(world.log6("a")[2..], [(3600, STARTED), (5400, None)]);
+    }
+}
+
+#[test]
+fn when_both_families_fail_the_next_tracker_is_asked_and_the_more_telling_error_shown() {
+    let mut world = World::new(&[&["a"], &["b"]]);
+    world.tracker("a", |_, _| absent());
+    world.tracker6("a", |_, _| busy(None));
+    world.tracker("b", |_, _| alive(minutes(30), 3));
+    world.input(Input::Start);
+    world.run(seconds(1));
+    assert_eq!(world.log("b"), [(0, STARTED)]);
+    let status = &world.schedule.trackers()[0];
+    assert_eq!(status.state, TrackerState::Failing);
+    assert!(status.last_error.as_deref().unwrap().contains("503"), "{status:?}");
+    let failed = world.notices.iter().filter(|notice| matches!(notice, Notice::Failed { .. })).count();
+    assert_eq!(failed, 1, "once for both");
+}
+
+#[test]
+fn completed_is_owed_to_each_family() {
+    let mut world = World::new(&[&["a"]]);
+    world.tracker("a", |_, _| alive(minutes(30), 1));
+    world.tracker6("a", |announce, at| match announce.event {
+        Some(Event::Completed) if at < minutes(2) => absent(),
+        _ => alive(minutes(30), 1),
+    });
+    world.input(Input::Start);
+    world.run(minutes(1));
+    world.input(Input::Completed);
+    world.run(minutes(20));
+    assert_eq!(world.log("a"), [(0, STARTED), (60, COMPLETED)]);
+    assert_eq!(
+        world.log6("a"),
+        [(0, STARTED), (60, COMPLETED), (75, COMPLETED), (105, COMPLETED), (165, COMPLETED)]
+    );
+}
+
+#[test]
+fn a_silent_family_holds_up_the_end_for_two_seconds() {
+    let mut world = World::new(&[&["a"]]);
+    world.tracker("a", |_, _| alive(minutes(30), 3));
+    world.tracker6("a", |_, _| dead());
+    world.input(Input::Start);
+    world.run(seconds(1));
+    world.input(Input::Stop);
+    world.run(minutes(2));
+    assert_eq!((world.log("a"), world.log6("a")), (vec![(0, STARTED), (1, STOPPED)], vec![(0, STARTED)]));
+    assert_eq!(world.stopped, [seconds(1) + HAND_OVER]);
+}
+
+#[test]
+fn only_families_that_we_speak_are_used() {
+    let only = ScheduleOptions { families: vec![Family::V6], ..options() };
+    let mut world = World::with_options(&[&["a"]], only, 1);
+    world.tracker6("a", |_, _| alive(minutes(30), 1));
+    world.input(Input::Start);
+    world.run(minutes(1));
+    assert_eq!((world.log("a"), world.log6("a")), (vec![], vec![(0, STARTED)]));
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ferri_tracker::{AnnounceResponse, Event, Input, RetryIn, TrackerError};
+use ferri_tracker::udp::Family;
+use ferri_tracker::{Announce, AnnounceResponse, Event, Input, RetryIn, TrackerError};
 use proptest::prelude::*;
 
 use crate::world::{Reaction, Sent, World, hours, minutes, options, seconds};
@@ -45,6 +46,10 @@ fn react(delay: u64, kind: u8) -> Reaction {
         0 => Err(TrackerError::TimedOut),
         1 => Err(TrackerError::Unreachable { why: "refused".to_owned() }),
         2 => Err(TrackerError::Failure { reason: "no".to_owned(), retry_in: RetryIn::After(minutes(7)) }),
+        4 if delay.is_multiple_of(2) => {
+            let retry_after = delay.is_multiple_of(4).then(|| seconds(delay % 5));
+            Err(TrackerError::Status { status: 503, excerpt: String::new(), retry_after })
+        }
         3 if delay == 49 => Err(TrackerError::Failure { reason: "no".to_owned(), retry_in: RetryIn::Never }),
         _ => Ok(AnnounceResponse {
             peers: (0..kind).map(|last| ([10, 0, 0, last], 1).into()).collect(),
@@ -92,17 +97,20 @@ proptest! {
     #[test]
     fn every_tracker_hears_a_sensible_story(
         steps in prop::collection::vec(any_step(), 0..60),
-        scripts in prop::collection::vec(any_script(), 5),
+        scripts in prop::collection::vec(any_script(), 10),
         seed in any::<u64>(),
     ) {
         let mut world = World::with_options(&[&["t0", "t1"], &["t2"], &["t3"]], options(), seed);
+        world.patience = seconds(1);
         for (number, script) in scripts.into_iter().enumerate() {
             let mut turn = 0;
-            world.tracker(&format!("t{number}"), move |_, _| {
+            let reaction = move |_: &Announce, _| {
                 let (delay, kind) = script[turn % script.len()];
                 turn += 1;
                 react(delay, kind)
-            });
+            };
+            let name = format!("t{}", number / 2);
+            if number % 2 == 0 { world.tracker(&name, reaction) } else { world.tracker6(&name, reaction) }
         }
         let mut running = false;
         for step in steps {
@@ -137,8 +145,10 @@ proptest! {
         prop_assert_eq!(world.schedule.poll_timeout(), None);
         for number in 0..5 {
             let url = format!("http://t{number}/announce");
-            let sent: Vec<&Sent> = world.sent.iter().filter(|sent| sent.url == url).collect();
-            check_tracker(&sent)?;
+            for family in [Family::V4, Family::V6] {
+                let is_its = |sent: &&Sent| sent.url == url && sent.family == family;
+                check_tracker(&world.sent.iter().filter(is_its).collect::<Vec<_>>())?;
+            }
         }
     }
 }

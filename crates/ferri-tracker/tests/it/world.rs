@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use ferri_metainfo::InfoHash;
 use ferri_tracker::limits::BACKOFF_FIRST;
+use ferri_tracker::schedule::OWED_TIME;
 use ferri_tracker::{
     Announce, AnnounceResponse, Event, Input, Notice, Output, Schedule, ScheduleOptions, TrackerError,
-    TrackerId,
+    TrackerId, udp::Family,
 };
 
 pub(crate) const fn seconds(count: u64) -> Duration {
@@ -34,6 +35,7 @@ pub(crate) struct Sent {
     /// Since the world began.
     pub(crate) at: Duration,
     pub(crate) url: String,
+    pub(crate) family: Family,
     pub(crate) announce: Announce,
     pub(crate) answered: bool,
 }
@@ -43,6 +45,10 @@ pub(crate) struct World {
     begin: Instant,
     now: Instant,
     scripts: BTreeMap<String, Script>,
+    /// By IPv6. A tracker without one has no such address.
+    scripts6: BTreeMap<String, Script>,
+    /// Until when a session that was stopped may still be ending.
+    leaving_until: Instant,
     pending: BTreeMap<(Instant, TrackerId), (usize, Result<AnnounceResponse, TrackerError>)>,
     pub(crate) sent: Vec<Sent>,
     pub(crate) peers: usize,
@@ -50,6 +56,8 @@ pub(crate) struct World {
     /// When each [`Output::Stopped`] came.
     pub(crate) stopped: Vec<Duration>,
     pub(crate) cancelled: usize,
+    /// The shortest time between an announce that failed and the next one.
+    pub(crate) patience: Duration,
 }
 
 pub(crate) fn options() -> ScheduleOptions {
@@ -69,12 +77,15 @@ impl World {
             begin: now,
             now,
             scripts: BTreeMap::new(),
+            scripts6: BTreeMap::new(),
+            leaving_until: now,
             pending: BTreeMap::new(),
             sent: Vec::new(),
             peers: 0,
             notices: Vec::new(),
             stopped: Vec::new(),
             cancelled: 0,
+            patience: BACKOFF_FIRST,
         };
         world.input(Input::Stats { uploaded: 0, downloaded: 0, left: 1000 });
         world
@@ -89,11 +100,23 @@ impl World {
         self.scripts.insert(url(name), Box::new(script));
     }
 
+    /// The same by IPv6.
+    pub(crate) fn tracker6(
+        &mut self,
+        name: &str,
+        script: impl FnMut(&Announce, Duration) -> Reaction + 'static,
+    ) {
+        self.scripts6.insert(url(name), Box::new(script));
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         self.now - self.begin
     }
 
     pub(crate) fn input(&mut self, input: Input) {
+        if matches!(input, Input::Stop) {
+            self.leaving_until = self.now + OWED_TIME;
+        }
         self.schedule.handle(input, self.now);
         self.drain();
     }
@@ -112,7 +135,9 @@ impl World {
             self.now = next;
             if answer == Some(next) {
                 let ((_, tracker), (index, result)) = self.pending.pop_first().unwrap();
-                self.sent[index].answered = result.is_ok();
+                if let Some(sent) = self.sent.get_mut(index) {
+                    sent.answered = result.is_ok();
+                }
                 self.schedule.handle(Input::Answer { tracker, result }, next);
                 self.drain();
             } else {
@@ -130,7 +155,9 @@ impl World {
     fn drain(&mut self) {
         while let Some(output) = self.schedule.poll_output() {
             match output {
-                Output::Announce { tracker, url, announce } => self.announce(tracker, url, announce),
+                Output::Announce { tracker, url, family, announce } => {
+                    self.announce(tracker, url, family, announce);
+                }
                 Output::Cancel { tracker } => {
                     self.pending.retain(|(_, other), _| *other != tracker);
                     self.cancelled += 1;
@@ -143,33 +170,52 @@ impl World {
         }
     }
 
-    fn announce(&mut self, tracker: TrackerId, url: String, announce: Announce) {
+    fn announce(&mut self, tracker: TrackerId, url: String, family: Family, announce: Announce) {
         let at = self.elapsed();
-        let in_flight = self.pending.values().any(|(index, _)| self.sent[*index].url == url);
+        if family == Family::V6 && !self.scripts6.contains_key(&url) {
+            let no_way = Err(TrackerError::NoWay { why: "no such address".to_owned() });
+            self.pending.insert((self.now, tracker), (usize::MAX, no_way));
+            return;
+        }
+        let is_same = |sent: &&Sent| sent.url == url && sent.family == family;
+        let in_flight =
+            self.pending.values().any(|(index, _)| self.sent.get(*index).as_ref().is_some_and(is_same));
         assert!(!in_flight, "two announces to {url} at once");
-        let earlier = self.sent.iter().rev().find(|sent| sent.url == url);
+        let is_owed = matches!(announce.event, Some(Event::Started | Event::Completed));
+        let earlier = self.sent.iter().rev().find(is_same);
         if let Some(earlier) = earlier {
             // `stopped` is said at once, and after it everything begins anew.
             let least = match (earlier.announce.event, announce.event) {
                 (Some(Event::Stopped), _) | (_, Some(Event::Stopped)) => Duration::ZERO,
-                _ if !earlier.answered => BACKOFF_FIRST,
+                _ if is_owed && self.now <= self.leaving_until => Duration::ZERO,
+                _ if !earlier.answered => self.patience,
                 (_, None | Some(Event::Paused)) => minutes(1),
                 _ => Duration::ZERO,
             };
             assert!(earlier.at + least <= at, "{url} asked again after {:?}", at - earlier.at);
         }
-        let (delay, result) = match self.scripts.get_mut(&url) {
+        let scripts = if family == Family::V4 { &mut self.scripts } else { &mut self.scripts6 };
+        let (delay, result) = match scripts.get_mut(&url) {
             Some(script) => script(&announce, at),
             None => dead(),
         };
         self.pending.insert((self.now + delay, tracker), (self.sent.len(), result));
-        self.sent.push(Sent { at, url, announce, answered: false });
+        self.sent.push(Sent { at, url, family, announce, answered: false });
+    }
+
+    /// As [`Self::log`], by IPv6.
+    pub(crate) fn log6(&self, name: &str) -> Vec<(u64, Option<Event>)> {
+        self.log_by(name, Family::V6)
     }
 
     /// Announces to a tracker: when, in seconds, and what event.
     pub(crate) fn log(&self, name: &str) -> Vec<(u64, Option<Event>)> {
+        self.log_by(name, Family::V4)
+    }
+
+    fn log_by(&self, name: &str, family: Family) -> Vec<(u64, Option<Event>)> {
         let url = url(name);
-        let sent = self.sent.iter().filter(|sent| sent.url == url);
+        let sent = self.sent.iter().filter(|sent| sent.url == url && sent.family == family);
         sent.map(|sent| (sent.at.as_secs(), sent.announce.event)).collect()
     }
 
@@ -193,6 +239,12 @@ pub(crate) fn url(name: &str) -> String {
 pub(crate) fn alive(interval: Duration, peers: u8) -> Reaction {
     let peers = (0..peers).map(|last| ([10, 0, 0, last], 6881).into()).collect();
     (seconds(0), Ok(AnnounceResponse { peers, ..AnnounceResponse::new(interval) }))
+}
+
+/// A server that has no time, and says when it has.
+pub(crate) fn busy(retry_after: Option<u64>) -> Reaction {
+    let retry_after = retry_after.map(seconds);
+    (seconds(0), Err(TrackerError::Status { status: 503, excerpt: String::new(), retry_after }))
 }
 
 /// A tracker that takes every announce and says nothing.
