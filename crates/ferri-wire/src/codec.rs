@@ -8,6 +8,7 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 
+use crate::hashes::HashRange;
 use crate::message::Message;
 
 /// The largest value of the length field that any message may have, in bytes (type byte and body, without the field).
@@ -25,10 +26,16 @@ pub const EXTENDED_HANDSHAKE_BYTES_MAX: u32 = 64 << 10;
 /// The longest message of an unknown type that is skipped rather than refused (type byte and body).
 pub const UNKNOWN_LEN_MAX: u32 = 128 << 10;
 
+/// Bytes of hashes that may arrive in one message (BEP 52): a run of 512 at most, and one hash for each layer above it in
+/// the tallest tree.
+pub const HASHES_BYTES_MAX: u32 = (512 + 32) * 32;
+
 /// Bytes of a piece message in front of its data: length field, type, piece and begin.
 pub const PIECE_HEADER_LEN: usize = 13;
 
 const LENGTH_FIELD: usize = 4;
+/// Type byte and range of a message about hashes.
+const HASH_RANGE: u32 = 1 + HashRange::LEN as u32;
 
 /// The type bytes.
 mod id {
@@ -48,6 +55,9 @@ mod id {
     pub(super) const REJECT: u8 = 16;
     pub(super) const ALLOWED_FAST: u8 = 17;
     pub(super) const EXTENDED: u8 = 20;
+    pub(super) const HASH_REQUEST: u8 = 21;
+    pub(super) const HASHES: u8 = 22;
+    pub(super) const HASH_REJECT: u8 = 23;
 }
 
 /// The peer's bytes cannot be what the protocol allows; the connection cannot go on, as the next message cannot be found.
@@ -187,6 +197,11 @@ pub fn decode(buf: &mut BytesMut) -> Result<Option<Message>, DecodeError> {
             let id = buf[5];
             Message::Extended { id, payload: payload(buf, frame, 6) }
         }
+        id::HASHES => {
+            let body = LENGTH_FIELD + HASH_RANGE as usize;
+            let range = HashRange::read(&buf[LENGTH_FIELD + 1..body]);
+            Message::Hashes { range, hashes: payload(buf, frame, body) }
+        }
         _ => {
             let message = fixed(&buf[LENGTH_FIELD..frame]);
             buf.advance(frame);
@@ -237,6 +252,12 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             out.put_u8(*id);
             out.put_slice(payload);
         }
+        Message::HashRequest(range) => put_range(out, id::HASH_REQUEST, range),
+        Message::Hashes { range, hashes } => {
+            put_range(out, id::HASHES, range);
+            out.put_slice(hashes);
+        }
+        Message::HashReject(range) => put_range(out, id::HASH_REJECT, range),
         Message::Unknown { id, length } => {
             out.put_u8(*id);
             out.put_bytes(0, *length as usize);
@@ -261,6 +282,8 @@ pub fn encoded_len(message: &Message) -> usize {
             Message::Bitfield(bits) => 1 + bits.len(),
             Message::Piece { data, .. } => 9 + data.len(),
             Message::Extended { payload, .. } => 2 + payload.len(),
+            Message::HashRequest(_) | Message::HashReject(_) => HASH_RANGE as usize,
+            Message::Hashes { hashes, .. } => HASH_RANGE as usize + hashes.len(),
             Message::Unknown { length, .. } => 1 + *length as usize,
         }
 }
@@ -298,6 +321,9 @@ fn check_length(length: u32, id: u8, extended: u8) -> Result<(), DecodeError> {
         id::ALLOWED_FAST => exactly("allowed fast", 5),
         id::EXTENDED if extended == 0 => between("extension handshake", 2, 2 + EXTENDED_HANDSHAKE_BYTES_MAX),
         id::EXTENDED => between("extended", 2, MESSAGE_LEN_MAX),
+        id::HASH_REQUEST => exactly("hash request", HASH_RANGE),
+        id::HASHES => between("hashes", HASH_RANGE, HASH_RANGE + HASHES_BYTES_MAX),
+        id::HASH_REJECT => exactly("hash reject", HASH_RANGE),
         _ => between("unknown", 1, UNKNOWN_LEN_MAX),
     }
 }
@@ -318,6 +344,8 @@ fn fixed(body: &[u8]) -> Message {
         id::HAVE_NONE => Message::HaveNone,
         id::REJECT => Message::Reject { piece: be32(body, 1), begin: be32(body, 5), length: be32(body, 9) },
         id::ALLOWED_FAST => Message::AllowedFast { piece: be32(body, 1) },
+        id::HASH_REQUEST => Message::HashRequest(HashRange::read(&body[1..])),
+        id::HASH_REJECT => Message::HashReject(HashRange::read(&body[1..])),
         // The frame is at most UNKNOWN_LEN_MAX long.
         id => Message::Unknown { id, length: body.len() as u32 - 1 },
     }
@@ -335,6 +363,11 @@ fn put(out: &mut BytesMut, id: u8, numbers: &[u32]) {
     for number in numbers {
         out.put_u32(*number);
     }
+}
+
+fn put_range(out: &mut BytesMut, id: u8, range: &HashRange) {
+    out.put_u8(id);
+    range.write(out);
 }
 
 /// The four bytes at `at`, which were checked to be there.
@@ -404,6 +437,33 @@ mod tests {
         );
         check(b"\0\0\0\x02\x14\x03", Ok(Some(Message::Extended { id: 3, payload: Bytes::new() })));
         check(b"\0\0\0\x03\x63\0\0", Ok(Some(Message::Unknown { id: 99, length: 2 })));
+    }
+
+    #[test]
+    fn hashes_are_asked_for_sent_and_refused() {
+        let range =
+            HashRange { pieces_root: [7; 32], base_layer: 2, index: 512, length: 512, proof_layers: 9 };
+        let body = [&[7; 32][..], b"\0\0\0\x02\0\0\x02\0\0\0\x02\0\0\0\0\x09"].concat();
+        check(&[b"\0\0\0\x31\x15", &body[..]].concat(), Ok(Some(Message::HashRequest(range))));
+        check(&[b"\0\0\0\x31\x17", &body[..]].concat(), Ok(Some(Message::HashReject(range))));
+        let hashes = Message::Hashes { range, hashes: Bytes::from_static(&[1; 64]) };
+        check(&[b"\0\0\0\x71\x16", &body[..], &[1; 64]].concat(), Ok(Some(hashes)));
+        check(
+            b"\0\0\0\x30\x15",
+            Err(DecodeError::WrongLength { message: "hash request", length: 48, expected: 49 }),
+        );
+        check(
+            b"\0\0\x44\x32\x16",
+            Err(DecodeError::MessageTooLong { message: "hashes", length: 17_458, limit: 17_457 }),
+        );
+        check(
+            b"\0\0\0\x30\x16",
+            Err(DecodeError::MessageTooShort { message: "hashes", length: 48, least: 49 }),
+        );
+        assert_eq!(
+            format!("{:?}", Message::HashReject(range)),
+            "HashReject(root 07070707, layer 2, 512 from 512, proofs 9)"
+        );
     }
 
     #[test]
@@ -478,6 +538,13 @@ mod tests {
         proptest::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from)
     }
 
+    fn range() -> impl Strategy<Value = HashRange> {
+        (any::<[u8; 32]>(), any::<[u32; 4]>()).prop_map(|(pieces_root, numbers)| {
+            let [base_layer, index, length, proof_layers] = numbers;
+            HashRange { pieces_root, base_layer, index, length, proof_layers }
+        })
+    }
+
     fn message() -> impl Strategy<Value = Message> {
         let n = any::<u32>;
         prop_oneof![
@@ -502,7 +569,10 @@ mod tests {
             }),
             bytes_up_to(300).prop_map(Message::Bitfield),
             (any::<u8>(), bytes_up_to(300)).prop_map(|(id, payload)| Message::Extended { id, payload }),
-            (21u8.., 0u32..300).prop_map(|(id, length)| Message::Unknown { id, length }),
+            (range(), bytes_up_to(300)).prop_map(|(range, hashes)| Message::Hashes { range, hashes }),
+            range().prop_map(Message::HashRequest),
+            range().prop_map(Message::HashReject),
+            (24u8.., 0u32..300).prop_map(|(id, length)| Message::Unknown { id, length }),
         ]
     }
 

@@ -17,6 +17,7 @@ mod codec;
 pub mod extension;
 mod fast;
 mod handshake;
+mod hashes;
 pub mod lsd;
 mod message;
 mod peer_id;
@@ -24,11 +25,12 @@ mod peer_id;
 mod serial;
 
 pub use codec::{
-    BITFIELD_BYTES_MAX, DecodeError, EXTENDED_HANDSHAKE_BYTES_MAX, MESSAGE_LEN_MAX, PIECE_DATA_MAX,
-    PIECE_HEADER_LEN, PieceHeader, UNKNOWN_LEN_MAX, decode, encode, encode_piece_header, encoded_len,
-    frame_len, piece_header,
+    BITFIELD_BYTES_MAX, DecodeError, EXTENDED_HANDSHAKE_BYTES_MAX, HASHES_BYTES_MAX, MESSAGE_LEN_MAX,
+    PIECE_DATA_MAX, PIECE_HEADER_LEN, PieceHeader, UNKNOWN_LEN_MAX, decode, encode, encode_piece_header,
+    encoded_len, frame_len, piece_header,
 };
 pub use fast::{ALLOWED_FAST_MAX, allowed_fast_set};
 pub use handshake::{HANDSHAKE_LEN, Handshake, Reserved};
+pub use hashes::HashRange;
 pub use message::Message;
 pub use peer_id::PeerId;

@@ -1,14 +1,17 @@
-//! The messages peers exchange ([BEP 3], [BEP 6], [BEP 10]), as values. How they look as bytes is in `codec.rs`.
+//! The messages peers exchange ([BEP 3], [BEP 6], [BEP 10], [BEP 52]), as values. How they look as bytes is in `codec.rs`.
 //!
 //! Indexes, offsets and lengths are what the peer wrote; only a torrent's layout can say whether they mean anything.
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 //! [BEP 6]: https://www.bittorrent.org/beps/bep_0006.html
 //! [BEP 10]: https://www.bittorrent.org/beps/bep_0010.html
+//! [BEP 52]: https://www.bittorrent.org/beps/bep_0052.html
 
 use std::fmt;
 
 use bytes::Bytes;
+
+use crate::hashes::HashRange;
 
 /// One message between peers. All numbers are unchecked claims of the sender.
 #[derive(Clone, PartialEq, Eq)]
@@ -92,6 +95,18 @@ pub enum Message {
         #[cfg_attr(feature = "serde", serde(with = "crate::serial::hex"))]
         payload: Bytes,
     },
+    /// BEP 52: "send me these hashes".
+    HashRequest(HashRange),
+    /// BEP 52: hashes that were asked for, and those that prove them.
+    Hashes {
+        /// Which.
+        range: HashRange,
+        /// The hashes, one after the other.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serial::hex"))]
+        hashes: Bytes,
+    },
+    /// BEP 52: "these hashes you will not get from me".
+    HashReject(HashRange),
     /// A message of a type unknown to us. Its content was skipped.
     Unknown {
         /// The type byte.
@@ -122,6 +137,9 @@ impl Message {
             Self::Reject { .. } => "reject request",
             Self::AllowedFast { .. } => "allowed fast",
             Self::Extended { .. } => "extended",
+            Self::HashRequest(_) => "hash request",
+            Self::Hashes { .. } => "hashes",
+            Self::HashReject(_) => "hash reject",
             Self::Unknown { .. } => "unknown",
         }
     }
@@ -164,6 +182,9 @@ impl fmt::Debug for Message {
             Self::Extended { id, payload } => {
                 write!(f, "Extended {{ id: {id}, payload: {} bytes }}", payload.len())
             }
+            Self::HashRequest(range) => write!(f, "HashRequest({range:?})"),
+            Self::Hashes { range, hashes } => write!(f, "Hashes({range:?}: {} bytes)", hashes.len()),
+            Self::HashReject(range) => write!(f, "HashReject({range:?})"),
             Self::Unknown { id, length } => write!(f, "Unknown {{ id: {id}, length: {length} }}"),
         }
     }
