@@ -152,7 +152,7 @@ impl<'a> World<'a> {
         self.peers.insert(peer, Vec::new());
         let peer_id = PeerId::from([self.script.u8(); 20]);
         let handshake = Handshake { reserved, info_hash: self.options.info_hash, peer_id };
-        self.handle(Input::PeerConnected { peer, addr, direction, handshake });
+        self.handle(Input::PeerConnected { peer, addr, direction, handshake, crowd: 0 });
     }
 
     fn some_peer(&mut self) -> Option<PeerKey> {

@@ -10,7 +10,7 @@ mod torrent;
 use bytes::BytesMut;
 use ferri_tracker::udp::{Request, Response};
 use ferri_tracker::{Announce, Scrape};
-use ferri_wire::{Message, encode};
+use ferri_wire::{HashRange, Message, encode};
 
 /// One file of a corpus.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ fn bencode(seeds: &mut Vec<Seed>) {
 }
 
 fn wire(seeds: &mut Vec<Seed>) {
+    let range = HashRange { pieces_root: [7; 32], base_layer: 2, index: 512, length: 2, proof_layers: 9 };
     let messages = [
         Message::HaveAll,
         Message::Bitfield(vec![0xff, 0x80].into()),
@@ -79,6 +80,9 @@ fn wire(seeds: &mut Vec<Seed>) {
         Message::HaveNone,
         Message::NotInterested,
         Message::Choke,
+        Message::HashRequest(range),
+        Message::Hashes { range, hashes: vec![9; 64].into() },
+        Message::HashReject(range),
     ];
     let mut stream = BytesMut::new();
     for message in &messages {

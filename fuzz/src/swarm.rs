@@ -10,12 +10,14 @@ use bytes::Bytes;
 use ferri_metainfo::{Bitfield, Block, Layout};
 use ferri_swarm::trace::{Recorder, Replay};
 use ferri_swarm::{Direction, Event, Input, Output, PeerKey, Priority, Source, Swarm, SwarmOptions};
-use ferri_wire::{Handshake, Message, PeerId, Reserved};
+use ferri_wire::{Handshake, HashRange, Message, PeerId, Reserved};
 
 use crate::script::{Script, Sleeper};
 
 const OUR_ID: [u8; 20] = *b"-FS0100-abcdefghijkl";
 const INFO_HASH: [u8; 20] = [0xaa; 20];
+/// What a hybrid is called too.
+const OTHER_HASH: [u8; 20] = [0xcc; 20];
 
 /// Data of all blocks; what is in it is nothing to the machine.
 const ZEROS: &[u8] = &[0; 128 << 10];
@@ -130,6 +132,7 @@ impl<'a> World<'a> {
         let total = 1 + u64::from(script.u16()) * 8;
         let layout = Layout::single(piece_length, total).expect("a small torrent");
         let mut options = SwarmOptions::new(INFO_HASH.into(), PeerId::from(OUR_ID));
+        options.other_hash = Some(OTHER_HASH.into());
         options.listen_port = Some(6881);
         options.dht_port = Some(6881);
         options.metadata = Some(zeros(40_000));
@@ -256,7 +259,12 @@ impl<'a> World<'a> {
         if flags & 2 == 0 {
             reserved = reserved.with_extensions();
         }
-        let info_hash = if flags & 0x1c == 0x1c { [0xbb; 20] } else { INFO_HASH };
+        let info_hash = match flags & 0x1c {
+            0x1c => [0xbb; 20],
+            0x14 => OTHER_HASH,
+            _ => INFO_HASH,
+        };
+        let crowd = if flags & 0x1c == 0x08 { 4 } else { 0 };
         let peer_id = PeerId::from(if flags & 0xe0 == 0xe0 { OUR_ID } else { [self.script.u8(); 20] });
         // Whoever calls need not be called any more.
         self.dialled.retain(|(dialled, _)| *dialled != addr);
@@ -270,7 +278,7 @@ impl<'a> World<'a> {
         };
         self.peers.insert(key, peer);
         let handshake = Handshake { reserved, info_hash: info_hash.into(), peer_id };
-        self.handle(Input::PeerConnected { peer: key, addr, direction, handshake });
+        self.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd });
     }
 
     fn some_peer(&mut self) -> Option<PeerKey> {
@@ -332,7 +340,16 @@ impl<'a> World<'a> {
                 id: self.script.u8() % 8,
                 payload: Bytes::copy_from_slice(self.script.short()),
             },
-            _ => Message::Unknown { id: 99, length: self.script.u32() % 1000 },
+            _ => match self.script.u32() % 1000 {
+                index @ 0..300 => Message::HashRequest(HashRange {
+                    pieces_root: [7; 32],
+                    base_layer: 0,
+                    index,
+                    length: 512,
+                    proof_layers: 3,
+                }),
+                length => Message::Unknown { id: 99, length },
+            },
         };
         self.tell(peer, message);
     }

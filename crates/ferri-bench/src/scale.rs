@@ -75,7 +75,13 @@ impl World {
                 info_hash: InfoHash::from([7; 20]),
                 peer_id: PeerId::from(id),
             };
-            world.input(Input::PeerConnected { peer, addr, direction: Direction::Incoming, handshake });
+            world.input(Input::PeerConnected {
+                peer,
+                addr,
+                direction: Direction::Incoming,
+                handshake,
+                crowd: 0,
+            });
             world.input(Input::PeerMessage { peer, message: Message::Bitfield(have.clone()) });
             world.input(Input::PeerMessage { peer, message: Message::Unchoke });
         }

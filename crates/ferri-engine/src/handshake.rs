@@ -35,11 +35,13 @@ pub(crate) enum HandshakeError {
     UnknownTorrent,
 }
 
-/// Connects to `addr` (from `bind`, when given and of the same family) and shakes hands.
+/// Connects to `addr` (from `bind`, when given and of the same family) and shakes hands. A hybrid torrent has an `other`
+/// name, and peers that once met version 2 at our address answer with it.
 pub(crate) async fn dial(
     addr: SocketAddr,
     bind: Option<IpAddr>,
     ours: &Handshake,
+    other: Option<InfoHash>,
 ) -> Result<(TcpStream, Handshake), HandshakeError> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
         .map_err(HandshakeError::Connect)?;
@@ -57,17 +59,23 @@ pub(crate) async fn dial(
     })
     .await
     .map_err(|_| HandshakeError::Timeout)??;
-    if theirs.info_hash != ours.info_hash {
+    if theirs.info_hash != ours.info_hash && Some(theirs.info_hash) != other {
         return Err(HandshakeError::WrongTorrent);
     }
     Ok((stream, theirs))
 }
 
 /// Dials a peer in a task of its own; how that went comes to `arrivals`.
-pub(crate) fn dial_for(shared: &Shared, addr: SocketAddr, ours: Handshake, arrivals: mpsc::Sender<Arrival>) {
+pub(crate) fn dial_for(
+    shared: &Shared,
+    addr: SocketAddr,
+    ours: Handshake,
+    other: Option<InfoHash>,
+    arrivals: mpsc::Sender<Arrival>,
+) {
     let bind = shared.options.bind;
     let dial = async move {
-        let result = dial(addr, bind, &ours).await.map_err(|error| error.to_string());
+        let result = dial(addr, bind, &ours, other).await.map_err(|error| error.to_string());
         // The torrent may have ended meanwhile.
         let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
     };

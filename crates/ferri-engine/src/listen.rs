@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferri_metainfo::InfoHash;
+use ferri_swarm::Network;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -15,8 +16,8 @@ use crate::{handshake, resolve};
 
 /// Strangers in the handshake at once. The oldest is cut off when another comes.
 const PENDING_MAX: usize = 1024;
-/// Of them, from one address.
-const PENDING_PER_IP: usize = 32;
+/// Of them, from one network.
+const PENDING_PER_NETWORK: usize = 32;
 
 /// Accepts until it is dropped.
 pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
@@ -34,7 +35,7 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => {
                     let addr = canonical(addr);
-                    strangers.admit(addr.ip(), welcome(stream, addr, shared.clone()));
+                    strangers.admit(Network::of(addr.ip()), welcome(stream, addr, shared.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: connections that end make room.
@@ -56,8 +57,9 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
 
 async fn welcome(mut stream: TcpStream, addr: SocketAddr, shared: Arc<Shared>) {
     let find = |info_hash: &InfoHash| {
-        let torrent = shared.torrents().get(info_hash).cloned().map(Host::Torrent);
-        let host = torrent.or_else(|| shared.searches().get(info_hash).cloned().map(Host::Search))?;
+        // A hybrid has two names; whoever calls it by the second hears that one.
+        let torrent = shared.torrent(*info_hash).map(Host::Torrent);
+        let host = torrent.or_else(|| shared.search(*info_hash).map(Host::Search))?;
         let is_private = matches!(&host, Host::Torrent(torrent) if torrent.info().is_private());
         let ours =
             if is_private { shared.private_handshake(*info_hash) } else { shared.handshake(*info_hash) };
@@ -89,24 +91,24 @@ impl Host {
 #[derive(Default)]
 struct Strangers {
     tasks: JoinSet<()>,
-    order: VecDeque<(tokio::task::Id, IpAddr, AbortHandle)>,
-    per_ip: BTreeMap<IpAddr, usize>,
+    order: VecDeque<(tokio::task::Id, Network, AbortHandle)>,
+    of: BTreeMap<Network, usize>,
 }
 
 impl Strangers {
-    fn admit(&mut self, ip: IpAddr, task: impl Future<Output = ()> + Send + 'static) {
-        if PENDING_PER_IP <= self.per_ip.get(&ip).copied().unwrap_or(0) {
-            self.cut(|(_, other, _)| *other == ip);
+    fn admit(&mut self, network: Network, task: impl Future<Output = ()> + Send + 'static) {
+        if PENDING_PER_NETWORK <= self.of.get(&network).copied().unwrap_or(0) {
+            self.cut(|(_, other, _)| *other == network);
         } else if PENDING_MAX <= self.order.len() {
             self.cut(|_| true);
         }
         let handle = self.tasks.spawn(task);
-        self.order.push_back((handle.id(), ip, handle));
-        *self.per_ip.entry(ip).or_default() += 1;
+        self.order.push_back((handle.id(), network, handle));
+        *self.of.entry(network).or_default() += 1;
     }
 
     /// Ends the oldest that matches.
-    fn cut(&mut self, matches: impl Fn(&(tokio::task::Id, IpAddr, AbortHandle)) -> bool) {
+    fn cut(&mut self, matches: impl Fn(&(tokio::task::Id, Network, AbortHandle)) -> bool) {
         if let Some((id, _, handle)) = self.order.iter().find(|entry| matches(entry)) {
             handle.abort();
             let id = *id;
@@ -116,12 +118,12 @@ impl Strangers {
 
     fn forget(&mut self, id: tokio::task::Id) {
         let Some(at) = self.order.iter().position(|(other, _, _)| *other == id) else { return };
-        if let Some((_, ip, _)) = self.order.remove(at)
-            && let Some(count) = self.per_ip.get_mut(&ip)
+        if let Some((_, network, _)) = self.order.remove(at)
+            && let Some(count) = self.of.get_mut(&network)
         {
             *count -= 1;
             if *count == 0 {
-                self.per_ip.remove(&ip);
+                self.of.remove(&network);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ferri_metainfo::InfoHash;
+use ferri_metainfo::{InfoHash, InfoHashes};
 use ferri_storage::{BlockPool, Pool};
 use ferri_swarm::{PeerKey, Source};
 use ferri_wire::{Handshake, PeerId, Reserved};
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::crowd::Crowds;
 use crate::dht::{self, Dht};
 use crate::external::Voter;
 use crate::http::Http;
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) tasks: TaskTracker,
     pub(crate) shutdown: Shutdown,
     pub(crate) shares: Arc<Shares>,
+    pub(crate) crowds: Arc<Crowds>,
     pub(crate) pace: Arc<Pace>,
     pub(crate) keeper: Keeper,
     pub(crate) network: Network,
@@ -80,6 +82,9 @@ pub(crate) struct Shared {
     torrents: Mutex<BTreeMap<InfoHash, Torrent>>,
     /// Torrents of which only the hash is known. Locked after `torrents`, where both are.
     searches: Mutex<BTreeMap<InfoHash, resolve::Door>>,
+    /// The other names of hybrid torrents and of searches for them: what each is known by in the two maps above. Locked
+    /// after those, where they are.
+    names: Mutex<BTreeMap<InfoHash, InfoHash>>,
     /// Searches that are under way or tell their trackers that they are over.
     pub(crate) searching: TaskTracker,
     next_peer: AtomicU64,
@@ -130,6 +135,7 @@ impl Session {
             tasks: TaskTracker::new(),
             shutdown: Shutdown::default(),
             shares: Arc::new(Shares::new(&options)),
+            crowds: Arc::new(Crowds::new(options.peers_max)),
             pace: Arc::default(),
             keeper: Keeper::default(),
             network: Network::new(&options, listen_addr.port()),
@@ -137,6 +143,7 @@ impl Session {
             dht: node.as_ref().map(dht::Driver::handle),
             torrents: Mutex::new(BTreeMap::new()),
             searches: Mutex::new(BTreeMap::new()),
+            names: Mutex::new(BTreeMap::new()),
             searching: TaskTracker::new(),
             next_peer: AtomicU64::new(1),
             options,
@@ -296,14 +303,49 @@ impl Shared {
 
     /// Peers of a torrent were found by something that looks for all torrents.
     pub(crate) fn found(&self, info_hash: InfoHash, source: Source, peers: Vec<SocketAddr>) {
-        let torrent = self.torrents().get(&info_hash).cloned();
-        if let Some(torrent) = torrent {
+        if let Some(torrent) = self.torrent(info_hash) {
             return torrent.bring_peers(source, peers);
         }
-        let search = self.searches().get(&info_hash).cloned();
-        if let Some(search) = search {
+        if let Some(search) = self.search(info_hash) {
             search.found(source, peers);
         }
+    }
+
+    /// The torrent that goes by this name on the wire, or by this one too.
+    pub(crate) fn torrent(&self, info_hash: InfoHash) -> Option<Torrent> {
+        let name = self.name_of(info_hash);
+        self.torrents().get(&name).cloned()
+    }
+
+    /// The search that goes by this name on the wire, or by this one too.
+    pub(crate) fn search(&self, info_hash: InfoHash) -> Option<resolve::Door> {
+        let name = self.name_of(info_hash);
+        self.searches().get(&name).cloned()
+    }
+
+    /// What a torrent or search is registered as.
+    pub(crate) fn name_of(&self, info_hash: InfoHash) -> InfoHash {
+        self.names().get(&info_hash).copied().unwrap_or(info_hash)
+    }
+
+    /// Makes the other name of a hybrid known, under the lock of the map that it is about.
+    pub(crate) fn name(&self, hashes: &InfoHashes) {
+        if let Some(other) = hashes.other() {
+            self.names().insert(other, hashes.wire());
+        }
+    }
+
+    /// A torrent or a search has left its map: its other name goes, unless it is in the other map.
+    pub(crate) fn forget_name(&self, hashes: &InfoHashes) {
+        let Some(other) = hashes.other() else { return };
+        let (torrents, searches) = (self.torrents(), self.searches());
+        if !torrents.contains_key(&hashes.wire()) && !searches.contains_key(&hashes.wire()) {
+            self.names().remove(&other);
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeMap<InfoHash, InfoHash>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A torrent is not to be found without its trackers any more.

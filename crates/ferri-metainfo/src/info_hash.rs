@@ -124,6 +124,11 @@ impl InfoHashes {
         }
     }
 
+    /// The other name on the wire, of a hybrid: peers that once met version 2 at an address call it by the beginning of v2.
+    pub fn other(&self) -> Option<InfoHash> {
+        self.v1.and(self.v2).map(|v2| v2.truncated())
+    }
+
     /// Whether `info` is the info dictionary with these names: every one that is there matches. What is in it does not
     /// matter here.
     pub fn are_of(&self, info: &[u8]) -> bool {

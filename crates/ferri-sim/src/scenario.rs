@@ -14,6 +14,8 @@ pub enum Kind {
     },
     /// Announces, unchokes, and never sends a block.
     Staller,
+    /// Sends the first half of each piece and keeps silent about the second.
+    HalfPiece,
 }
 
 /// One node.
@@ -122,6 +124,9 @@ impl Scenario {
         }
         let connection_life = (dice.below(3) == 0).then(|| Duration::from_secs(dice.between(5, 120)));
         let verify = Duration::from_millis(dice.below(200));
+        for _ in 0..dice.below(3) {
+            nodes.push(Node { seed: true, kind: Kind::HalfPiece, ..dice.node(piece_length) });
+        }
         Self { piece_length, total, nodes, connection_life, verify, ..Self::default() }
     }
 }

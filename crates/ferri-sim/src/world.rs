@@ -208,7 +208,13 @@ impl World {
         incoming.set_port(40_000);
         self.input(
             from,
-            Input::PeerConnected { peer: keys.0, addr, direction: Direction::Outgoing, handshake: theirs },
+            Input::PeerConnected {
+                peer: keys.0,
+                addr,
+                direction: Direction::Outgoing,
+                handshake: theirs,
+                crowd: 0,
+            },
         );
         self.input(
             to,
@@ -217,6 +223,7 @@ impl World {
                 addr: incoming,
                 direction: Direction::Incoming,
                 handshake: ours,
+                crowd: 0,
             },
         );
     }
@@ -253,6 +260,10 @@ impl World {
         let Some(state) = &mut self.nodes[node] else { return };
         state.link_busy = false;
         let Some(remote) = state.connections.get(&key).copied() else { return self.start_sending(node) };
+        if is_withheld(&state.spec, &self.layout, block) {
+            self.input(node, Input::BlocksSent { peer: key, blocks: 1, bytes: 0 });
+            return self.start_sending(node);
+        }
         state.report.sent_to[remote.node] += u64::from(block.length());
         if !state.sent.insert(block) {
             state.report.sent_again += u64::from(block.length());
@@ -261,7 +272,7 @@ impl World {
         }
         let genuine = match state.spec.kind {
             Kind::Liar { permille } => u64::from(permille) <= self.dice.below(1000),
-            Kind::Honest | Kind::Staller => true,
+            Kind::Honest | Kind::Staller | Kind::HalfPiece => true,
         };
         let message = Message::Piece {
             piece: block.piece().get(),
@@ -281,7 +292,10 @@ impl World {
         }
         let Some((key, block)) = state.next_block() else { return };
         state.link_busy = true;
-        let takes = Duration::from_micros(u64::from(block.length()) * 1_000_000 / state.spec.up);
+        let takes = match is_withheld(&state.spec, &self.layout, block) {
+            true => Duration::ZERO,
+            false => Duration::from_micros(u64::from(block.length()) * 1_000_000 / state.spec.up),
+        };
         self.at(self.now + takes, Event::Sent { node, key, block });
     }
 
@@ -471,6 +485,11 @@ impl World {
             ));
         }
     }
+}
+
+/// Whether a node never sends this block.
+fn is_withheld(spec: &crate::scenario::Node, layout: &Layout, block: Block) -> bool {
+    spec.kind == Kind::HalfPiece && layout.piece_len(block.piece()) / 2 <= block.begin()
 }
 
 /// The address of a node: no two share a network of 16 bits, as in a swarm of strangers.

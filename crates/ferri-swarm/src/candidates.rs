@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use ferri_wire::extension::pex::PexFlags;
 
+use crate::bans::Bans;
 use crate::bep40;
 use crate::input::Source;
+use crate::network::Network;
 use crate::reason::DisconnectReason;
 use crate::rng::Rng;
 use crate::status::SourceCounts;
@@ -32,8 +34,6 @@ const PER_TELLER_MAX: usize = 100;
 /// Ports of one host, from those whom anybody can tell anything: a few people share an address, an attacker names
 /// thousands of ports of a victim.
 const PORTS_MAX: usize = 4;
-/// Addresses refused for good; the oldest ban is forgotten first.
-const BANS_MAX: usize = 4_096;
 /// An address that failed this often is forgotten (unless a person gave it).
 const FAILURES_MAX: u32 = 6;
 /// Wait after the first failure; four times as long after each further one.
@@ -42,6 +42,8 @@ const RETRY_FIRST: Duration = Duration::from_secs(15);
 const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
 /// Wait before dialling a peer again whose connection had worked.
 const RECONNECT: Duration = Duration::from_secs(30);
+/// The same when nobody else is left; twice as long after each further connection that brought little.
+const RECONNECT_SOON: Duration = Duration::from_secs(1);
 /// A dial nobody answered for this long counts as failed; the caller's own limit is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Services that strangers' address lists could make us knock at: shells, mail, names, files, databases.
@@ -49,6 +51,30 @@ const FOREIGN_PORTS: [u16; 26] = [
     7, 9, 19, 21, 22, 23, 25, 53, 110, 111, 123, 135, 139, 143, 179, 389, 445, 465, 514, 587, 636, 993, 995,
     3306, 5432, 6379,
 ];
+
+/// Whom it makes sense to dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nobody who is known to have everything: so have we.
+    Takers,
+    /// Anybody.
+    Anybody,
+    /// Anybody, and nobody is left who gives us anything: those who did are dialled again soon.
+    Somebody,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// It brought a good deal.
+    Fruitful,
+    /// The peer speaks our language; little came of it this time.
+    Useful,
+    /// Nothing came of it.
+    Useless,
+    /// The peer broke a rule.
+    Guilty,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -63,7 +89,13 @@ enum State {
 struct Candidate {
     source: Source,
     state: State,
+    /// When it was to be dialled at the latest, while it is dialled sooner because nobody else is left.
+    due: Instant,
     failures: u32,
+    /// From when on it may be dialled if nobody else is left. `None`: we never met, or parted in anger.
+    soon: Option<Instant>,
+    /// Connections that brought little, one after the other.
+    partings: u32,
     /// BEP 40 priority, or chance while our own address is unknown.
     rank: u32,
     /// It had everything: of no use once we have too.
@@ -82,9 +114,7 @@ pub(crate) struct Candidates {
     from: SourceCounts,
     /// How many of `known` have which teller. None of them is 0.
     told: BTreeMap<IpAddr, usize>,
-    banned_ips: BTreeMap<IpAddr, u64>,
-    banned_addrs: BTreeSet<SocketAddr>,
-    bans: u64,
+    bans: Bans,
     /// Addresses at which we met ourselves.
     own: BTreeSet<SocketAddr>,
     /// Our addresses as the world sees them, one a family.
@@ -101,9 +131,7 @@ impl Candidates {
             connecting: 0,
             from: SourceCounts::default(),
             told: BTreeMap::new(),
-            banned_ips: BTreeMap::new(),
-            banned_addrs: BTreeSet::new(),
-            bans: 0,
+            bans: Bans::default(),
             own: BTreeSet::new(),
             external_v4: None,
             external_v6: None,
@@ -150,7 +178,7 @@ impl Candidates {
         if let Some(known) = self.known.get_mut(&addr) {
             // A person who names an address wants it tried now.
             if source == Source::Explicit {
-                known.failures = 0;
+                (known.failures, known.partings) = (0, 0);
                 if let State::Idle(at) = &mut known.state {
                     *at = now;
                 }
@@ -172,7 +200,18 @@ impl Candidates {
         }
         let rank = self.rank(addr);
         let state = State::Idle(now);
-        self.known.insert(addr, Candidate { source, state, failures: 0, rank, seed: false, teller });
+        let new = Candidate {
+            source,
+            state,
+            due: now,
+            failures: 0,
+            soon: None,
+            partings: 0,
+            rank,
+            seed: false,
+            teller,
+        };
+        self.known.insert(addr, new);
         self.from.add(source);
         if let Some(teller) = teller {
             *self.told.entry(teller).or_default() += 1;
@@ -200,23 +239,22 @@ impl Candidates {
         }
     }
 
-    /// The addresses to dial, best first; they count as being dialled from here on. `seeds`: whether peers that
-    /// are known to have everything are of use.
-    pub(crate) fn next(&mut self, count: usize, seeds: bool, now: Instant) -> Vec<SocketAddr> {
+    /// The addresses to dial, best first; they count as being dialled from here on.
+    pub(crate) fn next(&mut self, count: usize, need: Need, now: Instant) -> Vec<SocketAddr> {
         if count == 0 {
             return Vec::new();
         }
         let mut ready: Vec<_> = self
             .known
             .iter()
-            .filter(|(_, c)| matches!(c.state, State::Idle(at) if at <= now) && (seeds || !c.seed))
+            .filter(|(_, c)| c.dial_at(need).is_some_and(|at| at <= now))
             .map(|(addr, c)| (c.source != Source::Explicit, c.failures, u32::MAX - c.rank, *addr))
             .collect();
         ready.sort_unstable();
         ready.truncate(count);
         for (.., addr) in &ready {
             if let Some(candidate) = self.known.get_mut(addr) {
-                candidate.state = State::Connecting(now);
+                candidate.begin_dial(now);
                 self.connecting += 1;
             }
         }
@@ -229,7 +267,7 @@ impl Candidates {
             if let Some(candidate) = self.known.get_mut(&canonical(*addr))
                 && let State::Idle(_) = candidate.state
             {
-                candidate.state = State::Connecting(now);
+                candidate.begin_dial(now);
                 self.connecting += 1;
             }
         }
@@ -246,17 +284,17 @@ impl Candidates {
     }
 
     /// How many addresses `next` would give now.
-    pub(crate) fn ready(&self, seeds: bool, now: Instant) -> usize {
-        let ready = |c: &&Candidate| matches!(c.state, State::Idle(at) if at <= now) && (seeds || !c.seed);
+    pub(crate) fn ready(&self, need: Need, now: Instant) -> usize {
+        let ready = |c: &&Candidate| c.dial_at(need).is_some_and(|at| at <= now);
         self.known.values().filter(ready).count()
     }
 
     /// When an address may be dialled that may not be now, or a dial is given up.
-    pub(crate) fn next_change(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_change(&self, need: Need, now: Instant) -> Option<Instant> {
         let change = |c: &Candidate| match c.state {
-            State::Idle(at) if now < at => Some(at),
+            State::Idle(_) => c.dial_at(need).filter(|at| now < *at),
             State::Connecting(since) => Some(since + CONNECT_TIMEOUT),
-            _ => None,
+            State::Connected => None,
         };
         self.known.values().filter_map(change).min()
     }
@@ -278,6 +316,14 @@ impl Candidates {
             return;
         };
         self.connecting -= usize::from(matches!(candidate.state, State::Connecting(_)));
+        if candidate.soon.is_some() || candidate.source == Source::Explicit {
+            candidate.part(now);
+            if now < candidate.due {
+                // It was tried out of its turn.
+                candidate.state = State::Idle(candidate.due);
+                return;
+            }
+        }
         candidate.failures += 1;
         candidate.state = State::Idle(now + retry_after(candidate.failures));
         if FAILURES_MAX <= candidate.failures && candidate.source != Source::Explicit {
@@ -311,49 +357,49 @@ impl Candidates {
         self.forget_teller(addr);
     }
 
-    /// The connection to this address ended. `useful` ones may be dialled again soon.
-    pub(crate) fn disconnected(&mut self, addr: SocketAddr, useful: bool, seed: bool, now: Instant) {
+    /// The connection to this address ended. `seed`: the peer had everything.
+    pub(crate) fn disconnected(&mut self, addr: SocketAddr, parting: Parting, seed: bool, now: Instant) {
         let addr = canonical(addr);
         let Some(candidate) = self.known.get_mut(&addr) else { return };
         if candidate.state != State::Connected {
             return;
         }
         candidate.seed = seed;
-        if useful {
-            candidate.failures = 0;
-            candidate.state = State::Idle(now + RECONNECT);
-        } else {
-            candidate.state = State::Idle(now);
-            self.failed(addr, now);
+        candidate.due = now;
+        if parting == Parting::Fruitful {
+            candidate.partings = 0;
+        }
+        match parting {
+            Parting::Fruitful | Parting::Useful => {
+                candidate.failures = 0;
+                candidate.state = State::Idle(now + RECONNECT);
+                candidate.part(now);
+            }
+            Parting::Useless | Parting::Guilty => {
+                candidate.state = State::Idle(now);
+                candidate.soon = Some(now).filter(|_| parting == Parting::Useless);
+                self.failed(addr, now);
+            }
         }
     }
 
-    /// Refuses an address from here on. Whole hosts, except that on loopback a host is not a person.
+    /// Refuses the culprit at this address from here on, and everybody around it if it is not the first one there. Port 0
+    /// stands for everybody.
     pub(crate) fn ban(&mut self, addr: SocketAddr) {
         let addr = canonical(addr);
-        if addr.ip().is_loopback() {
-            self.banned_addrs.insert(addr);
-            self.forget(addr);
-        } else {
-            self.bans += 1;
-            self.banned_ips.insert(addr.ip(), self.bans);
-            let same: Vec<_> = self.known.keys().filter(|known| known.ip() == addr.ip()).copied().collect();
+        self.bans.add(addr);
+        if self.bans.has_all_of(addr) {
+            let around = Network::of(addr.ip()).range();
+            let same: Vec<_> = self.known.range(around).map(|(addr, _)| *addr).collect();
             same.into_iter().for_each(|addr| self.forget(addr));
-        }
-        if BANS_MAX < self.banned_ips.len()
-            && let Some(oldest) = self.banned_ips.iter().min_by_key(|(_, at)| **at).map(|(ip, _)| *ip)
-        {
-            self.banned_ips.remove(&oldest);
-        }
-        if BANS_MAX < self.banned_addrs.len() {
-            self.banned_addrs.pop_first();
+        } else {
+            self.forget(addr);
         }
     }
 
     /// Whether the address is refused.
     pub(crate) fn is_banned(&self, addr: SocketAddr) -> bool {
-        let addr = canonical(addr);
-        self.banned_ips.contains_key(&addr.ip()) || self.banned_addrs.contains(&addr)
+        self.bans.has(canonical(addr))
     }
 
     /// This address is ourselves.
@@ -424,10 +470,9 @@ impl Candidates {
         self.external_v4.into_iter().chain(self.external_v6)
     }
 
-    /// What is refused.
+    /// What is refused; port 0 stands for everybody around an address.
     pub(crate) fn banned(&self) -> Vec<SocketAddr> {
-        let ips = self.banned_ips.keys().map(|ip| SocketAddr::new(*ip, 0));
-        ips.chain(self.banned_addrs.iter().copied()).collect()
+        self.bans.list()
     }
 
     /// Nothing is being dialled any more: the caller was told to stop.
@@ -517,11 +562,37 @@ impl Candidates {
 }
 
 impl Candidate {
+    /// When it may be dialled for this need. `None` while it is being dialled or connected, and if it is of no use.
+    fn dial_at(&self, need: Need) -> Option<Instant> {
+        match (self.state, need) {
+            (State::Idle(_), Need::Takers) if self.seed => None,
+            (State::Idle(at), Need::Somebody) => Some(self.soon.map_or(at, |soon| soon.min(at))),
+            (State::Idle(at), Need::Takers | Need::Anybody) => Some(at),
+            (State::Connecting(_) | State::Connected, _) => None,
+        }
+    }
+
+    fn begin_dial(&mut self, now: Instant) {
+        if let State::Idle(at) = self.state {
+            self.due = at;
+        }
+        self.state = State::Connecting(now);
+    }
+
+    /// It is gone, and would be dialled again soon if nobody else were left.
+    fn part(&mut self, now: Instant) {
+        self.soon = Some(now + RECONNECT_SOON.saturating_mul(1 << self.partings.min(PARTINGS_MAX)));
+        self.partings = self.partings.saturating_add(1);
+    }
+
     /// Nothing is lost that somebody waits for.
     fn is_forgettable(&self) -> bool {
         matches!(self.state, State::Idle(_)) && self.source != Source::Explicit
     }
 }
+
+/// Further partings make no wait longer: a minute is longer than [`RECONNECT`].
+const PARTINGS_MAX: u32 = 6;
 
 /// Addresses at which we can meet ourselves are few; more than this is somebody playing.
 const OWN_MAX: usize = 16;

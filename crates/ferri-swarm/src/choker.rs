@@ -3,6 +3,9 @@
 //! While we lack something we give to those who give (tit for tat, BEP 3), and one slot goes to a stranger in turn, or
 //! nobody could ever show what they are worth. When we have everything, everybody gets a turn, and who is fast or new
 //! gets it sooner.
+//!
+//! A slot is for those who use it: who asks for nothing, or takes nothing, loses it to somebody who waits. Beside the slots
+//! there are a few that strangers get as soon as they come, the newest first, so that no crowd of idle peers is in their way.
 
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
@@ -22,6 +25,16 @@ const TURN_MIN: Duration = Duration::from_secs(20);
 const TURN_MAX: Duration = Duration::from_secs(60);
 /// Bytes after which a turn ends when others wait.
 const QUANTUM: u64 = 8 << 20;
+/// Who has a slot and asks for nothing for so long may lose it: a request is a round trip away.
+pub(crate) const IDLE_TURN: Duration = Duration::from_secs(2);
+/// Who asks and takes nothing for so long may lose it too.
+pub(crate) const STUCK_TURN: Duration = Duration::from_secs(10);
+/// Slots beside the automatic ones for those who just came.
+const NEWCOMERS: usize = 2;
+/// A newcomer keeps its slot for so long, however many others come.
+const NEWCOMER_TURN: Duration = Duration::from_secs(2);
+/// And it loses it by then even if nobody comes.
+const NEWCOMER_TURN_MAX: Duration = Duration::from_secs(30);
 /// Automatic slots: at least so many, as many small pipes fill ours better than a few.
 const SLOTS_MIN: usize = 8;
 /// And at most so many, or each gets too little to be worth its while.
@@ -49,6 +62,12 @@ pub(crate) struct Rival {
     pub(crate) since: Instant,
     /// When its last turn began. `None`: it never had one.
     pub(crate) last_turn: Option<Instant>,
+    /// Turns of which it made no use, since it last took something.
+    pub(crate) wasted: u32,
+    /// It has one of the slots for newcomers.
+    pub(crate) is_newcomer: bool,
+    /// It has a slot and does not use it.
+    pub(crate) is_idle: bool,
     pub(crate) connected: Instant,
 }
 
@@ -57,6 +76,53 @@ pub(crate) struct Rival {
 pub(crate) fn slots(up_rate: u64) -> usize {
     let kib = usize::try_from(up_rate >> 10).unwrap_or(usize::MAX);
     (4 + (kib / 3).isqrt()).clamp(SLOTS_MIN, SLOTS_MAX)
+}
+
+/// Of the slots for which somebody set the number, or which were counted automatically, those for newcomers.
+pub(crate) fn newcomer_slots(fixed: Option<usize>) -> usize {
+    match fixed {
+        None => NEWCOMERS,
+        // Where there are few, each is worth more than the sooner start of a stranger.
+        Some(slots) => NEWCOMERS.min(slots / 4),
+    }
+}
+
+/// Who just came and gets a slot for newcomers, and who loses one for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Greeting {
+    pub(crate) comes: PeerSlot,
+    pub(crate) goes: Option<PeerSlot>,
+}
+
+/// The next newcomer, if there is one and one of `slots` to be had.
+pub(crate) fn next_newcomer(rivals: &[Rival], slots: usize, now: Instant) -> Option<Greeting> {
+    let is_new = |r: &&Rival| {
+        let fresh = now.saturating_duration_since(r.connected) < NEW;
+        r.interested && !r.unchoked && r.last_turn.is_none() && fresh
+    };
+    let comes = rivals.iter().filter(is_new).max_by_key(|r| (r.connected, r.slot))?.slot;
+    let holders = || rivals.iter().filter(|r| r.is_newcomer);
+    if holders().count() < slots {
+        return Some(Greeting { comes, goes: None });
+    }
+    let may_go = |r: &&Rival| r.is_idle || NEWCOMER_TURN <= now.saturating_duration_since(r.since);
+    let goes = holders().filter(may_go).max_by_key(|r| (r.is_idle, Reverse(r.since), r.slot))?.slot;
+    Some(Greeting { comes, goes: Some(goes) })
+}
+
+/// Newcomers whose time is over.
+pub(crate) fn settled_newcomers(rivals: &[Rival], now: Instant) -> Vec<PeerSlot> {
+    let over = |r: &&Rival| r.is_newcomer && NEWCOMER_TURN_MAX <= now.saturating_duration_since(r.since);
+    rivals.iter().filter(over).map(|r| r.slot).collect()
+}
+
+/// Whose slots are given to others, given that somebody waits who never had one or used it: those who do not use them.
+pub(crate) fn idle_holders(rivals: &[Rival]) -> Vec<PeerSlot> {
+    let is_waiting = |r: &Rival| r.interested && !r.unchoked && r.wasted == 0;
+    if !rivals.iter().any(is_waiting) {
+        return Vec::new();
+    }
+    rivals.iter().filter(|r| r.unchoked && r.is_idle).map(|r| r.slot).collect()
 }
 
 /// Who gets the slots while we lack something: those who give most, then `optimistic`, then whoever waits longest.
@@ -70,7 +136,8 @@ pub(crate) fn unchoked_by_leech(
         rivals.iter().filter(|r| r.interested && !r.snubbed && Some(r.slot) != optimistic).collect();
     // Who has a slot keeps it unless another is better by a quarter: a slot that flaps serves nobody.
     let gives = |r: &Rival| if r.unchoked { r.gives + r.gives / 4 } else { r.gives };
-    regular.sort_by_key(|r| (Reverse(gives(r)), Reverse(r.unchoked), r.last_turn, r.slot));
+    regular
+        .sort_by_key(|r| (Reverse(gives(r)), r.is_idle, Reverse(r.unchoked), r.wasted, r.last_turn, r.slot));
     let mut winners: Vec<PeerSlot> = optimistic.into_iter().take(slots).collect();
     winners.extend(regular.iter().map(|r| r.slot).take(slots - winners.len()));
     winners
@@ -83,8 +150,8 @@ pub(crate) fn unchoked_by_seed(rivals: &[Rival], slots: usize, now: Instant) -> 
     order.sort_by_key(|(turn, r)| {
         let waiting = *turn == Turn::Waiting;
         let waited = if waiting { r.last_turn } else { None };
-        let had = if waiting { r.sent_total } else { 0 };
-        (*turn, waited, had, Reverse(r.takes), r.slot)
+        let (had, wasted) = if waiting { (r.sent_total, r.wasted) } else { (0, 0) };
+        (*turn, wasted, waited, had, Reverse(r.takes), r.slot)
     });
     order.into_iter().map(|(_, r)| r.slot).take(slots).collect()
 }
@@ -103,13 +170,14 @@ fn turn(rival: &Rival, now: Instant) -> Turn {
     let lasted = now.saturating_duration_since(rival.since);
     match rival {
         r if !r.unchoked => Turn::Waiting,
-        r if TURN_MIN <= lasted && r.sent == 0 => Turn::Idle,
+        r if r.is_idle => Turn::Idle,
         r if TURN_MAX <= lasted || TURN_MIN <= lasted && QUANTUM <= r.sent => Turn::Finished,
         _ => Turn::Unfinished,
     }
 }
 
-/// The next stranger: chance among those who wait, new ones three times as likely.
+/// The next stranger: chance among those who wait, new ones three times as likely, and those who made no use of a turn half
+/// as likely.
 pub(crate) fn next_optimistic(
     rivals: &[Rival],
     current: Option<PeerSlot>,
@@ -121,8 +189,9 @@ pub(crate) fn next_optimistic(
         let fresh = now.saturating_duration_since(r.connected) < NEW;
         match (waiting, Some(r.slot) == current) {
             (false, _) | (_, true) => 0,
-            _ if fresh => 3,
-            _ => 1,
+            _ if 0 < r.wasted => 1,
+            _ if fresh => 6,
+            _ => 2,
         }
     };
     let total = rivals.iter().map(weight).sum();
@@ -155,6 +224,9 @@ mod tests {
             sent_total: 0,
             since: now,
             last_turn: None,
+            wasted: 0,
+            is_newcomer: false,
+            is_idle: false,
             connected: now,
         };
         (0..n).map(rival).collect()
@@ -259,9 +331,57 @@ mod tests {
     fn a_peer_that_does_not_use_its_turn_loses_it_first() {
         let now = Instant::now();
         let mut rivals = rivals(2, now);
-        (rivals[0].unchoked, rivals[0].takes) = (true, 5);
+        (rivals[0].unchoked, rivals[0].takes, rivals[0].is_idle) = (true, 5, true);
         (rivals[1].unchoked, rivals[1].sent) = (true, QUANTUM);
         assert_eq!(slots_of(&unchoked_by_seed(&rivals, 1, now + TURN_MIN)), [1]);
+    }
+
+    #[test]
+    fn who_wasted_a_turn_waits_behind_everybody_who_did_not() {
+        let now = Instant::now();
+        let mut rivals = rivals(3, now);
+        (rivals[0].wasted, rivals[0].last_turn) = (1, Some(now));
+        rivals[2].last_turn = Some(now + Duration::from_secs(1));
+        assert_eq!(slots_of(&unchoked_by_seed(&rivals, 2, now)), [1, 2]);
+        assert_eq!(slots_of(&unchoked_by_leech(&rivals, 2, None)), [1, 2]);
+    }
+
+    #[test]
+    fn idle_slots_are_given_away_when_somebody_waits_who_may_use_them() {
+        let mut rivals = rivals(4, Instant::now());
+        (rivals[0].unchoked, rivals[0].is_idle) = (true, true);
+        rivals[1].unchoked = true;
+        rivals[2].interested = false;
+        assert_eq!(slots_of(&idle_holders(&rivals)), [0]);
+        rivals[3].wasted = 1;
+        assert_eq!(slots_of(&idle_holders(&rivals)), [0u32; 0]);
+    }
+
+    #[test]
+    fn the_newest_stranger_gets_a_slot_at_once_and_keeps_it_for_a_moment() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(10);
+        let mut rivals = rivals(5, start);
+        (rivals[3].connected, rivals[1].connected) = (now, now - Duration::from_secs(1));
+        let greet = |rivals: &[Rival], slots, now| next_newcomer(rivals, slots, now);
+        let newest = Greeting { comes: PeerSlot(3), goes: None };
+        assert_eq!(greet(&rivals, 1, now), Some(newest));
+        assert_eq!(greet(&rivals, 0, now), None);
+        (rivals[3].unchoked, rivals[3].is_newcomer) = (true, true);
+        (rivals[3].since, rivals[3].last_turn) = (now, Some(now));
+        assert_eq!(greet(&rivals, 2, now).unwrap().comes, PeerSlot(1));
+        assert_eq!(greet(&rivals, 1, now + Duration::from_secs(1)), None);
+        let goes = Greeting { comes: PeerSlot(1), goes: Some(PeerSlot(3)) };
+        assert_eq!(greet(&rivals, 1, now + NEWCOMER_TURN), Some(goes));
+        rivals[3].is_idle = true;
+        assert_eq!(greet(&rivals, 1, now), Some(goes));
+        // Who has been waiting for long is no newcomer.
+        assert_eq!(greet(&rivals[..1], 1, start + NEW), None);
+    }
+
+    #[test]
+    fn slots_that_somebody_set_are_no_more_with_newcomers() {
+        assert_eq!([None, Some(0), Some(3), Some(4), Some(100)].map(newcomer_slots), [2, 0, 0, 1, 2]);
     }
 
     #[test]

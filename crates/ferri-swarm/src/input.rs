@@ -96,7 +96,7 @@ pub enum Input {
     },
     /// Addresses that are refused from here on, for what was proven elsewhere.
     Ban {
-        /// The addresses. Whole hosts are refused, except on loopback.
+        /// The addresses. Port 0 stands for everybody around one: the IPv4 address, or 64 bits of an IPv6 address.
         addrs: Vec<SocketAddr>,
     },
     /// The answer to [`Output::Connect`](crate::Output::Connect) when it failed (the handshake included).
@@ -114,6 +114,10 @@ pub enum Input {
         direction: Direction,
         /// What the peer sent.
         handshake: Handshake,
+        /// How many connections the whole session has with the peer's [`Network`](crate::Network), this one left out, once
+        /// half of the session's slots are taken; 0 before that.
+        #[cfg_attr(feature = "serde", serde(default))]
+        crowd: u32,
     },
     /// A message arrived.
     PeerMessage {

@@ -18,14 +18,17 @@
 //! inside, within quotas for each source and teller; the others leave as [`Output::SeenAs`] and [`Output::DhtNode`]. A private torrent
 //! ([`SwarmOptions::private`], BEP 27) neither tells nor hears any of it.
 
+mod bans;
 mod bep40;
 mod blame;
 mod candidates;
 mod choker;
 mod duplicate;
 mod extensions;
+mod house;
 mod input;
 mod metadata;
+mod network;
 mod options;
 mod output;
 mod peer;
@@ -47,6 +50,7 @@ mod upload;
 
 pub use input::{Direction, Input, PeerKey, Priority, Source};
 pub use metadata::{HandOver, METADATA_BYTES_MAX, MetadataStats, MetadataSwarm};
+pub use network::Network;
 pub use options::SwarmOptions;
 pub use output::{Event, Output};
 pub use reason::{DisconnectReason, Misbehavior};

@@ -20,7 +20,8 @@ use ferri_metainfo::InfoHashes;
 use ferri_wire::extension::metadata::Metadata;
 use ferri_wire::{Message, encoded_len};
 
-use crate::candidates::Candidates;
+use crate::candidates::{Candidates, Need};
+use crate::house::Doorkeeper;
 use crate::input::{Input, PeerKey};
 use crate::options::SwarmOptions;
 use crate::output::{Event, Output};
@@ -80,6 +81,7 @@ pub struct MetadataSwarm {
     options: SwarmOptions,
     wanted: InfoHashes,
     candidates: Candidates,
+    doorkeeper: Doorkeeper,
     peers: BTreeMap<PeerKey, Peer>,
     assemblies: Assemblies,
     state: State,
@@ -110,6 +112,7 @@ impl MetadataSwarm {
     pub fn new(options: SwarmOptions, wanted: InfoHashes, seed: u64, now: Instant) -> Self {
         Self {
             candidates: Candidates::new(options.listen_port, seed),
+            doorkeeper: Doorkeeper::default(),
             options,
             wanted,
             peers: BTreeMap::new(),
@@ -134,8 +137,8 @@ impl MetadataSwarm {
             Input::Dialling { source, addrs } => self.dialling(source, &addrs),
             Input::Ban { addrs } => self.ban(&addrs),
             Input::ConnectFailed { addr } => self.connect_failed(addr),
-            Input::PeerConnected { peer, addr, direction, handshake } => {
-                self.peer_connected(peer, addr, direction, handshake);
+            Input::PeerConnected { peer, addr, direction, handshake, crowd } => {
+                self.peer_connected(peer, addr, direction, handshake, crowd);
             }
             Input::PeerMessage { peer, message } => self.peer_message(peer, &message),
             Input::PeerDisconnected { peer } => self.forget(peer, DisconnectReason::Closed),
@@ -172,7 +175,7 @@ impl MetadataSwarm {
             false => None,
             true if !self.peers.is_empty() => Some(soon),
             true => {
-                let change = self.candidates.next_change(self.now).into_iter();
+                let change = self.candidates.next_change(self.need(), self.now).into_iter();
                 change.chain([self.want_peers_at]).min().map(|at| at.max(soon))
             }
         }
@@ -303,7 +306,8 @@ impl MetadataSwarm {
             Some((_, data)) => {
                 (peer.failures, peer.rejects) = (0, false);
                 peer.rests_until = now;
-                let addr = peer.addr;
+                peer.gave_at = Some(now);
+                let addr = peer.dial_addr();
                 match self.assemblies.take(key, addr, size, part, data) {
                     Took::Part | Took::Nothing => self.ask(key),
                     Took::All(whole) => self.complete(size, whole),
@@ -370,7 +374,7 @@ impl MetadataSwarm {
         if self.state == State::Seeking
             && self.want_peers_at <= self.now
             && self.peers.len() + self.candidates.connecting() <= few
-            && self.candidates.ready(true, self.now) == 0
+            && self.candidates.ready(Need::Anybody, self.now) == 0
         {
             self.want_peers_at = self.now + WANT_PEERS;
             self.out.push_back(Output::WantPeers);

@@ -10,6 +10,10 @@ use ferri_wire::PeerId;
 pub struct SwarmOptions {
     /// The swarm's name on the wire; a handshake for another torrent is refused.
     pub info_hash: InfoHash,
+    /// Its other name there: the beginning of the version 2 hash of a hybrid torrent. Peers that once met version 2 at an
+    /// address call it by that name.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub other_hash: Option<InfoHash>,
     /// Our own id: a connection on which it comes back is one to ourselves.
     pub peer_id: PeerId,
     /// The port we listen on, told to peers (BEP 10 `p`); `None` while we do not listen.
@@ -46,10 +50,16 @@ pub struct SwarmOptions {
 }
 
 impl SwarmOptions {
+    /// Whether the swarm goes by this name on the wire.
+    pub(crate) fn is_named(&self, info_hash: InfoHash) -> bool {
+        self.info_hash == info_hash || self.other_hash == Some(info_hash)
+    }
+
     /// The defaults, for the torrent and the peer id that have none.
     pub fn new(info_hash: InfoHash, peer_id: PeerId) -> Self {
         Self {
             info_hash,
+            other_hash: None,
             peer_id,
             listen_port: None,
             client: concat!("Ferriswarm ", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -154,6 +154,14 @@ pub enum Event {
         /// The piece that proved it.
         piece: PieceIndex,
     },
+    /// Wrong data was proven to come from an address that nobody can be asked instead of. It is asked again, for whole
+    /// pieces, until it has sent several in a row that are wrong.
+    OnParole {
+        /// Which.
+        addr: SocketAddr,
+        /// The piece that proved it.
+        piece: PieceIndex,
+    },
     /// An info dictionary had the wrong hash (of [`MetadataSwarm`](crate::MetadataSwarm) only).
     MetadataCorrupt {
         /// Its length in bytes.

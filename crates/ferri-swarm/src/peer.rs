@@ -8,7 +8,7 @@ use ferri_metainfo::PieceIndex;
 use ferri_wire::{PeerId, extension};
 use rustc_hash::FxHashMap;
 
-use crate::choker::Rival;
+use crate::choker::{IDLE_TURN, Rival, STUCK_TURN};
 use crate::input::{Direction, PeerKey, Source};
 use crate::pex::Told;
 use crate::picker::PeerSlot;
@@ -50,6 +50,10 @@ pub(crate) struct Terms {
     pub(crate) since: Instant,
     /// When its last turn began.
     pub(crate) last_turn: Option<Instant>,
+    /// Turns of which it made no use, since it last took something.
+    pub(crate) wasted: u32,
+    /// It has one of the slots for those who just came.
+    pub(crate) is_newcomer: bool,
     /// When either side last had anything from the other.
     pub(crate) useful_at: Instant,
 }
@@ -133,6 +137,10 @@ pub(crate) struct Peer {
     pub(crate) suggested: VecDeque<PieceIndex>,
     /// It sent blocks of a piece that failed, and others did too.
     pub(crate) suspect: bool,
+    /// Pieces of it that were wrong, one after the other, while nobody else had them.
+    pub(crate) strikes: u8,
+    /// It sent a whole piece by itself, and that was right.
+    pub(crate) proven: bool,
     /// Where an incoming peer says it can be dialled.
     pub(crate) listens: Option<SocketAddr>,
     pub(crate) last_received: Instant,
@@ -153,6 +161,8 @@ impl Peer {
                 idle_since: None,
                 since: now,
                 last_turn: None,
+                wasted: 0,
+                is_newcomer: false,
                 useful_at: now,
             },
             patience: Patience::new(now),
@@ -168,6 +178,8 @@ impl Peer {
             allowed_out: Vec::new(),
             suggested: VecDeque::new(),
             suspect: false,
+            strikes: 0,
+            proven: false,
             listens: None,
             last_received: now,
             last_sent: now,
@@ -178,6 +190,28 @@ impl Peer {
     pub(crate) fn client(&self) -> String {
         let told = self.extension.v.clone().filter(|name| !name.is_empty());
         told.or_else(|| self.id.peer_id.client()).unwrap_or_else(|| "unknown client".to_owned())
+    }
+
+    /// Where it can be dialled: also what it is known by when it is gone.
+    pub(crate) fn dial_addr(&self) -> SocketAddr {
+        self.listens.unwrap_or(self.id.addr)
+    }
+
+    /// Whether it has a slot and asks for nothing.
+    pub(crate) fn is_idle_in_turn(&self, now: Instant) -> bool {
+        let since = self.terms.since.max(self.up.taken_at);
+        !self.terms.am_choking && self.up.len() == 0 && IDLE_TURN <= now.saturating_duration_since(since)
+    }
+
+    /// Whether it asks for blocks, has a slot, and takes nothing.
+    pub(crate) fn is_stuck_in_turn(&self, now: Instant) -> bool {
+        let since = self.terms.since.max(self.up.taken_at);
+        !self.terms.am_choking && self.up.len() != 0 && STUCK_TURN <= now.saturating_duration_since(since)
+    }
+
+    /// Whether it has or had a slot of which it made no use.
+    pub(crate) fn is_wasting(&self, now: Instant) -> bool {
+        self.terms.wasted != 0 || self.up.sent_in_turn == 0 && self.is_idle_in_turn(now)
     }
 
     /// It will never ask for anything.
@@ -203,6 +237,9 @@ impl Peer {
             sent_total: self.up.rate.total(),
             since: self.terms.since,
             last_turn: self.terms.last_turn,
+            wasted: self.terms.wasted,
+            is_newcomer: self.terms.is_newcomer,
+            is_idle: self.is_idle_in_turn(now) || self.is_stuck_in_turn(now),
             connected: self.id.connected,
         }
     }

@@ -24,6 +24,9 @@ pub enum DisconnectReason {
     /// No room.
     #[error("too many connections")]
     TooManyPeers,
+    /// No room for more of one network.
+    #[error("too many connections from this address")]
+    Crowded,
     /// The connection was of no use, and others wait for the room.
     #[error("making room for a more useful peer")]
     Replaced,

@@ -37,6 +37,12 @@ const FORGIVEN_MAX: usize = WINDOW_MAX + 500;
 const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// Pieces a peer rejected; more means it rejects everything.
 const REFUSED_MAX: usize = 32;
+/// Blocks a peer was asked for and kept back, of which so many make it one that is not relied on.
+const DEBTS_TOLERATED: u32 = 8;
+/// More are not counted: trust can be won back.
+const DEBTS_MAX: u32 = 32;
+/// Blocks that come in time make up for one that did not.
+const BLOCKS_PER_DEBT: u32 = 4;
 /// A window is refilled when a quarter of it (rounded up) is empty, or so many blocks, so that one write carries many
 /// requests. More would let a long pipe run dry in between, and the window would shrink with the rate that this costs.
 const REFILL_MAX: usize = 16;
@@ -57,6 +63,19 @@ pub(crate) enum Asked {
     Once,
     /// It never was.
     Never,
+}
+
+/// How far one can count on what a peer was asked for. The worse it is, the sooner others are asked in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trust {
+    /// It answers.
+    Full,
+    /// It answers, and has kept back what it was asked for.
+    Little,
+    /// It is behind what it did before, or has shown nothing yet.
+    Stalled,
+    /// It has sent nothing for long.
+    Snubbing,
 }
 
 /// The receiving side of one peer.
@@ -83,6 +102,10 @@ pub(crate) struct Requests {
     snubs: u32,
     /// Rejects since the last block, those of a choke left out.
     rejects: u32,
+    /// Blocks it was asked for and kept back.
+    debts: u32,
+    /// Blocks that came since the last change of `debts`.
+    repaid: u32,
     /// The piece it gets blocks of.
     pub(crate) working: Option<PieceIndex>,
     /// Pieces it rejected requests for, since it unchoked us.
@@ -110,6 +133,8 @@ impl Requests {
             progress: now,
             snubs: 0,
             rejects: 0,
+            debts: 0,
+            repaid: 0,
             working: None,
             refused: Vec::new(),
             refused_at: now,
@@ -145,6 +170,8 @@ impl Requests {
             if let Some(at) = once {
                 self.forgiven.remove(at);
                 self.delivered(block, now);
+                // It was only late.
+                self.debts = self.debts.saturating_sub(1);
                 return Asked::Once;
             }
             return Asked::Never;
@@ -174,6 +201,38 @@ impl Requests {
         self.interval = Some(self.interval.map_or(waited, |interval| (interval * 7 + waited) / 8));
         self.progress = now;
         (self.snubs, self.rejects) = (0, 0);
+        self.repaid += 1;
+        if self.repaid == BLOCKS_PER_DEBT {
+            (self.repaid, self.debts) = (0, self.debts.saturating_sub(1));
+        }
+    }
+
+    /// Takes a request back because another peer answers it or is to; one that is late by now should have. Whether there
+    /// was one.
+    pub(crate) fn take_back(&mut self, block: Block, now: Instant) -> bool {
+        let is_late = Trust::Stalled <= self.trust(now);
+        let was_asked = self.forgive(block);
+        self.owe(usize::from(was_asked && is_late));
+        was_asked
+    }
+
+    /// Whether it keeps back what it is asked for, more than once by misfortune.
+    pub(crate) fn is_defaulter(&self) -> bool {
+        DEBTS_TOLERATED <= self.debts
+    }
+
+    fn owe(&mut self, blocks: usize) {
+        self.debts = DEBTS_MAX.min(self.debts.saturating_add(u32::try_from(blocks).unwrap_or(DEBTS_MAX)));
+    }
+
+    /// How far one can count on it.
+    pub(crate) fn trust(&self, now: Instant) -> Trust {
+        match self {
+            _ if self.is_snubbed() => Trust::Snubbing,
+            _ if self.is_stalled(now) => Trust::Stalled,
+            _ if self.is_defaulter() => Trust::Little,
+            _ => Trust::Full,
+        }
     }
 
     /// Takes a request back, whose answer may be on its way. Whether there was one.
@@ -270,6 +329,7 @@ impl Requests {
             !self.outstanding.is_empty() && self.snub_after() <= now.saturating_duration_since(self.progress);
         if silent {
             self.snubs += 1;
+            self.owe(self.outstanding.len());
             self.slow_start = true;
             self.window = WINDOW_MIN;
         }
@@ -290,6 +350,7 @@ impl Requests {
             self.outstanding.iter().take_while(|p| limit <= now.saturating_duration_since(p.sent)).count();
         let late: Vec<Block> = self.outstanding.drain(..late).map(|pending| pending.block).collect();
         late.iter().for_each(|block| self.remember(*block));
+        self.owe(late.len());
         late
     }
 
@@ -473,6 +534,34 @@ mod tests {
         assert_eq!(requests.overdue(start + ms(9_000)), [block(0)]);
         assert_eq!(requests.arrived(block(0), start + ms(9_500)), Asked::Once);
         assert_eq!(requests.arrived(block(0), start + ms(9_500)), Asked::Never);
+    }
+
+    #[test]
+    fn who_keeps_blocks_back_is_trusted_less_until_it_has_made_up_for_it() {
+        let start = Instant::now();
+        let mut requests = Requests::new(start);
+        let all: Vec<Block> = (0..100).map(block).collect();
+        requests.asked(&all[..10], start);
+        assert_eq!(requests.arrived(block(0), start + ms(10)), Asked::Yes);
+        assert_eq!(requests.trust(start + ms(900)), Trust::Full);
+        let later = start + ms(1_200);
+        assert_eq!(requests.trust(later), Trust::Stalled);
+        // Others get what it is late with; what they had got in time would be no fault of it.
+        assert!((1..9).all(|n| requests.take_back(block(n), later)));
+        assert!(requests.is_defaulter());
+        assert_eq!(requests.arrived(block(9), later), Asked::Yes);
+        assert_eq!(requests.trust(later), Trust::Little);
+        // What comes late all the same counts for it, and so do four that come in time.
+        assert_eq!(requests.arrived(block(1), later), Asked::Once);
+        assert_eq!(requests.trust(later), Trust::Full);
+        let mut requests = Requests::new(start);
+        requests.asked(&all[..8], start);
+        assert!(requests.went_silent(start + ms(5_000)));
+        let taken = requests.forgive_where(|_| true);
+        assert_eq!((taken.len(), requests.trust(start + ms(5_000))), (8, Trust::Snubbing));
+        requests.asked(&all[10..14], start + ms(5_000));
+        (10..14).for_each(|n| assert_eq!(requests.arrived(block(n), start + ms(5_010)), Asked::Yes));
+        assert_eq!(requests.trust(start + ms(5_010)), Trust::Full);
     }
 
     #[test]

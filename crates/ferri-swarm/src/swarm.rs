@@ -22,6 +22,7 @@ use ferri_wire::{Message, encoded_len};
 
 use crate::blame::Blame;
 use crate::candidates::Candidates;
+use crate::house::Doorkeeper;
 use crate::input::Input;
 use crate::options::SwarmOptions;
 use crate::output::{Event, Output};
@@ -46,6 +47,7 @@ pub struct Swarm {
     candidates: Candidates,
     acquaintances: Acquaintances,
     blame: Blame,
+    doorkeeper: Doorkeeper,
     slots: Slots,
     totals: Totals,
     timers: Timers,
@@ -92,6 +94,7 @@ impl Swarm {
             candidates: Candidates::new(options.listen_port, rng.next()),
             acquaintances: Acquaintances::default(),
             blame: Blame::default(),
+            doorkeeper: Doorkeeper::default(),
             slots: Slots::new(now),
             totals: Totals {
                 down: Rate::new(now),
@@ -121,8 +124,8 @@ impl Swarm {
             Input::Dialling { source, addrs } => self.dialling(source, &addrs),
             Input::Ban { addrs } => self.refuse_addrs(&addrs),
             Input::ConnectFailed { addr } => self.connect_failed(addr),
-            Input::PeerConnected { peer, addr, direction, handshake } => {
-                self.peer_connected(peer, addr, direction, &handshake);
+            Input::PeerConnected { peer, addr, direction, handshake, crowd } => {
+                self.peer_connected(peer, addr, direction, &handshake, crowd);
             }
             Input::PeerMessage { peer, message } => self.peer_message(peer, message),
             Input::PeerDisconnected { peer } => self.peer_disconnected(peer),

@@ -268,7 +268,7 @@ mod tests {
         };
         let mut inputs = vec![
             Input::PeersFound { source: Source::Tracker, addrs: vec![addr] },
-            Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake },
+            Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake, crowd: 0 },
             Input::PeerMessage { peer, message: extended(0, b"d1:md11:ut_metadatai3eee") },
             Input::PeerMessage { peer, message: extended(2, b"d8:msg_typei0e5:piecei0ee") },
             Input::PeerMessage { peer, message: Message::HaveAll },

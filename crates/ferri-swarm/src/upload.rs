@@ -39,6 +39,8 @@ pub(crate) struct Upload {
     pub(crate) rate: Rate,
     /// Payload sent since the peer was unchoked.
     pub(crate) sent_in_turn: u64,
+    /// When it last began to ask or took something.
+    pub(crate) taken_at: Instant,
     /// Pieces we suggested to it of which it has not asked for anything.
     pub(crate) suggested: Vec<PieceIndex>,
 }
@@ -51,18 +53,22 @@ impl Upload {
             released_bytes: 0,
             rate: Rate::new(now),
             sent_in_turn: 0,
+            taken_at: now,
             suggested: Vec::new(),
         }
     }
 
     /// The peer asks for a block of a piece we have.
-    pub(crate) fn request(&mut self, block: Block) -> Queued {
+    pub(crate) fn request(&mut self, block: Block, now: Instant) -> Queued {
         // Requests come in ascending runs: one that is beyond the newest is most often new, but only looking tells.
         if self.queue.contains(&block) {
             return Queued::Duplicate;
         }
         if INCOMING_REQUESTS_MAX <= self.queue.len() {
             return Queued::Full;
+        }
+        if self.len() == 0 {
+            self.taken_at = now;
         }
         self.queue.push_back(block);
         Queued::Yes
@@ -104,6 +110,7 @@ impl Upload {
         if bytes != 0 {
             self.rate.add(bytes, now);
             self.sent_in_turn += bytes;
+            self.taken_at = now;
         }
         bytes
     }
@@ -139,19 +146,20 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_and_knows_duplicates() {
-        let mut upload = Upload::new(Instant::now());
-        (0..500).for_each(|n| assert_eq!(upload.request(block(n)), Queued::Yes));
-        assert_eq!(upload.request(block(7)), Queued::Duplicate);
-        assert_eq!(upload.request(block(500)), Queued::Full);
+        let now = Instant::now();
+        let mut upload = Upload::new(now);
+        (0..500).for_each(|n| assert_eq!(upload.request(block(n), now), Queued::Yes));
+        assert_eq!(upload.request(block(7), now), Queued::Duplicate);
+        assert_eq!(upload.request(block(500), now), Queued::Full);
         assert!(upload.cancel(block(7)) && !upload.cancel(block(7)));
-        assert_eq!(upload.request(block(500)), Queued::Yes);
+        assert_eq!(upload.request(block(500), now), Queued::Yes);
     }
 
     #[test]
     fn blocks_are_released_by_credit_and_credit_comes_back() {
         let now = Instant::now();
         let mut upload = Upload::new(now);
-        (0..100).for_each(|n| assert_eq!(upload.request(block(n)), Queued::Yes));
+        (0..100).for_each(|n| assert_eq!(upload.request(block(n), now), Queued::Yes));
         let release = |upload: &mut Upload, now| std::iter::from_fn(|| upload.release(|_| true, now)).count();
         assert_eq!(release(&mut upload, now), 16);
         assert_eq!(upload.sent(2, 16 << 10, now), 16 << 10);
@@ -167,7 +175,7 @@ mod tests {
     fn only_what_may_be_sent_is_released() {
         let now = Instant::now();
         let mut upload = Upload::new(now);
-        (0..4).for_each(|n| assert_eq!(upload.request(block(n)), Queued::Yes));
+        (0..4).for_each(|n| assert_eq!(upload.request(block(n), now), Queued::Yes));
         assert_eq!(upload.release(|_| false, now), None);
         assert_eq!(upload.drop_where(|b| b != block(2)).len(), 3);
         assert_eq!(upload.release(|_| true, now), Some(block(2)));

@@ -190,7 +190,7 @@ fn traces(seeds: &mut Vec<Seed>) {
     let tell = |message| Input::PeerMessage { peer, message };
     let inputs = [
         Input::PeersFound { source: Source::Tracker, addrs: vec![addr] },
-        Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake },
+        Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake, crowd: 0 },
         tell(Message::HaveAll),
         tell(Message::Unchoke),
         tell(Message::Extended { id: 0, payload: b"d1:md6:ut_pexi1eee".to_vec().into() }),

@@ -185,8 +185,10 @@ mod tests {
             let peer = PeerKey(u64::from(number));
             let peer_id = PeerId::new("XX", [0; 4], [number; 12]);
             let handshake = Handshake { reserved: Reserved::default().with_extensions(), info_hash, peer_id };
-            machine
-                .handle(Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake }, now);
+            machine.handle(
+                Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake, crowd: 0 },
+                now,
+            );
             release.waiting.insert(peer);
             let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let wire = Box::new(Wire::new(stream, &BlockPool::new(1)));

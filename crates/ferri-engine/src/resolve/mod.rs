@@ -281,6 +281,7 @@ impl Shared {
         if self.shutdown.stop_accepting.is_cancelled() {
             return Err(Error::Closed);
         }
+        let info_hash = self.name_of(info_hash);
         let is_known = self.torrents().contains_key(&info_hash) || self.searches().contains_key(&info_hash);
         if is_known { Err(Error::AlreadyRunning(info_hash)) } else { Ok(()) }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
-use ferri_metainfo::{Info, InfoHash};
+use ferri_metainfo::{Info, InfoHash, InfoHashes};
 use ferri_swarm::{Direction, Input, MetadataSwarm, Output, PeerKey, Source, SwarmOptions};
 use ferri_tracker::schedule::{Order, Role};
 use ferri_wire::Handshake;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::discovery::Discovery;
 use super::handover::{Answers, Estate, Release};
 use super::{Claim, Door, ResolveState, ResolveStatus, Resolved, cache, look_up};
+use crate::crowd::Pass;
 use crate::dht::Dht;
 use crate::events::EventLog;
 use crate::external::Voter;
@@ -80,13 +81,14 @@ pub(super) struct View {
 #[derive(Debug)]
 pub(crate) struct Registered {
     session: Weak<Shared>,
-    info_hash: InfoHash,
+    hashes: InfoHashes,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         if let Some(shared) = self.session.upgrade() {
-            shared.searches().remove(&self.info_hash);
+            shared.searches().remove(&self.hashes.wire());
+            shared.forget_name(&self.hashes);
         }
     }
 }
@@ -121,6 +123,8 @@ struct Peer {
     addr: SocketAddr,
     direction: Direction,
     outbox: Outbox,
+    /// It counts among the connections of the session.
+    _pass: Pass,
 }
 
 /// Of a torrent that is not known nothing is here.
@@ -147,7 +151,7 @@ pub(super) fn start(
     let inbox =
         Inbox { found: found_inbox, arrivals: arrival_inbox, reports: report_inbox, answers: answer_inbox };
     let door = Door { arrivals: arrivals.clone(), found };
-    let registered = shared.register_search(resolve.magnet.info_hashes.wire(), door.clone())?;
+    let registered = shared.register_search(resolve.magnet.info_hashes, door.clone())?;
     let senders = Senders { arrivals, reports, answers };
     let mut search = Search::new(shared, registered, resolve, senders, view);
     search.begin();
@@ -158,7 +162,8 @@ pub(super) fn start(
 }
 
 impl Shared {
-    fn register_search(self: &Arc<Self>, info_hash: InfoHash, door: Door) -> Result<Registered, Error> {
+    fn register_search(self: &Arc<Self>, hashes: InfoHashes, door: Door) -> Result<Registered, Error> {
+        let info_hash = self.name_of(hashes.wire());
         let torrents = self.torrents();
         let mut searches = self.searches();
         // Under the locks: who shuts down sees either this or the search.
@@ -169,7 +174,8 @@ impl Shared {
             return Err(Error::AlreadyRunning(info_hash));
         }
         searches.insert(info_hash, door);
-        Ok(Registered { session: Arc::downgrade(self), info_hash })
+        self.name(&hashes);
+        Ok(Registered { session: Arc::downgrade(self), hashes })
     }
 }
 
@@ -182,7 +188,7 @@ impl Search {
         view: View,
     ) -> Self {
         let now = Instant::now();
-        let handshake = shared.handshake(registered.info_hash);
+        let handshake = shared.handshake(registered.hashes.wire());
         let mut claim = share::Claim::new(shared.shares.clone());
         let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: false });
         let options = SwarmOptions {
@@ -190,6 +196,7 @@ impl Search {
             pex: shared.options.pex,
             peers_max: budget.peers_max,
             half_open_max: budget.half_open_max,
+            other_hash: registered.hashes.other(),
             ..SwarmOptions::new(handshake.info_hash, handshake.peer_id)
         };
         let machine = MetadataSwarm::new(options, resolve.magnet.info_hashes, rand::random(), now);
@@ -430,8 +437,9 @@ impl Search {
             up: Limits([unlimited(), self.shared.up.clone()]),
         };
         self.shared.tasks.spawn(connection.run());
-        self.peers.insert(key, Peer { addr, direction, outbox });
-        self.machine.handle(Input::PeerConnected { peer: key, addr, direction, handshake }, now);
+        let (pass, crowd) = self.shared.crowds.enter(addr.ip());
+        self.peers.insert(key, Peer { addr, direction, outbox, _pass: pass });
+        self.machine.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);
     }
 
     fn report(&mut self, peer: PeerKey, report: Report) {
@@ -478,7 +486,9 @@ impl Search {
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
             Output::Connect { addr } => {
-                handshake::dial_for(&self.shared, addr, self.handshake, self.senders.arrivals.clone());
+                let other = self.registered.hashes.other();
+                let arrivals = self.senders.arrivals.clone();
+                handshake::dial_for(&self.shared, addr, self.handshake, other, arrivals);
             }
             Output::Send { peer, message } => {
                 if let Some(to) = self.peers.get_mut(&peer) {
@@ -590,7 +600,8 @@ impl Search {
     async fn hand_over(mut self, mut inbox: Inbox, info: &Info) -> Box<Estate> {
         self.drain();
         let dial = |addr| {
-            handshake::dial_for(&self.shared, addr, self.handshake, self.senders.arrivals.clone());
+            let (other, arrivals) = (self.registered.hashes.other(), self.senders.arrivals.clone());
+            handshake::dial_for(&self.shared, addr, self.handshake, other, arrivals);
         };
         let outboxes = std::mem::take(&mut self.peers).into_iter().map(|(key, peer)| (key, peer.outbox));
         let mut release = Release::begin(outboxes);

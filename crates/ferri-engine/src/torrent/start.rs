@@ -126,6 +126,7 @@ fn ask_for(shared: &Shared, torrent: &Torrent, hosts: Vec<(String, u16)>) {
 pub(super) fn remove(shared: &Arc<Shared>, info: &Info) {
     if let Some(info_hash) = info.info_hashes().v1 {
         shared.torrents().remove(&info_hash);
+        shared.forget_name(&info.info_hashes());
         shared.hide(info_hash);
     }
     if let Some(trace) = &shared.trace {
@@ -317,6 +318,7 @@ impl Start {
             return Err(Error::AlreadyRunning(info_hash));
         }
         torrents.insert(info_hash, self.torrent.clone());
+        self.shared.name(self.torrent.info_hashes());
         Ok(())
     }
 
@@ -410,6 +412,7 @@ impl Start {
             listen_port: Some(port),
             metadata: Some(Bytes::from_owner(self.info.shared_bytes())),
             private,
+            other_hash: self.info.info_hashes().other(),
             pex: self.shared.options.pex && !private,
             dht_port: self.shared.dht.as_ref().filter(|_| !private).map(Dht::udp_port),
             sequential: self.add.sequential,

@@ -20,6 +20,7 @@ use super::disk::{Disk, DiskDone};
 use super::outbox::Outbox;
 use super::trackers::{Answer, Trackers};
 use super::{Arrival, Command, Seat, Sequential, Torrent};
+use crate::crowd::Pass;
 use crate::events::EventLog;
 use crate::external::Voter;
 use crate::network::Facts;
@@ -110,6 +111,8 @@ pub(super) struct Peer {
     /// The fast extension is spoken (BEP 6).
     pub(super) fast: bool,
     outbox: Outbox,
+    /// It counts among the connections of the session.
+    _pass: Pass,
 }
 
 /// What users see, and when they see it next.
@@ -376,12 +379,12 @@ impl Task {
         now: Instant,
     ) {
         let key = self.shared.next_peer();
-        self.attach(key, Wire::new(stream, &self.shared.blocks), addr, handshake);
-        self.handle(Input::PeerConnected { peer: key, addr, direction, handshake }, now);
+        let crowd = self.attach(key, Wire::new(stream, &self.shared.blocks), addr, handshake);
+        self.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);
     }
 
-    /// Gives a connection a task.
-    fn attach(&mut self, key: PeerKey, wire: Wire, addr: SocketAddr, handshake: Handshake) {
+    /// Gives a connection a task. How many others the session has with the same network, where that matters.
+    fn attach(&mut self, key: PeerKey, wire: Wire, addr: SocketAddr, handshake: Handshake) -> u32 {
         let (outbox, ends) = Outbox::new();
         let connection = Connection {
             key,
@@ -396,7 +399,9 @@ impl Task {
         };
         self.shared.tasks.spawn(connection.run());
         let fast = handshake.reserved.has_fast() && self.handshake.reserved.has_fast();
-        self.peers.insert(key, Peer { addr, fast, outbox });
+        let (pass, crowd) = self.shared.crowds.enter(addr.ip());
+        self.peers.insert(key, Peer { addr, fast, outbox, _pass: pass });
+        crowd
     }
 
     /// Goes on with what a search for the torrent's info dictionary has.
@@ -474,7 +479,8 @@ impl Task {
     pub(super) fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
             Output::Connect { addr } => {
-                handshake::dial_for(&self.shared, addr, self.handshake, self.senders.arrivals.clone());
+                let (other, arrivals) = (self.info.info_hashes().other(), self.senders.arrivals.clone());
+                handshake::dial_for(&self.shared, addr, self.handshake, other, arrivals);
             }
             Output::Send { peer, message } => {
                 if self.view.follow.load(Ordering::Relaxed) {
@@ -541,6 +547,10 @@ impl Task {
             Swarmed::PieceCorrupt { piece, .. } => Event::PieceFailed { piece: piece.get() },
             Swarmed::Banned { addr, piece } => Event::Note(format!(
                 "{addr} sent wrong data in piece {}; it is refused from here on",
+                piece.get()
+            )),
+            Swarmed::OnParole { addr, piece } => Event::Note(format!(
+                "{addr} sent wrong data in piece {}; nobody else has it, so it is asked again",
                 piece.get()
             )),
             Swarmed::Completed => {

@@ -147,3 +147,29 @@ async fn a_poisoner_is_found_and_the_honest_seed_is_not_blamed() {
     }
     assert!(torrent.status().wasted < 4_000_000, "{}", torrent.status().wasted);
 }
+
+#[tokio::test]
+async fn one_address_has_four_connections_over_all_torrents_once_half_of_the_slots_are_taken() {
+    let first = Payload::single(100_000, 32768);
+    let second = Payload { name: "other.bin", ..Payload::single(200_000, 32768) };
+    let seed = Seed::start_with(&first, &[], |options, _| options.peers_max = 10).await;
+    second.write(seed.dir.path());
+    let mut add = AddTorrent::new(second.metainfo(&[]), seed.dir.path());
+    add.seed_only = true;
+    within(seed.session.add(add).await.unwrap().wait_checked()).await;
+    let addr = seed.session.listen_addr();
+    tokio::task::spawn_blocking(move || {
+        let open = |payload: &Payload| {
+            let mut stream = shake(addr, payload, FAST);
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            // Who is let in hears at once what we have: one message of one byte.
+            stream.read_exact(&mut [0; 5]).is_ok().then_some(stream)
+        };
+        let mut held: Vec<TcpStream> = (0..4).filter_map(|_| open(&first)).collect();
+        held.extend(open(&second));
+        assert_eq!(held.len(), 5, "below half everybody is welcome");
+        assert!(open(&second).is_none() && open(&first).is_none());
+    })
+    .await
+    .unwrap();
+}

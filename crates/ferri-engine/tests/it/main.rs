@@ -4,6 +4,7 @@
 mod disk;
 mod files;
 mod hostile;
+mod hybrid;
 mod limits;
 mod magnet;
 mod many;

@@ -87,6 +87,26 @@ fn stallers_cost_next_to_nothing() {
 }
 
 #[test]
+fn peers_that_keep_half_of_each_piece_cost_little() {
+    let node =
+        Node { latency: Duration::from_millis(2), down: 64 << 20, memory: 64 << 20, ..Node::default() };
+    let halver = Node { kind: Kind::HalfPiece, seed: true, up: 64 << 20, ..node.clone() };
+    for (up, total) in [(4 << 20, 16 << 20), (1 << 20, 16 << 20), (10 << 20, 128 << 20)] {
+        let honest = [Node { seed: true, up, ..node.clone() }, node.clone()];
+        let scenario = |nodes| Scenario { total, piece_length: 256 << 10, nodes, ..Scenario::default() };
+        for seed_of_run in 0..3 {
+            let without = time_of(&check(&scenario(honest.to_vec()), seed_of_run), 1);
+            for count in [1, 5, 20] {
+                let all = honest.iter().cloned().chain(nodes(count, &halver)).collect();
+                let report = check(&scenario(all), seed_of_run);
+                let with = time_of(&report, 1);
+                assert!(with <= without * 1.15, "{count} of {up}: {with} s instead of {without} s");
+            }
+        }
+    }
+}
+
+#[test]
 fn twenty_stallers_leave_a_slow_seed_its_rate() {
     let slow = Node { up: 100 << 10, ..seed() };
     let staller = Node { kind: Kind::Staller, ..seed() };

@@ -7,9 +7,11 @@ use ferri_wire::{Handshake, Message};
 
 use super::peer::Peer;
 use super::{MetadataSwarm, PEERS_MAX, State};
-use crate::candidates::canonical;
+use crate::candidates::{Need, Parting, canonical};
 use crate::duplicate::keeps_newer;
+use crate::house::{self, Admission, Guest};
 use crate::input::{Direction, PeerKey, Source};
+use crate::network::Network;
 use crate::output::{Event, Output};
 use crate::reason::{DisconnectReason, Misbehavior};
 
@@ -37,7 +39,7 @@ impl MetadataSwarm {
     }
 
     pub(super) fn close_banned(&mut self) {
-        let banned = self.peers.iter().filter(|(_, peer)| self.candidates.is_banned(peer.addr));
+        let banned = self.peers.iter().filter(|(_, peer)| self.candidates.is_banned(peer.dial_addr()));
         for key in banned.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.disconnect(key, DisconnectReason::Banned);
         }
@@ -54,11 +56,16 @@ impl MetadataSwarm {
             return;
         }
         let connecting = self.candidates.connecting();
-        let room = self.peers_max().saturating_sub(self.peers.len() + connecting);
+        let room = house::for_dials(self.peers_max()).saturating_sub(self.peers.len() + connecting);
         let count = room.min(self.options.half_open_max.saturating_sub(connecting));
-        for addr in self.candidates.next(count, true, self.now) {
+        for addr in self.candidates.next(count, self.need(), self.now) {
             self.out.push_back(Output::Connect { addr });
         }
+    }
+
+    /// Whom we need.
+    pub(super) fn need(&self) -> Need {
+        if self.peers.values().any(|peer| peer.claim().is_some()) { Need::Anybody } else { Need::Somebody }
     }
 
     fn peers_max(&self) -> usize {
@@ -71,10 +78,13 @@ impl MetadataSwarm {
         addr: SocketAddr,
         direction: Direction,
         handshake: Handshake,
+        crowd: u32,
     ) {
         let now = self.now;
         let addr = canonical(addr);
-        if let Some(reason) = self.refusal(addr, direction, &handshake) {
+        let refusal =
+            self.refusal(addr, direction, &handshake).or_else(|| self.admit(addr, direction, crowd));
+        if let Some(reason) = refusal {
             if direction == Direction::Outgoing {
                 let connected = self.is_connected_to(addr);
                 self.candidates.refused(addr, reason, connected, now);
@@ -108,7 +118,7 @@ impl MetadataSwarm {
             State::Paused => return Some(DisconnectReason::Paused),
             State::Stopped => return Some(DisconnectReason::Stopped),
         }
-        if handshake.info_hash != self.options.info_hash {
+        if !self.options.is_named(handshake.info_hash) {
             return Some(DisconnectReason::OtherTorrent);
         }
         if handshake.peer_id == self.options.peer_id {
@@ -128,8 +138,45 @@ impl MetadataSwarm {
             let old_key = *old_key;
             self.disconnect(old_key, DisconnectReason::Duplicate);
         }
-        let full = self.peers_max() <= self.peers.len();
-        (full && !self.drop_without()).then_some(DisconnectReason::TooManyPeers)
+        None
+    }
+
+    /// Makes room for a new connection where there is none; why there is none to be made.
+    fn admit(&mut self, addr: SocketAddr, direction: Direction, crowd: u32) -> Option<DisconnectReason> {
+        let (max, now) = (self.peers_max(), self.now);
+        let guests: Vec<_> = self.peers.iter().map(|(key, peer)| self.guest(*key, peer)).collect();
+        match self.doorkeeper.admit(&guests, Network::of(addr.ip()), crowd, max, now) {
+            Admission::Welcome => None,
+            Admission::InPlaceOf(key) => {
+                if let Some(peer) = self.peers.get(&key) {
+                    self.doorkeeper.replaced(Network::of(peer.addr.ip()), peer.gave_at, now);
+                }
+                self.disconnect(key, DisconnectReason::Replaced);
+                None
+            }
+            // People know what they want.
+            Admission::Crowded
+                if direction == Direction::Outgoing
+                    && self.candidates.source(addr).unwrap_or(Source::Explicit) == Source::Explicit =>
+            {
+                (max <= self.peers.len()).then_some(DisconnectReason::TooManyPeers)
+            }
+            Admission::Crowded => Some(DisconnectReason::Crowded),
+            Admission::Full => Some(DisconnectReason::TooManyPeers),
+        }
+    }
+
+    /// A connection as the doorkeeper sees it.
+    fn guest(&self, key: PeerKey, peer: &Peer) -> Guest<PeerKey> {
+        Guest {
+            key,
+            network: Network::of(peer.addr.ip()),
+            connected: peer.connected,
+            useful_at: peer.gave_at,
+            stays: !peer.asked.is_empty() || peer.source == Source::Explicit,
+            wasted: self.is_without(peer) || peer.rejects,
+            priority: self.candidates.priority(peer.addr),
+        }
     }
 
     fn is_connected_to(&self, addr: SocketAddr) -> bool {
@@ -154,8 +201,8 @@ impl MetadataSwarm {
     /// Full, and others wait: one that has nothing for us goes.
     pub(super) fn make_room(&mut self) {
         if self.state == State::Seeking
-            && self.peers_max() <= self.peers.len()
-            && 0 < self.candidates.ready(true, self.now)
+            && house::for_dials(self.peers_max()) <= self.peers.len()
+            && 0 < self.candidates.ready(Need::Anybody, self.now)
         {
             self.drop_without();
         }
@@ -198,9 +245,13 @@ impl MetadataSwarm {
         }
         self.assemblies.left(key);
         // Whoever spoke the protocol is worth another dial; who was closed for a fault is not.
-        let useful = peer.extension.is_some() && !matches!(reason, DisconnectReason::Misbehavior(_));
-        let addr = peer.listens.unwrap_or(peer.addr);
-        self.candidates.disconnected(addr, useful, peer.kept.is_seed(), self.now);
+        let parting = match reason {
+            DisconnectReason::Misbehavior(_) => Parting::Guilty,
+            _ if peer.gave_at.is_some() => Parting::Fruitful,
+            _ if peer.extension.is_some() => Parting::Useful,
+            _ => Parting::Useless,
+        };
+        self.candidates.disconnected(peer.dial_addr(), parting, peer.kept.is_seed(), self.now);
         self.emit(Event::PeerDisconnected { peer: key, addr: peer.addr, reason });
         if !peer.asked.is_empty() {
             self.ask_all();

@@ -52,7 +52,7 @@ impl MetadataSwarm {
         let pieces = info.layout().piece_count();
         for (key, peer) in self.peers {
             let (addr, direction, handshake) = (peer.addr, peer.direction, peer.handshake);
-            inputs.push(Input::PeerConnected { peer: key, addr, direction, handshake });
+            inputs.push(Input::PeerConnected { peer: key, addr, direction, handshake, crowd: 0 });
             let messages = peer.retell(pieces).into_iter();
             inputs.extend(messages.map(|message| Input::PeerMessage { peer: key, message }));
         }

@@ -13,7 +13,7 @@ use super::peer::Peer;
 use crate::extensions::{DONTHAVE_ID, METADATA_ID, PEX_ID, UPLOAD_ONLY_ID, names};
 use crate::input::{Direction, PeerKey, Source};
 use crate::output::Output;
-use crate::reason::Misbehavior;
+use crate::reason::{DisconnectReason, Misbehavior};
 
 impl MetadataSwarm {
     /// Says what we want. Nothing about pieces, and no `metadata_size`: we have none.
@@ -59,6 +59,8 @@ impl MetadataSwarm {
             Message::Piece { piece, begin, .. } => {
                 Err(Misbehavior::UnrequestedBlock { piece: *piece, begin: *begin })
             }
+            // BEP 52: nor has anybody hashes who does not know the torrent.
+            Message::HashRequest(range) => return self.send(key, Message::HashReject(*range)),
             // BEP 6: every request has an answer, even one to somebody who chokes and has nothing.
             Message::Request { piece, begin, length } if reserved.has_fast() => {
                 let (piece, begin, length) = (*piece, *begin, *length);
@@ -133,6 +135,9 @@ impl MetadataSwarm {
             self.candidates.found(Source::Incoming, &[addr], now);
             // It is connected; the address is for later.
             self.candidates.connected(addr);
+            if self.candidates.is_banned(addr) {
+                return self.disconnect(key, DisconnectReason::Banned);
+            }
         }
         if !taken_back.is_empty() {
             taken_back.iter().for_each(|asked| self.assemblies.give_back(key, asked.size, asked.part));

@@ -45,6 +45,8 @@ pub(crate) struct Peer {
     /// Its extension handshakes, taken together. `None`: there was none.
     pub(crate) extension: Option<extension::Handshake>,
     pub(crate) listens: Option<SocketAddr>,
+    /// When the last part came.
+    pub(crate) gave_at: Option<Instant>,
     pub(crate) seen_as: bool,
     pub(crate) dht_port: Option<u16>,
     pub(crate) kept: Kept,
@@ -107,6 +109,7 @@ impl Peer {
             last_sent: now,
             extension: None,
             listens: None,
+            gave_at: None,
             seen_as: false,
             dht_port: None,
             kept: Kept::new(now),
@@ -120,6 +123,11 @@ impl Peer {
             extensions: Bucket::new(100, 2, now),
             pex: Bucket::slow(4, 30, now),
         }
+    }
+
+    /// Where it can be dialled: also what it is known by when it is gone.
+    pub(crate) fn dial_addr(&self) -> SocketAddr {
+        self.listens.unwrap_or(self.addr)
     }
 
     /// The size of the dictionary, in its words, if it serves parts of it and the size is not beyond reason.

@@ -264,7 +264,7 @@ impl OpenPiece {
 
     fn sender(&mut self, sender: Sender) -> u16 {
         // Blocks of a piece come in runs from one peer: the newest sender is the likeliest.
-        if let Some(at) = self.senders.iter().rposition(|known| *known == sender) {
+        if let Some(at) = self.senders.iter().rposition(|known| known.peer == sender.peer) {
             return at as u16;
         }
         // A piece has at most 32,768 blocks, each with one sender.

@@ -72,6 +72,17 @@ impl Picker {
         }
     }
 
+    /// Whether this peer has anything that we want and lack and none of the others has.
+    pub(crate) fn has_alone(&self, has: &PeerPieces, others: &[&PeerPieces]) -> bool {
+        if others.iter().any(|other| other.is_seed()) || self.missing == 0 {
+            return false;
+        }
+        let alone = |piece: &PieceIndex| {
+            self.is_missing(*piece) && has.has(*piece) && !others.iter().any(|other| other.has(*piece))
+        };
+        self.layout.pieces().any(|piece| alone(&piece))
+    }
+
     /// Whether a piece is wanted and not had.
     pub(crate) fn is_missing(&self, piece: PieceIndex) -> bool {
         !self.settled.get(piece.get())

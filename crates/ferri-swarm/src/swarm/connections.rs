@@ -3,22 +3,32 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ferri_metainfo::PieceIndex;
 use ferri_wire::{Handshake, Message};
 
 use super::{State, Swarm};
-use crate::candidates::canonical;
+use crate::candidates::{Need, Parting, canonical};
 use crate::duplicate::keeps_newer;
+use crate::house::{self, Admission, Guest};
 use crate::input::{Direction, PeerKey, Source};
+use crate::network::Network;
 use crate::output::{Event, Output};
 use crate::peer::{Identity, Peer};
-use crate::picker::PeerSlot;
+use crate::picker::{PeerSlot, Sender};
 use crate::reason::{DisconnectReason, Misbehavior};
 use crate::status::Role;
 
 /// A connection on which nothing happened for so long makes room for one of higher canonical priority (BEP 40).
 const SPARE: Duration = Duration::from_secs(10);
-/// A connection without use for so long makes room for one that knocks.
-const USELESS_FOR_INCOMING: Duration = Duration::from_secs(60);
+/// A connection without use for so long had its chance.
+const USELESS: Duration = Duration::from_secs(60);
+/// A request of the peer that waits for so long, and nothing of which it takes, does not keep it here.
+const STUCK: Duration = Duration::from_secs(30);
+/// A connection that brought so much may be opened again as soon as the first time.
+const FRUITFUL: u64 = 256 << 10;
+/// Wrong pieces in a row that the only one who has them may send: one bad disk block does not end a download, and a liar
+/// costs no more than this.
+const PAROLE_MAX: u8 = 3;
 
 impl Swarm {
     pub(super) fn peers_found(&mut self, source: Source, addrs: &[SocketAddr]) {
@@ -45,7 +55,7 @@ impl Swarm {
     pub(super) fn refuse_addrs(&mut self, addrs: &[SocketAddr]) {
         addrs.iter().for_each(|addr| self.candidates.ban(*addr));
         self.for_each_peer(|swarm, slot| {
-            if swarm.peers.get(slot).is_some_and(|peer| swarm.candidates.is_banned(peer.id.addr)) {
+            if swarm.peers.get(slot).is_some_and(|peer| swarm.candidates.is_banned(peer.dial_addr())) {
                 swarm.disconnect(slot, DisconnectReason::Banned);
             }
         });
@@ -62,11 +72,21 @@ impl Swarm {
             return;
         }
         let connecting = self.candidates.connecting();
-        let room = self.options.peers_max.saturating_sub(self.peers.len() + connecting);
+        let room = house::for_dials(self.options.peers_max).saturating_sub(self.peers.len() + connecting);
         let count = room.min(self.options.half_open_max.saturating_sub(connecting));
-        let seeds = self.role == Role::Leech;
-        for addr in self.candidates.next(count, seeds, self.timers.now) {
+        for addr in self.candidates.next(count, self.need(), self.timers.now) {
             self.out.push_back(Output::Connect { addr });
+        }
+    }
+
+    /// Whom we need.
+    pub(super) fn need(&self) -> Need {
+        let gives =
+            |peer: &Peer| peer.terms.am_interested && !peer.terms.peer_choking && !peer.down.is_snubbed();
+        match self.role {
+            Role::Leech if self.peers.iter().any(|(_, peer)| gives(peer)) => Need::Anybody,
+            Role::Leech => Need::Somebody,
+            Role::Seed | Role::PartialSeed => Need::Takers,
         }
     }
 
@@ -76,10 +96,12 @@ impl Swarm {
         addr: SocketAddr,
         direction: Direction,
         handshake: &Handshake,
+        crowd: u32,
     ) {
         let now = self.timers.now;
         let addr = canonical(addr);
-        if let Some(reason) = self.refusal(addr, direction, handshake) {
+        let refusal = self.refusal(addr, direction, handshake).or_else(|| self.admit(addr, direction, crowd));
+        if let Some(reason) = refusal {
             if direction == Direction::Outgoing {
                 let connected = self.is_connected_to(addr);
                 self.candidates.refused(addr, reason, connected, now);
@@ -121,7 +143,7 @@ impl Swarm {
         }
     }
 
-    /// Why a new connection is not wanted; makes room if that helps.
+    /// Why a new connection is not wanted, whoever else is there. Of two to the same peer one goes.
     fn refusal(
         &mut self,
         addr: SocketAddr,
@@ -133,7 +155,7 @@ impl Swarm {
             State::Paused => return Some(DisconnectReason::Paused),
             State::Stopped => return Some(DisconnectReason::Stopped),
         }
-        if handshake.info_hash != self.options.info_hash {
+        if !self.options.is_named(handshake.info_hash) {
             return Some(DisconnectReason::OtherTorrent);
         }
         if handshake.peer_id == self.options.peer_id {
@@ -158,12 +180,63 @@ impl Swarm {
             }
             self.disconnect(slot, DisconnectReason::Duplicate);
         }
-        let full = self.options.peers_max <= self.peers.len();
-        let makes_room = |swarm: &mut Self| {
-            swarm.drop_useless(USELESS_FOR_INCOMING)
-                || direction == Direction::Incoming && swarm.drop_for_priority(addr)
-        };
-        (full && !makes_room(self)).then_some(DisconnectReason::TooManyPeers)
+        None
+    }
+
+    /// Makes room for a new connection where there is none; why there is none to be made.
+    fn admit(&mut self, addr: SocketAddr, direction: Direction, crowd: u32) -> Option<DisconnectReason> {
+        let max = self.options.peers_max;
+        if crowd == 0 && 2 * self.peers.len() < max {
+            return None;
+        }
+        let (network, now) = (Network::of(addr.ip()), self.timers.now);
+        let guests: Vec<_> = self.peers.iter().map(|(slot, peer)| self.guest(slot, peer)).collect();
+        match self.doorkeeper.admit(&guests, network, crowd, max, now) {
+            Admission::Welcome => None,
+            Admission::InPlaceOf(slot) => {
+                self.replace(slot);
+                None
+            }
+            // People know what they want.
+            Admission::Crowded if self.is_named_by_a_person(addr, direction) => {
+                (max <= self.peers.len()).then_some(DisconnectReason::TooManyPeers)
+            }
+            Admission::Crowded => Some(DisconnectReason::Crowded),
+            Admission::Full if direction == Direction::Incoming && self.drop_for_priority(addr) => None,
+            Admission::Full => Some(DisconnectReason::TooManyPeers),
+        }
+    }
+
+    fn is_named_by_a_person(&self, addr: SocketAddr, direction: Direction) -> bool {
+        // What is not on the list any more was dialled for a person.
+        let source = self.candidates.source(addr).unwrap_or(Source::Explicit);
+        direction == Direction::Outgoing && source == Source::Explicit
+    }
+
+    /// A connection as the doorkeeper sees it.
+    fn guest(&self, slot: PeerSlot, peer: &Peer) -> Guest<PeerSlot> {
+        let now = self.timers.now;
+        let exchanged = 0 < peer.down.rate.total() + peer.up.rate.total();
+        let asks_us = peer.up.len() != 0
+            && now.saturating_duration_since(peer.terms.useful_at.max(peer.terms.since)) < STUCK;
+        let answers = peer.down.len() != 0 && !peer.down.is_snubbed();
+        Guest {
+            key: slot,
+            network: Network::of(peer.id.addr.ip()),
+            connected: peer.id.connected,
+            useful_at: exchanged.then_some(peer.terms.useful_at),
+            stays: asks_us || answers || peer.id.source == Source::Explicit,
+            wasted: peer.is_wasting(now) || peer.is_useless_for(USELESS, now),
+            priority: self.candidates.priority(peer.id.addr),
+        }
+    }
+
+    /// Disconnects a peer for one that knocks.
+    fn replace(&mut self, slot: PeerSlot) {
+        let Some(peer) = self.peers.get(slot) else { return };
+        let guest = self.guest(slot, peer);
+        self.doorkeeper.replaced(guest.network, guest.useful_at, self.timers.now);
+        self.disconnect(slot, DisconnectReason::Replaced);
     }
 
     /// BEP 40: who is connected to whom is not for those to choose who knock most often. Of the connections that nobody would
@@ -245,22 +318,54 @@ impl Swarm {
             reason,
             DisconnectReason::NothingToExchange | DisconnectReason::Paused | DisconnectReason::Duplicate
         );
-        let useful = agreed || exchanged && !matches!(reason, DisconnectReason::Misbehavior(_));
-        let addr = peer.listens.unwrap_or(peer.id.addr);
-        self.candidates.disconnected(addr, useful, peer.wants_nothing(), self.timers.now);
+        let parting = match reason {
+            DisconnectReason::Misbehavior(_) => Parting::Guilty,
+            _ if FRUITFUL <= peer.down.rate.total() => Parting::Fruitful,
+            _ if agreed || exchanged => Parting::Useful,
+            _ => Parting::Useless,
+        };
+        self.candidates.disconnected(peer.dial_addr(), parting, peer.wants_nothing(), self.timers.now);
         self.emit(Event::PeerDisconnected { peer: peer.id.key, addr: peer.id.addr, reason });
         if !peer.terms.am_choking {
             self.fill_slots();
         }
     }
 
-    /// Refuses the address of a peer that is proven to have sent wrong data, and all its connections.
-    pub(super) fn ban(&mut self, sender: crate::picker::Sender, piece: ferri_metainfo::PieceIndex) {
+    /// A peer is proven to have sent wrong data: it is refused from here on, unless nobody else has what it has.
+    pub(super) fn convict(&mut self, sender: Sender, piece: PieceIndex) {
+        if let Some(slot) = self.peers.slot(sender.peer)
+            && self.is_only_source(slot)
+            && let Some(peer) = self.peers.get_mut(slot)
+            && peer.strikes < PAROLE_MAX
+        {
+            peer.strikes += 1;
+            peer.suspect = true;
+            return self.emit(Event::OnParole { addr: sender.addr, piece });
+        }
+        self.ban(sender, piece);
+    }
+
+    /// Whether there is something that we want and could have from this peer alone.
+    fn is_only_source(&self, slot: PeerSlot) -> bool {
+        let Some(peer) = self.peers.get(slot) else { return false };
+        let is_source = |(other, source): &(PeerSlot, &Peer)| {
+            let gave = !source.terms.peer_choking || 0 < source.down.rate.total();
+            *other != slot && gave && source.strikes == 0
+        };
+        let others: Vec<_> = self.peers.iter().filter(is_source).map(|(_, source)| &source.has).collect();
+        self.picker.has_alone(&peer.has, &others)
+    }
+
+    /// Refuses a peer that is proven to have sent wrong data, and whoever is refused with it. Who shares the address and has
+    /// shown to be honest stays.
+    fn ban(&mut self, sender: Sender, piece: PieceIndex) {
         if !self.candidates.is_banned(sender.addr) {
             self.candidates.ban(sender.addr);
             self.emit(Event::Banned { addr: sender.addr, piece });
         }
-        let banned = |peer: &Peer| peer.id.key == sender.peer || self.candidates.is_banned(peer.id.addr);
+        let banned = |peer: &Peer| {
+            peer.id.key == sender.peer || !peer.proven && self.candidates.is_banned(peer.dial_addr())
+        };
         let slots: Vec<_> =
             self.peers.iter().filter(|(_, peer)| banned(peer)).map(|(slot, _)| slot).collect();
         for slot in slots {

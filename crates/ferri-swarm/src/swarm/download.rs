@@ -10,12 +10,15 @@ use ferri_wire::Message;
 use super::{Swarm, cancel_of, request_of};
 use crate::blame::Verdict;
 use crate::output::{Event, Output};
+use crate::peer::Peer;
 use crate::picker::{Arrival, Asker, PeerSlot, Sender};
 use crate::reason::Misbehavior;
-use crate::requests::Asked;
+use crate::requests::{Asked, Trust};
 
 /// Rejects without a block in between, after which a peer is of no use.
 const REJECTS_MAX: u32 = 64;
+/// Blocks looked at for one peer that has nothing else to do.
+const TAKE_OVER_LOOK: usize = 512;
 
 impl Swarm {
     /// Blocks of memory a single peer's requests may bind: a fast peer must not starve the others.
@@ -41,9 +44,9 @@ impl Swarm {
         blocks.clear();
         if peer.down.barren != self.picker.epoch() {
             self.pick(slot, room, &mut blocks);
-            if blocks.len() < room && self.take_from_snubbed(slot) {
-                self.pick(slot, room - blocks.len(), &mut blocks);
-            }
+        }
+        if blocks.len() < room && self.take_over(slot, room - blocks.len()) {
+            self.pick(slot, room - blocks.len(), &mut blocks);
         }
         if blocks.len() < room {
             self.pick_copies(slot, room - blocks.len(), &mut blocks);
@@ -74,22 +77,34 @@ impl Swarm {
         }
     }
 
-    /// Frees the blocks that snubbed peers hold and this one has, for a peer with nothing else to do. Whether there
-    /// were any.
-    fn take_from_snubbed(&mut self, slot: PeerSlot) -> bool {
-        if self.timers.snubbed.is_empty() || self.peers.get(slot).is_none_or(|peer| peer.down.is_snubbed()) {
+    /// Frees up to `count` blocks that less reliable peers hold and this one has, for a peer with nothing else to do. Whether
+    /// there were any.
+    fn take_over(&mut self, slot: PeerSlot, count: usize) -> bool {
+        let now = self.timers.now;
+        let Some(peer) = self.peers.get(slot).filter(|_| !self.timers.unreliable.is_empty()) else {
+            return false;
+        };
+        let ours = peer.down.trust(now);
+        if Trust::Stalled <= ours {
             return false;
         }
-        let Some(peer) = self.peers.get(slot) else { return false };
-        let asker = asker(slot, peer, self.layout.piece_length(), self.timers.now);
-        let snubbed = self.timers.snubbed.iter().filter_map(|slot| Some((*slot, self.peers.get(*slot)?)));
-        let snubbed = snubbed.filter(|(_, peer)| peer.down.is_snubbed());
+        let asker = asker(slot, peer, self.layout.piece_length(), now);
+        let unreliable =
+            self.timers.unreliable.iter().filter_map(|slot| Some((*slot, self.peers.get(*slot)?)));
+        // In the end game who was never late before is raced rather than replaced.
+        let end_game = self.picker.is_end_game();
+        let worse = unreliable.filter(|(_, peer)| {
+            let theirs = peer.down.trust(now);
+            ours < theirs && !(end_game && theirs == Trust::Stalled && !peer.down.is_defaulter())
+        });
+        // What was asked for last comes last.
         let held =
-            snubbed.flat_map(|(holder, peer)| peer.down.outstanding().map(move |block| (holder, block)));
-        let freed: Vec<_> = held.filter(|(_, block)| asker.fits(block.piece())).collect();
+            worse.flat_map(|(holder, peer)| peer.down.outstanding().rev().map(move |block| (holder, block)));
+        let freed: Vec<_> =
+            held.take(TAKE_OVER_LOOK).filter(|(_, block)| asker.fits(block.piece())).take(count).collect();
         for (holder, block) in &freed {
             if let Some(peer) = self.peers.get_mut(*holder) {
-                peer.down.forgive(*block);
+                peer.down.take_back(*block, now);
             }
             self.picker.give_back(*block, *holder);
             self.send(*holder, cancel_of(*block));
@@ -97,9 +112,19 @@ impl Swarm {
         !freed.is_empty()
     }
 
+    /// Looks for the peers on which one cannot count.
+    pub(super) fn look_for_unreliable(&mut self) {
+        let now = self.timers.now;
+        let holds = |peer: &Peer| peer.down.len() != 0 && peer.down.trust(now) != Trust::Full;
+        let unreliable = self.peers.iter().filter(|(_, peer)| holds(peer)).map(|(slot, _)| slot);
+        self.timers.unreliable.clear();
+        self.timers.unreliable.extend(unreliable);
+    }
+
     /// Gives every peer with room another look, starting with another one each time.
     pub(super) fn refill_all(&mut self) {
         let count = self.peers.slot_count();
+        self.look_for_unreliable();
         self.timers.turn = self.timers.turn.wrapping_add(1);
         for n in 0..count {
             self.refill(PeerSlot((n + self.timers.turn) % count));
@@ -145,13 +170,13 @@ impl Swarm {
         };
         peer.terms.useful_at = now;
         peer.patience.control.give(1);
-        let sender = Sender { peer: peer.id.key, addr: peer.id.addr };
+        let sender = Sender { peer: peer.id.key, addr: peer.dial_addr() };
         match self.picker.receive(block, slot, sender, now) {
             Arrival::Unwanted => self.totals.wasted += length,
             Arrival::Stored { complete, others } => {
                 self.out.push_back(Output::StoreBlock { block, data });
                 for other in others {
-                    if self.peers.get_mut(other).is_some_and(|other| other.down.forgive(block)) {
+                    if self.peers.get_mut(other).is_some_and(|other| other.down.take_back(block, now)) {
                         self.send(other, cancel_of(block));
                     }
                 }
@@ -241,7 +266,7 @@ impl Swarm {
             && let Some(peer) = self.peers.get_mut(slot)
         {
             // A whole good piece by itself: not suspect any more.
-            peer.suspect = false;
+            (peer.suspect, peer.proven, peer.strikes) = (false, true, 0);
             peer.down.barren = 0;
         }
         let wanted = self.picker.is_missing(piece);
@@ -272,7 +297,7 @@ impl Swarm {
         let senders = provenance.senders.clone();
         self.emit(Event::PieceCorrupt { piece, senders: senders.iter().map(|sender| sender.addr).collect() });
         match self.blame.failed(piece, provenance) {
-            Verdict::Guilty(sender) => self.ban(sender, piece),
+            Verdict::Guilty(sender) => self.convict(sender, piece),
             verdict => {
                 if verdict == Verdict::Suspects {
                     self.out.push_back(Output::KeepSuspect { piece });
@@ -291,7 +316,7 @@ impl Swarm {
         let Some(piece) = self.layout.piece(piece) else { return };
         let blocks = bad.iter().map(|begin| (begin / BLOCK_LENGTH) as usize);
         for sender in self.blame.proven(piece, blocks) {
-            self.ban(sender, piece);
+            self.convict(sender, piece);
         }
     }
 
@@ -322,22 +347,23 @@ impl Swarm {
     }
 }
 
-pub(super) fn asker(
-    slot: PeerSlot,
-    peer: &crate::peer::Peer,
-    piece_length: u32,
-    now: std::time::Instant,
-) -> Asker<'_> {
+pub(super) fn asker(slot: PeerSlot, peer: &Peer, piece_length: u32, now: std::time::Instant) -> Asker<'_> {
+    let trust = peer.down.trust(now);
     Asker {
         slot,
         peer: peer.id.key,
         has: &peer.has,
         working: peer.down.working,
-        whole: peer.down.is_fast(piece_length, now),
+        whole: peer.down.is_fast(piece_length, now) && trust == Trust::Full,
         alone: peer.suspect,
         suggested: &peer.suggested,
         only: peer.terms.peer_choking.then_some(peer.allowed_in.as_slice()),
         refused: &peer.down.refused,
-        may_open: !peer.down.is_snubbed(),
+        // Of those that keep blocks back each gets one piece at a time.
+        may_open: match trust {
+            Trust::Full | Trust::Stalled => true,
+            Trust::Little => peer.down.len() == 0,
+            Trust::Snubbing => false,
+        },
     }
 }

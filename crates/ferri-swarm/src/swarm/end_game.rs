@@ -11,6 +11,7 @@ use super::download::asker;
 use crate::output::Event;
 use crate::peer::{Peer, Peers};
 use crate::picker::{Asker, Copied, PeerSlot, Picker};
+use crate::requests::Trust;
 
 /// Blocks asked for twice at a time by one peer.
 const COPIES_AT_ONCE: usize = 16;
@@ -48,7 +49,8 @@ impl Swarm {
             return;
         }
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        if peer.down.is_snubbed() || !peer.down.may_copy(now) {
+        // Who keeps back what it has would only hold more.
+        if peer.down.trust(now) != Trust::Full || !peer.down.may_copy(now) {
             return;
         }
         let until = blocks.len() + count.min(COPIES_AT_ONCE);
@@ -146,5 +148,5 @@ impl<'a> Race<'a> {
 
 /// How long a peer will take with one block more. `None`: nothing is known of it.
 fn time_of(peer: &Peer, now: Instant) -> Option<Duration> {
-    if peer.down.is_stalled(now) { Some(NEVER) } else { peer.down.drain_time(now) }
+    if peer.down.trust(now) == Trust::Full { peer.down.drain_time(now) } else { Some(NEVER) }
 }

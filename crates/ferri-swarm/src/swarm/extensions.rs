@@ -9,7 +9,7 @@ use crate::extensions::{DONTHAVE_ID, METADATA_ID, PEX_ID, UPLOAD_ONLY_ID, names}
 use crate::input::{Direction, Source};
 use crate::output::Output;
 use crate::picker::PeerSlot;
-use crate::reason::Misbehavior;
+use crate::reason::{DisconnectReason, Misbehavior};
 use crate::status::Role;
 
 impl Swarm {
@@ -81,6 +81,9 @@ impl Swarm {
             self.candidates.connected(addr);
             if let Some(peer) = self.peers.get_mut(slot) {
                 peer.listens = Some(addr);
+            }
+            if self.candidates.is_banned(addr) {
+                return self.disconnect(slot, DisconnectReason::Banned);
             }
             self.introduce(slot, addr);
         }

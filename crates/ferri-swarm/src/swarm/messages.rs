@@ -36,6 +36,10 @@ impl Swarm {
         }
         match message {
             Message::KeepAlive | Message::Unknown { .. } => {}
+            // BEP 52: hashes are not served here; that is said, so that the peer asks another one.
+            Message::HashRequest(range) => self.send(slot, Message::HashReject(range)),
+            // Nobody asked for them.
+            Message::Hashes { .. } | Message::HashReject(_) => {}
             Message::Port(port) => self.peer_dht_port(slot, port),
             Message::Choke => self.choked_us(slot),
             Message::Unchoke => self.unchoked_us(slot),
@@ -222,6 +226,9 @@ fn is_without_effect(message: &Message) -> bool {
             | Message::Port(_)
             | Message::Suggest { .. }
             | Message::AllowedFast { .. }
+            | Message::HashRequest(_)
+            | Message::Hashes { .. }
+            | Message::HashReject(_)
             | Message::Unknown { .. }
     )
 }

@@ -1,6 +1,9 @@
 //! Tests of the whole machine: a small torrent, peers played by hand.
 
+mod blame;
 mod exchange;
+mod house;
+mod late;
 mod rules;
 mod standstill;
 
@@ -78,7 +81,7 @@ impl Lab {
         reserved: Reserved,
     ) -> Vec<Output> {
         let handshake = Handshake { reserved, info_hash: [1; 20].into(), peer_id };
-        self.input(Input::PeerConnected { peer, addr, direction, handshake })
+        self.input(Input::PeerConnected { peer, addr, direction, handshake, crowd: 0 })
     }
 
     fn says(&mut self, peer: PeerKey, message: Message) -> Vec<Output> {

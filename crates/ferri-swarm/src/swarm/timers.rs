@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use ferri_wire::Message;
 
 use super::{State, Swarm, cancel_of};
+use crate::candidates::Need;
+use crate::house;
 use crate::output::{Event, Output};
 use crate::picker::PeerSlot;
 use crate::reason::DisconnectReason;
@@ -39,8 +41,8 @@ pub(super) struct Timers {
     want_peers_at: Instant,
     /// Peers that answer our requests and have something for us.
     pub(super) downloading: usize,
-    /// Peers that were silent at the last look.
-    pub(super) snubbed: Vec<PeerSlot>,
+    /// Peers that held blocks at the last look and on which one cannot count.
+    pub(super) unreliable: Vec<PeerSlot>,
     /// Which peer is looked at first in the next round.
     pub(super) turn: u32,
     /// The end game was announced.
@@ -55,7 +57,7 @@ impl Timers {
             next_second: now,
             want_peers_at: now,
             downloading: 0,
-            snubbed: Vec::new(),
+            unreliable: Vec::new(),
             turn: 0,
             end_game: false,
         }
@@ -87,7 +89,6 @@ impl Swarm {
             }
             if self.slots.next_round <= now {
                 self.choke_round();
-                self.make_room();
             }
             self.refill_all();
         }
@@ -101,7 +102,7 @@ impl Swarm {
         }
         if self.peers.is_empty() {
             let later = if self.role == Role::Leech { Some(self.timers.want_peers_at) } else { None };
-            let change = self.candidates.next_change(now).into_iter().chain(later).min();
+            let change = self.candidates.next_change(self.need(), now).into_iter().chain(later).min();
             return change.map(|at| at.max(now + SECOND));
         }
         let busy = 0 < self.timers.downloading && self.role == Role::Leech;
@@ -114,7 +115,6 @@ impl Swarm {
     }
 
     fn each_second(&mut self) {
-        self.timers.snubbed.clear();
         self.timers.downloading = 0;
         self.for_each_peer(Self::look_after);
         self.picker.release_idle(self.timers.now);
@@ -122,6 +122,8 @@ impl Swarm {
             self.discard(piece, bytes);
         }
         self.candidates.expire(self.timers.now);
+        self.reclaim_slots();
+        self.make_room();
         self.dial();
         self.ask_for_peers();
     }
@@ -144,9 +146,6 @@ impl Swarm {
         let quiet = KEEP_ALIVE <= now.saturating_duration_since(peer.last_sent);
         let key = peer.id.key;
         self.timers.downloading += usize::from(!peer.terms.peer_choking && peer.terms.am_interested);
-        if peer.down.is_snubbed() {
-            self.timers.snubbed.push(slot);
-        }
         for block in blocks {
             self.picker.give_back(block, slot);
             self.send(slot, cancel_of(block));
@@ -163,12 +162,18 @@ impl Swarm {
         }
     }
 
-    /// Full, and others wait: one that has been of no use goes.
+    /// Full, and others wait to be tried: one that has been of no use goes. While nobody gives us anything, one in
+    /// twenty goes each second, and soon.
     fn make_room(&mut self) {
-        let full = self.options.peers_max <= self.peers.len();
-        if full && 0 < self.candidates.ready(self.role == Role::Leech, self.timers.now) {
+        let (need, max) = (self.need(), self.options.peers_max);
+        if self.peers.len() < house::for_dials(max) || self.candidates.ready(need, self.timers.now) == 0 {
+            return;
+        }
+        if need == Need::Somebody {
+            let few = (max - house::for_dials(max)).max(1);
+            let _ = (0..few).all(|_| self.drop_useless(house::IDLE));
+        } else {
             self.drop_useless(USELESS_FOR_CANDIDATE);
-            self.dial();
         }
     }
 
@@ -178,7 +183,7 @@ impl Swarm {
         if self.role == Role::Leech
             && self.timers.want_peers_at <= now
             && self.peers.len() + self.candidates.connecting() < few
-            && self.candidates.ready(true, now) == 0
+            && self.candidates.ready(Need::Anybody, now) == 0
         {
             self.timers.want_peers_at = now + WANT_PEERS;
             self.out.push_back(Output::WantPeers);

@@ -28,7 +28,7 @@ impl Swarm {
             let patient = peer.patience.while_choked.take(now);
             return self.refuse(slot, block, patient, Misbehavior::RequestsWhileChoked);
         }
-        match peer.up.request(block) {
+        match peer.up.request(block, now) {
             Queued::Yes => {
                 self.release(slot);
                 self.begun(slot, block.piece());
@@ -106,7 +106,7 @@ impl Swarm {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let bytes = peer.up.sent(blocks, bytes, now);
         if bytes != 0 {
-            peer.terms.useful_at = now;
+            (peer.terms.useful_at, peer.terms.wasted) = (now, 0);
             self.totals.up.add(bytes, now);
         }
         self.release(slot);
@@ -117,7 +117,7 @@ impl Swarm {
         let now = self.timers.now;
         let Some(peer) = self.peers.get_mut(slot).filter(|peer| !peer.terms.am_choking) else { return };
         (peer.terms.am_choking, peer.terms.since) = (true, now);
-        peer.terms.optimistic = false;
+        (peer.terms.optimistic, peer.terms.is_newcomer) = (false, false);
         let allowed = |piece| peer.may_ask_while_choked(piece);
         let allowed: Vec<_> =
             peer.allowed_out.iter().map(|(piece, _)| *piece).filter(|p| allowed(*p)).collect();

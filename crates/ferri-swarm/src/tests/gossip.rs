@@ -34,7 +34,8 @@ impl Lab {
     fn connect(&mut self, n: usize, direction: Direction, reserved: Reserved) -> (PeerKey, Vec<Output>) {
         let peer = PeerKey(n as u64);
         let handshake = Handshake { reserved, info_hash: [1; 20].into(), peer_id: peer_id(n) };
-        let outputs = self.input(Input::PeerConnected { peer, addr: addr(n), direction, handshake });
+        let outputs =
+            self.input(Input::PeerConnected { peer, addr: addr(n), direction, handshake, crowd: 0 });
         (peer, outputs)
     }
 

@@ -43,7 +43,13 @@ impl Lab {
         self.next += 1;
         let peer = PeerKey(n as u64);
         let handshake = Handshake { reserved: capable(), info_hash: [1; 20].into(), peer_id: peer_id(n) };
-        self.input(Input::PeerConnected { peer, addr: addr(n), direction: Direction::Incoming, handshake });
+        self.input(Input::PeerConnected {
+            peer,
+            addr: addr(n),
+            direction: Direction::Incoming,
+            handshake,
+            crowd: 0,
+        });
         peer
     }
 
@@ -144,8 +150,13 @@ fn it_says_what_it_wants_and_nothing_about_pieces() {
     let peer = PeerKey(5);
     let handshake =
         Handshake { reserved: capable().with_dht(), info_hash: [1; 20].into(), peer_id: peer_id(5) };
-    let outputs =
-        lab.input(Input::PeerConnected { peer, addr: addr(5), direction: Direction::Outgoing, handshake });
+    let outputs = lab.input(Input::PeerConnected {
+        peer,
+        addr: addr(5),
+        direction: Direction::Outgoing,
+        handshake,
+        crowd: 0,
+    });
     let [Message::Extended { id: 0, payload }] = &said(peer, &outputs)[..] else { panic!("{outputs:?}") };
     let handshake = extension::Handshake::decode(payload).unwrap();
     assert_eq!((handshake.id("ut_metadata"), handshake.id("ut_pex")), (Some(2), Some(1)));
@@ -218,7 +229,7 @@ fn who_alone_sent_a_wrong_dictionary_is_banned() {
     // It is refused from here on, and the ban is handed over.
     let handshake = Handshake { reserved: capable(), info_hash: [1; 20].into(), peer_id: peer_id(77) };
     let (peer, direction) = (PeerKey(77), Direction::Incoming);
-    let outputs = lab.input(Input::PeerConnected { peer, addr: addr(0), direction, handshake });
+    let outputs = lab.input(Input::PeerConnected { peer, addr: addr(0), direction, handshake, crowd: 0 });
     assert_eq!(disconnected(peer, &outputs), Some(DisconnectReason::Banned));
     let info = Info::parse(&lab.info).unwrap();
     let bans = lab.machine.hand_over(&info).inputs;

@@ -197,7 +197,7 @@ impl Net {
         ] {
             let info_hash = hashes_of(&self.info).wire();
             let handshake = Handshake { reserved: capable(), info_hash, peer_id: peer_id(whose) };
-            self.queue.push_back((node, Input::PeerConnected { peer, addr, direction, handshake }));
+            self.queue.push_back((node, Input::PeerConnected { peer, addr, direction, handshake, crowd: 0 }));
         }
     }
 

@@ -239,6 +239,7 @@ fn rejects_everything() {
 fn wrong_data() {
     let mut lab = Lab::new(&[]);
     let (peer, asked) = lab.generous_seed();
+    let _another_source = lab.generous_seed();
     let (piece, _) = asked[0];
     lab.sends(peer, (piece, 0));
     let outputs = lab.sends(peer, (piece, BLOCK));
@@ -269,6 +270,7 @@ fn ourselves_strangers_and_duplicates_are_not_let_in() {
         addr: addr(8),
         direction: Direction::Incoming,
         handshake,
+        crowd: 0,
     });
     assert_eq!(disconnected(PeerKey(8), &outputs), Some(DisconnectReason::OtherTorrent));
     lab.connect_as(PeerKey(9), addr(9), Direction::Incoming, peer_id(9), reserved);
