@@ -251,7 +251,7 @@ pub(crate) fn requests(blocks: &[Block]) -> Vec<u8> {
     bytes
 }
 
-fn connect_from(local: SocketAddr, to: SocketAddr) -> Result<TcpStream> {
+pub(crate) fn connect_from(local: SocketAddr, to: SocketAddr) -> Result<TcpStream> {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket(family, SocketType::STREAM, None)?;
     bind(&socket, &local)?;

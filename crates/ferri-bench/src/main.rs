@@ -15,6 +15,7 @@ mod protocol;
 mod relay;
 mod scale;
 mod seed;
+mod siege;
 mod stream;
 mod torrent;
 mod tracker;
@@ -58,6 +59,9 @@ enum Task {
         /// One more address, whose peer stops sending inside a block
         #[arg(long)]
         stall: bool,
+        /// So many more addresses, whose peers send the first half of each piece
+        #[arg(long, default_value_t = 0)]
+        halving: u8,
     },
     /// Fetch a torrent from one peer over COUNT connections, throw it away and say how long it took
     Leechers {
@@ -71,6 +75,8 @@ enum Task {
         #[arg(long)]
         bind_base: IpAddr,
     },
+    /// Hold as many connections to a seed as it lets, and say how long newcomers wait
+    Siege(siege::Siege),
     /// Answer every announce with the same peers, until killed
     Tracker {
         #[arg(long)]
@@ -164,15 +170,17 @@ enum Task {
 
 fn main() -> Result<()> {
     match Args::parse().task {
-        Task::Seeders { torrent, file, count, listen_base, rates, stall } => {
+        Task::Seeders { torrent, file, count, listen_base, rates, stall, halving } => {
             let limited = rates.into_iter().map(Manner::Limited).chain(std::iter::repeat(Manner::Free));
             let mut manners: Vec<Manner> = limited.take(usize::from(count)).collect();
             manners.extend(stall.then_some(Manner::Stalling));
+            manners.extend((0..halving).map(|_| Manner::Halving));
             seed::serve(&Torrent::load(&torrent)?, &file, &manners, listen_base)
         }
         Task::Leechers { torrent, connect, count, bind_base } => {
             leech::discard(&Torrent::load(&torrent)?, connect, count, bind_base)
         }
+        Task::Siege(siege) => siege::run(&siege),
         Task::Tracker { listen, peers } => tracker::serve(listen, &peers),
         Task::Push { file, listen } => stream::push(&file, listen),
         Task::Pull { from } => stream::pull(from),

@@ -27,6 +27,8 @@ pub(crate) enum Manner {
     Limited(u64),
     /// A few blocks, half of another one, and then nothing, though it takes requests on.
     Stalling,
+    /// Blocks of the first half of each piece, and never one of the second, though it takes requests on.
+    Halving,
 }
 
 /// What a stalling peer sends before it stalls: twenty blocks and a half, so it stops inside a piece and inside a block.
@@ -107,7 +109,7 @@ struct Sender<'a> {
 impl Sender<'_> {
     fn send_block(&mut self, stream: &TcpStream, piece: u32, begin: u32, length: u32) -> Result<()> {
         ensure!(begin.saturating_add(length) <= self.torrent.piece_len(piece), "a request outside its piece");
-        let allowed = self.allowed(length);
+        let allowed = self.allowed(piece, begin, length);
         if allowed == 0 {
             return Ok(());
         }
@@ -129,7 +131,7 @@ impl Sender<'_> {
     }
 
     /// How much of a block may be sent; a limited peer waits here until it may send all of it.
-    fn allowed(&mut self, length: u32) -> usize {
+    fn allowed(&mut self, piece: u32, begin: u32, length: u32) -> usize {
         match self.manner {
             Manner::Free => {}
             Manner::Limited(rate) => {
@@ -137,6 +139,8 @@ impl Sender<'_> {
                 self.free_at = self.free_at.max(Instant::now()) + takes;
                 thread::sleep(self.free_at.saturating_duration_since(Instant::now()));
             }
+            Manner::Halving if self.torrent.piece_len(piece) / 2 <= begin => return 0,
+            Manner::Halving => {}
             Manner::Stalling => return u64::from(length).min(STALLS_AFTER - self.sent) as usize,
         }
         length as usize

@@ -142,6 +142,15 @@ const DEMANDS: &[Demand] = {
         ),
         // What may be written and not yet called durable: 64 MiB, and the pieces under way.
         demand(S::Crash, "crash-check", "most MiB that a start looks at again", M::Told, AtMost(72.0)),
+        demand(
+            S::Hostile,
+            "hostile-newcomer",
+            "seconds that a newcomer waits for a MiB",
+            M::Told,
+            AtMost(3.0),
+        ),
+        demand(S::Hostile, "hostile-memory", "peak memory, MiB", M::Told, AtMost(24.0)),
+        demand(S::Hostile, "hostile-halves", "wall with them / without", M::Told, AtMost(1.15)),
         demand(S::Magnet, "magnet-wall", "wall / fastest other", M::Told, AtMost(1.0)),
         demand(
             S::Dht,

@@ -12,6 +12,7 @@ mod document;
 mod files;
 mod goals;
 mod hash;
+mod hostile;
 mod magnet;
 mod many;
 mod measure;
@@ -214,6 +215,10 @@ pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
                 files::measure(&tools, &work, runs)?
             }
             Scenario::Magnet => magnet::measure(&tools, &work, options, runs)?,
+            Scenario::Hostile => {
+                let _cable = lab::Lab::cable(0)?;
+                hostile::measure(&tools, &work, runs)?
+            }
             Scenario::Many => {
                 // Its programs talk through loopback, which the cable brings along.
                 let _cable = lab::Lab::cable(0)?;

@@ -24,6 +24,7 @@ pub(crate) enum Scenario {
     Magnet,
     Dht,
     Files,
+    Hostile,
 }
 
 /// What the programs are connected to.
@@ -112,12 +113,15 @@ const GIB: u64 = 1 << 30;
 const FILES: &str = "A torrent of 2^20 files of a byte, in 1,024 folders: shown, compared with an empty folder and with the payload in \
                      the page cache; `get` from its start until it asks a peer; and the longest time from Ctrl-C to the end, \
                      which comes 0.05 to 4 s after the start of each kind of work. Three runs at most.";
+const HOSTILE: &str = "A seed besieged by peers that are interested, ask for nothing and come back half a second after they were sent \
+    away: how long newcomers wait for a MiB who come 5, 10, 20 and 40 s after them, and what the seed's memory is. And a \
+    download with peers that send the first half of each piece and nothing of the second. Loopback, three runs at most.";
 
 /// What the seeder of a swarm sends, in bytes a second.
 const SWARM_RATE: u64 = 10 * MIB;
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Leech,
         Self::Seed,
         Self::Check,
@@ -134,6 +138,7 @@ impl Scenario {
         Self::Magnet,
         Self::Dht,
         Self::Files,
+        Self::Hostile,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -154,6 +159,7 @@ impl Scenario {
             Self::Magnet => "magnet",
             Self::Dht => "dht",
             Self::Files => "files",
+            Self::Hostile => "hostile",
         }
     }
 
@@ -226,6 +232,7 @@ impl Scenario {
                  an info hash). libtorrent's limits are lifted. Three runs at most."
             }
             Self::Files => FILES,
+            Self::Hostile => HOSTILE,
         }
     }
 
@@ -243,7 +250,8 @@ impl Scenario {
             | Self::Scale
             | Self::Many
             | Self::Dht
-            | Self::Files => asked.min(3),
+            | Self::Files
+            | Self::Hostile => asked.min(3),
         }
     }
 
@@ -267,7 +275,14 @@ impl Scenario {
             Self::Stall => (Work::Leech, 512 * MIB, &[MIB], &[20]),
             Self::Swarm => (Work::Swarm { leechers: 8, rate: SWARM_RATE }, 256 * MIB, &[256 * KIB], &[1]),
             Self::Memory => (Work::Leech, 2 * GIB, &[16 * MIB], &[200]),
-            Self::Scale | Self::Many | Self::Crash | Self::Hash | Self::Magnet | Self::Dht | Self::Files => {
+            Self::Scale
+            | Self::Many
+            | Self::Crash
+            | Self::Hash
+            | Self::Magnet
+            | Self::Dht
+            | Self::Files
+            | Self::Hostile => {
                 return Vec::new();
             }
         };
@@ -377,9 +392,14 @@ impl Scenario {
             Self::Memory => of(&clients_only),
             Self::Check => of(&|kind| kind != Kind::LibtorrentHp),
             Self::Leech | Self::Seed => of(&|_| true),
-            Self::Scale | Self::Many | Self::Crash | Self::Hash | Self::Magnet | Self::Dht | Self::Files => {
-                Vec::new()
-            }
+            Self::Scale
+            | Self::Many
+            | Self::Crash
+            | Self::Hash
+            | Self::Magnet
+            | Self::Dht
+            | Self::Files
+            | Self::Hostile => Vec::new(),
         }
     }
 }
@@ -393,7 +413,7 @@ mod tests {
     fn every_measurement_has_its_tables() {
         let options = Options::parse(&["all"]).unwrap();
         let tables = Scenario::ALL.map(|scenario| scenario.comparisons(&options).len());
-        assert_eq!(tables, [3, 2, 2, 1, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(tables, [3, 2, 2, 1, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]
