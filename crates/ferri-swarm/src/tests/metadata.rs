@@ -328,6 +328,22 @@ fn all_hashes_of_a_hybrid_must_match() {
 }
 
 #[test]
+fn a_crowd_that_says_nothing_keeps_nobody_out_of_a_search() {
+    let mut lab = Lab::new();
+    let size = lab.info.len();
+    for after in [0, 3, 15, 40] {
+        for _ in 0..300 {
+            lab.connect();
+        }
+        lab.wait(seconds(after));
+        lab.now += seconds(after);
+        let (_, asked) = lab.peer(size);
+        assert_ne!(asked, [0; 0], "after {after} s");
+        assert!(lab.machine.stats().peers <= 50);
+    }
+}
+
+#[test]
 fn peers_without_metadata_are_counted_and_make_room_for_others() {
     let mut lab = Lab::new();
     lab.machine.handle(

@@ -389,6 +389,31 @@ fn the_port_a_peer_listens_on_is_dialled_after_it_left() {
 }
 
 #[test]
+fn the_last_one_left_is_dialled_again_soon_however_often_it_hangs_up() {
+    let mut lab = Lab::new(&[]);
+    let only = addr(500);
+    let mut outputs = lab.input(Input::PeersFound { source: Source::Tracker, addrs: vec![only] });
+    let mut waits = Vec::new();
+    for key in 500..505 {
+        let start = lab.now;
+        while !outputs.contains(&Output::Connect { addr: only }) {
+            outputs = lab.wait(seconds(1));
+        }
+        waits.push((lab.now - start).as_secs());
+        let peer = PeerKey(key);
+        lab.connect_as(peer, only, Direction::Outgoing, peer_id(key), Reserved::NONE.with_fast());
+        lab.says(peer, Message::HaveAll);
+        let asked = requests(peer, &lab.says(peer, Message::Unchoke));
+        lab.sends(peer, asked[0]);
+        outputs = lab.input(Input::PeerDisconnected { peer });
+    }
+    assert!(
+        waits.iter().zip([0, 1, 2, 4, 8]).all(|(waited, at_least)| (at_least..at_least + 3).contains(waited)),
+        "{waits:?}"
+    );
+}
+
+#[test]
 fn few_peers_and_no_addresses_are_said_once_in_a_while() {
     let mut lab = Lab::new(&[]);
     lab.input(Input::Sequential { sequential: false });
