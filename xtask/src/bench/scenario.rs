@@ -113,6 +113,9 @@ const GIB: u64 = 1 << 30;
 const FILES: &str = "A torrent of 2^20 files of a byte, in 1,024 folders: shown, compared with an empty folder and with the payload in \
                      the page cache; `get` from its start until it asks a peer; and the longest time from Ctrl-C to the end, \
                      which comes 0.05 to 4 s after the start of each kind of work. Three runs at most.";
+const DHT: &str = "A node of the DHT under honest load from 600 addresses, which answer its pings: answers per second of its \
+    processor time, and what its memory grows by for each peer it stores (one for each announce, fifty for \
+    an info hash). libtorrent's limits are lifted. Three runs at most.";
 const HOSTILE: &str = "A seed besieged by peers that are interested, ask for nothing and come back half a second after they were sent \
     away: how long newcomers wait for a MiB who come 5, 10, 20 and 40 s after them, and what the seed's memory is. And a \
     download with peers that send the first half of each piece and nothing of the second. Loopback, three runs at most.";
@@ -226,11 +229,7 @@ impl Scenario {
                  of a client that takes longer than 40 s. libtorrent announces every 5 s instead of every 15 minutes, since its first lookup \
                  comes before it knows a node."
             }
-            Self::Dht => {
-                "A node of the DHT under honest load from 600 addresses, which answer its pings: answers per second of its \
-                 processor time, and what its memory grows by for each peer it stores (one for each announce, fifty for \
-                 an info hash). libtorrent's limits are lifted. Three runs at most."
-            }
+            Self::Dht => DHT,
             Self::Files => FILES,
             Self::Hostile => HOSTILE,
         }
