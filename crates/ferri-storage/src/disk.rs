@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::faults::{FaultPlan, Op};
+use crate::served::LookedAt;
 use crate::witness::{Change, Hooks, Synced};
 
 /// Slices one system call takes (`UIO_MAXIOV`).
@@ -30,6 +31,7 @@ pub struct OpenFile {
     writable: bool,
     /// How to read without waiting; an [`Unwaiting`].
     unwaiting: AtomicU8,
+    pub(crate) looked_at: LookedAt,
 }
 
 /// What a file system offers to a reader that must not wait.
@@ -46,7 +48,13 @@ enum Unwaiting {
 
 impl OpenFile {
     pub(crate) fn new(fd: OwnedFd, path: PathBuf, writable: bool) -> Self {
-        Self { fd, path, writable, unwaiting: AtomicU8::new(Unwaiting::Asked as u8) }
+        Self {
+            fd,
+            path,
+            writable,
+            unwaiting: AtomicU8::new(Unwaiting::Asked as u8),
+            looked_at: LookedAt::default(),
+        }
     }
 
     /// The full path it was opened as.

@@ -128,6 +128,12 @@ pub enum StorageError {
         /// The download folder.
         path: PathBuf,
     },
+    /// Somebody else changed a file that is shared; what was found in it before holds no more.
+    #[error("{}: somebody else changed this file; what of it is still right is found out before it is shared on", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no state folder and this needs one.
     #[error("{}: this needs a state folder and none was given", .path.display())]
     NoState {
@@ -162,6 +168,7 @@ impl StorageError {
             | Self::TooLarge { .. }
             | Self::Busy { .. }
             | Self::OnlyRead { .. }
+            | Self::Changed { .. }
             | Self::NoState { .. }
             | Self::Invalid(_) => false,
         }
@@ -188,6 +195,7 @@ impl StorageError {
             | Self::TooLarge { path }
             | Self::Busy { path }
             | Self::OnlyRead { path }
+            | Self::Changed { path }
             | Self::NoState { path } => Some(path),
             Self::Invalid(_) => None,
         }

@@ -316,6 +316,54 @@ impl Ledger {
         self.doubt_pending(&mut inner, failed);
     }
 
+    /// Compares a file with what is known of it, and with what a stranger was seen to have `accepted`. Pieces of a file that
+    /// somebody changed are in doubt from here on; its stamp stays, so that the next start sees the change too.
+    ///
+    /// # Errors
+    /// Those of `stat`, and of the journal.
+    pub(crate) fn look(
+        &self,
+        number: u32,
+        accepted: Option<Stamp>,
+        stat: impl FnOnce() -> Result<Option<Stamp>, StorageError>,
+    ) -> Result<Looked, StorageError> {
+        // Under the lock, or a write of ours between the two would look like a stranger's.
+        let mut inner = self.lock();
+        if inner.flights.contains_key(&number) {
+            return Ok(Looked::Busy);
+        }
+        let Some(now) = stat()? else { return Ok(Looked::Gone) };
+        let Some(known) = inner.state.stamps.get(&number).copied() else { return Ok(Looked::Unknown) };
+        if now == known || Some(now) == accepted {
+            return Ok(Looked::Same(now));
+        }
+        if (now.size, now.mtime) == (known.size, known.mtime) {
+            return Ok(Looked::Elsewhere(now));
+        }
+        let records = self.doubt(&mut inner, number);
+        inner.append(&records, &self.hooks)?;
+        Ok(Looked::Changed(now))
+    }
+
+    /// A piece that was there turned out not to be.
+    pub(crate) fn doubt_piece(&self, piece: PieceIndex) -> Result<(), StorageError> {
+        let mut inner = self.lock();
+        let piece = piece.get();
+        inner.pending.remove(&piece);
+        inner.doubtful.insert(piece);
+        let is_durable = inner.state.durable.get(piece);
+        let record = Record::Unsure { first: piece, count: 1 };
+        inner.append(if is_durable { std::slice::from_ref(&record) } else { &[] }, &self.hooks)
+    }
+
+    pub(crate) fn is_doubtful(&self, piece: PieceIndex) -> bool {
+        self.lock().doubtful.contains(&piece.get())
+    }
+
+    pub(crate) fn has_doubts(&self) -> bool {
+        !self.lock().doubtful.is_empty()
+    }
+
     /// Pieces to be checked again.
     pub(crate) fn doubtful(&self) -> Vec<PieceIndex> {
         self.lock().doubtful.iter().filter_map(|&piece| self.layout.piece(piece)).collect()
@@ -434,6 +482,23 @@ impl Ledger {
         // claims are made by the last statement that touches the state.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a look at a file showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// We write to it just now, and the end of that says how it looks.
+    Busy,
+    /// It was not looked at before.
+    Unknown,
+    /// Nobody changed it.
+    Same(Stamp),
+    /// Only its inode is another one. That is a copy with the old time, or a file system that gives numbers anew.
+    Elsewhere(Stamp),
+    /// Somebody else did, to this.
+    Changed(Stamp),
+    /// It is not there, or no file.
+    Gone,
 }
 
 /// How the writes of a piece ended.

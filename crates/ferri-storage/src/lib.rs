@@ -25,6 +25,7 @@ mod places;
 mod pool;
 mod prepare;
 pub mod resume;
+mod served;
 mod slices;
 mod storage;
 mod sync;

@@ -32,6 +32,7 @@ use crate::faults::{FaultPlan, Op};
 use crate::journal::Stamp;
 use crate::ledger::{Ended, Ledger, Numbered, parts_number};
 use crate::places::{Places, is_refusal};
+use crate::served::Served;
 use crate::slices::Slices;
 use crate::verify::Verifier;
 use crate::witness::{Change, Hooks, Witness};
@@ -105,6 +106,7 @@ pub struct Storage {
     known_root: Mutex<Option<(u64, u64)>>,
     /// Files that this process has made ready for writing.
     prepared: Mutex<Bitfield>,
+    pub(crate) served: Served,
     /// One sync at a time.
     pub(crate) sync_lock: Mutex<()>,
 }
@@ -176,6 +178,7 @@ impl Storage {
             homes: RwLock::new(Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
             known_root: Mutex::default(),
             prepared: Mutex::new(Bitfield::new(count)),
+            served: Served::new(),
             sync_lock: Mutex::default(),
             info,
             layout,
@@ -272,12 +275,19 @@ impl Storage {
         StorageError::Padding { path: self.place.root.clone(), piece: piece.get() }
     }
 
-    /// Fills `buffer` from the piece, from `begin` bytes on. Does not check the hash.
+    /// Fills `buffer` from the piece, from `begin` bytes on, for a peer. Hashes it only where somebody else may have changed
+    /// it: the files are looked at when the last look is a second old.
     ///
     /// # Errors
-    /// [`StorageError::Missing`] or [`StorageError::Truncated`] when the bytes are not there.
+    /// [`StorageError::Missing`] or [`StorageError::Truncated`] when the bytes are not there, [`StorageError::Changed`] when
+    /// they may be other ones.
     pub fn read(&self, piece: PieceIndex, begin: u32, buffer: &mut [u8]) -> Result<(), StorageError> {
         let length = self.inside(piece, begin, buffer.len())?;
+        let homes: Vec<Home> = {
+            let homes = self.homes();
+            self.targets(&homes, piece, begin, length).map(|target| target.home).collect()
+        };
+        self.look_before_serving(piece, &homes)?;
         let homes = self.homes();
         let mut rest = buffer;
         for target in self.targets(&homes, piece, begin, length) {
@@ -300,7 +310,10 @@ impl Storage {
             let (now, after) = rest.split_at_mut(target.length);
             if let Some(number) = self.number(target.home) {
                 let Some(file) = self.options.files.get((self.id, number), false) else { return false };
-                if !disk::read_cached(&file, &mut [IoSliceMut::new(now)], target.offset).unwrap_or(false) {
+                let is_fresh = target.home == Home::Parts || self.served.is_fresh(piece, &file);
+                if !is_fresh
+                    || !disk::read_cached(&file, &mut [IoSliceMut::new(now)], target.offset).unwrap_or(false)
+                {
                     return false;
                 }
             } else {
@@ -326,7 +339,10 @@ impl Storage {
         let file =
             self.number(target.home).and_then(|number| self.options.files.get((self.id, number), false));
         target.length == total
-            && file.is_some_and(|file| disk::read_cached(&file, buffers, target.offset).unwrap_or(false))
+            && file.is_some_and(|file| {
+                (target.home == Home::Parts || self.served.is_fresh(piece, &file))
+                    && disk::read_cached(&file, buffers, target.offset).unwrap_or(false)
+            })
     }
 
     /// Tells the kernel that `length` bytes from `begin` in this piece on are read soon, as far as they lie in one file

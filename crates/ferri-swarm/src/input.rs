@@ -161,6 +161,12 @@ pub enum Input {
         /// Which.
         piece: u32,
     },
+    /// Verified pieces that somebody else changed on disk. They are taken back from the peers that know how (BEP 54), and
+    /// are not fetched again, whatever the priorities say: what lies in their place is somebody's work.
+    PiecesWithdrawn {
+        /// Which.
+        pieces: Vec<u32>,
+    },
     /// The answer to [`Output::KeepSuspect`](crate::Output::KeepSuspect), once the piece has been verified: which
     /// blocks of the kept failed copy differ from the good one.
     SuspectBlocks {

@@ -161,6 +161,7 @@ impl MetadataSwarm {
             | Input::PieceVerified { .. }
             | Input::PieceFailed { .. }
             | Input::PieceLost { .. }
+            | Input::PiecesWithdrawn { .. }
             | Input::SuspectBlocks { .. }
             | Input::Priorities { .. }
             | Input::Deadline { .. }

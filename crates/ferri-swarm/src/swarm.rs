@@ -14,7 +14,7 @@ mod suggest;
 mod timers;
 mod uploads;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use ferri_metainfo::{Bitfield, Block, Layout};
@@ -53,6 +53,8 @@ pub struct Swarm {
     timers: Timers,
     laggards: Laggards,
     handout: Handout,
+    /// Pieces that are not fetched, whatever the priorities say.
+    withdrawn: BTreeSet<u32>,
     state: State,
     role: Role,
     rng: Rng,
@@ -106,6 +108,7 @@ impl Swarm {
             timers: Timers::new(now),
             laggards: Laggards::new(now),
             handout: Handout::new(&layout, &mut rng),
+            withdrawn: BTreeSet::new(),
             state: State::Active,
             role,
             rng,
@@ -133,6 +136,7 @@ impl Swarm {
             Input::PieceVerified { piece, ok } => self.piece_verified(piece, ok),
             Input::PieceFailed { piece } => self.piece_failed(piece),
             Input::PieceLost { piece } => self.piece_lost(piece),
+            Input::PiecesWithdrawn { pieces } => self.pieces_withdrawn(&pieces),
             Input::SuspectBlocks { piece, bad } => self.suspect_blocks(piece, &bad),
             Input::Budget { peers_max, half_open_max, upload_slots, memory_bytes } => {
                 self.set_budget(peers_max, half_open_max, upload_slots, memory_bytes);

@@ -71,3 +71,80 @@ async fn what_is_shared_is_never_changed_and_nothing_is_fetched_over_it() {
     serve_changed(|folder| fs::remove_file(folder.join("b")).unwrap(), 8).await;
     serve_changed(write("none", b"mine".to_vec()), 13).await;
 }
+
+/// A leech that has nothing, on a folder of its own, with this peer.
+async fn leech(
+    payload: &Payload,
+    seed: std::net::SocketAddr,
+) -> (Session, ferri_engine::Torrent, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+    add.peers = vec![seed];
+    let torrent = session.add(add).await.unwrap();
+    (session, torrent, dir)
+}
+
+/// Somebody writes over a file that is shared: nothing wrong is served, what is right goes on, the file stays as it is.
+async fn edit_while_shared(seed_only: bool) {
+    let payload = payload();
+    let dir = tempfile::tempdir().unwrap();
+    payload.write(dir.path());
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+    add.seed_only = seed_only;
+    add.check = Check::Full;
+    let seed = session.add(add).await.unwrap();
+    within(seed.watch().wait_for(|status| status.state == State::Seeding)).await.unwrap();
+    let (one, first, _first_dir) = leech(&payload, session.listen_addr()).await;
+    within(first.wait_done()).await;
+
+    let mut edited = fs::read(dir.path().join("folder/c")).unwrap();
+    edited[2 * PIECE..2 * PIECE + 5].fill(0xee);
+    fs::write(dir.path().join("folder/c"), &edited).unwrap();
+    let before = look(&dir.path().join("folder"));
+    let mut events = seed.events();
+    // For a second after a look, a file is served as it was then.
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    let (other, second, second_dir) = leech(&payload, session.listen_addr()).await;
+    // All but what shares a piece with the edit, from the seeder alone; the first one has the rest.
+    within(second.watch().wait_for(|status| 11 <= status.pieces_done)).await.unwrap();
+    let mut notes = Vec::new();
+    while notes.len() < 2 {
+        if let ferri_engine::Event::Note(note) = within(events.recv()).await.unwrap() {
+            notes.push(note);
+        }
+    }
+    assert!(notes[0].contains("folder/c: somebody else changed this file"), "{notes:?}");
+    assert!(notes[1].contains("not offered any more, and nothing is fetched"), "{notes:?}");
+    let status = seed.status();
+    assert_eq!((status.state.clone(), status.downloaded), (State::Seeding, 0));
+    assert!(status.pieces_done < 13, "{}", status.pieces_done);
+    second.add_peers(vec![one.listen_addr()]).await;
+    within(second.wait_done()).await;
+    // Somebody has what the seeder lacks, and would give it.
+    seed.add_peers(vec![one.listen_addr(), other.listen_addr()]).await;
+    within(other.shutdown()).await;
+    within(one.shutdown()).await;
+    within(session.shutdown()).await;
+    assert_eq!(fs::read(second_dir.path().join("folder/c")).unwrap()[2 * PIECE], payload_byte(&payload));
+    assert!(look(&dir.path().join("folder")) == before, "the edit stays");
+    assert_eq!(seed.status().downloaded, 0);
+}
+
+/// The byte of the payload that the edit replaced.
+fn payload_byte(payload: &Payload) -> u8 {
+    let dir = tempfile::tempdir().unwrap();
+    payload.write(dir.path());
+    fs::read(dir.path().join("folder/c")).unwrap()[2 * PIECE]
+}
+
+#[tokio::test]
+async fn an_edit_of_a_shared_file_is_neither_served_nor_overwritten() {
+    edit_while_shared(true).await;
+}
+
+#[tokio::test]
+async fn an_edit_of_a_finished_download_is_neither_served_nor_overwritten() {
+    edit_while_shared(false).await;
+}

@@ -145,6 +145,8 @@ fn what_is_doubtful_is_read_from_the_device() {
     storage.sync().unwrap();
     t.write(&storage, [1]);
     let mut buffer = vec![0; PIECE];
+    // Looked at, as files are before they are served.
+    t.read(&storage, 1).unwrap();
     let could_tell = storage.read_cached(t.piece(1), 0, &mut buffer);
     // As after a failed sync: nothing is left to be written.
     let raw = std::fs::File::open(t.file("a")).unwrap();
@@ -226,7 +228,7 @@ fn a_file_deleted_or_cut_under_us_is_told_and_can_be_had_again() {
     assert_eq!(t.good(&storage), [2]);
 
     std::fs::File::options().write(true).open(t.file("a")).unwrap().set_len(100).unwrap();
-    assert!(matches!(t.read(&storage, 2), Err(StorageError::Truncated { .. })));
+    assert!(matches!(t.read(&storage, 2), Err(StorageError::Changed { .. })));
     storage.close_idle();
     std::fs::remove_file(t.file("a")).unwrap();
     assert!(matches!(t.read(&storage, 2), Err(StorageError::Missing { .. })));

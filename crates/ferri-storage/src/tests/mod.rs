@@ -11,6 +11,7 @@ mod places;
 mod pool;
 mod read_only;
 mod resume;
+mod served;
 mod versions;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! What the session or a person wants: limits, priorities, deadlines, pause and stop; and what we are as a result.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{State, Swarm};
@@ -36,7 +37,14 @@ impl Swarm {
     }
 
     pub(super) fn set_priorities(&mut self, priorities: &[Priority]) {
-        for piece in self.picker.set_priorities(priorities) {
+        let mut priorities = Cow::Borrowed(priorities);
+        for piece in &self.withdrawn {
+            let priorities = priorities.to_mut();
+            // Beyond the end of the list they are normal.
+            priorities.resize(priorities.len().max(*piece as usize + 1), Priority::Normal);
+            priorities[*piece as usize] = Priority::Skip;
+        }
+        for piece in self.picker.set_priorities(&priorities) {
             self.abandon(piece);
         }
         self.recount_interest();
@@ -59,6 +67,17 @@ impl Swarm {
             self.announce_lost(piece);
             self.recount_interest();
             self.update_role();
+        }
+    }
+
+    pub(super) fn pieces_withdrawn(&mut self, pieces: &[u32]) {
+        let inside = pieces.iter().filter(|piece| self.layout.piece(**piece).is_some());
+        self.withdrawn.extend(inside);
+        // First, or we would be a leech for a moment.
+        let priorities: Vec<_> = self.layout.pieces().map(|piece| self.picker.priority(piece)).collect();
+        self.set_priorities(&priorities);
+        for piece in pieces {
+            self.piece_lost(*piece);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ferri_metainfo::{Bitfield, Block};
+use ferri_metainfo::{Bitfield, Block, PieceIndex};
 use ferri_storage::StorageError;
 use ferri_swarm::{Input, Output, PeerKey};
 use ferri_wire::Message;
@@ -28,11 +28,16 @@ impl Task {
             let message = Message::Reject { piece: piece.get(), begin, length };
             self.carry_out(Output::Send { peer, message }, now);
         }
-        if !matches!(error, StorageError::Missing { .. } | StorageError::Truncated { .. }) {
+        use StorageError::{Changed, Missing, Truncated};
+        if !matches!(error, Missing { .. } | Truncated { .. } | Changed { .. }) {
             self.disk.failed(error, now);
             self.disk_failed(error, now);
         } else if self.swarm.have().get(piece.get()) && self.disk.unreadable(piece) {
-            self.view.event(Event::Note(format!("piece {} is no longer on disk: {error}", piece.get())));
+            let note = match error {
+                Changed { .. } => error.to_string(),
+                _ => format!("piece {} is no longer on disk: {error}", piece.get()),
+            };
+            self.view.event(Event::Note(note));
         }
     }
 
@@ -40,8 +45,16 @@ impl Task {
     fn rechecked(&mut self, result: Result<Bitfield, StorageError>, now: Instant) {
         match self.disk.rechecked(result, now) {
             Ok(gone) => {
-                for piece in gone {
+                let is_complete = self.seed_only || self.view.completed_at.is_some();
+                let storage = self.disk.storage().clone();
+                // A file that was complete and that its user changed is the user's: nothing is fetched over it.
+                let (kept, lost): (Vec<_>, Vec<_>) =
+                    gone.into_iter().partition(|piece| is_complete && storage.is_changed_by_others(*piece));
+                for piece in lost {
                     self.handle(Input::PieceLost { piece: piece.get() }, now);
+                }
+                if !kept.is_empty() {
+                    self.withdraw(&kept, now);
                 }
                 if self.swarm.stats().left != 0 {
                     self.view.completed_at = None;
@@ -52,6 +65,16 @@ impl Task {
             }
             Err(error) => self.disk_answered(Err(error), now),
         }
+    }
+
+    fn withdraw(&mut self, pieces: &[PieceIndex], now: Instant) {
+        let count = pieces.len();
+        let pieces = pieces.iter().map(|piece| piece.get()).collect();
+        self.handle(Input::PiecesWithdrawn { pieces }, now);
+        let pieces = if count == 1 { "1 piece is".to_owned() } else { format!("{count} pieces are") };
+        self.view.event(Event::Note(format!(
+            "{pieces} not offered any more, and nothing is fetched in their place: the files are as somebody changed them"
+        )));
     }
 
     pub(in crate::torrent) fn disk_done(&mut self, done: DiskDone) {

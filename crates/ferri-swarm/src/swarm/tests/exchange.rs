@@ -1,6 +1,8 @@
 //! Honest peers: what is said, asked, stored, announced and sent.
 
 use super::*;
+use crate::input::Priority;
+use crate::status::Role;
 
 #[test]
 fn a_connection_begins_with_what_we_have_and_who_we_are() {
@@ -258,6 +260,29 @@ fn a_lost_piece_is_taken_back_and_fetched_again() {
 }
 
 #[test]
+fn withdrawn_pieces_are_taken_back_and_never_fetched() {
+    let mut lab = Lab::seed();
+    let peer = lab.peer();
+    let handshake = extension::Handshake { m: [("lt_donthave".to_owned(), 9)].into(), ..Default::default() };
+    lab.says(peer, Message::Extended { id: 0, payload: handshake.encode().into() });
+    lab.says(peer, Message::Bitfield(Bytes::from_static(&[0xff, 0xff, 0xc0])));
+    // One is beyond the end.
+    let outputs = lab.input(Input::PiecesWithdrawn { pieces: vec![2, 4, PIECES] });
+    for piece in [2, 4] {
+        let lost = Message::Extended { id: 9, payload: Bytes::from(vec![0, 0, 0, piece]) };
+        assert!(said(peer, &outputs).contains(&&lost), "{piece}");
+    }
+    assert!(!said(peer, &outputs).contains(&&Message::Interested));
+    assert_eq!((lab.swarm.stats().left, lab.swarm.stats().have_pieces), (0, PIECES - 2));
+    assert_eq!(lab.swarm.role(), Role::PartialSeed);
+    for priorities in [vec![], vec![Priority::High; PIECES as usize], vec![Priority::High; 3]] {
+        let outputs = lab.input(Input::Priorities { priorities });
+        assert!(!said(peer, &outputs).contains(&&Message::Interested));
+        assert_eq!(lab.swarm.stats().left, 0);
+    }
+}
+
+#[test]
 fn a_peer_that_has_nothing_for_a_moment_is_not_told() {
     let mut lab = Lab::new(&(1..PIECES).collect::<Vec<_>>());
     let peer = lab.peer();
@@ -362,7 +387,7 @@ fn skipped_pieces_are_not_fetched_and_a_partial_seed_says_so() {
     asked.iter().for_each(|block| drop(lab.sends(peer, *block)));
     let outputs = lab.input(Input::PieceVerified { piece: 7, ok: true });
     assert!(has_event(&outputs, |event| *event == Event::Completed));
-    assert_eq!(lab.swarm.role(), crate::status::Role::PartialSeed);
+    assert_eq!(lab.swarm.role(), Role::PartialSeed);
     let upload_only = Message::Extended { id: 4, payload: Bytes::from_static(&[1]) };
     assert!(said(peer, &outputs).contains(&&upload_only));
 }

@@ -1,0 +1,258 @@
+//! Whether a file that is shared is still what it was when its pieces were found to be right.
+//!
+//! Somebody may write to a file, cut, replace or remove it while peers are sent its bytes. So a file is looked at before it
+//! is served, and again when the last look is a second old: size, time of the last change and inode are compared with
+//! what the journal has, which a write through `mmap` changes too. What differs puts all pieces of the file in
+//! [doubt](Storage::doubtful), and none of them is read before a check found it to be right.
+//!
+//! Who writes and sets the old time again changes nothing but the time of the inode's last change, and a copy that keeps
+//! the time only the inode. A hard link for a backup does the first, a file system in user space that gives inodes their
+//! numbers anew the second, so neither is a reason to read a whole file: each of its pieces is hashed once, before it is
+//! served the next time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ferri_metainfo::{FileIndex, PieceIndex};
+use rustix::fs::{FileType, Stat};
+
+use crate::beneath::Access;
+use crate::disk::OpenFile;
+use crate::error::StorageError;
+use crate::journal::Stamp;
+use crate::ledger::Looked;
+use crate::storage::{Home, Storage};
+
+/// A file is served for so long after a look at it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is known of the files of a torrent from looks at them.
+#[derive(Debug)]
+pub(crate) struct Served {
+    start: Instant,
+    /// There may be something in `inner` that keeps a piece from being read at once.
+    holds: AtomicBool,
+    inner: Mutex<Inner>,
+    /// Milliseconds that tests let pass.
+    #[cfg(test)]
+    passed: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// What somebody else made of a file. Its pieces went into doubt when this was seen; it is no news any more.
+    changed: BTreeMap<u32, Stamp>,
+    /// When the inode changed last, as of the last look, and how the file looked then.
+    inodes: BTreeMap<u32, (Stamp, i64)>,
+    /// Pieces of such files may be in doubt still.
+    in_doubt: bool,
+    /// Pieces to be hashed before they are served.
+    suspects: BTreeSet<u32>,
+}
+
+impl Inner {
+    fn is_free(&self, piece: PieceIndex) -> bool {
+        !self.in_doubt && !self.suspects.contains(&piece.get())
+    }
+}
+
+/// When a file was looked at last, in milliseconds of [`Served::start`] and one more; 0: never.
+#[derive(Debug, Default)]
+pub(crate) struct LookedAt(AtomicU64);
+
+/// Whether a file's inode is the one in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Same,
+    Other,
+}
+
+impl Served {
+    pub(crate) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            holds: AtomicBool::new(false),
+            inner: Mutex::default(),
+            #[cfg(test)]
+            passed: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        #[cfg(test)]
+        let elapsed = elapsed + self.passed.load(Ordering::Relaxed);
+        elapsed.saturating_add(1)
+    }
+
+    fn is_looked_at(&self, file: &OpenFile) -> bool {
+        let looked_at = file.looked_at.0.load(Ordering::Relaxed);
+        let interval = u64::try_from(LOOK_INTERVAL.as_millis()).unwrap_or(u64::MAX);
+        looked_at != 0 && self.now().saturating_sub(interval) <= looked_at
+    }
+
+    /// The last look at this file is recent, and nothing says that the piece has to be checked before it is read.
+    pub(crate) fn is_fresh(&self, piece: PieceIndex, file: &OpenFile) -> bool {
+        self.is_looked_at(file) && (!self.holds.load(Ordering::Acquire) || self.lock().is_free(piece))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Each entry stands alone.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage {
+    /// Looks at the files of a run of bytes before they are served.
+    ///
+    /// # Errors
+    /// [`StorageError::Changed`] and [`StorageError::Missing`]: the pieces of the file are now in doubt.
+    pub(crate) fn look_before_serving(&self, piece: PieceIndex, homes: &[Home]) -> Result<(), StorageError> {
+        for home in homes {
+            if let Home::File(file) = *home
+                && let Some(open) = self.open(*home, Access::Read)?
+                && !self.served.is_looked_at(&open)
+            {
+                self.look(file, &open)?;
+            }
+        }
+        if self.served.holds.load(Ordering::Acquire) { self.trust(piece) } else { Ok(()) }
+    }
+
+    /// Whether a file of this piece was seen to be changed by somebody else while it was served. What is right in it is
+    /// served on; nothing of it is ours to write over.
+    #[must_use]
+    pub fn is_changed_by_others(&self, piece: PieceIndex) -> bool {
+        let inner = self.served.lock();
+        let mut spans = self.layout().file_spans(piece, 0, u32::MAX);
+        !inner.changed.is_empty() && spans.any(|span| inner.changed.contains_key(&span.file.0))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn let_a_second_pass(&self) {
+        let passed = u64::try_from(LOOK_INTERVAL.as_millis()).unwrap_or(0) + 1;
+        self.served.passed.fetch_add(passed, Ordering::Relaxed);
+    }
+
+    fn look(&self, file: FileIndex, open: &OpenFile) -> Result<(), StorageError> {
+        let number = file.0;
+        let now = self.served.now();
+        let mut stat = None;
+        let accepted = self.served.lock().changed.get(&number).copied();
+        let looked = self.ledger.look(number, accepted, || {
+            stat = self.stat_for_serving(file)?;
+            Ok(stat.as_ref().map(Stamp::of))
+        })?;
+        match looked {
+            Looked::Busy => {}
+            Looked::Unknown => self.ledger.stamp_before_check(number, open),
+            Looked::Same(stamp) => self.note_inode(file, stamp, changed_at(stat.as_ref()), Known::Same),
+            Looked::Elsewhere(stamp) => self.note_inode(file, stamp, changed_at(stat.as_ref()), Known::Other),
+            Looked::Changed(stamp) => {
+                let mut inner = self.served.lock();
+                inner.changed.insert(number, stamp);
+                inner.inodes.remove(&number);
+                inner.in_doubt = true;
+                self.served.holds.store(true, Ordering::Release);
+                drop(inner);
+                self.forget_open(number);
+                return Err(self.changed(file));
+            }
+            Looked::Gone => return Err(self.gone(file)),
+        }
+        open.looked_at.0.store(now, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// `None`: there is no regular file in its place.
+    fn stat_for_serving(&self, file: FileIndex) -> Result<Option<Stat>, StorageError> {
+        let Some(path) = self.local_path(file) else { return Ok(None) };
+        let root = self.root(false)?;
+        match root.stat(&path) {
+            Ok(stat) => {
+                Ok(stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile))
+            }
+            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(StorageError::reading(&root.full(&path), errno)),
+        }
+    }
+
+    /// Size and time are as they were. Is the inode what it was at the last look, or, at the first one, what is `known`?
+    fn note_inode(&self, file: FileIndex, stamp: Stamp, changed_at: i64, known: Known) {
+        let mut inner = self.served.lock();
+        let seen = inner.inodes.insert(file.0, (stamp, changed_at));
+        // Where size or time differ from the last look, it was we who wrote.
+        let seen = seen.filter(|(seen, _)| (seen.size, seen.mtime) == (stamp.size, stamp.mtime));
+        let is_other = match seen {
+            Some(seen) => seen != (stamp, changed_at),
+            None => known == Known::Other,
+        };
+        if is_other {
+            inner.suspects.extend(self.layout().file_pieces(file));
+            self.served.holds.store(true, Ordering::Release);
+            if seen.is_none_or(|(seen, _)| seen.inode != stamp.inode) {
+                // What is open is the old one.
+                self.forget_open(file.0);
+            }
+        }
+    }
+
+    /// Whether a piece may be read although something of this torrent waits for a check.
+    fn trust(&self, piece: PieceIndex) -> Result<(), StorageError> {
+        let is_suspect = {
+            let mut inner = self.served.lock();
+            if inner.in_doubt && self.ledger.is_doubtful(piece) {
+                drop(inner);
+                return Err(self.changed_piece(piece));
+            }
+            // Who puts pieces in doubt says so here afterwards.
+            inner.in_doubt = inner.in_doubt && self.ledger.has_doubts();
+            inner.suspects.contains(&piece.get())
+        };
+        if is_suspect {
+            if !self.matches_on_disk(piece, &mut Vec::new())? {
+                self.ledger.doubt_piece(piece)?;
+                self.mark_changed(piece);
+                return Err(self.changed_piece(piece));
+            }
+            self.served.lock().suspects.remove(&piece.get());
+        }
+        let inner = self.served.lock();
+        self.served.holds.store(inner.in_doubt || !inner.suspects.is_empty(), Ordering::Release);
+        Ok(())
+    }
+
+    /// The files of a piece that is no longer right are somebody else's work.
+    fn mark_changed(&self, piece: PieceIndex) {
+        let mut inner = self.served.lock();
+        for span in self.layout().file_spans(piece, 0, u32::MAX) {
+            if let Some((stamp, _)) = inner.inodes.get(&span.file.0).copied() {
+                inner.changed.insert(span.file.0, stamp);
+            }
+        }
+        inner.suspects.remove(&piece.get());
+        inner.in_doubt = true;
+    }
+
+    fn changed_piece(&self, piece: PieceIndex) -> StorageError {
+        let spans = self.layout().file_spans(piece, 0, u32::MAX);
+        let changed =
+            spans.map(|span| span.file).find(|file| self.served.lock().changed.contains_key(&file.0));
+        self.changed(changed.unwrap_or(FileIndex(0)))
+    }
+
+    fn changed(&self, file: FileIndex) -> StorageError {
+        StorageError::Changed { path: self.place().root.join(self.local_path(file).unwrap_or_default()) }
+    }
+}
+
+/// Nanoseconds since 1970 at which the inode changed last.
+// The fields have other types on other platforms.
+#[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
+fn changed_at(stat: Option<&Stat>) -> i64 {
+    stat.map_or(0, |stat| {
+        (stat.st_ctime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64)
+    })
+}
