@@ -2,6 +2,7 @@
 
 mod create;
 pub(crate) mod dht;
+pub(crate) mod life;
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +40,10 @@ pub(crate) struct Common {
     /// Log what happens to standard error; twice for every detail (RUST_LOG chooses finer)
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
+
+    /// Append what is told and logged to FILE, with the time
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Output", value_hint = ValueHint::FilePath)]
+    pub(crate) log_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,7 +92,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// A .torrent file, the http(s) address of one, - for standard input, a magnet link or an info hash
-    #[arg(value_name = "SOURCE", required = true, value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "SOURCE", required_unless_present = "input", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<OsString>,
 
     /// Folder that receives the files
@@ -122,6 +127,12 @@ pub(crate) struct GetArgs {
     pub(crate) until: SeedUntil,
 
     #[command(flatten)]
+    pub(crate) batch: life::Batch,
+
+    #[command(flatten)]
+    pub(crate) patience: life::Patience,
+
+    #[command(flatten)]
     pub(crate) network: Network,
 
     #[command(flatten)]
@@ -129,14 +140,12 @@ pub(crate) struct GetArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "ferriswarm seed [OPTIONS] <SOURCE>... [PATH]")]
 pub(crate) struct SeedArgs {
-    /// A .torrent file, the http(s) address of one, or - for standard input
-    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
-    pub(crate) source: OsString,
-
-    /// The payload, or the folder that holds it
-    #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
-    pub(crate) path: PathBuf,
+    /// .torrent files, their http(s) addresses, or - for standard input; then PATH, the payload or the folder that holds
+    /// it [default: .]
+    #[arg(value_name = "SOURCE", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) words: Vec<OsString>,
 
     #[command(flatten)]
     pub(crate) until: SeedUntil,
@@ -160,7 +169,7 @@ pub(crate) struct SeedUntil {
     pub(crate) seed_time: Option<Duration>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Network and limits")]
 pub(crate) struct Network {
     /// Listen on this TCP port (0: any) [default: the first free one of 6881-6889]
@@ -180,8 +189,8 @@ pub(crate) struct Network {
     pub(crate) no_trackers: bool,
 
     /// Connect to this peer; repeatable
-    #[arg(long, value_name = "IP:PORT")]
-    pub(crate) peer: Vec<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_router)]
+    pub(crate) peer: Vec<String>,
 
     /// Download at most this much a second: 500k, 2M (0: unlimited)
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
@@ -228,7 +237,7 @@ pub(crate) struct Network {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Report {
     /// One JSON object a line on standard output
@@ -259,6 +268,9 @@ pub(crate) struct ShowArgs {
     pub(crate) fetch: bool,
 
     #[command(flatten)]
+    pub(crate) patience: life::Patience,
+
+    #[command(flatten)]
     pub(crate) network: Network,
 }
 
@@ -279,6 +291,9 @@ pub(crate) struct TorrentArgs {
     /// One JSON object a line on standard output
     #[arg(long)]
     pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) patience: life::Patience,
 
     #[command(flatten)]
     pub(crate) network: Network,

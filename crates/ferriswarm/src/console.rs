@@ -14,7 +14,9 @@ use std::io;
 use serde::Serialize;
 
 use crate::env::{Env, Width};
+use crate::events::Event;
 use crate::exit::{Exit, Failure};
+use crate::log::Log;
 use crate::progress::{self, Charset, Size, View};
 use crate::sink::Sink;
 use crate::{json, text, units};
@@ -47,10 +49,11 @@ pub(crate) struct Console {
     charset: Charset,
     /// Only of a terminal whose lines may be rewritten.
     bottom: Option<Bottom>,
+    log: Option<Log>,
 }
 
 impl Console {
-    pub(crate) fn new(env: &Env, wanted: Wanted) -> Self {
+    pub(crate) fn new(env: &Env, wanted: Wanted, log: Option<Log>) -> Self {
         let is_dumb = env.var("TERM").is_some_and(|term| term.as_os_str() == "dumb");
         let mode = match wanted {
             Wanted { json: true, .. } => Mode::Json,
@@ -72,6 +75,7 @@ impl Console {
             has_error_colour: env.is_err_tty && !no_colour,
             charset: charset(env),
             bottom,
+            log,
         }
     }
 
@@ -112,6 +116,7 @@ impl Console {
 
     /// A line for a person, above the live lines. Nothing with `--json` and `-q`.
     pub(crate) fn line(&self, line: &str) {
+        self.log(line);
         match self.mode {
             Mode::Json | Mode::Quiet => {}
             Mode::Live | Mode::Plain => self.say(&format!("{line}\n")),
@@ -169,6 +174,9 @@ impl Console {
 
     /// Now and then while something goes on: says once, on standard error, that standard output takes nothing.
     pub(crate) fn look_at_output(&self) {
+        if let Some(error) = self.log.as_ref().and_then(|log| log.sink().take_failure()) {
+            self.warn(&format!("the log file cannot be written: {error}; this goes on without it"));
+        }
         let Some(error) = self.stdout.take_failure() else { return };
         let why = match error.kind() {
             io::ErrorKind::BrokenPipe => "whoever read it has left".to_owned(),
@@ -182,23 +190,38 @@ impl Console {
     /// A warning for a person, on standard error.
     pub(crate) fn warn(&self, warning: &str) {
         let label = if self.has_error_colour { "\u{1b}[33mwarning:\u{1b}[0m" } else { "warning:" };
-        self.write_err(&format!("{label} {}\n", text::harmless(warning)));
+        let warning = text::harmless(warning);
+        self.log(&format!("warning: {warning}"));
+        self.write_err(&format!("{label} {warning}\n"));
     }
 
     /// Why the command ends, on standard error; with `--json` also as an event.
     pub(crate) fn failure(&self, failure: &Failure) {
-        #[derive(Serialize)]
-        struct Event<'a> {
-            event: &'static str,
-            code: u8,
-            message: &'a str,
-        }
+        self.tell_failure(None, failure);
+    }
+
+    /// Why one of several sources ends.
+    pub(crate) fn failure_of(&self, source: &str, failure: &Failure) {
+        self.tell_failure(Some(source), failure);
+    }
+
+    fn tell_failure(&self, source: Option<&str>, failure: &Failure) {
         let message = text::harmless(&failure.message);
-        let label = if self.has_error_colour { "\u{1b}[31merror:\u{1b}[0m" } else { "error:" };
         let hint = failure.hint.as_deref().map(text::harmless);
-        let hint = hint.map_or_else(String::new, |hint| format!("  {hint}\n"));
-        self.write_err(&format!("{label} {message}\n{hint}"));
-        self.event(&Event { event: "error", code: failure.exit.code(), message: &message });
+        let whose = source.filter(|source| !message.contains(source)).map(|source| format!("{source}: "));
+        let whose = whose.unwrap_or_default();
+        let label = if self.has_error_colour { "\u{1b}[31merror:\u{1b}[0m" } else { "error:" };
+        let below = hint.as_deref().map_or_else(String::new, |hint| format!("  {hint}\n"));
+        self.log(&format!("error: {whose}{message}"));
+        self.write_err(&format!("{label} {whose}{message}\n{below}"));
+        let (code, hint) = (failure.exit.code(), hint.as_deref());
+        self.event(&Event::Failed { source, code, message: &message, hint });
+    }
+
+    fn log(&self, text: &str) {
+        if let Some(log) = &self.log {
+            log.line(text);
+        }
     }
 
     /// Prints over the live lines' heads without leaving scraps of them.
@@ -294,7 +317,7 @@ mod tests {
     fn console(is_tty: bool, wanted: Wanted) -> (Console, Captured) {
         let (mut env, captured) = env(&[]);
         env.is_tty = is_tty;
-        (Console::new(&env, wanted), captured)
+        (Console::new(&env, wanted, None), captured)
     }
 
     #[test]
@@ -341,7 +364,7 @@ mod tests {
         console.failure(&Failure::new(Exit::Network, "no\u{1b}[31m way"));
         assert_eq!(
             captured.stdout(),
-            "{\"event\":\"error\",\"code\":6,\"message\":\"no\u{fffd}[31m way\"}\n"
+            "{\"event\":\"failed\",\"source\":null,\"code\":6,\"message\":\"no\u{fffd}[31m way\",\"hint\":null}\n"
         );
         assert_eq!(captured.stderr(), "error: no\u{fffd}[31m way\n");
     }

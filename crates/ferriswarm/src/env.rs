@@ -130,7 +130,7 @@ const WIDTH_UNKNOWN: u16 = 80;
 const ROWS_UNKNOWN: u16 = 24;
 
 /// Where Ctrl-C comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum InterruptSource {
     /// SIGINT, SIGTERM and SIGHUP of this process; a SIGHUP that was ignored, as `nohup` has it, stays ignored.
     Signals,

@@ -78,6 +78,30 @@ pub(crate) enum Event<'a> {
     },
     /// It is being served.
     Seeding { info_hash: &'a str, name: &'a str, size: u64, port: u16 },
+    /// A source is read or fetched, which takes a while.
+    Loading {
+        /// In words.
+        message: &'a str,
+    },
+    /// A program of `--on-done` ended; `message` says what went wrong, if anything did.
+    OnDone {
+        info_hash: &'a str,
+        program: &'a str,
+        code: Option<i32>,
+        signal: Option<i32>,
+        message: Option<&'a str>,
+    },
+    /// The command, or one of its sources, cannot go on.
+    Failed {
+        /// Which one, when there are several.
+        source: Option<&'a str>,
+        /// The exit code.
+        code: u8,
+        message: &'a str,
+        hint: Option<&'a str>,
+    },
+    /// What became of several sources, in the order in which they were named.
+    Summary { sources: &'a [SourceEnd] },
     /// Worth telling a person once.
     Note { info_hash: &'a str, message: &'a str },
     /// A disk or the network is in the way; the torrent waits if `recoverable`.
@@ -90,6 +114,18 @@ pub(crate) enum Event<'a> {
     },
     /// Ended before the goal; `command` continues.
     Stopped { command: &'a str },
+}
+
+/// What became of a source.
+#[derive(Debug, Serialize)]
+pub(crate) struct SourceEnd {
+    pub(crate) source: String,
+    pub(crate) info_hash: Option<String>,
+    /// `done`, `same`, `failed` or `stopped`.
+    pub(crate) outcome: &'static str,
+    /// As an exit code.
+    pub(crate) code: u8,
+    pub(crate) message: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -15,6 +15,8 @@ pub enum Exit {
     Usage,
     /// A file or address is not there.
     NotFound,
+    /// Nothing moved for as long as was allowed.
+    Stalled,
     /// The network, a tracker or a web server is in the way.
     Network,
     /// Stopped on request before the end; the same command continues.
@@ -48,6 +50,7 @@ impl Exit {
             Self::Internal => 1,
             Self::Usage => 2,
             Self::NotFound => 3,
+            Self::Stalled => 5,
             Self::Network => 6,
             Self::Interrupted => 7,
             Self::DiskFull => 9,
@@ -62,11 +65,12 @@ impl Exit {
         }
     }
 
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Done,
         Self::Internal,
         Self::Usage,
         Self::NotFound,
+        Self::Stalled,
         Self::Network,
         Self::Interrupted,
         Self::DiskFull,
@@ -80,12 +84,37 @@ impl Exit {
         Self::Killed,
     ];
 
+    /// Which of several ends is the worst, and so the command's: what a person must mend comes after what the same command,
+    /// given again, may do.
+    pub(crate) fn severity(self) -> usize {
+        const ORDER: [Exit; 16] = [
+            Exit::Done,
+            Exit::Interrupted,
+            Exit::Stalled,
+            Exit::Network,
+            Exit::Dns,
+            Exit::AlreadyRunning,
+            Exit::NotFound,
+            Exit::BadMagnet,
+            Exit::BadTorrent,
+            Exit::Usage,
+            Exit::WouldOverwrite,
+            Exit::VerifyFailed,
+            Exit::DiskFull,
+            Exit::Io,
+            Exit::Internal,
+            Exit::Killed,
+        ];
+        ORDER.iter().position(|exit| *exit == self).unwrap_or(ORDER.len())
+    }
+
     const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Internal => "internal error",
             Self::Usage => "the command line is wrong",
             Self::NotFound => "a file or address was not found",
+            Self::Stalled => "nothing moved for the time of --stop-after-stalled",
             Self::Network => "the network, a tracker or a server failed",
             Self::Interrupted => "interrupted; the same command continues",
             Self::DiskFull => "disk full",
@@ -181,7 +210,15 @@ mod tests {
     #[test]
     fn codes_are_distinct_and_in_order() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 6, 7, 9, 11, 13, 17, 19, 26, 27, 32, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 5, 6, 7, 9, 11, 13, 17, 19, 26, 27, 32, 130]);
+    }
+
+    #[test]
+    fn every_end_has_its_place_among_the_bad_ones() {
+        let mut places: Vec<usize> = Exit::ALL.iter().map(|exit| exit.severity()).collect();
+        places.sort_unstable();
+        assert_eq!(places, (0..Exit::ALL.len()).collect::<Vec<_>>());
+        assert!(Exit::Interrupted.severity() < Exit::NotFound.severity());
     }
 
     #[test]

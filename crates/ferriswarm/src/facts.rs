@@ -36,7 +36,12 @@ pub(crate) struct Facts {
     pub(crate) magnet: String,
     /// What was odd in it and could be understood.
     pub(crate) warnings: Vec<String>,
+    /// What a person should know who wants to download it.
+    pub(crate) note: Option<String>,
 }
+
+/// Until they are there.
+pub(crate) const NO_WEB_SEEDS: &str = "its web seeds are not asked, which this version cannot do yet";
 
 #[derive(Debug, Serialize)]
 pub(crate) struct FileFacts {
@@ -157,6 +162,7 @@ impl Facts {
             source: info.source().map(ToOwned::to_owned),
             magnet: Magnet::from_metainfo(metainfo).to_string(),
             warnings: metainfo.warnings().iter().map(ToString::to_string).collect(),
+            note: note(metainfo),
         }
     }
 
@@ -185,6 +191,18 @@ impl Facts {
             (_, None) => "v1",
         }
     }
+}
+
+fn note(metainfo: &Metainfo) -> Option<String> {
+    let is_alone = !metainfo.web_seeds().is_empty() && metainfo.trackers().is_empty();
+    is_alone.then(|| {
+        let others = if metainfo.info().is_private() {
+            "nobody else can be found"
+        } else {
+            "peers come from the DHT, if at all"
+        };
+        format!("it names no tracker, and {NO_WEB_SEEDS}: {others}")
+    })
 }
 
 /// The path of a file inside its torrent, without the torrent's name.

@@ -27,11 +27,12 @@ pub(crate) fn program() -> String {
 }
 
 /// What every command that transfers can end with.
-const TRANSFER: [Exit; 14] = [
+const TRANSFER: [Exit; 15] = [
     Exit::Done,
     Exit::Internal,
     Exit::Usage,
     Exit::NotFound,
+    Exit::Stalled,
     Exit::Network,
     Exit::Interrupted,
     Exit::DiskFull,
@@ -54,13 +55,33 @@ pub(crate) fn get() -> String {
   ferriswarm get --select 1-3,7 album.torrent       files by number, as `show` lists them
   ferriswarm get --only '*.flac' album.torrent      files by name
   ferriswarm get --seed-ratio 1.5 --up 500k a.torrent
+  ferriswarm get -i list.txt --at-once 3 --stop-after-stalled 1h
+  ferriswarm get --on-done ./unpack.sh a.torrent
   ferriswarm get --json a.torrent | jq -r 'select(.event==\"done\").path'
 
 SOURCE may be gzipped, a file: address, or a text with a magnet link in it.
 A magnet link may name its files (so=); --select and --only go before that. What peers told about a link is kept in
 the state folder, so that the same command goes on at once the next time.
 The first Ctrl-C stops cleanly: the same command continues where it was. A second one ends at once.
+SIGTERM and a closed terminal are as Ctrl-C; under nohup a closed terminal is
+none. Whether anybody reads the output decides about nothing.
 With --seed-ratio and --seed-time, serving ends with whichever comes first.
+
+Several sources: what is wrong with one is told, the others go on, and the exit
+code is that of the worst. A torrent that was named twice is one download. LIST
+has a source a line; empty lines and lines that begin with # say nothing.
+Waiting: without --stop-after-stalled a download waits for peers, and for room
+on a full disk, until Ctrl-C. With it, what got nothing useful for that long is
+given up; a torrent that waits for its turn is not meant.
+
+--on-done runs PROGRAM, no shell and no arguments of yours, as
+`PROGRAM PATH INFO_HASH` in the folder the command was given in, four at once.
+It has the variables FERRISWARM_EVENT (done), FERRISWARM_NAME, _PATH,
+_INFO_HASH, _SOURCE (as you wrote it), _SIZE, _DOWNLOADED and _UPLOADED
+(bytes); its output goes to standard error. It runs for what was complete
+already too. Its failure is told and changes nothing. At the end it is waited
+for, ten minutes at most, and never killed.
+The log file grows until somebody rotates it (logrotate: copytruncate).
 ";
     format!("{}\n{UNITS}", with(examples.trim_start_matches('\n'), &TRANSFER))
 }
@@ -70,8 +91,11 @@ pub(crate) fn seed() -> String {
   ferriswarm seed debian.iso.torrent ~/iso
   ferriswarm seed debian.iso.torrent ~/iso/debian.iso --seed-time 2h
   ferriswarm seed photos.torrent ~/photos --up 2M
+  ferriswarm seed ~/torrents/*.torrent ~/downloads
 
 PATH is verified first. It may be the payload itself or the folder that holds it.
+The last word is PATH if it is a folder, or if it follows a single SOURCE and
+does not look like a torrent. Several torrents share one PATH.
 ";
     let mut codes = TRANSFER.to_vec();
     codes.push(Exit::VerifyFailed);
@@ -118,6 +142,7 @@ flags are for --fetch only.
             Exit::Done,
             Exit::Usage,
             Exit::NotFound,
+            Exit::Stalled,
             Exit::Network,
             Exit::Interrupted,
             Exit::AlreadyRunning,
@@ -141,6 +166,7 @@ Nothing but the description is fetched. The link's trackers and web seeds go int
     let codes = [
         Exit::Done,
         Exit::Usage,
+        Exit::Stalled,
         Exit::Network,
         Exit::Interrupted,
         Exit::DiskFull,
@@ -166,12 +192,14 @@ pub(crate) fn magnet() -> String {
             Exit::Usage,
             Exit::NotFound,
             Exit::Network,
+            Exit::Interrupted,
             Exit::DiskFull,
             Exit::WouldOverwrite,
             Exit::Io,
             Exit::Dns,
             Exit::BadTorrent,
             Exit::BadMagnet,
+            Exit::Killed,
         ],
     )
 }

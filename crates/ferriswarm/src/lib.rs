@@ -7,10 +7,11 @@
 //! | `exit` | how commands end |
 //! | `commands` | one module a command: what was typed becomes what it means, then is done |
 //! | `network` | what the network flags mean |
-//! | `source` | a file, an address or standard input becomes a torrent |
+//! | `source`, `loading` | a file, an address or standard input becomes a torrent |
 //! | `session` | the only module that starts the engine |
 //! | `seek` | magnet links become torrents |
-//! | `watch`, `talk`, `progress` | torrents at work become live lines, plain lines or JSON |
+//! | `watch`, `talk`, `progress`, `events` | torrents at work become live lines, plain lines or JSON |
+//! | `hook`, `space`, `log` | who is told besides, and whether there is room |
 //! | `sink`, `console`, `json`, `text`, `units`, `select`, `out` | printing and parsing |
 
 mod args;
@@ -21,7 +22,10 @@ mod events;
 mod exit;
 mod facts;
 mod help;
+mod hook;
 mod json;
+mod loading;
+mod log;
 mod network;
 mod out;
 mod place;
@@ -31,6 +35,7 @@ mod select;
 mod session;
 mod sink;
 mod source;
+mod space;
 mod talk;
 #[cfg(test)]
 mod testing;
@@ -49,6 +54,7 @@ use crate::args::{Cli, Command};
 use crate::console::{Console, Wanted};
 use crate::env::Interrupts;
 use crate::exit::Failure;
+use crate::log::Log;
 
 pub use crate::env::{Env, Input, InterruptSource, Width};
 pub use crate::exit::Exit;
@@ -69,15 +75,47 @@ fn run_in(env: &mut Env) -> Exit {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
-    (env.start_logging)(cli.common.verbose, env.stderr.clone());
-    let console = Console::new(env, wanted(&cli));
-    match dispatch(env, &console, cli) {
+    let (log, unopened) = open_log(env, &cli);
+    match &log {
+        // What happens inside goes there too, and leaves the terminal alone.
+        Some(log) => (env.start_logging)(cli.common.verbose.max(1), log.sink()),
+        None => (env.start_logging)(cli.common.verbose, env.stderr.clone()),
+    }
+    let mut wanted = wanted(&cli);
+    if log.is_some() {
+        wanted.verbose = 0;
+    }
+    let console = Console::new(env, wanted, log.clone());
+    if let Some(why) = unopened {
+        console.warn(&why);
+    }
+    let exit = finish(dispatch(env, &console, cli), &console);
+    if let Some(log) = log {
+        log.sink().settle();
+    }
+    exit
+}
+
+fn finish(result: Result<Exit, Failure>, console: &Console) -> Exit {
+    match result {
         Ok(exit) => exit,
         // Whoever read the answer has seen enough, as `| head` does.
         Err(failure) if failure.is_reader_gone => Exit::Done,
         Err(failure) => {
             console.failure(&failure);
             failure.exit
+        }
+    }
+}
+
+/// The log that is wanted, and why there is none, which is no reason not to begin.
+fn open_log(env: &Env, cli: &Cli) -> (Option<Log>, Option<String>) {
+    let Some(path) = &cli.common.log_file else { return (None, None) };
+    match Log::open(&env.path(path)) {
+        Ok(log) => (Some(log), None),
+        Err(error) => {
+            let path = path.display();
+            (None, Some(format!("cannot write the log file {path}: {error}; this goes on without it")))
         }
     }
 }
@@ -134,7 +172,9 @@ fn dispatch(env: &mut Env, console: &Console, cli: Cli) -> Result<Exit, Failure>
         Command::Show(args) => interruptible(env, async |env, interrupts| {
             commands::show::run(env, console, &args, interrupts).await
         }),
-        Command::Magnet(args) => runtime()?.block_on(commands::magnet::run(env, console, &args)),
+        Command::Magnet(args) => interruptible(env, async |env, interrupts| {
+            commands::magnet::run(env, console, &args, interrupts).await
+        }),
         Command::Torrent(args) => interruptible(env, async |env, interrupts| {
             commands::torrent::run(env, console, &args, interrupts).await
         }),

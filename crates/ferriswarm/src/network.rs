@@ -1,12 +1,15 @@
 //! What the network flags mean.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ferri_engine::{ResolveMagnet, SessionOptions};
 use ferri_metainfo::magnet::Magnet;
 
 use crate::args::Network;
-use crate::env::Env;
+use crate::console::Console;
+use crate::env::{Env, Interrupts};
 use crate::exit::Failure;
 
 /// Where journals and what peers told live.
@@ -41,12 +44,45 @@ pub(crate) fn session_options(env: &Env, network: &Network) -> Result<SessionOpt
     Ok(options)
 }
 
+/// The addresses of `--peer`. A name that does not resolve is told and left out. `None`: Ctrl-C.
+pub(crate) async fn peers(
+    network: &Network,
+    console: &Console,
+    interrupts: &Interrupts,
+) -> Option<Vec<SocketAddr>> {
+    let mut peers = Vec::new();
+    for typed in &network.peer {
+        if let Ok(addr) = typed.parse() {
+            peers.push(addr);
+            continue;
+        }
+        let looked_up = tokio::select! {
+            biased;
+            () = interrupts.pressed(1) => return None,
+            looked_up = tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host(typed)) => looked_up,
+        };
+        let why = match looked_up {
+            Ok(Ok(found)) => {
+                peers.extend(found);
+                continue;
+            }
+            Ok(Err(error)) => format!("the name does not resolve: {error}"),
+            Err(_) => "nobody said in time what the name stands for".to_owned(),
+        };
+        console.warn(&format!("--peer {typed} is left out: {why}"));
+    }
+    Some(peers)
+}
+
+/// Longer than any resolver that answers takes.
+const LOOKUP_MAX: Duration = Duration::from_secs(10);
+
 /// Whom to ask what a magnet link stands for.
-pub(crate) fn resolve(magnet: Magnet, network: &Network) -> ResolveMagnet {
+pub(crate) fn resolve(magnet: Magnet, network: &Network, peers: &[SocketAddr]) -> ResolveMagnet {
     ResolveMagnet {
         extra_trackers: network.tracker.clone(),
         no_trackers: network.no_trackers,
-        peers: network.peer.clone(),
+        peers: peers.to_vec(),
         ..ResolveMagnet::new(magnet)
     }
 }

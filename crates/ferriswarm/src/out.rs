@@ -192,7 +192,7 @@ mod tests {
             let (mut env, _) = env(&[]);
             let folder = tempfile::tempdir().unwrap();
             env.dir = folder.path().to_owned();
-            let console = Console::new(&env, Wanted::default());
+            let console = Console::new(&env, Wanted::default(), None);
             Self { folder, env, console }
         }
 

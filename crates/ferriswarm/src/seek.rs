@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{Error, ResolveStatus, Resolved, Resolving, Session, Sources};
+use ferri_engine::{Error, ResolveMagnet, ResolveStatus, Resolved, Resolving, Session, Sources};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::Network;
+use crate::args::life::Patience;
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::events::Event;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::progress::{Doing, Flow, View, looking, places};
 use crate::talk::TrackerTalk;
 use crate::text::harmless;
@@ -31,6 +32,9 @@ pub(crate) struct Seekers {
     events: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
     /// Between two lines on an output that cannot be rewritten.
     every: Option<Duration>,
+    /// What has told nothing new for so long is given up.
+    patience: Option<Duration>,
+    next_id: usize,
 }
 
 /// What happened to which link.
@@ -47,6 +51,9 @@ struct Seeker {
     since: Instant,
     told: String,
     told_at: Option<Instant>,
+    /// When there was a part more of the description, and how many there were.
+    moved: (Instant, u32),
+    task: AbortHandle,
 }
 
 /// What was found of a link.
@@ -65,6 +72,15 @@ pub(crate) enum News {
     End(usize, Result<Resolved, Error>),
 }
 
+impl News {
+    /// Whose they are.
+    pub(crate) fn id(&self) -> usize {
+        match self {
+            Self::Event(id, _) | Self::End(id, _) => *id,
+        }
+    }
+}
+
 /// Events of all links that wait to be told.
 const EVENTS_MAX: usize = 256;
 /// Words that changed are repeated on an output that cannot be rewritten after so long.
@@ -75,14 +91,16 @@ const JSON_EVERY: Duration = Duration::from_secs(1);
 const SHORT_HASH: usize = 12;
 
 impl Seekers {
-    /// `every`: how often a plain output is told.
-    pub(crate) fn new(every: Option<Duration>) -> Self {
+    /// `every`: how often a plain output is told; `patience`: for how long nothing may move.
+    pub(crate) fn new(every: Option<Duration>, patience: Option<Duration>) -> Self {
         Self {
             seekers: BTreeMap::new(),
             ends: JoinSet::new(),
             streams: JoinSet::new(),
             events: mpsc::channel(EVENTS_MAX),
             every,
+            patience,
+            next_id: 0,
         }
     }
 
@@ -90,18 +108,19 @@ impl Seekers {
         self.every
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.seekers.is_empty()
-    }
-
-    /// Waits for one more, and says what it is.
-    pub(crate) fn add(&mut self, magnet: Magnet, resolving: Resolving, console: &Console) {
-        let id = self.seekers.last_key_value().map_or(0, |(last, _)| last + 1);
+    /// Waits for one more, says what it is, and gives the number by which its news are known.
+    pub(crate) fn add(&mut self, magnet: Magnet, resolving: Resolving, console: &Console) -> usize {
+        let id = self.next_id;
+        self.next_id += 1;
         let info_hash = resolving.info_hash().to_string();
+        let (mut events, status) = (resolving.events(), resolving.watch());
+        let task = self.ends.spawn(async move { (id, resolving.wait().await) });
         let seeker = Seeker {
+            moved: (Instant::now(), 0),
+            task,
             name: magnet.display_name.clone().unwrap_or_else(|| format!("{}…", &info_hash[..SHORT_HASH])),
             info_hash,
-            status: resolving.watch(),
+            status,
             talk: TrackerTalk::default(),
             since: Instant::now(),
             told: String::new(),
@@ -110,7 +129,7 @@ impl Seekers {
         };
         seeker.introduce(console);
         self.seekers.insert(id, seeker);
-        let (mut events, to) = (resolving.events(), self.events.0.clone());
+        let to = self.events.0.clone();
         self.streams.spawn(async move {
             loop {
                 match events.recv().await {
@@ -125,7 +144,27 @@ impl Seekers {
                 }
             }
         });
-        self.ends.spawn(async move { (id, resolving.wait().await) });
+        id
+    }
+
+    /// Gives up those of which nothing was heard for too long.
+    pub(crate) fn take_stalled(&mut self) -> Vec<usize> {
+        let Some(patience) = self.patience else { return Vec::new() };
+        let stalled = |seeker: &mut Seeker| {
+            let parts = seeker.status.borrow().parts_had;
+            if seeker.moved.1 < parts {
+                seeker.moved = (Instant::now(), parts);
+            }
+            patience <= seeker.moved.0.elapsed()
+        };
+        let ids: Vec<usize> =
+            self.seekers.iter_mut().filter_map(|(id, seeker)| stalled(seeker).then_some(*id)).collect();
+        for id in &ids {
+            if let Some(seeker) = self.seekers.remove(id) {
+                seeker.task.abort();
+            }
+        }
+        ids
     }
 
     /// The next thing that happens, for [`Self::take`]. May be dropped while it waits.
@@ -260,10 +299,13 @@ pub(crate) async fn fetch(
     console: &Console,
     magnet: Magnet,
     network: &Network,
+    patience: Patience,
     interrupts: &Interrupts,
 ) -> Result<Option<Metainfo>, Failure> {
+    let Some(peers) = network::peers(network, console, interrupts).await else { return Ok(None) };
     let session = session::start(network::session_options(env, network)?).await?;
-    let found = fetch_in(&session, console, magnet, network, interrupts).await;
+    let magnet = network::resolve(magnet, network, &peers);
+    let found = fetch_in(&session, console, magnet, patience.stop_after_stalled, interrupts).await;
     session.shutdown().await;
     found
 }
@@ -271,13 +313,13 @@ pub(crate) async fn fetch(
 async fn fetch_in(
     session: &Session,
     console: &Console,
-    magnet: Magnet,
-    network: &Network,
+    magnet: ResolveMagnet,
+    patience: Option<Duration>,
     interrupts: &Interrupts,
 ) -> Result<Option<Metainfo>, Failure> {
-    let mut seekers = Seekers::new(None);
-    let resolving = session::resolve(session, network::resolve(magnet.clone(), network)).await?;
-    seekers.add(magnet, resolving, console);
+    let mut seekers = Seekers::new(None, patience);
+    let resolving = session::resolve(session, magnet.clone()).await?;
+    seekers.add(magnet.magnet, resolving, console);
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let live = console.live_area();
@@ -289,11 +331,22 @@ async fn fetch_in(
                 return Ok(Some(found.resolved.metainfo().clone()));
             },
             _ = ticks.tick() => {
+                console.look_at_output();
                 seekers.tell(console);
                 live.set(console.table(&seekers.views().collect::<Vec<_>>()));
+                if !seekers.take_stalled().is_empty() {
+                    return Err(stalled("no peer told what the link stands for", patience));
+                }
             }
         }
     }
+}
+
+/// How it ends when nothing has moved for as long as was allowed.
+pub(crate) fn stalled(why: &str, patience: Option<Duration>) -> Failure {
+    let patience = units::took(patience.unwrap_or_default());
+    Failure::new(Exit::Stalled, format!("{why}; nothing moved for {patience}"))
+        .hint("the same command goes on where it was")
 }
 
 /// Snapshots are a quarter of a second apart, and so are live lines.

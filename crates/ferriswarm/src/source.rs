@@ -168,6 +168,16 @@ fn cannot_read(source: &OsStr, path: &Path, error: &io::Error) -> Failure {
     }
 }
 
+/// `shwo a.torrent` is a command mistyped: nothing is to be downloaded by accident.
+pub(crate) fn refuse_mistyped_command(env: &Env, sources: &[OsString]) -> Result<(), Failure> {
+    let Some((first, [_, ..])) = sources.split_first() else { return Ok(()) };
+    let path = env.path(Path::new(first));
+    if path.exists() || command_meant(&first.to_string_lossy()).is_none() {
+        return Ok(());
+    }
+    Err(cannot_read(first, &path, &io::ErrorKind::NotFound.into()))
+}
+
 /// `shwo` is a file that is not there, and a command mistyped.
 fn command_meant(word: &str) -> Option<String> {
     let command = Cli::command();

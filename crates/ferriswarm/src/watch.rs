@@ -13,9 +13,11 @@ use crate::console::{Area, Console};
 use crate::env::Interrupts;
 use crate::events::{Event, Progress, state_word};
 use crate::exit::{Exit, Failure};
-use crate::facts::{Facts, local_text};
+use crate::facts::{self, Facts, local_text};
+use crate::hook::Done;
+use crate::loading::Loads;
 use crate::progress::{self, View, wait_words};
-use crate::seek::{Found, Seekers};
+use crate::seek::Seekers;
 use crate::talk::TrackerTalk;
 use crate::text::harmless;
 use crate::units;
@@ -96,6 +98,11 @@ pub(crate) struct Watched {
     found: Option<u64>,
     talk: TrackerTalk,
     waiting: Option<Waiting>,
+    /// When a useful byte came, and how many had.
+    moved: (Instant, u64),
+    is_done_taken: bool,
+    has_ended: bool,
+    is_web_seed_told: bool,
     /// A state that cannot get better by waiting.
     failure: Option<Failure>,
     /// The disk is in the way now; with Ctrl-C this is how the program ends.
@@ -124,6 +131,10 @@ impl Watched {
             found: None,
             talk,
             waiting: None,
+            moved: (now, 0),
+            is_done_taken: false,
+            has_ended: false,
+            is_web_seed_told: false,
             failure: None,
             trouble: None,
         }
@@ -148,7 +159,75 @@ impl Watched {
         is_complete(&self.status())
     }
 
-    fn has_reached_its_goal(&self) -> bool {
+    pub(crate) fn name(&self) -> &str {
+        &self.facts.name
+    }
+
+    pub(crate) fn info_hash(&self) -> &str {
+        &self.info_hash
+    }
+
+    pub(crate) fn torrent(&self) -> &Torrent {
+        &self.torrent
+    }
+
+    /// Nothing more is told or expected of it.
+    pub(crate) fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    /// A state that cannot get better by waiting, once.
+    pub(crate) fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    /// Once, when it is complete. `source` is how it was named.
+    pub(crate) fn take_done(&mut self, source: &str) -> Option<Done> {
+        if !self.is_done_told || std::mem::replace(&mut self.is_done_taken, true) {
+            return None;
+        }
+        let status = self.status();
+        Some(Done {
+            name: self.facts.name.clone(),
+            info_hash: self.info_hash.clone(),
+            path: self.path.clone(),
+            source: source.to_owned(),
+            size: status.wanted,
+            downloaded: status.downloaded,
+            uploaded: status.uploaded,
+        })
+    }
+
+    /// Whether it wants something and nothing useful came for so long. To be asked now and then.
+    pub(crate) fn has_stalled(&mut self, patience: Duration) -> bool {
+        let status = self.torrent.status();
+        let is_waiting = matches!(status.state, State::Downloading | State::Error { .. });
+        let useful = status.downloaded.saturating_sub(status.wasted);
+        if self.moved.1 < useful || !is_waiting || status.complete_since.is_some() {
+            self.moved = (Instant::now(), self.moved.1.max(useful));
+        }
+        patience <= self.moved.0.elapsed()
+    }
+
+    /// How it stands when that is so.
+    pub(crate) fn why_stalled(&self) -> String {
+        let status = self.status();
+        let name = &self.facts.name;
+        let have = units::size_of(status.wanted_done, status.wanted);
+        let why = match (&status.state, status.peers) {
+            (State::Error { text, .. }, _) => text.clone(),
+            (_, 0) if !self.facts.web_seeds.is_empty() => format!("no peer has it; {}", facts::NO_WEB_SEEDS),
+            (_, 0) => "no peer has it".to_owned(),
+            (_, peers) => format!("{} sent nothing", units::count(peers as u64, "peer", "peers")),
+        };
+        format!("{name}: {why}; {have} are here")
+    }
+
+    pub(crate) fn has_reached_its_goal(&self) -> bool {
         let status = self.status();
         (self.is_done_told || !is_complete(&status)) && self.goal.is_reached(&status)
     }
@@ -230,6 +309,23 @@ impl Watched {
             self.is_done_told = true;
             self.tell_done(&status, console);
         }
+        self.tell_web_seeds(&status, console);
+    }
+
+    /// That those who have it cannot be asked yet.
+    fn tell_web_seeds(&mut self, status: &TorrentStatus, console: &Console) {
+        let is_alone = status.peers == 0 && status.downloaded == 0 && !is_complete(status) && !self.is_seeder;
+        if self.is_web_seed_told
+            || self.facts.web_seeds.is_empty()
+            || !is_alone
+            || self.started.elapsed() < LONELY_AFTER
+        {
+            return;
+        }
+        self.is_web_seed_told = true;
+        let message = format!("no peer was found so far; {}", facts::NO_WEB_SEEDS);
+        console.event(&Event::Note { info_hash: &self.info_hash, message: &message });
+        self.say(console, &message);
     }
 
     fn tell_state(&mut self, status: &TorrentStatus, console: &Console) {
@@ -375,6 +471,8 @@ impl Watched {
 
 /// Shorter waits are not worth a line that stays.
 const WAIT_TOLD_AFTER: Duration = Duration::from_secs(10);
+/// Whoever is found at all is found within this time, mostly.
+const LONELY_AFTER: Duration = Duration::from_secs(10);
 
 fn is_complete(status: &TorrentStatus) -> bool {
     status.wanted_done == status.wanted && !matches!(status.state, State::Checking { .. })
@@ -402,70 +500,100 @@ impl Audience for () {
     fn tick(&mut self, _console: &Console) {}
 }
 
-/// Looks at all torrents until they have reached their goals, one cannot, or Ctrl-C is pressed.
+/// Looks at torrents until they have reached their goals, one cannot, or Ctrl-C is pressed.
 pub(crate) async fn watch(
-    torrents: &mut Vec<Watched>,
-    every: Option<Duration>,
+    torrents: Vec<Watched>,
     audience: &mut dyn Audience,
     console: &Console,
     interrupts: &Interrupts,
 ) -> Result<Ended, Failure> {
-    let mut nobody = Seekers::new(every);
-    watch_all(torrents, &mut nobody, async |_| Ok(None), audience, console, interrupts).await
-}
-
-/// As [`watch`], with magnet links that become torrents meanwhile: `admit` adds what was found; it gives none when Ctrl-C
-/// was pressed.
-pub(crate) async fn watch_all(
-    torrents: &mut Vec<Watched>,
-    seekers: &mut Seekers,
-    mut admit: impl AsyncFnMut(Found) -> Result<Option<Watched>, Failure>,
-    audience: &mut dyn Audience,
-    console: &Console,
-    interrupts: &Interrupts,
-) -> Result<Ended, Failure> {
-    let mut streams = JoinSet::new();
-    let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-    let listen = |streams: &mut JoinSet<()>, index: usize, watched: &mut Watched| {
-        let events = watched.events.take().unwrap_or_else(|| watched.torrent.events());
-        streams.spawn(forward(index, events, sender.clone()));
-    };
-    for (index, watched) in torrents.iter_mut().enumerate() {
-        listen(&mut streams, index, watched);
-    }
+    let (nobody, nothing) = (Seekers::new(None, None), Loads::<()>::new());
+    let mut crew = Crew::new(console);
+    torrents.into_iter().for_each(|watched| crew.add(watched));
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let area = console.live_area();
     loop {
         tokio::select! {
             biased;
             () = interrupts.pressed(1) => return Ok(Ended::Interrupted),
-            Some((index, event)) = events.recv() => {
-                audience.hear(&event, console);
-                torrents[index].on_event(&event, console);
-            }
-            news = seekers.next() => if let Some(found) = seekers.take(news, console)? {
-                let Some(mut watched) = admit(found).await? else { return Ok(Ended::Interrupted) };
-                listen(&mut streams, torrents.len(), &mut watched);
-                torrents.push(watched);
-            },
+            heard = crew.next() => crew.hear(heard, audience, console),
             _ = ticks.tick() => {
                 console.look_at_output();
                 audience.tick(console);
-                seekers.tell(console);
-                for watched in torrents.iter_mut() {
-                    watched.look(console);
-                    watched.tell_progress(console, seekers.every());
-                }
-                show(&area, seekers, torrents, console);
+                crew.tick(&nobody, &nothing, console);
             }
         }
-        if let Some(failure) = torrents.iter_mut().find_map(|watched| watched.failure.take()) {
+        if let Some(failure) = crew.torrents.iter_mut().find_map(Watched::take_failure) {
             return Err(failure);
         }
-        if seekers.is_empty() && torrents.iter().all(Watched::has_reached_its_goal) {
+        if crew.torrents.iter().all(Watched::has_reached_its_goal) {
             return Ok(Ended::Reached);
         }
+    }
+}
+
+/// Torrents at work: what they say is told, and how far they are is shown.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    torrents: Vec<Watched>,
+    streams: JoinSet<()>,
+    events: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
+    area: Area,
+}
+
+/// Which torrent said what.
+type Heard = (usize, ferri_engine::Event);
+
+impl Crew {
+    pub(crate) fn new(console: &Console) -> Self {
+        Self {
+            torrents: Vec::new(),
+            streams: JoinSet::new(),
+            events: mpsc::channel(EVENTS_MAX),
+            area: console.live_area(),
+        }
+    }
+
+    /// One more, behind the others.
+    pub(crate) fn add(&mut self, mut watched: Watched) {
+        let events = watched.events.take().unwrap_or_else(|| watched.torrent.events());
+        self.streams.spawn(forward(self.torrents.len(), events, self.events.0.clone()));
+        self.torrents.push(watched);
+    }
+
+    pub(crate) fn torrents(&self) -> &[Watched] {
+        &self.torrents
+    }
+
+    pub(crate) fn torrents_mut(&mut self) -> &mut [Watched] {
+        &mut self.torrents
+    }
+
+    /// The next thing that happens, for [`Self::hear`]. May be dropped while it waits.
+    pub(crate) async fn next(&mut self) -> Heard {
+        match self.events.1.recv().await {
+            Some(heard) => heard,
+            // We hold a sender ourselves.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells what happened.
+    pub(crate) fn hear(&mut self, (at, event): Heard, audience: &mut dyn Audience, console: &Console) {
+        audience.hear(&event, console);
+        let watched = &mut self.torrents[at];
+        if !watched.has_ended {
+            watched.on_event(&event, console);
+        }
+    }
+
+    /// Four times a second: how everything stands.
+    pub(crate) fn tick<T: Send + 'static>(&mut self, seekers: &Seekers, loads: &Loads<T>, console: &Console) {
+        for watched in self.torrents.iter_mut().filter(|watched| !watched.has_ended) {
+            watched.look(console);
+            watched.tell_progress(console, seekers.every());
+        }
+        show(&self.area, seekers, loads, &self.torrents, console);
     }
 }
 
@@ -491,11 +619,18 @@ async fn forward(index: usize, mut events: Events, to: mpsc::Sender<(usize, ferr
 }
 
 /// The live lines, and nothing elsewhere.
-fn show(area: &Area, seekers: &Seekers, torrents: &[Watched], console: &Console) {
+fn show<T: Send + 'static>(
+    area: &Area,
+    seekers: &Seekers,
+    loads: &Loads<T>,
+    torrents: &[Watched],
+    console: &Console,
+) {
     if !console.is_live() {
         return;
     }
-    let torrents = torrents.iter().map(|watched| View::of_torrent(&watched.status()));
-    let views: Vec<View> = seekers.views().chain(torrents).collect();
+    let torrents = torrents.iter().filter(|watched| !watched.has_ended);
+    let torrents = torrents.map(|watched| View::of_torrent(&watched.status()));
+    let views: Vec<View> = loads.views().chain(seekers.views()).chain(torrents).collect();
     area.set(console.table(&views));
 }

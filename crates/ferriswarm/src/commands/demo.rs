@@ -219,7 +219,7 @@ impl Download<'_> {
         };
         let mut listener =
             Listener { counts: Counts::default(), story: self.is_explained.then(|| Story::new(cast)) };
-        let ended = watch(&mut vec![watched], None, &mut listener, console, interrupts).await;
+        let ended = watch(vec![watched], &mut listener, console, interrupts).await;
         let time = started.elapsed();
         session.shutdown().await;
         let status = torrent.status();

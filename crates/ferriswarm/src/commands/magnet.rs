@@ -4,14 +4,21 @@ use ferri_metainfo::magnet::Magnet;
 
 use crate::args::MagnetArgs;
 use crate::console::Console;
-use crate::env::Env;
+use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
+use crate::loading;
 use crate::out::{Existing, Out};
-use crate::source::{self, Source};
+use crate::source::Source;
 
-pub(crate) async fn run(env: &mut Env, console: &Console, args: &MagnetArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(
+    env: &mut Env,
+    console: &Console,
+    args: &MagnetArgs,
+    interrupts: Interrupts,
+) -> Result<Exit, Failure> {
     let out = Out::new(env, args.output.clone(), Existing::with_force(args.force))?;
-    let loaded = source::load(env, &args.source).await?;
+    let loaded = loading::load(env, &args.source, loading::any, &console.aside(), &interrupts).await?;
+    let loaded = loaded.ok_or_else(loading::interrupted)?;
     loaded.warn(&args.source, console);
     let magnet = match loaded {
         Source::Torrent(metainfo) => Magnet::from_metainfo(&metainfo),

@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
 use crate::source::{self, Source};
 use crate::text::harmless;
-use crate::{json, network, seek, units};
+use crate::{json, loading, network, seek, units};
 
 pub(crate) async fn run(
     env: &mut Env,
@@ -22,7 +22,8 @@ pub(crate) async fn run(
     args: &ShowArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let magnet = match source::load(env, &args.source).await? {
+    let loaded = loading::load(env, &args.source, loading::any, &console.aside(), &interrupts).await?;
+    let magnet = match loaded.ok_or_else(loading::interrupted)? {
         Source::Torrent(metainfo) => return show(&metainfo, console, args),
         Source::Magnet(magnet) => magnet,
     };
@@ -32,7 +33,9 @@ pub(crate) async fn run(
     }
     if args.fetch {
         let wait = console.aside();
-        let Some(metainfo) = seek::fetch(env, &wait, *magnet, &args.network, &interrupts).await? else {
+        let Some(metainfo) =
+            seek::fetch(env, &wait, *magnet, &args.network, args.patience, &interrupts).await?
+        else {
             stopped(env, &wait, "peers have not told what the link stands for");
             return Ok(Exit::Interrupted);
         };
@@ -116,6 +119,9 @@ fn describe(facts: &Facts, console: &Console) -> String {
         row("web seed", url);
     }
     row("magnet", &facts.magnet);
+    if let Some(note) = &facts.note {
+        row("note", note);
+    }
     out.push('\n');
     out
 }

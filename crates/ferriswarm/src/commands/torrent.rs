@@ -1,5 +1,6 @@
 //! `torrent`: what a magnet link stands for, as a .torrent file.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use ferri_metainfo::Metainfo;
@@ -13,7 +14,7 @@ use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::{Facts, local_text};
 use crate::out::{Existing, Out, torrent_name};
-use crate::{seek, source, text};
+use crate::{loading, seek, source, text};
 
 pub(crate) async fn run(
     env: &mut Env,
@@ -21,7 +22,13 @@ pub(crate) async fn run(
     args: &TorrentArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let magnet = source::load_magnet(env, &args.source, console).await?;
+    let aside = console.aside();
+    let load = {
+        let console = aside.clone();
+        move |env: &mut Env, source: &OsStr| loading::alone(source::load_magnet(env, source, &console))
+    };
+    let loaded = loading::load(env, &args.source, load, &aside, &interrupts).await?;
+    let magnet = loaded.ok_or_else(loading::interrupted)?;
     let existing = Existing::with_force(args.force);
     // What was typed is looked at before anybody is asked.
     let typed = args.output.clone().map(|typed| Out::new(env, typed, existing)).transpose()?;
@@ -32,7 +39,8 @@ pub(crate) async fn run(
         Some(Out::Stdout) => (console.quiet(), console.aside()),
         _ => (console.clone(), console.clone()),
     };
-    let Some(metainfo) = seek::fetch(env, &wait, magnet, &args.network, &interrupts).await? else {
+    let Some(metainfo) = seek::fetch(env, &wait, magnet, &args.network, args.patience, &interrupts).await?
+    else {
         stopped(env, &wait, "peers have not told what the link stands for");
         return Ok(Exit::Interrupted);
     };

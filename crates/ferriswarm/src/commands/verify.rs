@@ -16,7 +16,7 @@ use crate::facts;
 use crate::place::Place;
 use crate::text::harmless;
 use crate::work::{Progress, follow};
-use crate::{session, source, units};
+use crate::{loading, session, units};
 
 pub(crate) async fn run(
     env: &mut Env,
@@ -25,7 +25,9 @@ pub(crate) async fn run(
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
     let state_dir = env.default_state_dir();
-    let metainfo = source::load_torrent(env, &args.source, state_dir.as_deref()).await?;
+    let loaded =
+        loading::load(env, &args.source, loading::torrent(state_dir), &console.aside(), &interrupts).await?;
+    let metainfo = loaded.ok_or_else(loading::interrupted)?;
     let place = Place::at(&metainfo, &env.path(&args.path), &args.path)?;
     let started = Instant::now();
     let Some(have) = check(&metainfo.shared_info(), &place, "verifying", console, &interrupts).await? else {

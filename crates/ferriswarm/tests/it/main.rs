@@ -1,5 +1,6 @@
 //! The program from outside: most commands run inside the test's own process, a few as the real binary.
 
+mod batch;
 mod create;
 mod dht;
 mod magnet;

@@ -68,6 +68,7 @@ fn show_has_exactly_the_keys_that_scripts_rely_on() {
         "source",
         "magnet",
         "warnings",
+        "note",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);
@@ -177,7 +178,7 @@ fn what_needs_the_torrent_itself_says_how_to_get_it() {
 fn with_json_a_failure_is_an_event_too() {
     let desk = Desk::new();
     let failed = desk.run(&["get", "--json", "no.torrent"]);
-    assert_eq!(failed.is(Exit::NotFound).events("error")[0]["code"], 3);
+    assert_eq!(failed.is(Exit::NotFound).events("failed")[0]["code"], 3);
     assert!(failed.stderr.starts_with("error: "), "{}", failed.stderr);
 }
 

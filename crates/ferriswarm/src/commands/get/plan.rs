@@ -1,0 +1,139 @@
+//! What the flags of `get` and `seed` mean, for each of their torrents.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ferri_engine::{AddTorrent, Check, ResolveMagnet, Session, SessionOptions};
+use ferri_metainfo::Metainfo;
+use ferri_metainfo::magnet::Magnet;
+
+use super::Wishes;
+use crate::args::{Network, Report};
+use crate::console::Console;
+use crate::env::Interrupts;
+use crate::exit::{Exit, Failure};
+use crate::facts::Facts;
+use crate::place::Place;
+use crate::seek::Found;
+use crate::session::Hearing;
+use crate::space::{self, Room};
+use crate::talk::TrackerTalk;
+use crate::watch::{Goal, Setup, Watched};
+use crate::{network, seek, session};
+
+/// What is done with each torrent.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Get(Wishes),
+    Seed {
+        /// The payload or the folder that holds it.
+        path: PathBuf,
+        /// The same as a person wrote it.
+        typed: PathBuf,
+    },
+}
+
+/// What the flags mean.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) kind: Kind,
+    pub(super) goal: Goal,
+    pub(super) network: Network,
+    pub(super) report: Report,
+    pub(super) session: SessionOptions,
+    /// `--peer`, with the addresses of its names.
+    pub(super) peers: Vec<SocketAddr>,
+    /// What has not moved for so long is given up.
+    pub(super) patience: Option<Duration>,
+    /// How many are downloaded at once.
+    pub(super) at_once: usize,
+    pub(super) on_done: Option<OsString>,
+}
+
+impl Plan {
+    /// Whom to ask what a magnet link stands for.
+    pub(super) fn resolve(&self, magnet: &Magnet) -> ResolveMagnet {
+        network::resolve(magnet.clone(), &self.network, &self.peers)
+    }
+
+    /// What to add for a torrent, which came of `magnet` or of a file. `None`: Ctrl-C.
+    pub(super) async fn add(
+        &self,
+        metainfo: Metainfo,
+        magnet: Option<&Magnet>,
+        console: &Console,
+        interrupts: &Interrupts,
+    ) -> Result<Option<AddTorrent>, Failure> {
+        match &self.kind {
+            Kind::Get(wishes) => wishes.add(metainfo, magnet, console, interrupts).await,
+            Kind::Seed { path, typed } => {
+                let payload = Place::at(&metainfo, path, typed)?.payload().to_owned();
+                let output = payload.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
+                let mut add = AddTorrent::new(metainfo, output);
+                add.payload = Some(payload);
+                add.check = Check::Full;
+                add.seed_only = true;
+                Ok(Some(add))
+            }
+        }
+    }
+
+    /// How much of what is wanted is not on disk yet, and the room there is for it.
+    pub(super) async fn measure(&self, add: AddTorrent) -> Result<(AddTorrent, u64, Option<Room>), Failure> {
+        if add.seed_only {
+            return Ok((add, 0, None));
+        }
+        // A torrent may have a million files, and a disk may sleep.
+        let measured = tokio::task::spawn_blocking(move || {
+            let place = Place::in_folder(add.metainfo.info(), &add.output)?;
+            let missing = space::missing(&add.metainfo, &place, &add.priorities);
+            let room = space::room(&add.output);
+            Ok((add, missing, room))
+        });
+        measured
+            .await
+            .map_err(|error| Failure::new(Exit::Internal, format!("looking at files failed: {error}")))?
+    }
+
+    /// Adds a torrent to the session.
+    pub(super) async fn start(
+        &self,
+        session: &Arc<Session>,
+        mut add: AddTorrent,
+        found: Option<Found>,
+    ) -> Result<Watched, Failure> {
+        add.extra_trackers.clone_from(&self.network.tracker);
+        add.no_trackers = self.network.no_trackers;
+        add.peers.clone_from(&self.peers);
+        let (resolved, talk) = match found {
+            Some(found) => (Some(found.resolved), found.talk),
+            None => (None, TrackerTalk::default()),
+        };
+        let setup = Setup {
+            facts: Facts::new(&add.metainfo),
+            path: local_path(&add)?,
+            port: session.listen_addr().port(),
+            goal: self.goal,
+            is_seeder: add.seed_only,
+            talk,
+        };
+        let added = session::add(session, add, resolved, Hearing::Events).await?;
+        Ok(Watched::new(added, setup))
+    }
+
+    /// Nothing moved for as long as was allowed.
+    pub(super) fn stalled(&self, why: &str) -> Failure {
+        seek::stalled(why, self.patience)
+    }
+}
+
+/// Where the torrent's file or folder is.
+fn local_path(add: &AddTorrent) -> Result<PathBuf, Failure> {
+    if let Some(payload) = &add.payload {
+        return Ok(payload.clone());
+    }
+    Ok(Place::in_folder(add.metainfo.info(), &add.output)?.payload().to_owned())
+}
