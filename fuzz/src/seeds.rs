@@ -50,6 +50,7 @@ fn bencode(seeds: &mut Vec<Seed>) {
     seed("unsorted-keys", b"d1:bi1e1:ai2ee");
     seed("duplicate-key", b"d1:ai1e1:ai2ee");
     seed("leading-zero", b"i01e");
+    seed("leading-zero-of-a-length", b"d03:abci1ee");
     seed("negative-zero", b"i-0e");
     seed("trailing-data", b"i1eXYZ");
     seed("overflow", b"i9223372036854775808e");

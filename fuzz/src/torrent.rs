@@ -8,7 +8,7 @@ use ferri_bencode::Encoder;
 use ferri_hash::{sha1, sha256};
 use ferri_metainfo::create::{Builder, Content, Hasher, NewFile};
 use ferri_metainfo::limits::{FILES_MAX, PIECES_MAX, URLS_MAX, WARNINGS_MAX};
-use ferri_metainfo::magnet::{MAGNET_BYTES_MAX, Magnet};
+use ferri_metainfo::magnet::{MAGNET_BYTES_MAX, Magnet, WARNINGS_MAX as MAGNET_WARNINGS_MAX};
 use ferri_metainfo::names::{COMPONENT_BYTES_MAX, LocalPaths};
 use ferri_metainfo::{
     Bitfield, FileIndex, Info, InfoHash, InfoHashV2, Layout, Metainfo, MetainfoError, PieceIndex, Version,
@@ -63,7 +63,11 @@ pub fn magnet(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     for result in [Magnet::parse(text), Magnet::parse_info_hash(text)] {
         match result {
-            Ok(magnet) => check_magnet(&magnet),
+            Ok(magnet) => {
+                assert!(magnet.warnings.len() <= MAGNET_WARNINGS_MAX);
+                magnet.warnings.iter().for_each(|warning| check_shown(&warning.to_string()));
+                check_magnet(&magnet);
+            }
             Err(error) => check_shown(&error.to_string()),
         }
     }

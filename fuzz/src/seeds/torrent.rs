@@ -11,6 +11,7 @@ use super::{Seed, add};
 pub(super) fn all(seeds: &mut Vec<Seed>) {
     made(seeds);
     odd(seeds);
+    met(seeds);
     magnets(seeds);
     names(seeds);
     scripts(seeds);
@@ -127,8 +128,60 @@ fn odd(seeds: &mut Vec<Seed>) {
         &v2,
         ("", &format!("12:piece layersd32:{}64:{}e", "r".repeat(32), "h".repeat(64))),
     );
+    add(seeds, "metainfo", "refusal", b"d14:failure reason13:not logged ine");
     add(seeds, "metainfo", "empty", b"de");
     add(seeds, "metainfo", "web-page", b"<html><body>Not found</body></html>");
+}
+
+/// Torrents with oddities that are met, taken and refused ones.
+fn met(seeds: &mut Vec<Seed>) {
+    let hash = "a".repeat(20);
+    let mut seed = |name, info: &str, around: (&str, &str)| {
+        let info = info.replace('#', &hash);
+        add(seeds, "info", name, &info);
+        add(seeds, "metainfo", name, format!("d{}4:info{info}{}e", around.0, around.1));
+    };
+    seed(
+        "v2-layer-of-nothing",
+        "d9:file treed1:ad0:d6:lengthi0eee1:bd0:d6:lengthi5e11:pieces root32:rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrreee\
+         12:meta versioni2e4:name1:x12:piece lengthi16384ee",
+        ("", &format!("12:piece layersd32:{}32:{}e", "q".repeat(32), "h".repeat(32))),
+    );
+    seed(
+        "v2-out-of-order",
+        "d9:file treed1:bd0:d6:lengthi0eee1:ad0:d6:lengthi0eeee12:meta versioni2e4:name1:x12:piece lengthi16384ee",
+        ("", ""),
+    );
+    seed(
+        "v2-empty-name",
+        "d9:file treed1:dd0:d0:d6:lengthi0eeeee12:meta versioni2e4:name1:x12:piece lengthi16384ee",
+        ("", ""),
+    );
+    seed(
+        "zeros-and-doubles",
+        "d6:lengthi003e6:lengthi-0e4:name1:x12:piece lengthi01e6:pieces060:###e",
+        ("", ""),
+    );
+    seed(
+        "private-list-and-a-long-number",
+        "d6:lengthi3e4:name1:x12:piece lengthi16384e6:pieces20:#7:privatele1:zi99999999999999999999ee",
+        ("13:creation datei99999999999999999999e", ""),
+    );
+    seed(
+        "length-and-files-and-a-link",
+        "d5:filesld4:attr1:l6:lengthi7e4:pathl1:ae12:symlink pathl1:beed6:lengthi3e4:pathl1:beee\
+         6:lengthi9e4:name1:x12:piece lengthi16384e6:pieces20:#e",
+        ("", ""),
+    );
+    let root = format!("d6:lengthi1e11:pieces root32:{}e", "r".repeat(32));
+    seed(
+        "hybrid-two-orders",
+        &format!(
+            "d9:file treed1:ad1:zd0:{root}ee5:a.txtd0:{root}ee5:filesld6:lengthi1e4:pathl5:a.txteed4:attr1:p6:lengthi16383e\
+             4:pathl4:.pad5:16383eed6:lengthi1e4:pathl1:a1:zeee12:meta versioni2e4:name1:x12:piece lengthi16384e6:pieces40:##e"
+        ),
+        ("", ""),
+    );
 }
 
 fn magnets(seeds: &mut Vec<Seed>) {
@@ -150,6 +203,11 @@ fn magnets(seeds: &mut Vec<Seed>) {
     seed("other-network", "magnet:?xt=urn:sha1:ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".to_owned());
     seed("bad-range", format!("magnet:?xt={v1}&so=5-2,99999999999"));
     seed("bad-peer", format!("magnet:?xt={v1}&x.pe=:0"));
+    seed("number-sign", format!("magnet:?dn=Track #3&xt={v1}&tr=udp://a.example:1"));
+    seed("escaped-whole", format!("magnet%3A%3Fxt%3D{}%26dn%3Da%2520b", v1.replace(':', "%3A")));
+    seed("escaped-twice", format!("magnet:?xt={}&tr=udp%253A%252F%252Fa", v1.replace(':', "%253A")));
+    seed("urn-alone", format!(" <{v1}/ &dn=x> "));
+    seed("left-out", format!("magnet:?xt={v1}&xt.2=urn:btih:1&xl=&so=&x.pe=a&tr=<b>&#38;ws=://"));
     seed("only-a-hash", "0123456789ABCDEF0123456789abcdef01234567".to_owned());
     seed("control-characters", format!("magnet:?xt={v1}&xl=%1b[31m"));
 }

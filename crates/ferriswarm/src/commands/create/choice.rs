@@ -84,8 +84,10 @@ fn globs(flag: &str, typed: &[String], name: &str) -> Result<GlobSet, Failure> {
 /// What operating systems, desktops and network drives put beside people's files.
 fn is_litter(name: &str) -> bool {
     let is = |known: &&str| name.eq_ignore_ascii_case(known);
-    // AppleDouble: what macOS keeps about a file on a foreign file system. NFS: a file that was removed while open.
-    let is_beside = name.starts_with("._") && name != "._" || name.starts_with(".nfs0");
+    // AppleDouble: what macOS keeps about a file on a foreign file system. NFS: a file that was removed while open. Ours:
+    // an output that was killed before it was whole.
+    let is_beside = name.starts_with("._") && name != "._"
+        || [".nfs0", ".ferriswarm-"].iter().any(|prefix| name.starts_with(prefix));
     is_beside || LITTER.iter().any(is)
         // The bin of a user on a Unix drive.
         || name.strip_prefix(".Trash-").is_some_and(|user| user.bytes().all(|b| b.is_ascii_digit()))
