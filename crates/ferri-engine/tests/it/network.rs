@@ -1,9 +1,10 @@
 //! What a session does about the network around it: on loopback nothing.
 
-use ferri_engine::{LsdStatus, PortMappingStatus, Session, SessionOptions};
+use ferri_engine::dht::{DhtNode, DhtOptions};
+use ferri_engine::{AddTorrent, LsdStatus, PortMappingStatus, Session, SessionOptions};
 use tempfile::TempDir;
 
-use crate::support;
+use crate::support::{self, Payload, Seed};
 
 /// Why nobody on the local network, and no gateway, is spoken to.
 async fn check(change: impl FnOnce(&mut SessionOptions), why: &str) {
@@ -31,4 +32,29 @@ async fn switches_that_are_off_are_off_on_every_network() {
         (options.bind, options.lsd, options.port_mapping) = (None, false, false);
     };
     check(off, "switched off").await;
+}
+
+/// A node that both know is all they have in common; nothing else is on.
+#[tokio::test]
+async fn two_sessions_that_know_one_node_meet_by_it() {
+    let payload = Payload::single(300_000, 16_384);
+    let bind = Some([127, 0, 0, 1].into());
+    let node = DhtNode::start(DhtOptions { bind, ..DhtOptions::default() }).await.unwrap();
+    let router = format!("127.0.0.1:{}", node.dht().udp_port());
+    let know_it = |options: &mut SessionOptions| {
+        (options.dht, options.dht_routers) = (true, vec![router.clone()]);
+    };
+    let dir = TempDir::new().unwrap();
+    let mut options = support::options(&dir);
+    know_it(&mut options);
+    let leech = Session::start(options).await.unwrap();
+    let out = dir.path().join("out");
+    let torrent = leech.add(AddTorrent::new(payload.metainfo(&[]), &out)).await.unwrap();
+    // Who comes first finds nobody, and looks again soon.
+    let seed = Seed::start_with(&payload, &[], |options, _| know_it(options)).await;
+    support::within(torrent.wait_done()).await;
+    payload.assert_at(&out);
+    leech.shutdown().await;
+    seed.session.shutdown().await;
+    node.shutdown().await;
 }
