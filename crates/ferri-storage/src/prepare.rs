@@ -11,7 +11,7 @@ use rustix::fs::{FallocateFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use crate::atomic::{PRIVATE_FILE, PRIVATE_FOLDER, create_folders, sync_folder};
-use crate::beneath::Access;
+use crate::beneath::{Access, Root};
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
@@ -150,11 +150,13 @@ impl Storage {
         let wanted = self.wanted();
         let info = Arc::clone(self.info());
         let files = info.files();
+        // Opened once: there may be a million files.
+        let root = self.root(true)?;
         for file in files.iter().filter(|file| wanted.get(file.index.0)) {
             if file.attributes.pad || file.attributes.symlink {
                 continue;
             }
-            match self.length_on_disk(file.index)? {
+            match self.length_in(&root, file.index)? {
                 Some(length) if length == file.length => {}
                 None if file.length != 0 => {
                     if self.ledger.has_stamp(file.index.0) {
@@ -172,7 +174,7 @@ impl Storage {
                 self.make_executable(file.index)?;
             }
         }
-        for file in files.iter().filter(|file| wanted.get(file.index.0)) {
+        for file in files.iter().filter(|file| file.attributes.symlink && wanted.get(file.index.0)) {
             self.make_link(file.index)?;
         }
         Ok(())
@@ -220,8 +222,11 @@ impl Storage {
     }
 
     pub(crate) fn length_on_disk(&self, file: FileIndex) -> Result<Option<u64>, StorageError> {
+        self.length_in(&self.root(true)?, file)
+    }
+
+    fn length_in(&self, root: &Root, file: FileIndex) -> Result<Option<u64>, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(None) };
-        let root = self.root(true)?;
         let stat = root.stat(&path).map_err(|errno| StorageError::reading(&root.full(&path), errno))?;
         Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
     }

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -140,13 +141,17 @@ pub enum InterruptSource {
 
 /// Counts Ctrl-C from the moment it was made; until then a signal ends the process as usual.
 #[derive(Debug, Clone)]
-pub(crate) struct Interrupts(watch::Receiver<u32>);
+pub(crate) struct Interrupts {
+    presses: watch::Receiver<u32>,
+    /// Whether the command has heard of one.
+    is_heard: Arc<AtomicBool>,
+}
 
 impl InterruptSource {
     /// Starts to listen. Needs the runtime.
     pub(crate) fn listen(&self) -> Interrupts {
         match self {
-            Self::Count(receiver) => Interrupts(receiver.clone()),
+            Self::Count(receiver) => Interrupts { presses: receiver.clone(), is_heard: Arc::default() },
             Self::Signals => {
                 let (sender, receiver) = watch::channel(0);
                 let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
@@ -166,7 +171,9 @@ impl InterruptSource {
                     });
                 }
                 tokio::spawn(end_at_second(receiver.clone()));
-                Interrupts(receiver)
+                let is_heard = Arc::new(AtomicBool::new(false));
+                tokio::spawn(end_unheard(receiver.clone(), is_heard.clone()));
+                Interrupts { presses: receiver, is_heard }
             }
         }
     }
@@ -197,17 +204,31 @@ async fn end_at_second(mut presses: watch::Receiver<u32>) {
     }
 }
 
+/// A command that reads, parses or looks at a million files before it does anything listens to nobody meanwhile. Nothing is
+/// lost when it ends there.
+async fn end_unheard(mut presses: watch::Receiver<u32>, is_heard: Arc<AtomicBool>) {
+    if presses.wait_for(|count| 1 <= *count).await.is_ok() {
+        tokio::time::sleep(HEARING_TIME).await;
+        if !is_heard.load(Ordering::Relaxed) {
+            // Whether anybody reads it changes nothing.
+            let _ = writeln!(io::stderr(), "stopped while it was getting ready");
+            std::process::exit(Exit::Interrupted.code().into());
+        }
+    }
+}
+
 /// A command that can hear ends within this time by itself, and tidies up.
 const HEARING_TIME: Duration = Duration::from_millis(700);
 
 impl Interrupts {
     /// Returns once Ctrl-C was pressed at least `times` times.
     pub(crate) async fn pressed(&self, times: u32) {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.presses.clone();
         if receiver.wait_for(|count| times <= *count).await.is_err() {
             // Nobody can press it any more.
             std::future::pending::<()>().await;
         }
+        self.is_heard.store(true, Ordering::Relaxed);
     }
 }
 

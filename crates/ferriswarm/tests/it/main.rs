@@ -4,6 +4,7 @@ mod batch;
 mod create;
 mod dht;
 mod magnet;
+mod names;
 mod offline;
 mod output;
 mod sources;

@@ -25,6 +25,10 @@ pub(crate) async fn guard(
     let Some(info_hash) = info.info_hashes().v1 else { return Ok(Some(add)) };
     let place = Place::in_folder(&info, &add.output)?;
     let layout = info.layout();
+    if place.payload().symlink_metadata().is_err() {
+        // A million files need not be looked for in a folder that is not there.
+        return Ok(Some(add));
+    }
     let mut found = None;
     for (file, _) in facts::visible_files(&add.metainfo) {
         let is_wanted = add.priorities.get(file.as_usize()) != Some(&FilePriority::Skip);
