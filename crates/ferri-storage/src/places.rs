@@ -19,7 +19,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use ferri_metainfo::FileIndex;
-use ferri_metainfo::names::{LocalPaths, Rival, Style};
+use ferri_metainfo::names::{LocalPaths, Rival, Style, composed};
 
 pub(crate) use settle::is_refusal;
 
@@ -111,11 +111,16 @@ impl Places {
             format!("{} lies at {}: {alias}", named.display(), path.display())
         };
         let named = self.paths.top().display();
-        let top = match self.top().to_string_lossy() {
-            top if top.is_empty() => {
-                format!("{named} lies in the download folder itself, without a folder of its own")
-            }
-            top => format!("{named} lies at {top}: another name for it"),
+        let found = self.top().to_string_lossy();
+        let top = if found.is_empty() {
+            format!("{named} lies in the download folder itself, without a folder of its own")
+        } else if composed(&found) == composed(&self.paths.top().to_string_lossy()) {
+            format!("{named} lies at {found}: {}", Alias::Equivalent)
+        } else {
+            let is_it =
+                |style: &Style| self.paths.top_in(*style).is_some_and(|top| top.as_os_str() == self.top());
+            let styled = Style::PARTICULAR.into_iter().find(is_it).map(Alias::Styled);
+            format!("{named} lies at {found}: {}", styled.unwrap_or(Alias::OtherClient))
         };
         let mut told: Vec<String> = self.is_top_found.then_some(top).into_iter().collect();
         told.extend(self.moved().take(MOVED_TOLD_MAX).map(sentence));

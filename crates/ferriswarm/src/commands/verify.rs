@@ -176,6 +176,8 @@ fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Cons
         let files = units::count(more, "more file has", "more files have");
         console.line(&format!("{files} another name on disk"));
     }
+    // A million lines are not handed on one by one.
+    let mut lines = String::new();
     for file in verdict.files.iter().filter(|file| !file.is_good()) {
         let what = match file.status {
             FileStatus::Good => "good",
@@ -190,7 +192,17 @@ fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Cons
                 format!("  {} {}", units::count(count, "piece:", "pieces:"), ranges(&file.bad_pieces))
             }
         };
-        console.line(&format!("{what:<9}  {}{pieces}", harmless(&file.path)));
+        let line = format!("{what:<9}  {}{pieces}", harmless(&file.path));
+        if PORTION < lines.len() + line.len() {
+            console.line(&std::mem::take(&mut lines));
+        }
+        if !lines.is_empty() {
+            lines.push('\n');
+        }
+        lines.push_str(&line);
+    }
+    if !lines.is_empty() {
+        console.line(&lines);
     }
     let total = metainfo.info().layout().total_length();
     let time = started.elapsed();
@@ -235,6 +247,9 @@ fn ranges(pieces: &[u32]) -> String {
     }
     text
 }
+
+/// Bytes of text that are printed at once.
+const PORTION: usize = 16 << 10;
 
 /// So many files that have another name on disk are told one by one; the JSON form has all.
 const MOVED_TOLD_MAX: usize = 5;
