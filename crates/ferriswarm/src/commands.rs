@@ -58,8 +58,29 @@ pub(crate) fn man(console: &Console) -> Result<Exit, Failure> {
         let part = part.replace(".SH ", ".SS ");
         page.push_str(&format!(".SH FERRISWARM {}\n{part}", name.to_uppercase()));
     }
+    page.push_str(&json_lines());
     console.answer(&page)?;
     Ok(Exit::Done)
+}
+
+/// The page about `--json`.
+fn json_lines() -> String {
+    let mut roff = String::from(".SH \"JSON LINES\"\n");
+    let mut is_example = false;
+    for line in include_str!("../../../docs/json.md").lines().skip(1) {
+        if line.starts_with("```") {
+            is_example = !is_example;
+            roff.push_str(if is_example { ".nf\n" } else { ".fi\n" });
+        } else if let Some(title) = line.strip_prefix("## ") {
+            roff.push_str(&format!(".SS {}\n", title.to_uppercase()));
+        } else if line.is_empty() {
+            roff.push_str(".PP\n");
+        } else {
+            // A line must not begin with what roff takes for a request.
+            roff.push_str(&format!("\\&{}\n", line.replace('\\', "\\e").replace('-', "\\-")));
+        }
+    }
+    roff
 }
 
 /// What `render` writes.

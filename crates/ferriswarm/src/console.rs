@@ -239,13 +239,8 @@ impl Console {
 
     /// What a reader is told who has taken nothing for a while.
     fn lost(&self, lines: u64) -> String {
-        #[derive(Serialize)]
-        struct Event {
-            event: &'static str,
-            lines: u64,
-        }
         let text = match self.mode {
-            Mode::Json => json::line(&Event { event: "lost", lines }).ok(),
+            Mode::Json => json::line(&Event::Lost { lines }).ok(),
             Mode::Live | Mode::Plain | Mode::Quiet => None,
         };
         text.unwrap_or_else(|| {

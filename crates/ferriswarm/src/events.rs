@@ -112,6 +112,8 @@ pub(crate) enum Event<'a> {
         /// Bytes missing on the device, when it is full.
         missing: Option<u64>,
     },
+    /// Whoever reads took nothing for so long that lines were left out.
+    Lost { lines: u64 },
     /// Ended before the goal; `command` continues.
     Stopped { command: &'a str },
 }

@@ -3,6 +3,7 @@
 mod batch;
 mod create;
 mod dht;
+mod json_page;
 mod magnet;
 mod names;
 mod offline;

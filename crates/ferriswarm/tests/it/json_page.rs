@@ -1,0 +1,120 @@
+//! `docs/json.md` names each event with exactly the keys that the code prints. Both are read as text.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+type Kinds = BTreeMap<String, BTreeSet<String>>;
+
+#[test]
+fn every_event_is_documented_with_its_keys_and_nothing_else_is() {
+    let (code, page) = (of_code(), of_page());
+    assert!(10 < code.len(), "{code:?}");
+    assert_eq!(page.keys().collect::<Vec<_>>(), code.keys().collect::<Vec<_>>());
+    for (kind, keys) in &code {
+        assert_eq!(&page[kind], keys, "{kind}");
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The variants of `Event` and their fields; a flattened struct gives its own.
+fn of_code() -> Kinds {
+    let events = read("src/events.rs");
+    let structs = [events.clone(), read("src/facts.rs")].concat();
+    let body = item(&events, "pub(crate) enum Event<'a> {");
+    let mut kinds = Kinds::new();
+    let mut kind = String::new();
+    let mut is_flattened = false;
+    for line in body.lines() {
+        let text = line.trim();
+        let is_variant = line.starts_with("    ") && text.starts_with(|c: char| c.is_ascii_uppercase());
+        if is_variant && line.chars().nth(4).is_some_and(|c| c.is_ascii_uppercase()) {
+            let (name, rest) = text.split_once(' ').unwrap();
+            kind = snake_case(name);
+            let keys = rest.trim_matches(|c: char| " {},".contains(c)).split(", ");
+            let keys = keys.filter_map(|field| field.split_once(':')).map(|(key, _)| key.to_owned());
+            kinds.insert(kind.clone(), keys.collect());
+        } else if text == "#[serde(flatten)]" {
+            is_flattened = true;
+        } else if let Some((key, kept)) = field(text) {
+            let keys = kinds.get_mut(&kind).unwrap();
+            if std::mem::take(&mut is_flattened) {
+                let name = kept.trim_start_matches(|c: char| !c.is_ascii_uppercase());
+                keys.extend(fields(&structs, name.trim_end_matches(',')));
+            } else {
+                keys.insert(key.to_owned());
+            }
+        }
+    }
+    for keys in kinds.values_mut() {
+        keys.insert("event".to_owned());
+    }
+    kinds
+}
+
+fn fields(text: &str, name: &str) -> Vec<String> {
+    let body = item(text, &format!("pub(crate) struct {name} {{"));
+    body.lines().filter_map(|line| field(line.trim())).map(|(key, _)| key.to_owned()).collect()
+}
+
+/// `key: Type,`
+fn field(text: &str) -> Option<(&str, &str)> {
+    let (key, kept) = text.trim_start_matches("pub(crate) ").split_once(": ")?;
+    key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit()).then_some((key, kept))
+}
+
+/// What stands between the braces of an item at the left edge.
+fn item<'a>(text: &'a str, head: &str) -> &'a str {
+    let (_, rest) = text.split_once(head).unwrap_or_else(|| panic!("{head} is not there"));
+    rest.split_once("\n}").unwrap().0
+}
+
+fn snake_case(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// The examples: one object a line.
+fn of_page() -> Kinds {
+    let page = read("../../docs/json.md");
+    let examples = page.lines().filter(|line| line.starts_with('{'));
+    let mut kinds = Kinds::new();
+    for example in examples {
+        let kind = example.strip_prefix("{\"event\":\"").unwrap().split('"').next().unwrap();
+        let before = kinds.insert(kind.to_owned(), top_keys(example));
+        assert!(before.is_none(), "{kind} has two examples");
+    }
+    kinds
+}
+
+/// The keys of an object, not those of what is in it.
+fn top_keys(object: &str) -> BTreeSet<String> {
+    let (mut keys, mut depth, mut text) = (BTreeSet::new(), 0, None::<String>);
+    let mut chars = object.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (&mut text, c) {
+            (Some(inside), '"') => {
+                if depth == 1 && chars.peek() == Some(&':') {
+                    keys.insert(std::mem::take(inside));
+                }
+                text = None;
+            }
+            (Some(inside), c) => inside.push(c),
+            (None, '"') => text = Some(String::new()),
+            (None, '{' | '[') => depth += 1,
+            (None, '}' | ']') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    keys
+}
