@@ -44,9 +44,9 @@ impl<K> Guest<K> {
         !self.stays && IDLE <= now.saturating_duration_since(self.useful_at.unwrap_or(self.connected))
     }
 
-    /// Came just now, and nothing is known of it.
+    /// Came just now.
     fn is_new(&self, now: Instant) -> bool {
-        self.useful_at.is_none() && now.saturating_duration_since(self.connected) < IDLE
+        now.saturating_duration_since(self.connected) < IDLE
     }
 }
 
@@ -140,19 +140,25 @@ fn dispensable<K: Copy + Ord>(
     first.map(|guest| guest.key)
 }
 
-/// The slots that are kept for newcomers: as long as fewer are new, one that is idle goes, the lowest priority first;
-/// otherwise the one that has been new for longest.
+/// The slots that are kept for newcomers. As long as fewer are new, one that is idle goes, the lowest priority first, or the
+/// one that was of use longest ago; otherwise the one that has been new for longest, one of no use before others.
 fn for_newcomers<K: Copy + Ord>(guests: &[Guest<K>], max: usize, now: Instant) -> Option<K> {
-    let new: Vec<_> = guests.iter().filter(|guest| guest.is_new(now) && !guest.stays).collect();
     let kept = max / KEPT;
-    if new.len() < kept {
-        let idle = guests.iter().filter(|guest| guest.is_idle(now));
-        return idle
-            .min_by_key(|guest| (guest.priority, guest.useful_at.unwrap_or(guest.connected), guest.key))
-            .map(|guest| guest.key);
+    if kept == 0 {
+        return None;
     }
-    let oldest = new.into_iter().filter(|_| kept != 0).min_by_key(|guest| (guest.connected, guest.key));
-    oldest.map(|guest| guest.key)
+    let may_go = || guests.iter().filter(|guest| !guest.stays);
+    let goes = if guests.iter().filter(|guest| guest.is_new(now)).count() < kept {
+        may_go().min_by_key(|guest| {
+            let busy = !guest.is_idle(now);
+            let priority = guest.priority.filter(|_| !busy);
+            (busy, priority, guest.useful_at.unwrap_or(guest.connected), guest.key)
+        })
+    } else {
+        let new = may_go().filter(|guest| guest.is_new(now));
+        new.min_by_key(|guest| (guest.useful_at.is_some(), guest.connected, guest.key))
+    };
+    goes.map(|guest| guest.key)
 }
 
 #[cfg(test)]
@@ -240,10 +246,13 @@ mod tests {
         assert_eq!(keeper.admit(&guests, network(3), 0, 200, now), Admission::Full);
         let later = now + TURNED_AWAY;
         assert_ne!(keeper.admit(&guests, network(3), 0, 200, later), Admission::Full);
-        // Whoever shows what it is worth stays.
+        // Whoever has something under way stays.
         guests.iter_mut().skip(1).for_each(|guest| guest.useful_at = Some(now));
         guests[0].stays = true;
-        assert_eq!(keeper.admit(&guests, network(991), 0, 200, now + seconds(1)), Admission::Full);
+        let admit = |guests: &[Guest<u32>]| keeper.admit(guests, network(991), 0, 200, now + seconds(1));
+        assert_eq!(admit(&guests), Admission::InPlaceOf(301), "of all who were of use, the newest crowd");
+        guests.iter_mut().for_each(|guest| guest.stays = true);
+        assert_eq!(admit(&guests), Admission::Full);
     }
 
     #[test]

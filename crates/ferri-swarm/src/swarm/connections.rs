@@ -217,7 +217,9 @@ impl Swarm {
     fn guest(&self, slot: PeerSlot, peer: &Peer) -> Guest<PeerSlot> {
         let now = self.timers.now;
         let exchanged = 0 < peer.down.rate.total() + peer.up.rate.total();
-        let asks_us = peer.up.len() != 0
+        // What it may have while choked is no reason to stay.
+        let asks_us = !peer.terms.am_choking
+            && peer.up.len() != 0
             && now.saturating_duration_since(peer.terms.useful_at.max(peer.terms.since)) < STUCK;
         let answers = peer.down.len() != 0 && !peer.down.is_snubbed();
         Guest {
