@@ -25,13 +25,30 @@ pub fn verify(
     cancel: &AtomicBool,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Option<Bitfield>, Error> {
+    let all: Vec<u32> = (0..info.layout().piece_count()).collect();
+    verify_pieces(info, payload, &all, threads, cancel, progress)
+}
+
+/// As [`verify`], of these pieces alone; those that the torrent does not have are left out.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_pieces(
+    info: &Arc<Info>,
+    payload: &Path,
+    pieces: &[u32],
+    threads: usize,
+    cancel: &AtomicBool,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Option<Bitfield>, Error> {
     let (root, top) = beside(payload)?;
     let place = Place { root, state_dir: None };
     let options = StorageOptions { top: Some(top), read_only: true, ..StorageOptions::default() };
     let wanted = vec![true; info.layout().file_count()];
     let storage = Storage::new(info.clone(), LocalPaths::new(info)?, place, options, &wanted)?;
-    let pieces: Vec<_> = info.layout().pieces().collect();
-    let total = info.layout().total_length();
+    let layout = info.layout();
+    let pieces: Vec<_> = pieces.iter().filter_map(|piece| layout.piece(*piece)).collect();
+    let total = pieces.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum();
     let report = |at: Progress| progress(at.bytes, total);
     let have = check::run(&storage, &pieces, threads, cancel, &report)?;
     Ok((!cancel.load(Ordering::Relaxed)).then_some(have))

@@ -53,7 +53,7 @@ mod tracker_server;
 mod tracker_udp;
 mod udp;
 
-pub use check::{locate, verify};
+pub use check::{locate, verify, verify_pieces};
 pub use error::Error;
 pub use events::Events;
 pub use fetch::{Fetched, torrent as fetch_torrent};

@@ -144,7 +144,8 @@ pub struct AddTorrent {
     /// The payload itself, when it does not lie at `output` under the torrent's name: for a single file its path,
     /// for several the folder that holds them.
     pub payload: Option<PathBuf>,
-    /// One priority a file, in the torrent's order; empty is all [`FilePriority::Normal`].
+    /// One priority a file, in the torrent's order; empty is all [`FilePriority::Normal`]. With [`Self::seed_only`] and
+    /// [`Check::Full`] pieces of skipped files alone are neither looked at nor served.
     pub priorities: Vec<FilePriority>,
     /// How much of what is on disk is believed.
     pub check: Check,

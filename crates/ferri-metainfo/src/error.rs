@@ -45,7 +45,7 @@ pub enum MetainfoErrorKind {
     #[error("the file is empty")]
     NoBytes,
     /// Not bencode.
-    #[error("not a torrent: {0}")]
+    #[error("the file is no bencode: {0}")]
     Bencode(ferri_bencode::ErrorKind),
     /// A key that must be there is not.
     #[error("is missing")]

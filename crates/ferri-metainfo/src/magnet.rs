@@ -304,19 +304,19 @@ impl fmt::Display for Magnet {
 #[non_exhaustive]
 pub enum MagnetError {
     /// Some other text.
-    #[error("not a magnet link: it must begin with \"magnet:?\"")]
+    #[error("it must begin with \"magnet:?\"")]
     NotAMagnet,
     /// Two info hashes of one kind, the second one of which is given: which torrent is meant cannot be told.
     #[error("xt: \"{0}\" is a second info hash of the same kind")]
     Second(String),
     /// Longer than any link that was made in earnest; the length in bytes.
-    #[error("the magnet link is {0} bytes long, and more than {MAGNET_BYTES_MAX} are not read")]
+    #[error("it is {0} bytes long, and more than {MAGNET_BYTES_MAX} are not read")]
     TooLong(usize),
     /// No `xt` that BitTorrent knows.
-    #[error("xt: the magnet link names no BitTorrent info hash (xt=urn:btih:... or xt=urn:btmh:1220...)")]
+    #[error("xt: it names no BitTorrent info hash (xt=urn:btih:... or xt=urn:btmh:1220...)")]
     NoInfoHash,
     /// A parameter comes up more often than we are willing to keep.
-    #[error("{name}: more than {max} in one magnet link")]
+    #[error("{name}: more than {max} of them")]
     TooMany {
         /// The parameter.
         name: &'static str,

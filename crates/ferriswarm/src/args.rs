@@ -2,9 +2,12 @@
 
 mod create;
 pub(crate) mod dht;
+pub(crate) mod files;
 pub(crate) mod life;
+pub(crate) mod useless;
+pub(crate) mod verb;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +17,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 pub(crate) use create::{About, Choice, CreateArgs};
 
 use crate::help;
-use crate::select::Ranges;
 use crate::units::{Rate, parse_duration, parse_rate, parse_size};
+
+use files::{Files, Wishes};
 
 /// Download, share, make and check torrents.
 ///
@@ -103,14 +107,6 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) seed: bool,
 
-    /// Only these files, by their numbers in `show`: 1-3,7
-    #[arg(long, value_name = "LIST", conflicts_with = "only")]
-    pub(crate) select: Option<Ranges>,
-
-    /// Only files whose path or name matches; repeatable
-    #[arg(long, value_name = "GLOB")]
-    pub(crate) only: Vec<String>,
-
     /// Pieces in order instead of rarest first
     #[arg(long)]
     pub(crate) sequential: bool,
@@ -122,6 +118,12 @@ pub(crate) struct GetArgs {
     /// Reserve the disk space of each file first
     #[arg(long)]
     pub(crate) preallocate: bool,
+
+    #[command(flatten)]
+    pub(crate) files: Files,
+
+    #[command(flatten)]
+    pub(crate) wishes: Wishes,
 
     #[command(flatten)]
     pub(crate) until: SeedUntil,
@@ -146,6 +148,9 @@ pub(crate) struct SeedArgs {
     /// it [default: .]
     #[arg(value_name = "SOURCE", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) words: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) files: Files,
 
     #[command(flatten)]
     pub(crate) until: SeedUntil,
@@ -324,6 +329,9 @@ pub(crate) struct VerifyArgs {
     #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
 
+    #[command(flatten)]
+    pub(crate) files: Files,
+
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -366,19 +374,6 @@ pub(crate) struct ReplayArgs {
 pub(crate) struct CompletionsArgs {
     /// bash, elvish, fish, powershell or zsh
     pub(crate) shell: clap_complete::Shell,
-}
-
-/// The default verb: `get` goes before the first word unless that is a command or asks for help.
-pub(crate) fn with_verb(args: &[OsString], is_command: impl Fn(&OsStr) -> bool) -> Vec<OsString> {
-    let mut words = args.to_vec();
-    let is_for_all =
-        |word: &OsStr| matches!(word.to_str(), Some("-q" | "-v" | "-vv" | "-vvv" | "--quiet" | "--verbose"));
-    let Some(at) = (1..words.len()).find(|at| !is_for_all(&words[*at])) else { return words };
-    let is_about_us = matches!(words[at].to_str(), Some("-h" | "--help" | "-V" | "--version" | "help"));
-    if !is_about_us && !is_command(&words[at]) {
-        words.insert(at, OsString::from("get"));
-    }
-    words
 }
 
 fn parse_ratio(text: &str) -> Result<f64, String> {
@@ -435,35 +430,9 @@ mod tests {
 
     use super::*;
 
-    fn verb(words: &[&str]) -> String {
-        let args: Vec<OsString> = std::iter::once(&"ferriswarm").chain(words).map(Into::into).collect();
-        let command = Cli::command();
-        let with = with_verb(&args, |word| command.find_subcommand(word).is_some());
-        with.join(OsStr::new(" ")).into_string().unwrap()
-    }
-
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn get_is_the_default_verb() {
-        assert_eq!(verb(&["a.torrent"]), "ferriswarm get a.torrent");
-        assert_eq!(verb(&["-o", "show", "a.torrent"]), "ferriswarm get -o show a.torrent");
-        assert_eq!(verb(&["-"]), "ferriswarm get -");
-        assert_eq!(verb(&["-q", "a.torrent"]), "ferriswarm -q get a.torrent");
-        assert_eq!(verb(&["--json", "a.torrent", "b.torrent"]), "ferriswarm get --json a.torrent b.torrent");
-    }
-
-    #[test]
-    fn commands_and_questions_about_the_program_are_left_alone() {
-        for words in [&["show", "x"][..], &["-v", "show", "x"], &["--help"], &["-V"], &["help", "get"], &[]] {
-            assert_eq!(
-                verb(words),
-                ["ferriswarm"].iter().chain(words).copied().collect::<Vec<_>>().join(" ")
-            );
-        }
     }
 
     #[test]
@@ -473,5 +442,26 @@ mod tests {
             assert!(after.contains("Examples:"), "{}", command.get_name());
             assert!(after.contains("Exit codes:"), "{}", command.get_name());
         }
+    }
+
+    #[test]
+    fn no_example_is_broken_in_a_help_of_80_columns() {
+        fn check(command: &mut clap::Command) {
+            let help = command.clone().term_width(80).render_long_help().to_string();
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let indented = after.lines().filter(|line| line.starts_with("  "));
+            for line in indented {
+                assert!(
+                    help.lines().any(|shown| shown == line),
+                    "{}: {line:?} is broken",
+                    command.get_name()
+                );
+                assert!(line.len() < 80, "{line}");
+            }
+            command.get_subcommands_mut().for_each(check);
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&mut command);
     }
 }

@@ -174,6 +174,7 @@ impl Failure {
         match error.kind() {
             io::ErrorKind::NotFound => {
                 Self::new(Exit::NotFound, format!("cannot {doing} {path}: there is no such file or folder"))
+                    .hint("check the name, and the folder that you are in")
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::new(Exit::DiskFull, format!("cannot {doing} {path}: no space left"))
@@ -181,8 +182,10 @@ impl Failure {
             }
             io::ErrorKind::PermissionDenied => {
                 Self::new(Exit::Io, format!("cannot {doing} {path}: permission denied"))
+                    .hint("change its owner or mode, or run this as somebody who may")
             }
-            _ => Self::new(Exit::Io, format!("cannot {doing} {path}: {error}")),
+            _ => Self::new(Exit::Io, format!("cannot {doing} {path}: {error}"))
+                .hint("look at the device and the file system, then run the command again"),
         }
     }
 

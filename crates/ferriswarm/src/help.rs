@@ -14,12 +14,12 @@ fn with(examples: &str, codes: &[Exit]) -> String {
 pub(crate) fn program() -> String {
     format!(
         "Examples:
-  ferriswarm debian.iso.torrent              download to this folder
-  ferriswarm 'magnet:?xt=urn:btih:...'       download what a magnet link stands for
+  ferriswarm demo                         watch a download on this machine
+  ferriswarm debian.iso.torrent           download to this folder
+  ferriswarm 'magnet:?xt=urn:btih:...'    download what a link stands for
   ferriswarm get -o ~/iso --seed-ratio 1 debian.iso.torrent
-  ferriswarm demo                            watch a download inside this machine
-  ferriswarm create photos -o photos.torrent --tracker http://tracker.example/announce
-  ferriswarm COMMAND --help                  flags and examples of a command
+  ferriswarm create photos -t http://tracker.example/announce
+  ferriswarm COMMAND --help               flags and examples of a command
 
 {}",
         Exit::whole_table()
@@ -49,11 +49,13 @@ pub(crate) fn get() -> String {
     let examples = "
   ferriswarm get debian.iso.torrent
   ferriswarm get https://example.org/debian.iso.torrent -o ~/iso
-  ferriswarm get 'magnet:?xt=urn:btih:...'          quote it, or the shell cuts it at the first &
+  ferriswarm get 'magnet:?xt=urn:btih:...'        quoted, as it has & in it
   ferriswarm get 0123456789abcdef0123456789abcdef01234567
   curl -s https://example.org/a.torrent | ferriswarm get -
-  ferriswarm get --select 1-3,7 album.torrent       files by number, as `show` lists them
-  ferriswarm get --only '*.flac' album.torrent      files by name
+  ferriswarm get --select 1-3,7 album.torrent     by the numbers in `show`
+  ferriswarm get --only '*.flac' album.torrent    by name
+  ferriswarm get --only subs/ --exclude '*.nfo' series.torrent
+  ferriswarm get --priority 1=high --priority '*.nfo=skip' series.torrent
   ferriswarm get --seed-ratio 1.5 --up 500k a.torrent
   ferriswarm get -i list.txt --at-once 3 --stop-after-stalled 1h
   ferriswarm get --on-done ./unpack.sh a.torrent
@@ -93,9 +95,10 @@ pub(crate) fn seed() -> String {
   ferriswarm seed photos.torrent ~/photos --up 2M
   ferriswarm seed ~/torrents/*.torrent ~/downloads
 
-PATH is verified first. It may be the payload itself or the folder that holds it.
-The last word is PATH if it is a folder, or if it follows a single SOURCE and
-does not look like a torrent. Several torrents share one PATH.
+PATH is verified first. It may be the payload itself or the folder that holds
+it. With --select, --only or --exclude the other files are neither looked at
+nor served. The last word is PATH if it is a folder, or if it follows a single
+SOURCE and does not look like a torrent. Several torrents share one PATH.
 ";
     let mut codes = TRANSFER.to_vec();
     codes.push(Exit::VerifyFailed);
@@ -104,9 +107,9 @@ does not look like a torrent. Several torrents share one PATH.
 
 pub(crate) fn create() -> String {
     let examples = "
-  ferriswarm create photos -o photos.torrent --tracker http://tracker.example/announce
-  ferriswarm create photos -o photos.torrent -t http://a.example/announce,http://b.example/announce
-  ferriswarm create disk.iso --hybrid --piece-length 1M --web-seed https://example.org/disk.iso
+  ferriswarm create photos -o photos.torrent -t http://a.example/announce
+  ferriswarm create photos -t http://a.example/x,http://b.example/x
+  ferriswarm create disk.iso --hybrid --web-seed https://example.org/disk.iso
   ferriswarm create album --include '*.flac' --exclude bonus --dry-run
 
 The same input gives the same bytes: files are sorted by path and no date is recorded unless --date asks for it. With
@@ -209,6 +212,7 @@ pub(crate) fn verify() -> String {
         "  ferriswarm verify debian.iso.torrent ~/iso
   ferriswarm verify debian.iso.torrent ~/iso/debian.iso
   ferriswarm verify --json photos.torrent ~/photos
+  ferriswarm verify --only 2024/ photos.torrent ~/photos
 ",
         &[
             Exit::Done,
@@ -285,8 +289,8 @@ pub(crate) fn dht_get() -> String {
 
 pub(crate) fn dht_put() -> String {
     with(
-        "  ferriswarm dht put 'Hello World!'             prints the hash by which it is found
-  ferriswarm dht put --key me.key --salt news -  signed; prints the key by which it is found
+        "  ferriswarm dht put 'Hello World!'                prints its hash
+  ferriswarm dht put --key me.key --salt news -    signed; prints the key
   ferriswarm dht put --key me.key --info-hash INFO_HASH
 ",
         &DHT,
@@ -324,7 +328,8 @@ pub(crate) fn replay() -> String {
 
 pub(crate) fn completions() -> String {
     with(
-        "  ferriswarm completions bash > ~/.local/share/bash-completion/completions/ferriswarm
+        "  source <(ferriswarm completions bash)
+  ferriswarm completions bash > /etc/bash_completion.d/ferriswarm
   ferriswarm completions zsh > \"${fpath[1]}/_ferriswarm\"
   ferriswarm completions fish > ~/.config/fish/completions/ferriswarm.fish
 ",

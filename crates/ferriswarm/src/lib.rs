@@ -44,7 +44,6 @@ mod units;
 mod watch;
 mod work;
 
-use std::ffi::OsStr;
 use std::io;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -122,28 +121,41 @@ fn open_log(env: &Env, cli: &Cli) -> (Option<Log>, Option<String>) {
 
 /// The command line, or how the program ends because it asked for help or makes no sense.
 fn parse(env: &Env) -> Result<Cli, Exit> {
+    let refuse = |failure: Failure| {
+        // Nothing is known yet of how to print.
+        let json = env.args.iter().any(|word| word == "--json");
+        Console::new(env, Wanted { json, ..Wanted::default() }, None).failure(&failure);
+        failure.exit
+    };
+    let words = args::verb::with_verb(&env.args, &env.dir).map_err(refuse)?;
     let command = Cli::command().term_width(usize::from(env.width.columns()).clamp(40, HELP_WIDTH_MAX));
-    let is_command = |word: &OsStr| command.find_subcommand(word).is_some();
-    let words = args::with_verb(&env.args, is_command);
-    let parsed = command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|error| {
-        let text = error.render();
-        let no_colour = env.var("NO_COLOR").is_some();
-        let is_tty = if error.use_stderr() { env.is_err_tty } else { env.is_tty };
-        let text = if is_tty && !no_colour { text.ansi().to_string() } else { text.to_string() };
-        if error.use_stderr() {
-            env.stderr.say(text.as_bytes());
-            return Exit::Usage;
+    let parsed = command.try_get_matches_from(words).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((matches, cli))
+    });
+    let (matches, cli) = parsed.map_err(|error| told(env, &error))?;
+    args::useless::refuse(&matches).map_err(refuse)?;
+    Ok(cli)
+}
+
+/// What the parser has to say: help for who asks for it, or what is wrong with the command line.
+fn told(env: &Env, error: &clap::Error) -> Exit {
+    let text = error.render();
+    let no_colour = env.var("NO_COLOR").is_some();
+    let is_tty = if error.use_stderr() { env.is_err_tty } else { env.is_tty };
+    let text = if is_tty && !no_colour { text.ansi().to_string() } else { text.to_string() };
+    if error.use_stderr() {
+        env.stderr.say(text.as_bytes());
+        return Exit::Usage;
+    }
+    // Help is the answer to who asks for it.
+    match env.stdout.deliver(text.as_bytes()).map_err(|error| Failure::unanswered(&error)) {
+        Err(failure) if !failure.is_reader_gone => {
+            env.stderr.say(format!("error: {failure}\n").as_bytes());
+            failure.exit
         }
-        // Help is the answer to who asks for it.
-        match env.stdout.deliver(text.as_bytes()).map_err(|error| Failure::unanswered(&error)) {
-            Err(failure) if !failure.is_reader_gone => {
-                env.stderr.say(format!("error: {failure}\n").as_bytes());
-                failure.exit
-            }
-            _ => Exit::Done,
-        }
-    })
+        _ => Exit::Done,
+    }
 }
 
 /// Wider lines of prose are hard to read.

@@ -35,7 +35,7 @@ impl Place {
         let info = metainfo.info();
         if info.is_multi_file() && !meta.is_dir() {
             let message = format!("{} is a file, but the torrent is a folder of files", typed.display());
-            return Err(Failure::new(Exit::NotFound, message));
+            return Err(Failure::new(Exit::NotFound, message).hint("name the folder that holds its files"));
         }
         let payload = ferri_engine::locate(info, path).map_err(|error| session::failure(&error))?;
         let (root, top) = match (payload.parent(), payload.file_name()) {
@@ -74,5 +74,7 @@ fn payload(folder: &Path, places: &Places) -> PathBuf {
 }
 
 fn names(info: &Info) -> Result<LocalPaths, Failure> {
-    LocalPaths::new(info).map_err(|error| Failure::new(Exit::BadTorrent, error.to_string()))
+    LocalPaths::new(info).map_err(|error| {
+        Failure::new(Exit::BadTorrent, error.to_string()).hint("ask whoever made the torrent for another one")
+    })
 }

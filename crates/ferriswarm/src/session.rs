@@ -79,10 +79,33 @@ pub(crate) fn failure(error: &Error) -> Failure {
         Error::Fetch { .. } => Exit::Network,
         Error::Closed => Exit::Internal,
     };
-    Failure::new(exit, error.to_string())
+    let failure = Failure::new(exit, error.to_string());
+    match next_step(error) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
-/// What a disk's refusal means. The text says path, cause and next step already.
+/// What can be done about a refusal whose text does not say so.
+fn next_step(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Fetch { dns: true, .. } => {
+            Some("check the name and this machine's connection, then try again")
+        }
+        Error::Fetch { not_found: true, .. } => {
+            Some("open the address in a browser: the page it came from may have moved")
+        }
+        Error::Fetch { .. } => Some("try again, or fetch the file with a browser and give its name"),
+        Error::BadInfo(_) => Some("nobody can use it: ask whoever made the torrent for another one"),
+        Error::Name(_) => Some("ask whoever made the torrent for another one"),
+        Error::Closed => Some("run the command again"),
+        // These say it.
+        Error::Listen { .. } | Error::AlreadyRunning(_) | Error::Unsupported(_) | Error::Storage(_) => None,
+        Error::Io { .. } => None,
+    }
+}
+
+/// What a disk's refusal means. Nearly every text says path, cause and next step already.
 pub(crate) fn disk(error: &StorageError) -> Failure {
     let exit = match error {
         StorageError::NoSpace { .. } => Exit::DiskFull,
@@ -93,5 +116,113 @@ pub(crate) fn disk(error: &StorageError) -> Failure {
         StorageError::Invalid(_) => Exit::Internal,
         _ => Exit::Io,
     };
-    Failure::new(exit, error.to_string())
+    let failure = Failure::new(exit, error.to_string());
+    match error {
+        StorageError::Read { .. } | StorageError::Write { .. } => {
+            failure.hint("look at the device and the file system, then run the command again")
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use ferri_metainfo::{Metainfo, MetainfoError};
+
+    use super::*;
+    use crate::text::stutters;
+
+    fn path() -> PathBuf {
+        PathBuf::from("/a/b")
+    }
+
+    fn source() -> io::Error {
+        ErrorKind::PermissionDenied.into()
+    }
+
+    fn disk_errors() -> Vec<StorageError> {
+        let (path, source) = (path, source);
+        vec![
+            StorageError::NoSpace { path: path(), needed: 2, available: 1 },
+            StorageError::ReadOnly { path: path() },
+            StorageError::Denied { path: path() },
+            StorageError::Read { path: path(), source: source() },
+            StorageError::Write { path: path(), source: source() },
+            StorageError::Missing { path: path() },
+            StorageError::Moved { path: path() },
+            StorageError::Truncated { path: path(), expected: 1 },
+            StorageError::Symlink { path: path() },
+            StorageError::NotAFile { path: path() },
+            StorageError::NotAFolder { path: path() },
+            StorageError::TooLarge { path: path() },
+            StorageError::Busy { path: path() },
+            StorageError::NoState { path: path() },
+            StorageError::Invalid("a bitfield of another torrent"),
+        ]
+    }
+
+    fn info_errors() -> Vec<MetainfoError> {
+        let broken: [&[u8]; 12] = [
+            b"",
+            b"i1e",
+            b"d",
+            b"<html>",
+            b"de",
+            b"d4:infode",
+            b"d4:infoi1ee",
+            b"d4:infod4:name1:aee",
+            b"d4:infod6:lengthi1e4:name1:a12:piece lengthi1eee",
+            b"d4:infod6:lengthi1e4:name1:a12:piece lengthi16384e6:pieces1:aee",
+            b"d4:infod5:filesle4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee",
+            b"d4:infod12:meta versioni9e4:name1:a12:piece lengthi16384eee",
+        ];
+        broken.iter().filter_map(|bytes| Metainfo::parse(bytes).err()).collect()
+    }
+
+    fn errors() -> Vec<Error> {
+        let fetch = |reason: &str, dns, not_found| Error::Fetch {
+            url: "http://a.example/b".to_owned(),
+            reason: reason.to_owned(),
+            dns,
+            not_found,
+        };
+        let mut errors = vec![
+            Error::Listen { addr: ([127, 0, 0, 1], 1).into(), source: source() },
+            Error::AlreadyRunning([7; 20].into()),
+            Error::Unsupported("this torrent is version 2 only".to_owned()),
+            Error::Io { path: path(), source: source() },
+            Error::Io { path: path(), source: ErrorKind::AlreadyExists.into() },
+            fetch("the server's name does not resolve", true, false),
+            fetch("the server answered 404 Not Found", false, true),
+            fetch("no answer in time", false, false),
+            Error::Closed,
+        ];
+        errors.extend(disk_errors().into_iter().map(Error::Storage));
+        errors.extend(info_errors().into_iter().map(Error::BadInfo));
+        errors
+    }
+
+    #[test]
+    fn no_refusal_says_anything_twice() {
+        for error in errors() {
+            let failure = failure(&error);
+            assert!(!stutters(&failure.message), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn every_refusal_says_what_to_do_next() {
+        for error in errors() {
+            let failure = failure(&error);
+            let is_said = failure.message.contains("; ")
+                || failure.hint.is_some()
+                || matches!(error, Error::Unsupported(_));
+            let is_ours = failure.exit == Exit::Internal;
+            let is_plain = matches!(&error, Error::Storage(StorageError::NoState { .. }));
+            assert!(is_said || is_ours || is_plain, "{}", failure.message);
+        }
+    }
 }

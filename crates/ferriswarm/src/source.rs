@@ -9,14 +9,13 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
 use ferri_engine::Fetched;
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::limits::TORRENT_BYTES_MAX;
 use ferri_metainfo::magnet::{Magnet, MagnetError};
 use percent_encoding::percent_decode_str;
 
-use crate::args::Cli;
+use crate::args::verb::command_meant;
 use crate::console::Console;
 use crate::env::Env;
 use crate::exit::{Exit, Failure};
@@ -162,7 +161,7 @@ fn cannot_read(source: &OsStr, path: &Path, error: &io::Error) -> Failure {
     let failure = Failure::file("read", Path::new(source), error);
     match command_meant(&shown) {
         Some(command) if error.kind() == io::ErrorKind::NotFound => {
-            failure.hint(format!("did you mean the command `{command}`?"))
+            failure.hint(format!("did you mean the command `{command}`? It goes before all flags"))
         }
         _ => failure,
     }
@@ -178,32 +177,6 @@ pub(crate) fn refuse_mistyped_command(env: &Env, sources: &[OsString]) -> Result
     Err(cannot_read(first, &path, &io::ErrorKind::NotFound.into()))
 }
 
-/// `shwo` is a file that is not there, and a command mistyped.
-fn command_meant(word: &str) -> Option<String> {
-    let command = Cli::command();
-    let names = command.get_subcommands().map(clap::Command::get_name);
-    let mut sorted: Vec<char> = word.chars().collect();
-    sorted.sort_unstable();
-    let is_near = |name: &&str| {
-        let mut letters: Vec<char> = name.chars().collect();
-        letters.sort_unstable();
-        letters == sorted || 2 < word.len() && name.starts_with(word)
-    };
-    names.filter(is_near).map(str::to_owned).next()
-}
-
 fn starts_with_ignoring_case(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mistyped_command_is_recognised() {
-        assert_eq!(command_meant("shwo").as_deref(), Some("show"));
-        assert_eq!(command_meant("veri").as_deref(), Some("verify"));
-        assert_eq!(command_meant("debian.iso.torrent"), None);
-    }
 }

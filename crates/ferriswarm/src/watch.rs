@@ -18,8 +18,9 @@ use crate::hook::Done;
 use crate::loading::Loads;
 use crate::progress::{self, View, wait_words};
 use crate::seek::Seekers;
+use crate::select::Part;
 use crate::talk::TrackerTalk;
-use crate::text::harmless;
+use crate::text::{harmless, shell_quote};
 use crate::units;
 
 /// When a torrent has done what it was started for.
@@ -71,6 +72,8 @@ pub(crate) struct Setup {
     pub(crate) goal: Goal,
     /// Nothing is fetched: what is there is served.
     pub(crate) is_seeder: bool,
+    /// Of a seeder: what it serves, if that is not all.
+    pub(crate) part: Option<Part>,
     /// What its trackers said before.
     pub(crate) talk: TrackerTalk,
 }
@@ -88,6 +91,7 @@ pub(crate) struct Watched {
     port: u16,
     goal: Goal,
     is_seeder: bool,
+    part: Option<Part>,
     started: Instant,
     state: &'static str,
     /// The last tenth that was told, on a plain output.
@@ -111,7 +115,7 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new((torrent, events): (Torrent, Events), setup: Setup) -> Self {
-        let Setup { facts, path, port, goal, is_seeder, talk } = setup;
+        let Setup { facts, path, port, goal, is_seeder, part, talk } = setup;
         let info_hash = torrent.info_hashes().wire().to_string();
         let now = Instant::now();
         Self {
@@ -123,6 +127,7 @@ impl Watched {
             port,
             goal,
             is_seeder,
+            part,
             started: now,
             state: "",
             tenth: 0,
@@ -145,10 +150,14 @@ impl Watched {
         let mut status = self.torrent.status();
         if self.is_seeder {
             let piece_length = u64::from(self.facts.piece_length);
-            status.wanted = status.total;
+            let (pieces, bytes) = match &self.part {
+                Some(part) => (u32::try_from(part.pieces.len()).unwrap_or(u32::MAX), part.bytes),
+                None => (status.pieces_total, status.total),
+            };
+            status.wanted = bytes;
             status.wanted_done = match status.pieces_done {
-                done if done == status.pieces_total => status.total,
-                done => status.total.min(u64::from(done) * piece_length),
+                done if pieces <= done => bytes,
+                done => bytes.min(u64::from(done) * piece_length),
             };
         }
         status
@@ -400,11 +409,15 @@ impl Watched {
         let path = local_text(&self.path);
         if status.pieces_done == 0 {
             let message = format!("nothing of {} is in {path}", self.facts.name);
-            let failure = Failure::new(Exit::VerifyFailed, message);
-            self.failure = Some(failure.hint("`ferriswarm verify SOURCE PATH` says what differs"));
+            let quoted = shell_quote([path.as_str()]);
+            self.failure = Some(Failure::new(Exit::VerifyFailed, message).hint(format!(
+                "name the file or folder that holds it, or the one above: `ferriswarm seed SOURCE PATH`; \
+                 `ferriswarm verify SOURCE {quoted}` says what differs there"
+            )));
             return;
         }
-        let (have, all) = (status.pieces_done, status.pieces_total);
+        let have = status.pieces_done;
+        let all = self.part.as_ref().map_or(status.pieces_total as usize, |part| part.pieces.len());
         self.say(console, &format!("only {have} of {all} pieces match; serving those"));
         self.tell_seeding(status, console);
     }

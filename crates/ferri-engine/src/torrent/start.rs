@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ferri_metainfo::magnet::PeerAddress;
 use ferri_metainfo::names::LocalPaths;
-use ferri_metainfo::{Bitfield, Info, InfoHash, Layout, PieceIndex};
+use ferri_metainfo::{Bitfield, Info, InfoHash, PieceIndex};
 use ferri_storage::{Done, Job, Place, Progress, Resumed, Storage, StorageError, StorageOptions};
 use ferri_swarm::{Input, Priority, Source, Swarm, SwarmOptions};
 use ferri_tracker::schedule::Order;
@@ -150,7 +150,8 @@ async fn open(
         None => (add.output.clone(), None),
     };
     let place = Place { root, state_dir: Some(shared.options.state_dir.clone()) };
-    let wanted = wanted(info, &add.priorities);
+    // What is only served is read where it lies, the neighbours of a chosen file too.
+    let wanted = if add.seed_only { wanted(info, &[]) } else { wanted(info, &add.priorities) };
     let options = StorageOptions {
         preallocate: add.preallocate,
         top,
@@ -248,9 +249,17 @@ struct Found {
 }
 
 impl Found {
-    fn new(check: &Check, resumed: &Resumed, layout: &Layout) -> Self {
-        match check {
+    fn new(add: &AddTorrent, resumed: &Resumed, info: &Info) -> Self {
+        let layout = info.layout();
+        match &add.check {
             Check::Journal => Self { have: resumed.have.clone(), recheck: resumed.recheck.clone() },
+            // Of what is only served nobody asks for the rest.
+            Check::Full if add.seed_only => {
+                let wishes = piece_priorities(info, &add.priorities);
+                let is_served = |piece: &PieceIndex| wishes[piece.as_usize()] != Priority::Skip;
+                let recheck = layout.pieces().filter(is_served).collect();
+                Self { have: Bitfield::new(layout.piece_count()), recheck }
+            }
             Check::Full => {
                 Self { have: Bitfield::new(layout.piece_count()), recheck: layout.pieces().collect() }
             }
@@ -278,7 +287,7 @@ enum Checked {
 impl Start {
     /// Registers the torrent and lets it work, if there is anything to do.
     fn begin(mut self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) -> Result<(), Error> {
-        let found = Found::new(&self.add.check, &resumed, self.info.layout());
+        let found = Found::new(&self.add, &resumed, &self.info);
         self.register()?;
         for why in resumed.why {
             self.view.event(Event::Note(why));

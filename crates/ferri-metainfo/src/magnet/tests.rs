@@ -89,8 +89,8 @@ fn errors_name_the_parameter() {
     check_error("", "must begin with");
     check_error("magnet:", "must begin with");
     check_error("mägnet:?xt=1", "must begin with");
-    check_error("magnet:?", "xt: the magnet link names no");
-    check_error("magnet:?dn=x&xt=urn:sha1:abc", "xt: the magnet link names no");
+    check_error("magnet:?", "xt: it names no");
+    check_error("magnet:?dn=x&xt=urn:sha1:abc", "xt: it names no");
     check_error("magnet:?xt=urn:btih:123", "xt: \"urn:btih:123\" needs 40 hex");
     check_error(&format!("magnet:?xt=urn:btih:{}g", &HEX[1..]), "xt: ");
     check_error(&format!("magnet:?xt=urn:btmh:1114{HEX}"), "xt: ");

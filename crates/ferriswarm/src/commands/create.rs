@@ -40,7 +40,8 @@ pub(crate) async fn run(
     let quiet = console.quiet();
     let console = match out {
         Out::Stdout if console.is_json() && !args.dry_run => {
-            return Err(Failure::usage("--json and -o - both want standard output"));
+            return Err(Failure::usage("--json and -o - both want standard output")
+                .hint("write the torrent to a file with -o, or leave --json away"));
         }
         Out::Stdout if !args.dry_run => &quiet,
         _ => console,

@@ -209,6 +209,7 @@ impl Download<'_> {
             port: session.listen_addr().port(),
             goal: Goal::Verified,
             is_seeder: false,
+            part: None,
             talk: TrackerTalk::default(),
         };
         let watched = Watched::new((torrent.clone(), events), setup);

@@ -10,15 +10,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ferri_engine::{AddTorrent, FilePriority};
-use ferri_metainfo::magnet::{Magnet, SelectOnly};
-use ferri_metainfo::{FileIndex, Metainfo};
+use ferri_engine::AddTorrent;
+use ferri_metainfo::Metainfo;
+use ferri_metainfo::magnet::Magnet;
 
+use crate::args::files::Wishes as FileWishes;
 use crate::args::{GetArgs, SeedArgs, SeedUntil};
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
-use crate::facts;
 use crate::loading::{self, Load};
 use crate::network;
 use crate::select::Selection;
@@ -36,7 +36,7 @@ pub(crate) async fn get(
 ) -> Result<Exit, Failure> {
     source::refuse_mistyped_command(env, &args.sources)?;
     let wishes = Wishes {
-        selection: Selection::new(args.select.clone(), &args.only)?,
+        selection: Selection::new(&args.files, &args.wishes),
         output: env.path(&args.output),
         state_dir: network::state_dir(env, &args.network)?,
         sequential: args.sequential,
@@ -73,7 +73,11 @@ pub(crate) async fn seed(
     let (sources, typed): (Vec<OsString>, OsString) = list::split(&args.words, env);
     let typed = PathBuf::from(typed);
     let plan = Plan {
-        kind: Kind::Seed { path: env.path(&typed), typed },
+        kind: Kind::Seed {
+            path: env.path(&typed),
+            typed,
+            selection: Selection::new(&args.files, &FileWishes::default()),
+        },
         goal: seeding(args.until),
         network: args.network.clone(),
         report: args.report.clone(),
@@ -119,21 +123,8 @@ impl Wishes {
         console: &Console,
         interrupts: &Interrupts,
     ) -> Result<Option<AddTorrent>, Failure> {
-        let files = facts::visible_files(&metainfo);
         let named = magnet.and_then(|magnet| magnet.select_only.as_ref());
-        let wanted = match named.filter(|_| self.selection.is_all()) {
-            Some(named) => of_link(named, &files)?,
-            None => {
-                let paths = files.iter().map(|(_, path)| path.as_str());
-                self.selection.wanted(metainfo.info().name(), paths)?
-            }
-        };
-        let mut priorities = vec![FilePriority::Normal; metainfo.info().files().len()];
-        for ((index, _), wanted) in files.iter().zip(wanted) {
-            if !wanted {
-                priorities[index.as_usize()] = FilePriority::Skip;
-            }
-        }
+        let priorities = self.selection.priorities(&metainfo, named)?;
         let mut add = AddTorrent::new(metainfo, &self.output);
         add.priorities = priorities;
         add.sequential = self.sequential;
@@ -143,16 +134,6 @@ impl Wishes {
         }
         guard::guard(add, &self.state_dir, console, interrupts).await
     }
-}
-
-/// The files that a magnet link names (BEP 53), one answer a file.
-fn of_link(named: &SelectOnly, files: &[(FileIndex, String)]) -> Result<Vec<bool>, Failure> {
-    let wanted: Vec<bool> = files.iter().map(|(index, _)| named.contains(*index)).collect();
-    if wanted.contains(&true) {
-        return Ok(wanted);
-    }
-    let message = format!("so={named}: the magnet link wants files that the torrent does not have");
-    Err(Failure::new(Exit::BadMagnet, message).hint("choose files with --select or --only"))
 }
 
 fn seeding(until: SeedUntil) -> Goal {

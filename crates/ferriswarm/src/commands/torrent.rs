@@ -34,7 +34,8 @@ pub(crate) async fn run(
     let typed = args.output.clone().map(|typed| Out::new(env, typed, existing)).transpose()?;
     let (console, wait) = match typed {
         Some(Out::Stdout) if console.is_json() => {
-            return Err(Failure::usage("--json and -o - both want standard output"));
+            return Err(Failure::usage("--json and -o - both want standard output")
+                .hint("write the torrent to a file with -o, or leave --json away"));
         }
         Some(Out::Stdout) => (console.quiet(), console.aside()),
         _ => (console.clone(), console.clone()),

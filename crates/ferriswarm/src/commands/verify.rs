@@ -1,19 +1,23 @@
 //! `verify`: which files and pieces on disk are what the torrent says.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use ferri_engine::FilePriority;
 use ferri_metainfo::{Bitfield, FileIndex, Info, Metainfo};
 use serde::Serialize;
 
 use crate::args::VerifyArgs;
+use crate::args::files::Wishes;
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts;
 use crate::place::Place;
+use crate::select::{Part, Selection};
 use crate::text::harmless;
 use crate::work::{Progress, follow};
 use crate::{loading, session, units};
@@ -29,11 +33,17 @@ pub(crate) async fn run(
         loading::load(env, &args.source, loading::torrent(state_dir), &console.aside(), &interrupts).await?;
     let metainfo = loaded.ok_or_else(loading::interrupted)?;
     let place = Place::at(&metainfo, &env.path(&args.path), &args.path)?;
+    let priorities = Selection::new(&args.files, &Wishes::default()).priorities(&metainfo, None)?;
+    let look = Look::new(&metainfo, &place, &priorities);
     let started = Instant::now();
-    let Some(have) = check(&metainfo.shared_info(), &place, "verifying", console, &interrupts).await? else {
-        return Err(Failure::new(Exit::Interrupted, "stopped before the end; nothing was changed"));
+    let info = metainfo.shared_info();
+    let Some(have) =
+        check_pieces(&info, &place, look.pieces.clone(), "verifying", console, &interrupts).await?
+    else {
+        return Err(Failure::new(Exit::Interrupted, "stopped before the end; nothing was changed")
+            .hint("the same command begins anew"));
     };
-    let verdict = Verdict::new(&metainfo, &place, &have);
+    let verdict = Verdict::new(&metainfo, &place, &look, &have);
     if console.is_json() {
         let answered = console.answer_json(&verdict);
         // That the data is bad is worth more than that nobody could be told.
@@ -41,7 +51,7 @@ pub(crate) async fn run(
             answered?;
         }
     } else {
-        tell(&verdict, &metainfo, started, console);
+        tell(&verdict, look.bytes, started, console);
     }
     Ok(if verdict.is_good() { Exit::Done } else { Exit::VerifyFailed })
 }
@@ -54,29 +64,81 @@ pub(crate) async fn check(
     console: &Console,
     interrupts: &Interrupts,
 ) -> Result<Option<Bitfield>, Failure> {
+    let all = (0..info.layout().piece_count()).collect();
+    check_pieces(info, place, all, what, console, interrupts).await
+}
+
+async fn check_pieces(
+    info: &Arc<Info>,
+    place: &Place,
+    pieces: Vec<u32>,
+    what: &str,
+    console: &Console,
+    interrupts: &Interrupts,
+) -> Result<Option<Bitfield>, Failure> {
     let progress = Arc::new(Progress::new(info.layout().total_length()));
     let work = {
         let (progress, info, payload) = (progress.clone(), info.clone(), place.payload().to_owned());
         move || {
             let threads = thread::available_parallelism().map_or(1, usize::from);
             let report = |done, total| progress.set(done, total);
-            ferri_engine::verify(&info, &payload, threads, progress.cancel_flag(), &report)
+            ferri_engine::verify_pieces(&info, &payload, &pieces, threads, progress.cancel_flag(), &report)
                 .map_err(|error| session::failure(&error))
         }
     };
     Ok(follow(what, work, &progress, console, interrupts).await?.flatten())
 }
 
+/// What is looked at.
+#[derive(Debug)]
+struct Look {
+    /// The chosen files and their numbers.
+    files: Vec<(usize, FileIndex, String)>,
+    /// Pieces that touch one of them, ascending.
+    pieces: Vec<u32>,
+    /// Bytes of those.
+    bytes: u64,
+    /// Pieces that also touch a file that was not chosen and is not whole: nothing can be said of them.
+    undecidable: BTreeSet<u32>,
+}
+
+impl Look {
+    fn new(metainfo: &Metainfo, place: &Place, priorities: &[FilePriority]) -> Self {
+        let layout = metainfo.info().layout();
+        let is_chosen = |file: FileIndex| priorities.get(file.as_usize()) != Some(&FilePriority::Skip);
+        let all = facts::visible_files(metainfo).into_iter().zip(1..);
+        let (chosen, others): (Vec<_>, Vec<_>) = all.partition(|((file, _), _)| is_chosen(*file));
+        let files = chosen.into_iter().map(|((file, path), number)| (number, file, path)).collect();
+        let Some(Part { pieces, bytes }) = Part::new(metainfo, priorities) else {
+            let pieces = (0..layout.piece_count()).collect();
+            return Self { files, pieces, bytes: layout.total_length(), undecidable: BTreeSet::new() };
+        };
+        let is_whole = |file: FileIndex| {
+            place.metadata(file).is_some_and(|meta| meta.is_file() && layout.file_len(file) <= meta.len())
+        };
+        // A piece in the middle of such a file touches no other.
+        let edges = |file: FileIndex| {
+            let pieces = layout.file_pieces(file);
+            [pieces.clone().next(), pieces.last()]
+        };
+        let broken = others.iter().map(|((file, _), _)| *file).filter(|file| !is_whole(*file));
+        let undecidable = broken.flat_map(edges).flatten().collect();
+        Self { files, pieces, bytes, undecidable }
+    }
+}
+
 /// The answer of `verify --json`.
 #[derive(Debug, Serialize)]
 struct Verdict {
     name: String,
-    /// Of the torrent.
-    pieces: u32,
+    /// That were looked at.
+    pieces: usize,
     /// How many do not match.
     bad: usize,
     bytes_bad: u64,
     bad_pieces: Vec<u32>,
+    /// Pieces that differ, perhaps only because of a file that was not chosen and is not whole.
+    undecided_pieces: Vec<u32>,
     bad_files: Vec<String>,
     files: Vec<FileVerdict>,
 }
@@ -108,34 +170,42 @@ enum FileStatus {
 }
 
 impl Verdict {
-    fn new(metainfo: &Metainfo, place: &Place, have: &Bitfield) -> Self {
+    fn new(metainfo: &Metainfo, place: &Place, look: &Look, have: &Bitfield) -> Self {
         let layout = metainfo.info().layout();
-        let bad: Vec<_> = layout.pieces().filter(|piece| !have.get(piece.get())).collect();
-        let bad_pieces: Vec<u32> = bad.iter().map(|piece| piece.get()).collect();
-        let files: Vec<FileVerdict> = facts::visible_files(metainfo)
-            .into_iter()
-            .zip(1..)
-            .map(|((index, path), number)| {
-                let range = layout.file_pieces(index);
-                // Ascending: a million files need not look at a million pieces each.
-                let from = bad_pieces.partition_point(|piece| *piece < range.start);
-                let to = bad_pieces.partition_point(|piece| *piece < range.end);
-                let bad_pieces = bad_pieces[from..to.max(from)].to_vec();
-                let size = layout.file_len(index);
-                let is_link = metainfo.info().file(index).is_some_and(|file| file.attributes.symlink);
-                let status = status(place, index, size, is_link, !bad_pieces.is_empty());
-                let disk_path = place.path(index).map(|path| facts::local_text(&path));
-                let disk_note = place.alias(index).map(|alias| alias.to_string());
-                FileVerdict { number, path, disk_path, disk_note, size, status, bad_pieces }
-            })
-            .collect();
+        let differ = look.pieces.iter().copied().filter(|piece| !have.get(*piece));
+        let (undecided_pieces, bad_pieces): (Vec<u32>, Vec<u32>) =
+            differ.partition(|piece| look.undecidable.contains(piece));
+        let verdict = |(number, index, path): &(usize, FileIndex, String)| {
+            let range = layout.file_pieces(*index);
+            // Ascending: a million files need not look at a million pieces each.
+            let from = bad_pieces.partition_point(|piece| *piece < range.start);
+            let to = bad_pieces.partition_point(|piece| *piece < range.end).max(from);
+            let bad_pieces = bad_pieces[from..to].to_vec();
+            let size = layout.file_len(*index);
+            let is_link = metainfo.info().file(*index).is_some_and(|file| file.attributes.symlink);
+            let status = status(place, *index, size, is_link, !bad_pieces.is_empty());
+            let disk_path = place.path(*index).map(|path| facts::local_text(&path));
+            let disk_note = place.alias(*index).map(|alias| alias.to_string());
+            FileVerdict {
+                number: *number,
+                path: path.clone(),
+                disk_path,
+                disk_note,
+                size,
+                status,
+                bad_pieces,
+            }
+        };
+        let files: Vec<FileVerdict> = look.files.iter().map(verdict).collect();
+        let lengths = bad_pieces.iter().filter_map(|piece| layout.piece(*piece));
         Self {
             name: metainfo.info().name().to_owned(),
-            pieces: layout.piece_count(),
-            bad: bad.len(),
-            bytes_bad: bad.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum(),
-            bad_pieces,
+            pieces: look.pieces.len(),
+            bad: bad_pieces.len(),
+            bytes_bad: lengths.map(|piece| u64::from(layout.piece_len(piece))).sum(),
+            undecided_pieces,
             bad_files: files.iter().filter(|file| !file.is_good()).map(|file| file.path.clone()).collect(),
+            bad_pieces,
             files,
         }
     }
@@ -165,7 +235,7 @@ fn status(place: &Place, file: FileIndex, size: u64, is_link: bool, has_bad_piec
     }
 }
 
-fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Console) {
+fn tell(verdict: &Verdict, total: u64, started: Instant, console: &Console) {
     let moved = verdict.files.iter().filter_map(|file| Some((file, file.disk_note.as_deref()?)));
     for (file, note) in moved.clone().take(MOVED_TOLD_MAX) {
         let lies_at = file.disk_path.as_deref().unwrap_or_default();
@@ -204,7 +274,7 @@ fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Cons
     if !lines.is_empty() {
         console.line(&lines);
     }
-    let total = metainfo.info().layout().total_length();
+    tell_undecided(&verdict.undecided_pieces, console);
     let time = started.elapsed();
     let took = format!(
         "{} in {} ({})",
@@ -214,7 +284,7 @@ fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Cons
     );
     let name = harmless(&verdict.name);
     if verdict.is_good() {
-        let pieces = units::count(verdict.pieces.into(), "piece", "pieces");
+        let pieces = units::count(verdict.pieces as u64, "piece", "pieces");
         console.line(&format!("{name}  good: {pieces}, {took}"));
         return;
     }
@@ -226,6 +296,16 @@ fn tell(verdict: &Verdict, metainfo: &Metainfo, started: Instant, console: &Cons
         verdict.pieces,
         units::size(verdict.bytes_bad),
     ));
+}
+
+fn tell_undecided(pieces: &[u32], console: &Console) {
+    if !pieces.is_empty() {
+        console.line(&format!(
+            "unsure     {} {}: shared with a file that is not chosen and not whole",
+            units::count(pieces.len() as u64, "piece:", "pieces:"),
+            ranges(pieces)
+        ));
+    }
 }
 
 /// `0-3, 7, 9-…`: enough to see where, not so much that it fills a screen.

@@ -129,7 +129,8 @@ fn a_description_becomes_a_torrent_with_what_the_link_knew() {
     assert_eq!(piped.is(Exit::Done).bytes, desk.read("made.torrent"));
     start(&desk, &words).finish().is(Exit::Done);
     assert_eq!(desk.read("payload.bin.torrent"), desk.read("made.torrent"));
-    let shown = start(&desk, &["show", "--json", &link]).finish();
+    let state = desk.path("magnet-state");
+    let shown = desk.run(&["show", "--json", &link, "--state-dir", state.to_str().unwrap()]);
     assert_eq!(shown.json()["files"], original["files"]);
 }
 
@@ -138,7 +139,7 @@ fn show_fetches_when_it_is_asked_to_and_tells_of_it_elsewhere() {
     let desk = desk_with_payload();
     let (seeder, peer) = seed(&desk, &[]);
     let link = link(&desk, "");
-    let without = start(&desk, &["show", "--json", &link]).finish();
+    let without = desk.run(&["show", "--json", &link]);
     assert!(without.is(Exit::Done).json().get("files").is_none());
     let shown = start(&desk, &["show", "--json", "--fetch", &link, "--peer", &peer]).finish();
     assert_eq!(shown.is(Exit::Done).json()["files"][0]["path"], "payload.bin");

@@ -118,6 +118,30 @@ fn a_flipped_byte_a_missing_file_and_one_too_long_are_found() {
 }
 
 #[test]
+fn verify_looks_at_the_chosen_files_only() {
+    let desk = desk_with_album();
+    desk.run(&["create", "album", "-o", "a.torrent", "--piece-length", "16k"]).is(Exit::Done);
+    let mut bytes = desk.read("album/cd1/01.bin");
+    bytes[50_000] ^= 1;
+    desk.write("album/cd1/01.bin", bytes);
+    desk.run(&["verify", "a.torrent", "album"]).is(Exit::VerifyFailed);
+    for choice in
+        [&["--only", "cd2/"][..], &["--select", "2"], &["--exclude", "cd1", "--exclude", "notes.txt"]]
+    {
+        let words = [&["verify", "--json", "a.torrent", "album"][..], choice].concat();
+        let json = desk.run(&words).is(Exit::Done).json();
+        assert_eq!(json["files"][0]["path"], "cd2/02.bin", "{choice:?}");
+        assert_eq!((&json["files"][0]["number"], &json["bad"]), (&2.into(), &0.into()), "{choice:?}");
+        assert_eq!(json["pieces"], 5, "{choice:?}");
+    }
+    desk.run(&["verify", "a.torrent", "album", "--only", "cd1/"]).is(Exit::VerifyFailed);
+    // What is shared with a file that is not there cannot be told, and is not called bad.
+    std::fs::remove_file(desk.path("album/cd1/01.bin")).unwrap();
+    let said = desk.run(&["verify", "a.torrent", "album", "--select", "2"]);
+    assert!(said.is(Exit::Done).stdout.contains("unsure     1 piece: 6: shared with"), "{}", said.stdout);
+}
+
+#[test]
 fn what_is_no_torrent_is_told_with_the_reason() {
     let desk = desk_with_album();
     desk.run(&["create", "album", "-o", "a.torrent"]).is(Exit::Done);
@@ -133,7 +157,8 @@ fn what_is_no_torrent_is_told_with_the_reason() {
         desk.run(&[command, "no.torrent"]).failed(Exit::NotFound, "no.torrent");
         desk.run(&[command, "-"]).failed(Exit::BadTorrent, "standard input");
     }
-    desk.run(&["shwo", "a.torrent"]).failed(Exit::NotFound, "did you mean the command `show`?");
+    desk.run(&["shwo", "a.torrent"]).failed(Exit::Usage, "did you mean `ferriswarm show`?");
+    desk.run(&["get", "shwo"]).failed(Exit::NotFound, "did you mean the command `show`?");
 }
 
 #[test]
@@ -186,7 +211,7 @@ fn with_json_a_failure_is_an_event_too() {
 fn command_lines_that_make_no_sense_exit_2() {
     let desk = desk_with_album();
     desk.run(&["create", "album", "-o", "a.torrent"]).is(Exit::Done);
-    let wrong: [&[&str]; 14] = [
+    let wrong: [&[&str]; 21] = [
         &[],
         &["get"],
         &["get", "a.torrent", "--down", "fast"],
@@ -201,11 +226,45 @@ fn command_lines_that_make_no_sense_exit_2() {
         &["get", "a.torrent", "--memory", "1"],
         &["show", "a.torrent", "-q", "-v"],
         &["create", "album", "--v1", "--v2"],
+        &["sede", "a.torrent"],
+        &["get", "a.torrent", "--exclude", "*"],
+        &["get", "a.torrent", "--priority", "99=high"],
+        &["get", "a.torrent", "--priority", "1=soon"],
+        &["verify", "a.torrent", "album", "--only", "cd3/"],
+        &["seed", "a.torrent", "album", "--down", "1M"],
+        &["show", "a.torrent", "--peer", "127.0.0.1:1"],
     ];
     for words in wrong {
         let outcome = desk.run(words);
         outcome.failed(Exit::Usage, "");
         assert!(!outcome.stderr.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn failures_say_what_to_do_next() {
+    let desk = desk_with_album();
+    desk.run(&["create", "album", "-o", "a.torrent"]).is(Exit::Done);
+    desk.write("cut.torrent", "d4:info");
+    let failing: [&[&str]; 13] = [
+        &["get", "no.torrent"],
+        &["get", "cut.torrent"],
+        &["get", "album"],
+        &["get", "a.torrent", "--select", "99"],
+        &["get", "a.torrent", "--only", "*.mkv"],
+        &["seed", "a.torrent", "no-such-folder"],
+        &["seed", "a.torrent", "album/notes.txt"],
+        &["verify", "a.torrent", "no-such-folder"],
+        &["create", "album", "-o", "a.torrent"],
+        &["create", "album", "-o", "-", "--json"],
+        &["magnet:?dn=x"],
+        &["torrent", "a.torrent"],
+        &["nonsense"],
+    ];
+    for words in failing {
+        let outcome = desk.run(words);
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert!(lines.len() == 2 && lines[1].starts_with("  "), "{words:?}: {}", outcome.stderr);
     }
 }
 

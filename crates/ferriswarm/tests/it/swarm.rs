@@ -111,7 +111,27 @@ fn seeding_ends_at_its_ratio_and_refuses_what_is_not_there() {
     seeder.finish().is(Exit::Done);
     desk.write("elsewhere/payload.bin", noise(SIZE, 8));
     let words = ["seed", "p.torrent", "elsewhere", "--no-trackers"];
-    desk.run(&[&words[..], &ALONE].concat()).is(Exit::VerifyFailed);
+    let refused = desk.run(&[&words[..], &ALONE].concat());
+    assert!(refused.is(Exit::VerifyFailed).stderr.contains("name the file or folder that holds it"));
+}
+
+#[test]
+fn a_seeder_looks_at_and_serves_the_chosen_files_only() {
+    let desk = Desk::new();
+    for (name, length) in [("a.bin", 100_000), ("b.bin", 200_000), ("c.bin", 100_000)] {
+        desk.write(&format!("there/set/{name}"), noise(length, length as u64 + 1));
+    }
+    desk.run(&["create", "there/set", "-o", "p.torrent", "--piece-length", "16k"]).is(Exit::Done);
+    // What was not chosen may be anything.
+    desk.write("there/set/a.bin", noise(100_000, 9));
+    let (seeder, peer) = seed(&desk, &["--only", "b.bin", "--only", "c.bin"]);
+    let line = seeder.wait_for("\"event\":\"seeding\"");
+    let size = line.split("\"event\":\"seeding\"").nth(1).unwrap();
+    // Its first piece is shared with the other file, and differs.
+    assert!(size.contains(&format!("\"size\":{}", 18 * 16384)), "{size}");
+    get(&desk, &peer, &["--only", "c.bin", "--priority", "3=high"]).finish().is(Exit::Done);
+    assert_eq!(desk.read("here/set/c.bin"), noise(100_000, 100_001));
+    stop(seeder);
 }
 
 #[test]

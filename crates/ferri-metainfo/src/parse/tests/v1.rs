@@ -146,13 +146,13 @@ fn hashes_must_be_as_many_as_pieces() {
 fn what_is_no_torrent_is_said_so() {
     let kind = |bytes: &[u8]| Metainfo::parse(bytes).map(drop).unwrap_err().to_string();
     assert_eq!(kind(b""), "the file is empty");
-    assert_eq!(kind(b"<!DOCTYPE html>"), "not a torrent: unexpected byte 0x3c (at byte 0)");
+    assert_eq!(kind(b"<!DOCTYPE html>"), "the file is no bencode: unexpected byte 0x3c (at byte 0)");
     assert_eq!(kind(b"4:spam"), "should be a dictionary (at byte 0)");
     assert_eq!(kind(b"de"), "info: is missing (at byte 0)");
     assert_eq!(kind(b"d4:infoi1ee"), "info: should be a dictionary (at byte 7)");
     assert_eq!(
         kind(&b"l".repeat(1 << 20)),
-        "not a torrent: lists and dictionaries are nested too deeply (at byte 64)"
+        "the file is no bencode: lists and dictionaries are nested too deeply (at byte 64)"
     );
     let large = vec![b'x'; crate::limits::TORRENT_BYTES_MAX + 1];
     assert_eq!(kind(&large), "67108865 bytes are more than a torrent may have (67108864)");

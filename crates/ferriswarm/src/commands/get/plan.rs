@@ -18,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
 use crate::place::Place;
 use crate::seek::Found;
+use crate::select::{Part, Selection};
 use crate::session::Hearing;
 use crate::space::{self, Room};
 use crate::talk::TrackerTalk;
@@ -33,6 +34,7 @@ pub(super) enum Kind {
         path: PathBuf,
         /// The same as a person wrote it.
         typed: PathBuf,
+        selection: Selection,
     },
 }
 
@@ -69,10 +71,12 @@ impl Plan {
     ) -> Result<Option<AddTorrent>, Failure> {
         match &self.kind {
             Kind::Get(wishes) => wishes.add(metainfo, magnet, console, interrupts).await,
-            Kind::Seed { path, typed } => {
+            Kind::Seed { path, typed, selection } => {
+                let priorities = selection.priorities(&metainfo, None)?;
                 let payload = Place::at(&metainfo, path, typed)?.payload().to_owned();
                 let output = payload.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
                 let mut add = AddTorrent::new(metainfo, output);
+                add.priorities = priorities;
                 add.payload = Some(payload);
                 add.check = Check::Full;
                 add.seed_only = true;
@@ -118,6 +122,7 @@ impl Plan {
             port: session.listen_addr().port(),
             goal: self.goal,
             is_seeder: add.seed_only,
+            part: Part::new(&add.metainfo, &add.priorities).filter(|_| add.seed_only),
             talk,
         };
         let added = session::add(session, add, resolved, Hearing::Events).await?;

@@ -1,0 +1,172 @@
+//! Flags that do nothing beside others are refused: whoever typed one expects something of it.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+use crate::exit::Failure;
+
+/// When a flag does nothing.
+enum When {
+    /// Always, for this command.
+    Always,
+    /// Without this flag.
+    Without(&'static str),
+    /// With this one.
+    With(&'static str),
+    /// With this one at this value.
+    At(&'static str, &'static str),
+}
+
+struct Rule {
+    command: &'static str,
+    flags: &'static [&'static str],
+    when: When,
+    why: &'static str,
+}
+
+/// All that say how to find peers and how to talk with them. What an earlier run kept is looked for in the state folder,
+/// so that its flag is none of them.
+const NETWORK: [&str; 15] = [
+    "port",
+    "bind",
+    "tracker",
+    "no_trackers",
+    "peer",
+    "down",
+    "up",
+    "no_dht",
+    "no_pex",
+    "no_lsd",
+    "no_port_mapping",
+    "dht_port",
+    "dht_router",
+    "max_peers",
+    "memory",
+];
+
+const RULES: [Rule; 9] = [
+    Rule {
+        command: "show",
+        flags: &NETWORK,
+        when: When::Without("fetch"),
+        why: "nobody is asked without --fetch",
+    },
+    Rule { command: "show", flags: &["down", "up", "memory"], when: When::Always, why: NO_DATA },
+    Rule { command: "torrent", flags: &["down", "up", "memory"], when: When::Always, why: NO_DATA },
+    Rule { command: "seed", flags: &["down"], when: When::Always, why: "a seeder downloads nothing" },
+    Rule { command: "create", flags: &["force"], when: When::At("output", "-"), why: NO_FILE },
+    Rule { command: "torrent", flags: &["force"], when: When::At("output", "-"), why: NO_FILE },
+    Rule { command: "get", flags: &["progress"], when: When::With("quiet"), why: QUIET },
+    Rule { command: "seed", flags: &["progress"], when: When::With("quiet"), why: QUIET },
+    Rule { command: "demo", flags: &["explain"], when: When::With("quiet"), why: QUIET },
+];
+
+const NO_DATA: &str = "nothing but the description is fetched, and nothing sent";
+const NO_FILE: &str = "standard output replaces no file";
+const QUIET: &str = "--quiet prints failures only";
+
+/// Fails when something was typed that does nothing.
+///
+/// # Errors
+/// Names the flag, why it does nothing, and what to do.
+pub(crate) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
+    let Some((command, typed)) = matches.subcommand() else { return Ok(()) };
+    for rule in RULES.iter().filter(|rule| rule.command == command) {
+        let does_nothing = match rule.when {
+            When::Always => true,
+            When::Without(flag) => !is_typed(typed, flag),
+            When::With(flag) => is_typed(typed, flag),
+            When::At(flag, value) => {
+                let is_value = |raw: &std::ffi::OsStr| raw == value;
+                typed.try_get_raw(flag).ok().flatten().is_some_and(|mut values| values.any(is_value))
+            }
+        };
+        if let Some(flag) = rule.flags.iter().find(|flag| does_nothing && is_typed(typed, flag)) {
+            let flag = format!("--{}", flag.replace('_', "-"));
+            let failure = Failure::usage(format!("{flag} does nothing here: {}", rule.why));
+            return Err(match rule.when {
+                When::Without(other) => failure.hint(format!("add --{other}, or leave {flag} away")),
+                _ => failure.hint(format!("leave {flag} away")),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_typed(matches: &ArgMatches, flag: &str) -> bool {
+    // A flag that this command does not have was not typed.
+    matches.try_contains_id(flag).unwrap_or(false)
+        && matches.value_source(flag) == Some(ValueSource::CommandLine)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn refused(line: &str) -> Option<Failure> {
+        let words = std::iter::once("ferriswarm").chain(line.split(' '));
+        refuse(&Cli::command().try_get_matches_from(words).unwrap()).err()
+    }
+
+    #[test]
+    fn flags_that_do_nothing_are_refused_with_a_word() {
+        let cases = [
+            ("show a --peer 127.0.0.1:1", "--peer", "add --fetch"),
+            ("show a --no-dht", "--no-dht", "add --fetch"),
+            ("show a --fetch --down 1M", "--down", "leave --down away"),
+            ("torrent a --up 1M", "--up", "leave --up away"),
+            ("seed a --down 1M", "--down", "leave --down away"),
+            ("create a -o - --force", "--force", "leave --force away"),
+            ("torrent a -f -o -", "--force", "leave --force away"),
+            ("get a --progress every:1s -q", "--progress", "leave --progress away"),
+            ("demo --explain -q", "--explain", "leave --explain away"),
+        ];
+        for (line, flag, next) in cases {
+            let failure = refused(line).unwrap_or_else(|| panic!("{line} is not refused"));
+            assert!(
+                failure.message.starts_with(&format!("{flag} does nothing here: ")),
+                "{}",
+                failure.message
+            );
+            assert!(failure.hint.unwrap().contains(next), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_that_do_something_are_not() {
+        for line in [
+            "show a",
+            "show a --state-dir x",
+            "show a --fetch --peer 127.0.0.1:1 --no-dht",
+            "torrent a --no-dht",
+            "torrent a -f -o x",
+            "seed a --up 1M",
+            "create a -o x --force",
+            "get a --progress every:1s --down 1M",
+            "get a -q",
+            "demo --explain",
+        ] {
+            assert!(refused(line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_rule_is_about_flags_that_exist() {
+        let command = Cli::command();
+        for rule in &RULES {
+            let command = command.find_subcommand(rule.command).unwrap();
+            let other = match rule.when {
+                When::Always | When::With("quiet") => None,
+                When::Without(flag) | When::With(flag) | When::At(flag, _) => Some(flag),
+            };
+            for flag in rule.flags.iter().copied().chain(other) {
+                assert!(command.get_arguments().any(|arg| arg.get_id() == flag), "{} {flag}", rule.command);
+            }
+        }
+    }
+}
