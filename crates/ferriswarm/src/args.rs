@@ -264,7 +264,7 @@ pub(crate) struct ShowArgs {
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) source: OsString,
 
-    /// Print one JSON object
+    /// Print one JSON object: everything as the file has it, secrets in its addresses too
     #[arg(long)]
     pub(crate) json: bool,
 

@@ -1,9 +1,10 @@
 //! The JSON lines of `--json`: one object each, bytes and seconds as numbers.
 
 use ferri_engine::{State, TorrentStatus};
-use serde::Serialize;
+use ferri_metainfo::display::redact_url;
+use serde::{Serialize, Serializer};
 
-use crate::facts::Facts;
+use crate::facts::Redacted;
 use crate::progress::wait_words;
 
 /// What happened, under the key `event`.
@@ -35,7 +36,7 @@ pub(crate) enum Event<'a> {
     Added {
         info_hash: &'a str,
         #[serde(flatten)]
-        facts: &'a Facts,
+        facts: Redacted<'a>,
         /// Bytes of the wanted files.
         wanted_size: u64,
         /// Where its file or folder is.
@@ -56,6 +57,8 @@ pub(crate) enum Event<'a> {
     /// A tracker answered or failed.
     Tracker {
         info_hash: &'a str,
+        /// Redacted: events end up in logs.
+        #[serde(serialize_with = "redacted")]
         url: &'a str,
         seeders: Option<u32>,
         leechers: Option<u32>,
@@ -177,6 +180,10 @@ impl<'a> Progress<'a> {
     }
 }
 
+fn redacted<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&redact_url(url))
+}
+
 /// One word a state, for scripts and for noticing a change.
 pub(crate) fn state_word(state: &State) -> &'static str {
     match state {
@@ -186,5 +193,39 @@ pub(crate) fn state_word(state: &State) -> &'static str {
         State::Paused => "paused",
         State::Error { .. } => "error",
         State::Stopped => "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use ferri_metainfo::Metainfo;
+
+    use super::*;
+    use crate::facts::Facts;
+    use crate::json;
+
+    #[test]
+    fn events_tell_no_secrets_and_show_tells_everything() {
+        let url = "https://t.example/0123456789abcdef/announce?key=abcabcabc";
+        let torrent = format!(
+            "d8:announce{}:{url}4:infod6:lengthi1e4:name1:n12:piece lengthi16384e6:pieces20:{}ee",
+            url.len(),
+            "x".repeat(20)
+        );
+        let facts = Facts::new(&Metainfo::parse(torrent.as_bytes()).unwrap());
+        let added = Event::Added { info_hash: "", facts: facts.redacted(), wanted_size: 1, path: "n" };
+        let (seeders, leechers, peers, error) = (None, None, 0, None);
+        let tracker = Event::Tracker { info_hash: "", url, seeders, leechers, peers, error };
+        for event in [added, tracker] {
+            let line = json::line(&event).unwrap();
+            assert!(line.contains("https://t.example/***/announce?***"), "{line}");
+            assert!(!line.contains("0123456789abcdef") && !line.contains("abcabcabc"), "{line}");
+        }
+        assert!(json::line(&facts).unwrap().contains(url));
+        let keys = |value: serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let (whole, redacted) = (serde_json::to_value(&facts), serde_json::to_value(facts.redacted()));
+        assert_eq!(keys(whole.unwrap()), keys(redacted.unwrap()));
     }
 }

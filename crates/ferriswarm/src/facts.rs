@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ferri_metainfo::display::redact_url;
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::names::{LinkProblem, LocalPaths, NameError};
 use ferri_metainfo::{File, FileIndex, Info, Metainfo};
@@ -42,6 +43,28 @@ pub(crate) struct Facts {
 
 /// Until they are there.
 pub(crate) const NO_WEB_SEEDS: &str = "its web seeds are not asked, which this version cannot do yet";
+
+/// [`Facts`] without what only the user may know: for events, which end up in logs.
+#[derive(Debug, Serialize)]
+pub(crate) struct Redacted<'a> {
+    name: &'a str,
+    info_hash_v1: Option<&'a str>,
+    info_hash_v2: Option<&'a str>,
+    piece_length: u32,
+    piece_count: u32,
+    total_size: u64,
+    private: bool,
+    files: &'a FileList,
+    trackers: Vec<Vec<String>>,
+    web_seeds: Vec<String>,
+    comment: Option<&'a str>,
+    created_by: Option<&'a str>,
+    creation_date: Option<i64>,
+    source: Option<&'a str>,
+    magnet: String,
+    warnings: &'a [String],
+    note: Option<&'a str>,
+}
 
 #[derive(Debug, Serialize)]
 pub(crate) struct FileFacts {
@@ -163,6 +186,33 @@ impl Facts {
             magnet: Magnet::from_metainfo(metainfo).to_string(),
             warnings: metainfo.warnings().iter().map(ToString::to_string).collect(),
             note: note(metainfo),
+        }
+    }
+
+    /// The same with addresses redacted. The magnet link is left with what it is about.
+    pub(crate) fn redacted(&self) -> Redacted<'_> {
+        let all = |urls: &[String]| urls.iter().map(|url| redact_url(url)).collect::<Vec<_>>();
+        let is_harmless =
+            |part: &&str| !["tr=", "ws=", "xs=", "as="].iter().any(|name| part.starts_with(name));
+        let magnet: Vec<&str> = self.magnet.split('&').filter(is_harmless).collect();
+        Redacted {
+            name: &self.name,
+            info_hash_v1: self.info_hash_v1.as_deref(),
+            info_hash_v2: self.info_hash_v2.as_deref(),
+            piece_length: self.piece_length,
+            piece_count: self.piece_count,
+            total_size: self.total_size,
+            private: self.private,
+            files: &self.files,
+            trackers: self.trackers.iter().map(|tier| all(tier)).collect(),
+            web_seeds: all(&self.web_seeds),
+            comment: self.comment.as_deref(),
+            created_by: self.created_by.as_deref(),
+            creation_date: self.creation_date,
+            source: self.source.as_deref(),
+            magnet: magnet.join("&"),
+            warnings: &self.warnings,
+            note: self.note.as_deref(),
         }
     }
 

@@ -251,7 +251,7 @@ impl Watched {
         let (info_hash, facts) = (self.info_hash.as_str(), &self.facts);
         let path = local_text(&self.path);
         let wanted_size = self.status().wanted;
-        console.event(&Event::Added { info_hash, facts, wanted_size, path: &path });
+        console.event(&Event::Added { info_hash, facts: facts.redacted(), wanted_size, path: &path });
         console.line(&facts.headline(console));
         let hashes = [("info hash", &facts.info_hash_v1), ("info hash v2", &facts.info_hash_v2)];
         for (what, hash) in hashes {
