@@ -67,8 +67,15 @@ impl Timers {
 impl Swarm {
     /// Makes sure that time is looked at again when there is anything that time can change.
     pub(super) fn schedule(&mut self) {
-        if self.timers.tick_at.is_none() && self.is_alive() {
-            self.timers.tick_at = Some(self.timers.now + TICK);
+        if !self.is_alive() {
+            return;
+        }
+        let now = self.timers.now;
+        match self.timers.tick_at {
+            None => self.timers.tick_at = Some(now + TICK),
+            // It was set when nobody was connected.
+            Some(at) if !self.peers.is_empty() => self.timers.tick_at = Some(at.min(now + SECOND)),
+            Some(_) => {}
         }
     }
 

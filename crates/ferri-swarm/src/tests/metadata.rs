@@ -329,9 +329,9 @@ fn all_hashes_of_a_hybrid_must_match() {
 
 #[test]
 fn a_crowd_that_says_nothing_keeps_nobody_out_of_a_search() {
-    let mut lab = Lab::new();
-    let size = lab.info.len();
     for after in [0, 3, 15, 40] {
+        let mut lab = Lab::new();
+        let size = lab.info.len();
         for _ in 0..300 {
             lab.connect();
         }
