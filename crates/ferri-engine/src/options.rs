@@ -166,6 +166,9 @@ pub struct AddTorrent {
     pub up_limit: Option<u64>,
     /// Reserve the disk space of a file when its first piece arrives.
     pub preallocate: bool,
+    /// Write also to plain files that lie where the torrent's belong and are not its own. Without it the torrent waits in
+    /// [`State::Error`](crate::State::Error), or is refused, until they are moved away.
+    pub overwrite: bool,
 }
 
 impl AddTorrent {
@@ -186,6 +189,7 @@ impl AddTorrent {
             down_limit: None,
             up_limit: None,
             preallocate: false,
+            overwrite: false,
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum State {
         recoverable: bool,
         /// Bytes missing on the device, when it is full.
         missing: Option<u64>,
+        /// Whether it is something of the user's, in the place of a file of the torrent, that only they can move or give up.
+        in_the_way: bool,
     },
     /// Shut down; nothing will change any more.
     Stopped,

@@ -122,6 +122,28 @@ pub enum StorageError {
         /// The lock file.
         path: PathBuf,
     },
+    /// Something of the user's lies where a file of the torrent belongs. It is not written over.
+    #[error("{}: this file is there already and {why}; move it away, choose another folder, or replace it with --overwrite", .path.display())]
+    InTheWay {
+        /// The file.
+        path: PathBuf,
+        /// What makes it the user's.
+        why: Conflict,
+    },
+    /// Another program is writing to the same file.
+    #[error("{}: another program writes to this file; it goes on when that has ended", .path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another torrent of this process puts other data into the same file.
+    #[error("{}: the torrent {by:?} has a file of this name too; give one of them another folder", .path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
+        /// The name of the other torrent.
+        by: String,
+    },
     /// Something was to be written to files that are [only read](crate::StorageOptions::read_only); a fault of whoever asked.
     #[error("{}: these files are only shared, and never written to", .path.display())]
     OnlyRead {
@@ -145,7 +167,37 @@ pub enum StorageError {
     Invalid(&'static str),
 }
 
+/// Why a file that is there is not a torrent's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// None of its pieces matches.
+    #[error("holds nothing of this torrent")]
+    Foreign,
+    /// Some of it is the torrent's, and some is something else.
+    #[error("differs from the torrent's")]
+    Differs,
+    /// There is more than the torrent's file has.
+    #[error("is longer than the torrent's")]
+    Longer,
+    /// It is too small to hold a piece of its own, and its neighbours do not vouch for it.
+    #[error("may be another one of this name")]
+    Undecided,
+}
+
 impl StorageError {
+    /// Whether something of the user's is in the way, which only they can move or give up.
+    #[must_use]
+    pub const fn is_in_the_way(&self) -> bool {
+        matches!(
+            self,
+            Self::InTheWay { .. }
+                | Self::Taken { .. }
+                | Self::Symlink { .. }
+                | Self::NotAFile { .. }
+                | Self::NotAFolder { .. }
+        )
+    }
+
     /// Whether the cause may go away without the torrent being changed: pause, call
     /// [`Storage::probe`](crate::Storage::probe) now and then, and go on when it succeeds.
     #[must_use]
@@ -154,6 +206,7 @@ impl StorageError {
             Self::NoSpace { .. }
             | Self::ReadOnly { .. }
             | Self::Denied { .. }
+            | Self::InUse { .. }
             | Self::Read { .. }
             | Self::Write { .. } => true,
             Self::Missing { .. }
@@ -167,6 +220,8 @@ impl StorageError {
             | Self::Padding { .. }
             | Self::TooLarge { .. }
             | Self::Busy { .. }
+            | Self::InTheWay { .. }
+            | Self::Taken { .. }
             | Self::OnlyRead { .. }
             | Self::Changed { .. }
             | Self::NoState { .. }
@@ -194,6 +249,9 @@ impl StorageError {
             | Self::Padding { path, .. }
             | Self::TooLarge { path }
             | Self::Busy { path }
+            | Self::InTheWay { path, .. }
+            | Self::InUse { path }
+            | Self::Taken { path, .. }
             | Self::OnlyRead { path }
             | Self::Changed { path }
             | Self::NoState { path } => Some(path),

@@ -20,6 +20,7 @@ use ferri_metainfo::Bitfield;
 use ferri_metainfo::limits::{FILES_MAX, PIECES_MAX};
 
 use crate::crc32c::crc32c;
+use crate::ledger::runs;
 
 const MAGIC: &[u8; 8] = b"ferrijnl";
 const VERSION: u16 = 1;
@@ -53,6 +54,27 @@ pub struct Stamp {
     pub mtime: i64,
     /// Inode number.
     pub inode: u64,
+}
+
+/// Why a file is ours to write to, and which one it is: numbers of inodes are used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// How it came to be ours.
+    pub origin: Origin,
+    /// Inode number.
+    pub inode: u64,
+    /// Nanoseconds since 1970, 0 where the file system does not tell.
+    pub born: i64,
+}
+
+/// How a file came to be ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// We made it, or the user gave it up.
+    Made,
+    /// It was there, and held nothing but bytes of this torrent as far as could be told: what differs from the torrent
+    /// nevertheless is the user's.
+    Found,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +121,26 @@ pub(crate) enum Record {
     },
     /// Everything is synced and stamped.
     Closed,
+    /// Whose this file is; `None`: not ours, as far as we know.
+    Owner {
+        file: u32,
+        owner: Option<Owner>,
+    },
+    /// Files that are not there and that this session may make.
+    Claim {
+        first: u32,
+        count: u32,
+    },
+    /// The bytes of this file in this piece are in the parts file.
+    Parted {
+        file: u32,
+        piece: u32,
+    },
+    /// They are in the file itself.
+    Joined {
+        file: u32,
+        piece: u32,
+    },
 }
 
 /// What a journal says.
@@ -121,6 +163,12 @@ pub struct State {
     /// Files that changed since the last session ended in order, as they were then: as long as their times are not
     /// synced, a power cut may bring these back.
     pub(crate) before: BTreeMap<u32, Stamp>,
+    /// Files that are ours to write to.
+    pub(crate) owners: BTreeMap<u32, Owner>,
+    /// Files that were not there when the session began and that it may have made.
+    pub(crate) claims: BTreeSet<u32>,
+    /// File and piece of bytes that are in the parts file.
+    pub(crate) parted: BTreeSet<(u32, u32)>,
     file_count: u32,
 }
 
@@ -137,6 +185,9 @@ impl State {
             last_time: 0,
             closed: false,
             before: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            claims: BTreeSet::new(),
+            parted: BTreeSet::new(),
             file_count,
         }
     }
@@ -168,6 +219,7 @@ impl State {
             Record::Session { boot, time } => {
                 if self.closed || self.boot != boot {
                     self.before.clear();
+                    self.claims.clear();
                 }
                 (self.boot, self.session_time) = (boot, time);
                 self.last_time = self.last_time.max(time);
@@ -208,9 +260,36 @@ impl State {
                 ones(first, bits).for_each(|piece| self.mark_unsure(piece));
             }
             Record::Closed => {}
+            _ if self.apply_to_files(record) => {}
             _ => return false,
         }
         self.closed = matches!(record, Record::Closed);
+        true
+    }
+
+    /// Whose files are, and where bytes of them lie.
+    fn apply_to_files(&mut self, record: &Record) -> bool {
+        let pieces = self.durable.len();
+        match *record {
+            Record::Owner { file, owner } if file < self.file_count => {
+                match owner {
+                    Some(owner) => self.owners.insert(file, owner),
+                    None => self.owners.remove(&file),
+                };
+            }
+            Record::Claim { first, count }
+                if first.checked_add(count).is_some_and(|end| end <= self.file_count) =>
+            {
+                self.claims.extend(first..first + count);
+            }
+            Record::Parted { file, piece } if file < self.file_count && piece < pieces => {
+                self.parted.insert((file, piece));
+            }
+            Record::Joined { file, piece } if file < self.file_count && piece < pieces => {
+                self.parted.remove(&(file, piece));
+            }
+            _ => return false,
+        }
         true
     }
 
@@ -249,7 +328,11 @@ impl State {
         }
         records.push(Record::Session { boot: self.boot, time: self.session_time });
         records.extend(self.stamps.iter().map(stamped));
+        records.extend(self.owners.iter().map(|(&file, &owner)| Record::Owner { file, owner: Some(owner) }));
+        records.extend(self.parted.iter().map(|&(file, piece)| Record::Parted { file, piece }));
         if !self.closed {
+            let claims: Vec<u32> = self.claims.iter().copied().collect();
+            records.extend(runs(&claims).map(|(first, count)| Record::Claim { first, count }));
             let gone = self.before.keys().filter(|file| !self.stamps.contains_key(file));
             records.extend(gone.map(|&file| Record::Stamp { file, stamp: None }));
         }
@@ -422,6 +505,10 @@ const fn kind(record: &Record) -> u8 {
         Record::DurableBits { .. } => 9,
         Record::UnsureBits { .. } => 10,
         Record::Closed => 11,
+        Record::Owner { .. } => 12,
+        Record::Claim { .. } => 13,
+        Record::Parted { .. } => 14,
+        Record::Joined { .. } => 15,
     }
 }
 
@@ -456,7 +543,8 @@ fn encode_payload(record: &Record, out: &mut Vec<u8>) {
         }
         Record::Durable { first, count }
         | Record::Unsure { first, count }
-        | Record::Gone { first, count } => {
+        | Record::Gone { first, count }
+        | Record::Claim { first, count } => {
             out.extend(first.to_le_bytes());
             out.extend(count.to_le_bytes());
         }
@@ -465,6 +553,18 @@ fn encode_payload(record: &Record, out: &mut Vec<u8>) {
             out.extend(bits);
         }
         Record::Closed => {}
+        Record::Owner { file, owner } => {
+            out.extend(file.to_le_bytes());
+            if let Some(owner) = owner {
+                out.push(u8::from(owner.origin == Origin::Found));
+                out.extend(owner.inode.to_le_bytes());
+                out.extend(owner.born.to_le_bytes());
+            }
+        }
+        Record::Parted { file, piece } | Record::Joined { file, piece } => {
+            out.extend(file.to_le_bytes());
+            out.extend(piece.to_le_bytes());
+        }
     }
 }
 
@@ -490,11 +590,12 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Record> {
         3 => Record::Intent { piece: u32::from_le_bytes(take(p)?), time: i64::from_le_bytes(take(p)?) },
         4 => Record::Written { piece: u32::from_le_bytes(take(p)?) },
         5 => Record::Stamp { file: u32::from_le_bytes(take(p)?), stamp: take_stamp(p)? },
-        6..=8 => {
+        6..=8 | 13 => {
             let (first, count) = (u32::from_le_bytes(take(p)?), u32::from_le_bytes(take(p)?));
             match kind {
                 6 => Record::Durable { first, count },
                 7 => Record::Unsure { first, count },
+                13 => Record::Claim { first, count },
                 _ => Record::Gone { first, count },
             }
         }
@@ -503,6 +604,11 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Record> {
             if kind == 9 { Record::DurableBits { first, bits } } else { Record::UnsureBits { first, bits } }
         }
         11 => Record::Closed,
+        12 => Record::Owner { file: u32::from_le_bytes(take(p)?), owner: take_owner(p)? },
+        14 | 15 => {
+            let (file, piece) = (u32::from_le_bytes(take(p)?), u32::from_le_bytes(take(p)?));
+            if kind == 14 { Record::Parted { file, piece } } else { Record::Joined { file, piece } }
+        }
         _ => return None,
     };
     p.is_empty().then_some(record)
@@ -512,6 +618,19 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (array, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(*array)
+}
+
+fn take_owner(bytes: &mut &[u8]) -> Option<Option<Owner>> {
+    if bytes.is_empty() {
+        return Some(None);
+    }
+    let origin = match take(bytes)? {
+        [0] => Origin::Made,
+        [1] => Origin::Found,
+        _ => return None,
+    };
+    let inode = u64::from_le_bytes(take(bytes)?);
+    Some(Some(Owner { origin, inode, born: i64::from_le_bytes(take(bytes)?) }))
 }
 
 fn take_stamp(bytes: &mut &[u8]) -> Option<Option<Stamp>> {
@@ -524,157 +643,4 @@ fn take_stamp(bytes: &mut &[u8]) -> Option<Option<Stamp>> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use proptest::prelude::*;
-
-    fn identity() -> Identity {
-        Identity {
-            info_hash: [1; 20],
-            info_hash_v2: [0; 32],
-            piece_count: 20_000,
-            file_count: 3,
-            paths: [9; 8],
-            root: "/home/someone/Downloads".into(),
-        }
-    }
-
-    const STAMP: Stamp = Stamp { size: 5, mtime: -7, inode: 99 };
-
-    fn every_kind() -> Vec<Record> {
-        vec![
-            Record::Session { boot: [3; 16], time: 1_000 },
-            Record::Intent { piece: 5, time: 2_000 },
-            Record::Stamp { file: 3, stamp: Some(STAMP) },
-            Record::Stamp { file: 1, stamp: Some(STAMP) },
-            Record::Stamp { file: 1, stamp: None },
-            Record::Written { piece: 5 },
-            Record::Durable { first: 5, count: 1 },
-            Record::Durable { first: 100, count: 50 },
-            Record::Unsure { first: 110, count: 2 },
-            Record::Gone { first: 120, count: 3 },
-            Record::DurableBits { first: 8192, bits: vec![0b101, 0, 255] },
-            Record::UnsureBits { first: 16, bits: vec![1] },
-            Record::Intent { piece: 19_999, time: 3_000 },
-        ]
-    }
-
-    fn encoded(records: &[Record]) -> Vec<u8> {
-        let mut encoder = Encoder::begin(&identity());
-        records.iter().for_each(|record| encoder.push(record));
-        encoder.bytes
-    }
-
-    #[test]
-    fn what_was_written_is_read_and_compacts_to_the_same() {
-        let parsed = parse(&encoded(&every_kind())).unwrap();
-        assert_eq!(parsed.identity, identity());
-        assert!(!parsed.is_torn && !parsed.state.is_closed());
-        let durable: Vec<_> = parsed.state.durable().iter_ones().collect();
-        assert_eq!(durable.len(), 1 + 50 - 2 - 3 + 10);
-        assert_eq!(parsed.state.unsure().iter_ones().collect::<Vec<_>>(), [16, 110, 111, 19_999]);
-        assert_eq!(parsed.state.stamps, BTreeMap::from([(3, STAMP)]));
-        assert_eq!(parsed.state.intents, BTreeMap::from([(19_999, 3_000)]));
-        assert_eq!((parsed.state.last_time, parsed.state.session_time), (3_000, 1_000));
-
-        let again = parse(&encoded(&parsed.state.records())).unwrap();
-        assert_eq!(format!("{:?}", again.state), format!("{:?}", parsed.state));
-    }
-
-    #[test]
-    fn closed_counts_only_as_the_last_word() {
-        let mut records = every_kind();
-        records.push(Record::Closed);
-        assert!(parse(&encoded(&records)).unwrap().state.is_closed());
-        records.push(Record::Intent { piece: 1, time: 0 });
-        assert!(!parse(&encoded(&records)).unwrap().state.is_closed());
-    }
-
-    #[test]
-    fn cut_anywhere_it_says_what_the_whole_records_before_the_cut_say() {
-        let records = every_kind();
-        let bytes = encoded(&records);
-        let ends: Vec<usize> = (0..=records.len()).map(|n| encoded(&records[..n]).len()).collect();
-        for cut in 0..bytes.len() {
-            let whole = ends.iter().rposition(|&end| end <= cut);
-            match (parse(&bytes[..cut]), whole) {
-                (Ok(parsed), Some(whole)) => {
-                    assert_eq!(parsed.valid_length, ends[whole]);
-                    assert_eq!(parsed.is_torn, ends[whole] < cut);
-                }
-                (Err(_), None) => {}
-                (other, whole) => panic!("cut at {cut}: {other:?}, expected {whole:?} records"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_ends_the_reading_at_its_record() {
-        let records = every_kind();
-        let bytes = encoded(&records);
-        let ends: Vec<usize> = (0..=records.len()).map(|n| encoded(&records[..n]).len()).collect();
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut damaged = bytes.clone();
-                damaged[at] ^= 1 << bit;
-                let Ok(parsed) = parse(&damaged) else { continue };
-                let before = ends.iter().rposition(|&end| end <= at).unwrap();
-                assert_eq!(parsed.valid_length, ends[before], "byte {at}, bit {bit}");
-                assert!(parsed.is_torn);
-            }
-        }
-    }
-
-    #[test]
-    fn records_that_are_intact_but_out_of_place_are_not_taken() {
-        let one = encoded(&[Record::Durable { first: 1, count: 1 }]);
-        let head = encoded(&[]).len();
-        let mut twice = one.clone();
-        twice.extend(&one[head..]);
-        let parsed = parse(&twice).unwrap();
-        assert_eq!((parsed.valid_length, parsed.is_torn), (one.len(), true));
-    }
-
-    #[test]
-    fn nonsense_with_a_good_checksum_is_damage() {
-        for record in [
-            Record::Durable { first: u32::MAX, count: 2 },
-            Record::Durable { first: 19_999, count: 2 },
-            Record::Intent { piece: 20_000, time: 0 },
-            Record::Stamp { file: 4, stamp: None },
-            Record::DurableBits { first: 19_992, bits: vec![0, 1] },
-            Record::DurableBits { first: 24_000, bits: vec![] },
-            Record::Identity(identity()),
-        ] {
-            let parsed = parse(&encoded(std::slice::from_ref(&record))).unwrap();
-            assert!(parsed.is_torn, "{record:?}");
-            assert!(parsed.state.durable().none());
-        }
-    }
-
-    #[test]
-    fn what_is_no_journal_is_told_apart() {
-        assert_eq!(parse(b"").unwrap_err(), JournalError::Empty);
-        assert_eq!(parse(b"ferri").unwrap_err(), JournalError::Empty);
-        assert_eq!(parse(b"d8:announce").unwrap_err(), JournalError::NotAJournal);
-        assert_eq!(parse(&[0; 100]).unwrap_err(), JournalError::NotAJournal);
-        assert_eq!(parse(b"ferrijnl\x02\x00rest").unwrap_err(), JournalError::Version(2));
-        let huge = Identity { piece_count: u32::MAX, ..identity() };
-        assert_eq!(parse(&Encoder::begin(&huge).bytes).unwrap_err(), JournalError::Damaged);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_survived(mut bytes: Vec<u8>, with_head: bool) {
-            if with_head {
-                let mut whole = encoded(&[]);
-                whole.append(&mut bytes);
-                bytes = whole;
-            }
-            if let Ok(parsed) = parse(&bytes) {
-                prop_assert!(parsed.state.durable().none());
-            }
-        }
-    }
-}
+mod tests;

@@ -10,9 +10,12 @@
 //!
 //! **Cost.** Two small appends and two `fstat` a piece; nothing is synced here but by [`Ledger::commit`].
 
+mod places;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
@@ -24,9 +27,11 @@ use crate::clock::{boot_id, now};
 use crate::disk::OpenFile;
 use crate::error::StorageError;
 use crate::faults::Op;
-use crate::journal::{Encoder, Identity, Record, Stamp, State};
+use crate::journal::{Encoder, Identity, Owner, Record, Stamp, State};
 use crate::lock::TorrentLock;
 use crate::witness::{Change, Hooks, Synced, errno};
+
+pub(crate) use places::InParts;
 
 /// It is rewritten when it is this many times what the rewritten one would be.
 const COMPACT_FACTOR: u64 = 4;
@@ -45,6 +50,8 @@ pub(crate) struct Ledger {
     /// A journal below this length is not worth rewriting.
     compact_length: u64,
     hooks: Hooks,
+    /// How many runs of bytes are in the parts file. Written with `inner` locked.
+    parted_count: AtomicUsize,
     inner: Mutex<Inner>,
 }
 
@@ -68,6 +75,10 @@ struct Inner {
     touched: BTreeSet<u32>,
     /// Folders (beneath the root) with entries that were not synced.
     dirty_folders: BTreeSet<PathBuf>,
+    /// Files that are not there and may be made...
+    claims: BTreeSet<u32>,
+    /// ...of which the session is to say so.
+    is_claim_due: bool,
 }
 
 /// What a sync has to do, as of its beginning.
@@ -92,8 +103,10 @@ impl Ledger {
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             dirty_folders: BTreeSet::new(),
+            claims: BTreeSet::new(),
+            is_claim_due: false,
         };
-        Self { layout, compact_length, hooks, inner: Mutex::new(inner) }
+        Self { layout, compact_length, hooks, parted_count: AtomicUsize::new(0), inner: Mutex::new(inner) }
     }
 
     /// A file may be made before the first write is announced, and a slow disk takes its time for that. The session began
@@ -114,6 +127,7 @@ impl Ledger {
             let of_session = state.stamps.iter().filter(|(_, stamp)| since <= stamp.mtime);
             inner.touched = of_session.map(|(&number, _)| number).collect();
         }
+        self.parted_count.store(state.parted.len(), Ordering::Release);
         inner.state = state;
         inner.journal = journal;
         inner.pending.clear();
@@ -184,7 +198,6 @@ impl Ledger {
                 inner.pending.insert(piece, write);
             }
             Some(Ended::Failed(piece)) => records.push(Record::Gone { first: piece, count: 1 }),
-            Some(Ended::Unknown(piece)) => records.push(Record::Written { piece }),
             None => {}
         }
         // The data is written whether or not the journal took it: what it did not take waits, and the next
@@ -192,11 +205,13 @@ impl Ledger {
         let _ = inner.append(&records, &self.hooks);
     }
 
-    /// We made, cut or grew a file: its look before (`None`: it was not there) and after.
+    /// We made, cut, grew or took a file: its look before (`None`: it was not there) and after, and whose it is from here on,
+    /// if that changed.
     pub(crate) fn own_change(
         &self,
         number: u32,
         before: Option<Stamp>,
+        owner: Option<Owner>,
         file: &OpenFile,
     ) -> Result<(), StorageError> {
         let after = Stamp::of_open(file)?;
@@ -209,7 +224,7 @@ impl Ledger {
         }
         records.push(Record::Stamp { file: number, stamp: after });
         inner.mark_dirty(number);
-        inner.append(&records, &self.hooks)
+        inner.append_owner(records, (number, owner), &self.hooks)
     }
 
     /// What is known of a file's pieces no longer holds: its bytes are about to move, or it is not in its place.
@@ -217,11 +232,6 @@ impl Ledger {
         let mut inner = self.lock();
         let records = self.doubt(&mut inner, number);
         inner.append(&records, &self.hooks)
-    }
-
-    /// We removed a file.
-    pub(crate) fn removed(&self, number: u32) -> Result<(), StorageError> {
-        self.lock().append(&[Record::Stamp { file: number, stamp: None }], &self.hooks)
     }
 
     /// Before a check reads a file that has no stamp yet: what is found holds for the file as it is now.
@@ -448,7 +458,9 @@ impl Ledger {
             inner.state.durable.iter_ones().collect()
         } else {
             let pieces = self.layout.file_pieces(FileIndex(number));
-            pieces.filter(|&piece| inner.state.durable.get(piece)).collect()
+            // What is in the parts file is not in this one.
+            let is_here = |piece: &u32| !inner.state.parted.contains(&(number, *piece));
+            pieces.filter(|&piece| inner.state.durable.get(piece)).filter(is_here).collect()
         };
         inner.doubtful.extend(&durable);
         self.doubt_pending(inner, &BTreeSet::from([number]));
@@ -457,20 +469,22 @@ impl Ledger {
 
     fn doubt_pending(&self, inner: &mut Inner, files: &BTreeSet<u32>) {
         let doubtful: Vec<u32> =
-            inner.pending.keys().copied().filter(|&piece| self.lies_in(piece, files)).collect();
+            inner.pending.keys().copied().filter(|&piece| self.lies_in(inner, piece, files)).collect();
         doubtful.iter().for_each(|piece| {
             inner.pending.remove(piece);
         });
         inner.doubtful.extend(doubtful);
     }
 
-    fn lies_in(&self, piece: u32, files: &BTreeSet<u32>) -> bool {
+    fn lies_in(&self, inner: &Inner, piece: u32, files: &BTreeSet<u32>) -> bool {
         // What lies in the parts file is not looked up: any piece might.
         if files.contains(&parts_number(&self.layout)) {
             return true;
         }
         let Some(piece) = self.layout.piece(piece) else { return false };
-        self.layout.file_spans(piece, 0, u32::MAX).any(|span| files.contains(&span.file.0))
+        let is_parted = |file: FileIndex| inner.state.parted.contains(&(file.0, piece.get()));
+        let mut spans = self.layout.file_spans(piece, 0, u32::MAX);
+        spans.any(|span| files.contains(&span.file.0) && !is_parted(span.file))
     }
 
     fn journal_path(&self) -> PathBuf {
@@ -508,8 +522,6 @@ pub(crate) enum Ended {
     Written(u32),
     /// It is not there.
     Failed(u32),
-    /// It may be there; look before the next start claims it.
-    Unknown(u32),
 }
 
 impl Inner {
@@ -551,7 +563,9 @@ impl Inner {
             let session = self.state.next_session(hooks.boot_id().unwrap_or_else(boot_id), since);
             self.state.apply(&session);
             journal.push(&session);
+            self.is_claim_due = true;
         }
+        self.tell_claims();
     }
 
     fn flush(&mut self, hooks: &Hooks) -> Result<(), StorageError> {

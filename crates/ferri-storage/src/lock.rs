@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -54,6 +55,19 @@ impl TorrentLock {
         drop(held);
         Ok(Self { file, byte })
     }
+}
+
+/// Keeps every other torrent and program from writing to a file as long as this description of it is open. `false`:
+/// somebody else has it. Where the file system has no locks nobody is kept away.
+pub(crate) fn hold(file: &impl AsFd) -> bool {
+    let request = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&request)) != Err(Errno::EAGAIN)
 }
 
 impl Drop for TorrentLock {

@@ -15,8 +15,9 @@ use crate::beneath::{Access, Root};
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
-use crate::journal::Stamp;
-use crate::ledger::{Ended, parts_number};
+use crate::journal::{Origin, Stamp};
+use crate::ledger::{InParts, parts_number};
+use crate::lock::hold;
 use crate::places::{Alias, is_refusal};
 use crate::slices::Slices;
 use crate::storage::{Home, Homes, Storage, Target};
@@ -36,8 +37,8 @@ impl Storage {
     /// into it. A file that is no longer wanted stays as it is.
     ///
     /// # Errors
-    /// When bytes could not be moved; then nothing has changed and the bytes are where they were. Should even that fail,
-    /// pieces that did not get all of their bytes are [doubtful](Storage::doubtful).
+    /// When something of the user's is [in the way](StorageError::InTheWay) or bytes could not be moved; the selection is then
+    /// what it was, and no byte is lost.
     pub fn set_wanted(&self, wanted: &[bool]) -> Result<(), StorageError> {
         let new = self.homes_for(wanted)?;
         if self.options().read_only {
@@ -45,57 +46,57 @@ impl Storage {
             *self.homes_lock().write().unwrap_or_else(PoisonError::into_inner) = new;
             return Ok(());
         }
-        // Exclusive: nobody may write to a file's old home while its bytes move.
+        // Exclusive: nobody may read or write bytes while they move.
         let mut homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
-        let moving: Vec<FileIndex> = new
-            .real
-            .iter_and_not(&homes.real)
-            .map(FileIndex)
-            .filter(|file| self.layout().file_len(*file) != 0)
-            .collect();
-        let moved = self.move_all_out_of_parts(&moving, &homes);
+        let on_disk = self.on_disk();
+        let added: Vec<FileIndex> = new.wanted.iter_and_not(&homes.wanted).map(FileIndex).collect();
+        for &file in added.iter().filter(|file| !self.layout().is_pad(**file)) {
+            self.guard_file(file, &on_disk)?;
+        }
+        self.claim_absent(added.into_iter())?;
+        let moved = self.join_all(&new.wanted);
         if moved.is_ok() {
-            // What was real stays real as long as it is there.
             *homes = new;
         } else {
-            // A file that is there is where the next start looks for its bytes; so do we.
-            for file in moving {
-                if self.exists(file).unwrap_or(true) && self.remove_own(file).is_err() {
-                    homes.real.set(file.0);
-                }
-            }
-        }
-        drop(homes);
-        if moved.is_err() {
-            // What cannot be read now stays doubtful.
-            self.doubtful().into_iter().for_each(|piece| drop(self.check_piece(piece, &mut Vec::new())));
+            homes.real = new.real;
         }
         moved
     }
 
-    /// Takes away a file that we made and have not filled.
-    fn remove_own(&self, file: FileIndex) -> Result<(), StorageError> {
-        let (Some(path), true) = (self.local_path(file), self.ledger.has_stamp(file.0)) else {
-            return Err(StorageError::Invalid("not a file of ours"));
-        };
-        let root = self.root(false)?;
-        let full = root.full(&path);
-        let removed = self.hooks().call(Op::Remove, &full, || root.remove_file(&path));
-        removed.map_err(|errno| StorageError::writing(&full, errno))?;
-        self.hooks().tell(Change::Removed(&full));
-        self.forget_open(file.0);
-        self.ledger.removed(file.0)
+    /// Moves what the parts file holds of wanted files into them: they may have become wanted between two runs.
+    pub(crate) fn gather(&self) -> Result<(), StorageError> {
+        if self.ledger.parted().is_empty() {
+            return Ok(());
+        }
+        let homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
+        self.join_all(&homes.wanted)
     }
 
-    fn move_all_out_of_parts(&self, files: &[FileIndex], homes: &Homes) -> Result<(), StorageError> {
+    /// Copies, syncs, and only then says that the bytes are in their files: until then they are where they were.
+    fn join_all(&self, wanted: &Bitfield) -> Result<(), StorageError> {
         let on_disk = self.ledger.on_disk();
-        for &file in files {
-            self.ledger.distrust(file.0)?;
-            for piece in self.layout().file_pieces(file).filter(|&piece| on_disk.get(piece)) {
-                let Some(piece) = self.layout().piece(piece) else { continue };
-                self.move_out_of_parts(piece, file, homes)?;
+        let mut parted = self.ledger.parted();
+        parted.retain(|(file, piece)| wanted.get(*file) && on_disk.get(*piece));
+        let mut joined = Vec::new();
+        for &(file, piece) in &parted {
+            if let Some(piece) = self.layout().piece(piece) {
+                self.join(piece, FileIndex(file))?;
+                joined.push((FileIndex(file), piece));
             }
         }
+        self.sync_files(&joined.iter().map(|(file, _)| file.0).collect())?;
+        joined.into_iter().try_for_each(|(file, piece)| self.ledger.lay(piece, &[(file, InParts::No)]))
+    }
+
+    /// Those of these files that are not there may be made.
+    pub(crate) fn claim_absent(&self, files: impl Iterator<Item = FileIndex>) -> Result<(), StorageError> {
+        let mut absent = Vec::new();
+        for file in files {
+            if self.local_path(file).is_some() && self.stat_now(file)?.is_none() {
+                absent.push(file.0);
+            }
+        }
+        self.ledger.claim(absent.into_iter());
         Ok(())
     }
 
@@ -147,6 +148,7 @@ impl Storage {
         if self.options().read_only {
             return Ok(());
         }
+        self.gather()?;
         let wanted = self.wanted();
         let info = Arc::clone(self.info());
         let files = info.files();
@@ -188,6 +190,9 @@ impl Storage {
             return true;
         }
         let wanted = self.wanted();
+        if self.ledger.parted().iter().any(|(file, _)| wanted.get(*file)) {
+            return false;
+        }
         let info = Arc::clone(self.info());
         if self.places().moved().any(|(file, _, alias)| alias == Alias::Unfinished && wanted.get(file.0)) {
             return false;
@@ -210,6 +215,18 @@ impl Storage {
 
     fn stat(&self, file: FileIndex) -> Option<Stat> {
         self.root(false).ok()?.stat(&self.local_path(file)?).ok()?
+    }
+
+    /// What lies in a file's place now; `None` when nothing does.
+    pub(crate) fn stat_now(&self, file: FileIndex) -> Result<Option<Stat>, StorageError> {
+        let Some(path) = self.local_path(file) else { return Ok(None) };
+        let root = match self.root(false) {
+            Err(StorageError::Missing { .. }) => return Ok(None),
+            root => root?,
+        };
+        let full = root.full(&path);
+        let found = self.hooks().call(Op::Stat, &full, || root.stat(&path));
+        found.map_err(|errno| StorageError::reading(&full, errno))
     }
 
     /// A file of ours was removed or moved away: its pieces are [doubtful](Storage::doubtful).
@@ -270,19 +287,34 @@ impl Storage {
         }
     }
 
-    /// Opens a file for writing, created and with its full length.
+    /// Opens a file for writing, created and with its full length. Every write to the download folder comes through here, so
+    /// this is where files of the user are refused.
     pub(crate) fn prepare(&self, file: FileIndex) -> Result<Arc<OpenFile>, StorageError> {
         self.may_write()?;
         // Held to the end, so that two threads do not size a file while a third already writes.
         let mut prepared = self.lock_prepared();
         if prepared.get(file.0) {
-            return self.open_beneath(file, Access::Write).map(Arc::new);
+            match self.open_beneath(file, Access::Write) {
+                Ok(opened) if self.is_owner(file, &opened)? => {
+                    hold(&opened);
+                    return Ok(Arc::new(opened));
+                }
+                // It was replaced or removed since it was made ready.
+                Ok(_) | Err(StorageError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let (opened, before) = self.open_or_make(file)?;
+        let owner = if before.is_some() {
+            self.take(file, &opened)?
+        } else {
+            self.enter(file, &opened)?;
+            Some(self.owner_of(&opened, Origin::Made)?)
+        };
         let length = self.layout().file_len(file);
         let changed = self.size(&opened, length, before).map_err(|error| self.explain(error))?;
-        if changed || before.is_none() {
-            self.ledger.own_change(file.0, before, &opened)?;
+        if changed || before.is_none() || owner.is_some() {
+            self.ledger.own_change(file.0, before, owner, &opened)?;
         }
         // Also of a file that was there: who made it may have died before its folders were synced.
         self.note_new_folders(file);
@@ -392,9 +424,11 @@ impl Storage {
             return Ok(false);
         }
         let homes = self.homes();
-        let targets: Vec<_> = self.targets(&homes, piece, 0, self.layout().piece_len(piece)).collect();
+        let targets = self.destinations(&homes, piece);
+        self.lay(&homes, piece)?;
         let mut from = self.slot(piece);
-        self.write_targets(piece, &targets, &mut |file, target| {
+        let new = |at: u64, buffer: &mut [u8]| self.fill_from(&parts, self.slot(piece) + at, buffer);
+        self.write_targets(piece, &targets, &new, &mut |file, target| {
             let slot = from;
             from += target.length as u64;
             // What lies in the parts file is where it belongs.
@@ -410,28 +444,61 @@ impl Storage {
         Ok(true)
     }
 
-    fn move_out_of_parts(
-        &self,
-        piece: PieceIndex,
-        file: FileIndex,
-        homes: &Homes,
-    ) -> Result<(), StorageError> {
-        let parts = match self.open(Home::Parts, Access::Create) {
-            Ok(Some(parts)) => parts,
-            Ok(None) | Err(StorageError::NoState { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        let spans = self.layout().file_spans(piece, 0, u32::MAX).zip(self.targets(homes, piece, 0, u32::MAX));
-        for (span, from) in spans.filter(|(span, _)| span.file == file) {
-            let target = Target { home: Home::File(file), offset: span.offset, length: from.length };
+    /// Where the bytes of a piece go, in order: what is wanted to its files, the rest to the parts file.
+    pub(crate) fn destinations(&self, homes: &Homes, piece: PieceIndex) -> Vec<Target> {
+        let mut slot = u64::from(piece.get()) * u64::from(self.layout().piece_length());
+        let spans = self.layout().file_spans(piece, 0, self.layout().piece_len(piece));
+        let target = spans.map(|span| {
+            let (home, offset) = if span.is_pad {
+                (Home::Pad, 0)
+            } else if homes.wanted.get(span.file.0) {
+                (Home::File(span.file), span.offset)
+            } else {
+                (Home::Parts, slot)
+            };
+            slot += span.length;
+            Target { home, offset, length: usize::try_from(span.length).expect("a piece length is a u32") }
+        });
+        target.collect()
+    }
+
+    /// Says where the bytes of a piece that is about to be written will be.
+    pub(crate) fn lay(&self, homes: &Homes, piece: PieceIndex) -> Result<(), StorageError> {
+        let spans = self.layout().file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad);
+        let place = |file: FileIndex| if homes.wanted.get(file.0) { InParts::No } else { InParts::Yes };
+        let places: Vec<_> = spans.map(|span| (span.file, place(span.file))).collect();
+        self.ledger.lay(piece, &places)
+    }
+
+    /// Copies the bytes of one file in one piece from the parts file to where they belong. They stay in the parts file too.
+    fn join(&self, piece: PieceIndex, file: FileIndex) -> Result<(), StorageError> {
+        let Some(parts) = self.open(Home::Parts, Access::Create)? else { return Ok(()) };
+        let mut at = self.slot(piece);
+        for span in self.layout().file_spans(piece, 0, u32::MAX) {
+            let slot = at;
+            at += span.length;
+            if span.is_pad || span.file != file {
+                continue;
+            }
+            let length = usize::try_from(span.length).expect("a piece length is a u32");
+            let target = Target { home: Home::File(file), offset: span.offset, length };
             let Some(opened) = self.open(target.home, Access::Create)? else { continue };
-            self.ledger.begin(Some(piece.get()), &[(file.0, &opened)])?;
-            let copied = self.copy(&parts, from.offset, &opened, &target);
-            let ended = if copied.is_ok() { Ended::Written } else { Ended::Unknown };
-            self.ledger.end(Some(ended(piece.get())), &[(file.0, &opened)]);
-            copied?;
+            self.compare(&target, &opened, slot, &|at, buffer| self.fill_from(&parts, at, buffer))?;
+            self.ledger.begin(None, &[(file.0, &opened)])?;
+            let copied = self.copy(&parts, slot, &opened, &target);
+            self.ledger.end(None, &[(file.0, &opened)]);
+            copied.map_err(|error| self.explain(error))?;
         }
-        // The bytes stay in the parts file too: only a piece that is synced could do without them, and they are few.
+        Ok(())
+    }
+
+    fn fill_from(&self, file: &OpenFile, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        let read = disk::read_full(file, buffer, offset, self.faults())
+            .map_err(|errno| StorageError::reading(file.path(), errno))?;
+        if read < buffer.len() {
+            let expected = offset + buffer.len() as u64;
+            return Err(StorageError::Truncated { path: file.path().into(), expected });
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
@@ -22,11 +23,13 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use crate::atomic::{PRIVATE_FOLDER, create_folders, rename};
+use crate::beneath::{Access, birth};
 use crate::clock::{boot_id, now};
 use crate::error::StorageError;
 use crate::faults::Op;
+use crate::guard::is_born;
 use crate::journal::Record;
-pub use crate::journal::{Identity, JournalError, Parsed, Stamp, State, parse};
+pub use crate::journal::{Identity, JournalError, Origin, Owner, Parsed, Stamp, State, parse};
 use crate::ledger::{Journal, WRITE_DELAY, lock_torrent, parts_number};
 use crate::lock::TorrentLock;
 use crate::storage::{Homes, Storage};
@@ -80,23 +83,71 @@ impl Storage {
             Some(folder) => Some(self.open_journal(&folder, &mut reasons)?),
         };
         let parsed = opened.as_ref().and_then(|opened| opened.parsed.as_ref());
+        if let Some(parsed) = parsed {
+            self.ledger.recall_parted(&parsed.state.parted);
+        }
         let homes = self.homes();
         let now_stamps = self.stamps(&homes)?;
         let looks = self.looks(&homes, parsed, &now_stamps, &mut reasons);
+        let owners = self.owners(&homes, parsed, &now_stamps)?;
         let resumed = self.judge(&homes, parsed, &looks, reasons);
         if let Some(parsed) = parsed {
             let is_own = |piece: &PieceIndex| parsed.state.written.contains(&piece.get());
             let own: Vec<_> = resumed.recheck.iter().copied().filter(is_own).collect();
             self.distrust_cache(&homes, &own);
         }
+        let absent = homes.wanted.iter_ones().filter(|file| now_stamps[*file as usize].is_none());
+        let absent: Vec<u32> = absent.filter(|file| !self.layout().is_pad(FileIndex(*file))).collect();
         drop(homes);
+        let found = Seen { stamps: now_stamps, owners };
         match opened {
-            None => self.ledger.start(self.settled(&resumed, &now_stamps, None), None),
-            Some(opened) => self.take_up(opened, &resumed, &now_stamps)?,
+            None => self.ledger.start(self.settled(&resumed, &found, None), None),
+            Some(opened) => self.take_up(opened, &resumed, &found)?,
         }
+        self.ledger.claim(absent.into_iter());
         // They are as good a place as any, and no reason to write a journal.
         let places = self.places().describe_moved();
         Ok(Resumed { why: resumed.why.into_iter().chain(places).collect(), ..resumed })
+    }
+
+    /// Files that are ours by what the journal says and what they look like; others are judged by what they hold.
+    fn owners(
+        &self,
+        homes: &Homes,
+        parsed: Option<&Parsed>,
+        found: &[Option<Stamp>],
+    ) -> Result<BTreeMap<u32, Owner>, StorageError> {
+        let Some(parsed) = parsed else { return Ok(BTreeMap::new()) };
+        let (state, mut owners) = (&parsed.state, BTreeMap::new());
+        let rule = Rule::new(self, homes, parsed);
+        for (&file, &owner) in &state.owners {
+            let Some(Some(found)) = found.get(file as usize) else { continue };
+            let known = state.stamps.get(&file);
+            let is_as_left =
+                known == Some(found) || known.is_some_and(|known| rule.is_ours(file, found, known));
+            let mut pieces = self.layout().file_pieces(FileIndex(file));
+            // What somebody did to a file that was not complete is put right; a complete one is theirs now.
+            let is_partial = pieces.any(|piece| !state.durable.get(piece) && !state.unsure.get(piece));
+            let is_it = owner.inode == found.inode
+                && (known == Some(found) || is_born(&owner, self.birth_of(FileIndex(file))?));
+            if is_it && (is_as_left || is_partial) {
+                owners.insert(file, owner);
+            }
+        }
+        // A power cut may take away what was said of files that were just made.
+        for &file in state.claims.iter().filter(|file| !state.owners.contains_key(file)) {
+            if let Some(Some(found)) = found.get(file as usize)
+                && rule.is_of_session(found)
+            {
+                let born = self.birth_of(FileIndex(file))?;
+                owners.insert(file, Owner { origin: Origin::Made, inode: found.inode, born });
+            }
+        }
+        Ok(owners)
+    }
+
+    fn birth_of(&self, file: FileIndex) -> Result<i64, StorageError> {
+        Ok(birth(self.open_beneath(file, Access::Read)?.as_fd()))
     }
 
     fn open_journal(&self, folder: &Path, reasons: &mut Reasons) -> Result<Opened, StorageError> {
@@ -134,10 +185,11 @@ impl Storage {
     /// What every file looks like, the parts file last.
     fn stamps(&self, homes: &Homes) -> Result<Vec<Option<Stamp>>, StorageError> {
         let mut stamps = vec![None; self.layout().file_count()];
+        let mut odd = Vec::new();
         match self.root(false) {
             Ok(root) => {
                 for file in homes.real.iter_ones().map(FileIndex) {
-                    if self.layout().file_len(file) == 0 {
+                    if self.info().file(file).is_none_or(|file| file.attributes.symlink) {
                         continue;
                     }
                     let Some(path) = self.local_path(file) else { continue };
@@ -147,8 +199,12 @@ impl Storage {
                         Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
                             Some(Stamp::of(&stat))
                         }
-                        // Something else in its place is told when it is to be written.
-                        Ok(_) | Err(Errno::NOTDIR) => None,
+                        Ok(None) => None,
+                        // Something else is in its place, which is told before it is to be written.
+                        Ok(Some(_)) | Err(Errno::NOTDIR) => {
+                            odd.push(file);
+                            None
+                        }
                         Err(errno) => return Err(StorageError::reading(&full, errno)),
                     };
                 }
@@ -156,6 +212,7 @@ impl Storage {
             Err(StorageError::Missing { .. }) => {}
             Err(error) => return Err(error),
         }
+        self.set_odd_places(odd);
         let parts = self.state_folder().and_then(|folder| rustix::fs::stat(folder.join("parts")).ok());
         stamps.push(parts.map(|stat| Stamp::of(&stat)));
         Ok(stamps)
@@ -175,11 +232,15 @@ impl Storage {
                 .collect();
         };
         let rule = Rule::new(self, homes, parsed);
+        let is_empty =
+            |number| number != parts_number(self.layout()) && self.layout().file_len(FileIndex(number)) == 0;
         let looks = (0u32..).zip(found).map(|(number, found)| {
             let known = parsed.state.stamps.get(&number);
             let (look, reason) = match (found, known) {
                 (None, None) => (Look::Absent, None),
                 (None, Some(_)) => (Look::Absent, Some("is missing")),
+                // There is nothing in it to be looked at.
+                (Some(found), None) if is_empty(number) => (Look::Untouched(found.size), None),
                 (Some(found), None) => (Look::Doubtful(found.size), Some("was not known before")),
                 (Some(found), Some(known)) if found == known || rule.is_ours(number, found, known) => {
                     (Look::Untouched(found.size), None)
@@ -216,13 +277,6 @@ impl Storage {
                     Look::Absent => present = false,
                 }
             }
-            // Bytes that lay in a file that is gone are not in the parts file either.
-            let spans = self.layout().file_spans(piece, 0, u32::MAX);
-            let files = spans.filter(|span| !span.is_pad).map(|span| span.file.0);
-            untouched &= !files.into_iter().any(|file| {
-                looks[file as usize] == Look::Absent
-                    && parsed.is_some_and(|parsed| parsed.state.stamps.contains_key(&file))
-            });
             let durable = parsed.is_some_and(|parsed| parsed.state.durable.get(piece.get()));
             let unsure = parsed.is_some_and(|parsed| parsed.state.unsure.get(piece.get()));
             if !present {
@@ -242,13 +296,18 @@ impl Storage {
     }
 
     /// The state after a start: what is had is durable, what is to be checked unsure, the files are as they are.
-    fn settled(&self, resumed: &Resumed, stamps: &[Option<Stamp>], last: Option<&State>) -> State {
+    fn settled(&self, resumed: &Resumed, found: &Seen, last: Option<&State>) -> State {
         let mut state = State::new(self.layout().piece_count(), parts_number(self.layout()));
         state.durable.clone_from(&resumed.have);
         resumed.recheck.iter().for_each(|piece| {
             state.unsure.set(piece.get());
         });
-        state.stamps = (0u32..).zip(stamps).filter_map(|(number, stamp)| Some((number, (*stamp)?))).collect();
+        state.owners.clone_from(&found.owners);
+        if let Some(last) = last {
+            state.parted.clone_from(&last.parted);
+        }
+        state.stamps =
+            (0u32..).zip(&found.stamps).filter_map(|(number, stamp)| Some((number, (*stamp)?))).collect();
         (state.boot, state.session_time) = (self.boot_id(), now());
         state.last_time = state.session_time;
         state.closed = true;
@@ -256,21 +315,19 @@ impl Storage {
             // The process died and the machine did not: it still has to sync the times that the files show.
             (state.closed, state.session_time) = (false, last.session_time);
             state.before.clone_from(&last.before);
+            state.claims.clone_from(&last.claims);
         }
         state
     }
 
-    fn take_up(
-        &self,
-        opened: Opened,
-        resumed: &Resumed,
-        stamps: &[Option<Stamp>],
-    ) -> Result<(), StorageError> {
+    fn take_up(&self, opened: Opened, resumed: &Resumed, found: &Seen) -> Result<(), StorageError> {
+        let stamps = &found.stamps;
         let Opened { path, identity, lock, parsed } = opened;
         let is_settled = |parsed: &Parsed| {
             let known = |number| parsed.state.stamps.get(&number).copied();
             let is_exact = (0u32..).zip(stamps).all(|(number, stamp)| *stamp == known(number));
-            let is_whole = !parsed.is_torn && parsed.state.intents.is_empty();
+            let is_whole =
+                !parsed.is_torn && parsed.state.intents.is_empty() && parsed.state.owners == found.owners;
             let is_all = parsed.state.durable == resumed.have && parsed.state.unsure.none();
             is_whole && is_exact && is_all && resumed.why.is_empty()
         };
@@ -285,14 +342,14 @@ impl Storage {
             Some(parsed) if !parsed.is_torn && self.goes_on(&parsed.state) => {
                 let mut journal = Journal::unsynced(path, identity, parsed.chain, parsed.valid_length as u64);
                 let mut state = parsed.state;
-                for record in findings(&state, resumed, stamps) {
+                for record in findings(&state, resumed, found) {
                     journal.push(&record);
                     state.apply(&record);
                 }
                 (state, journal)
             }
             parsed => {
-                let state = self.settled(resumed, stamps, parsed.as_ref().map(|parsed| &parsed.state));
+                let state = self.settled(resumed, found, parsed.as_ref().map(|parsed| &parsed.state));
                 let mut journal = Journal::resume(path, identity, 0, 0);
                 journal.rewrite(&state, self.hooks()).map_err(|error| self.explain(error))?;
                 (state, journal)
@@ -338,11 +395,15 @@ impl Storage {
 }
 
 /// What a start found, where it differs from what the journal says.
-fn findings(state: &State, resumed: &Resumed, stamps: &[Option<Stamp>]) -> Vec<Record> {
+fn findings(state: &State, resumed: &Resumed, found: &Seen) -> Vec<Record> {
     let mut records = Vec::new();
-    for (number, &stamp) in (0u32..).zip(stamps) {
+    for (number, &stamp) in (0u32..).zip(&found.stamps) {
         if state.stamps.get(&number).copied() != stamp {
             records.push(Record::Stamp { file: number, stamp });
+        }
+        let owner = found.owners.get(&number).copied();
+        if state.owners.get(&number).copied() != owner {
+            records.push(Record::Owner { file: number, owner });
         }
     }
     let recheck: BTreeSet<u32> = resumed.recheck.iter().map(|piece| piece.get()).collect();
@@ -358,6 +419,14 @@ fn findings(state: &State, resumed: &Resumed, stamps: &[Option<Stamp>]) -> Vec<R
         }
     }
     records
+}
+
+/// What the files were like at the start.
+struct Seen {
+    /// By file, the parts file last.
+    stamps: Vec<Option<Stamp>>,
+    /// Files that are ours.
+    owners: BTreeMap<u32, Owner>,
 }
 
 /// The journal of a torrent, before it is known what to do with it.
@@ -405,6 +474,11 @@ impl Rule {
             }
         }
         Self::SameBoot(latest)
+    }
+
+    /// After a power cut: it was changed while the session ran.
+    fn is_of_session(&self, found: &Stamp) -> bool {
+        matches!(self, Self::Reboot(from, to, _) if (*from..=*to).contains(&found.mtime))
     }
 
     fn is_ours(&self, number: u32, found: &Stamp, known: &Stamp) -> bool {

@@ -23,6 +23,16 @@ impl<'a> Slices<'a> {
         slices
     }
 
+    /// Fills `buffer` with the bytes from `at` on.
+    pub(crate) fn copy_to(mut self, at: u64, buffer: &mut [u8]) {
+        self.advance(usize::try_from(at).unwrap_or(usize::MAX), |_| {});
+        let mut filled = 0;
+        self.advance(buffer.len(), |part| {
+            buffer[filled..filled + part.len()].copy_from_slice(part);
+            filled += part.len();
+        });
+    }
+
     fn advance(&mut self, mut length: usize, mut each: impl FnMut(&'a [u8])) {
         while length != 0
             && let Some((block, rest)) = self.blocks.split_first()
@@ -57,6 +67,9 @@ mod tests {
         assert_eq!(text(slices.take(4)), ["de", "fg"]);
         assert_eq!(text(slices.take(100)), ["hi"]);
         assert_eq!(text(slices.take(1)), Vec::<String>::new());
+        let mut copy = [b'-'; 5];
+        Slices::new(&blocks).copy_to(2, &mut copy);
+        assert_eq!(&copy, b"cdefg");
     }
 
     trait FromStr {

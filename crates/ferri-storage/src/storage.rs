@@ -3,10 +3,13 @@
 //! Where the bytes of a piece go:
 //! - a wanted file: to that file, which is created with its folders when its first byte arrives and has its full
 //!   length from then on (sparse, or allocated if [`StorageOptions::preallocate`] asks for it);
-//! - an unwanted file that exists: to that file too;
-//! - an unwanted file that does not exist: to the parts file in the state folder, at piece index times piece length
-//!   plus the offset in the piece (the file is sparse, so this costs only what it holds);
+//! - an unwanted file, whether it exists or not: to the parts file in the state folder, at piece index times piece length
+//!   plus the offset in the piece (the file is sparse, so this costs only what it holds). When the file becomes wanted
+//!   they are moved into it;
 //! - padding: nowhere; it reads as zeros.
+//!
+//! What is read of an unwanted file comes from wherever its bytes were put: the journal says which are in the parts file.
+//! Nothing is written to a file that is the user's, see `guard`.
 //!
 //! Everything under the download folder is opened beneath it, see `beneath`. All methods block on the disk except
 //! [`Storage::read_cached`].
@@ -29,13 +32,15 @@ use crate::beneath::{Access, Rights, Root};
 use crate::disk::{self, FileCache, OpenFile};
 use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
+use crate::guard::NewBytes;
 use crate::journal::Stamp;
-use crate::ledger::{Ended, Ledger, Numbered, parts_number};
+use crate::ledger::{Ended, InParts, Ledger, Numbered, parts_number};
 use crate::places::{Places, is_refusal};
 use crate::served::Served;
 use crate::slices::Slices;
 use crate::verify::Verifier;
 use crate::witness::{Change, Hooks, Witness};
+use crate::writers;
 
 /// A piece over thousands of tiny files is written so many files at a time, or descriptors would run out.
 const TARGETS_AT_ONCE: usize = 64;
@@ -63,6 +68,8 @@ pub struct StorageOptions {
     /// Only read: nothing in the download folder is made, written, sized, removed, linked or given another mode, whatever is
     /// asked for. For payload that is shared and not downloaded. The state folder is used as ever.
     pub read_only: bool,
+    /// Write also to plain files that are not this torrent's; without it they are [in the way](StorageError::InTheWay).
+    pub overwrite: bool,
     /// The open files, shared with other torrents.
     pub files: FileCache,
     /// A resume journal below this length in bytes is not worth being written anew.
@@ -79,6 +86,7 @@ impl Default for StorageOptions {
             preallocate: false,
             top: None,
             read_only: false,
+            overwrite: false,
             files: FileCache::process(),
             compact_length: 1 << 20,
             faults: None,
@@ -107,6 +115,8 @@ pub struct Storage {
     /// Files that this process has made ready for writing.
     prepared: Mutex<Bitfield>,
     pub(crate) served: Served,
+    /// Wanted files in whose place something lies that is no file, as of the start.
+    odd_places: Mutex<Vec<FileIndex>>,
     /// One sync at a time.
     pub(crate) sync_lock: Mutex<()>,
 }
@@ -115,7 +125,7 @@ pub struct Storage {
 #[derive(Debug)]
 pub(crate) struct Homes {
     pub(crate) wanted: Bitfield,
-    /// Files whose bytes are in the file itself, not in the parts file. All wanted ones are.
+    /// Files that are wanted or exist: what is not known to be in the parts file is in them.
     pub(crate) real: Bitfield,
 }
 
@@ -179,6 +189,7 @@ impl Storage {
             known_root: Mutex::default(),
             prepared: Mutex::new(Bitfield::new(count)),
             served: Served::new(),
+            odd_places: Mutex::default(),
             sync_lock: Mutex::default(),
             info,
             layout,
@@ -256,9 +267,14 @@ impl Storage {
             return Err(StorageError::Invalid("the blocks of a piece do not add up to its length"));
         }
         let homes = self.homes();
-        let targets: Vec<_> = self.targets(&homes, piece, 0, length).collect();
+        let targets = self.destinations(&homes, piece);
+        self.lay(&homes, piece)?;
         let mut slices = Slices::new(blocks);
-        self.write_targets(piece, &targets, &mut |file, target| match file {
+        let new = |at: u64, buffer: &mut [u8]| {
+            Slices::new(blocks).copy_to(at, buffer);
+            Ok(())
+        };
+        self.write_targets(piece, &targets, &new, &mut |file, target| match file {
             None => {
                 match slices.take(target.length).iter().all(|slice| slice.iter().all(|byte| *byte == 0)) {
                     true => Ok(()),
@@ -432,7 +448,12 @@ impl Storage {
     pub(crate) fn record_checks(&self, results: &[(PieceIndex, bool)]) {
         let homes = self.homes();
         let mut files = BTreeSet::new();
+        for (piece, _) in results.iter().filter(|(piece, matched)| !matched && self.ledger.had(*piece)) {
+            self.disown_changed(*piece);
+        }
         for (piece, _) in results.iter().filter(|(_, matched)| *matched) {
+            // A journal that was lost may have said so. That it cannot be written is told by the next sync.
+            let _ = self.ledger.lay(*piece, &self.parts_of(&homes, *piece));
             let targets = self.targets(&homes, *piece, 0, self.layout.piece_len(*piece));
             for home in targets.map(|target| target.home) {
                 if let Some(number) = self.number(home)
@@ -465,15 +486,18 @@ impl Storage {
         &self,
         piece: PieceIndex,
         targets: &[Target],
+        new: &NewBytes<'_>,
         write: &mut WriteTarget<'_>,
     ) -> Result<(), StorageError> {
         self.may_write()?;
         let piece = piece.get();
         let groups = targets.chunks(TARGETS_AT_ONCE);
         let last = groups.len().saturating_sub(1);
+        let mut begin = 0;
         for (at, group) in groups.enumerate() {
-            let result =
-                self.write_group(group, (at == 0).then_some(piece), (at == last).then_some(piece), write);
+            let ends = ((at == 0).then_some(piece), (at == last).then_some(piece));
+            let result = self.write_group((group, begin), ends, new, write);
+            begin += group.iter().map(|target| target.length as u64).sum::<u64>();
             if let Err((error, was_announced)) = result {
                 if was_announced || at != 0 {
                     self.ledger.end(Some(Ended::Failed(piece)), &[]);
@@ -487,14 +511,19 @@ impl Storage {
     /// The flag says whether the piece was announced, so that its failure has to be told.
     fn write_group(
         &self,
-        group: &[Target],
-        first: Option<u32>,
-        last: Option<u32>,
+        (group, mut at): (&[Target], u64),
+        (first, last): (Option<u32>, Option<u32>),
+        new: &NewBytes<'_>,
         write: &mut WriteTarget<'_>,
     ) -> Result<(), (StorageError, bool)> {
         let mut opened = Vec::with_capacity(group.len());
         for target in group {
-            opened.push(self.open(target.home, Access::Create).map_err(|error| (error, false))?);
+            let file = self.open(target.home, Access::Create).map_err(|error| (error, false))?;
+            if let Some(file) = &file {
+                self.compare(target, file, at, new).map_err(|error| (error, false))?;
+            }
+            at += target.length as u64;
+            opened.push(file);
         }
         let mut files: Vec<Numbered<'_>> = Vec::with_capacity(group.len());
         for (target, file) in group.iter().zip(&opened) {
@@ -542,6 +571,14 @@ impl Storage {
         Ok(())
     }
 
+    /// Which of the bytes of a piece that was just found are in the parts file.
+    fn parts_of(&self, homes: &Homes, piece: PieceIndex) -> Vec<(FileIndex, InParts)> {
+        let spans = self.layout.file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad);
+        let in_parts =
+            spans.filter(|span| !homes.real.get(span.file.0) || self.ledger.is_parted(span.file, piece));
+        in_parts.map(|span| (span.file, InParts::Yes)).collect()
+    }
+
     /// Where `length` bytes of a piece lie, from `begin` on, in order.
     pub(crate) fn targets<'a>(
         &'a self,
@@ -554,7 +591,7 @@ impl Storage {
         self.layout.file_spans(piece, begin, length).map(move |span| {
             let (home, offset) = if span.is_pad {
                 (Home::Pad, 0)
-            } else if homes.real.get(span.file.0) {
+            } else if homes.real.get(span.file.0) && !self.ledger.is_parted(span.file, piece) {
                 (Home::File(span.file), span.offset)
             } else {
                 (Home::Parts, slot)
@@ -599,7 +636,7 @@ impl Storage {
         let Some(relative) = self.local_path(file) else {
             return Err(StorageError::Invalid("padding has no file"));
         };
-        let root = self.root(access == Access::Create)?;
+        let root = self.root(access == Access::New)?;
         let path = root.full(&relative);
         let classify = if access == Access::Read { StorageError::reading } else { StorageError::writing };
         let opened = self.hooks.call(Op::Open, &path, || match root.open_file(&relative, access) {
@@ -611,13 +648,13 @@ impl Storage {
         });
         match opened {
             Ok(fd) => {
-                if access == Access::Create {
+                if access == Access::New {
                     self.tell_folders(&relative);
                     self.hooks.tell(Change::FileCreated(&path));
                 }
                 Ok(OpenFile::new(fd, path, access != Access::Read))
             }
-            Err(errno) if is_refusal(errno) && access == Access::Create => {
+            Err(errno) if is_refusal(errno) && access == Access::New => {
                 Err(StorageError::Name { path, source: errno.into() })
             }
             // What cannot have this name is not there.
@@ -717,6 +754,15 @@ impl Storage {
         &self.homes
     }
 
+    /// Wanted files in whose place something else lies, as of the start.
+    pub(crate) fn odd_places(&self) -> Vec<FileIndex> {
+        self.odd_places.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_odd_places(&self, files: Vec<FileIndex>) {
+        *self.odd_places.lock().unwrap_or_else(PoisonError::into_inner) = files;
+    }
+
     pub(crate) fn lock_prepared(&self) -> MutexGuard<'_, Bitfield> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -744,5 +790,6 @@ impl fmt::Debug for Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         self.options.files.remove_all(self.id);
+        writers::leave(self.id);
     }
 }

@@ -131,6 +131,20 @@ impl Storage {
         Err(self.explain(error))
     }
 
+    /// Makes what was written to these files survive a power cut, with the way to them.
+    pub(crate) fn sync_files(&self, files: &BTreeSet<u32>) -> Result<(), StorageError> {
+        if SYNC_ONE_BY_ONE_MAX < files.len() {
+            return self.sync_file_system();
+        }
+        let mut folders = BTreeSet::new();
+        for &file in files {
+            self.sync_file(file, disk::sync_data)?;
+            let path = self.local_path(FileIndex(file)).unwrap_or_default();
+            folders.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+        }
+        folders.iter().try_for_each(|folder| self.sync_folder_beneath(folder))
+    }
+
     fn sync_file(&self, number: u32, sync: SyncFile) -> Result<(), StorageError> {
         let home =
             if number == parts_number(self.layout()) { Home::Parts } else { Home::File(FileIndex(number)) };

@@ -111,9 +111,13 @@ pub(crate) struct GetArgs {
     #[arg(long)]
     pub(crate) sequential: bool,
 
-    /// Replace files of the same name that are not this torrent's
+    /// Replace plain files of the same name that are not this torrent's
     #[arg(long)]
     pub(crate) overwrite: bool,
+
+    /// Look at everything that is there again, whatever is remembered of it
+    #[arg(long)]
+    pub(crate) check: bool,
 
     /// Reserve the disk space of each file first
     #[arg(long)]

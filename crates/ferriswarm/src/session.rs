@@ -110,9 +110,7 @@ pub(crate) fn disk(error: &StorageError) -> Failure {
     let exit = match error {
         StorageError::NoSpace { .. } => Exit::DiskFull,
         StorageError::Busy { .. } => Exit::AlreadyRunning,
-        StorageError::Symlink { .. } | StorageError::NotAFile { .. } | StorageError::NotAFolder { .. } => {
-            Exit::WouldOverwrite
-        }
+        error if error.is_in_the_way() => Exit::WouldOverwrite,
         StorageError::Invalid(_) => Exit::Internal,
         _ => Exit::Io,
     };

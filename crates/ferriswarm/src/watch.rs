@@ -348,9 +348,13 @@ impl Watched {
                 let have = units::size_of(status.wanted_done, status.wanted);
                 self.say(console, &format!("continues: {have} are verified"));
             }
-            State::Error { text, recoverable, missing } => {
+            State::Error { text, recoverable, missing, in_the_way } => {
                 let (recoverable, missing) = (*recoverable, *missing);
-                let exit = if missing.is_some() { Exit::DiskFull } else { Exit::Io };
+                let exit = match (missing, in_the_way) {
+                    (Some(_), _) => Exit::DiskFull,
+                    (None, true) => Exit::WouldOverwrite,
+                    (None, false) => Exit::Io,
+                };
                 self.trouble = Some(exit);
                 console.event(&Event::Error { info_hash, message: text, recoverable, missing });
                 if !recoverable {

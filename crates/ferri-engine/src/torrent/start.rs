@@ -157,13 +157,24 @@ async fn open(
         top,
         // Payload that is only shared is nobody's to touch.
         read_only: add.seed_only,
+        overwrite: add.overwrite,
         ..StorageOptions::default()
     };
     let info = info.clone();
+    let checks = add.check.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let storage = Arc::new(Storage::new(info, paths, place, options, &wanted)?);
         let resumed = storage.resume()?;
         let is_finished = storage.is_finished();
+        // What is checked first is looked at afterwards.
+        let is_checked_first = match checks {
+            Check::Journal => !resumed.recheck.is_empty(),
+            Check::Full => true,
+            Check::Trust(_) => false,
+        };
+        if !(is_checked_first || is_finished && resumed.have.is_full()) {
+            storage.guard()?;
+        }
         Ok((storage, resumed, is_finished))
     });
     match opened.await.map_err(|_| Error::Closed)? {
@@ -284,6 +295,16 @@ enum Checked {
     Failed(StorageError),
 }
 
+/// Whether something is in the way.
+enum Way {
+    /// No.
+    Clear,
+    /// Not any more.
+    Cleared,
+    /// Yes, and the caller stopped it.
+    Stopped,
+}
+
 impl Start {
     /// Registers the torrent and lets it work, if there is anything to do.
     fn begin(mut self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) -> Result<(), Error> {
@@ -336,6 +357,12 @@ impl Start {
         loop {
             match self.check(&found.recheck, &mut inbox, &mut paused).await {
                 Checked::Have(checked) => {
+                    match self.clear_the_way(&mut inbox.commands).await {
+                        Way::Clear => {}
+                        // What was moved away is to be missed.
+                        Way::Cleared => continue,
+                        Way::Stopped => return self.abandon().await,
+                    }
                     found.have.union(&checked);
                     let mut task = self.task(found.have, paused, senders);
                     // What was just found may never have been synced; once it is, the next start believes it unseen.
@@ -524,12 +551,31 @@ impl Start {
         (progress_inbox, answer)
     }
 
+    /// Waits until nothing of the user's lies where the torrent's files are to be written.
+    async fn clear_the_way(&mut self, commands: &mut mpsc::Receiver<Command>) -> Way {
+        let mut way = Way::Clear;
+        loop {
+            let storage = self.storage.clone();
+            match tokio::task::spawn_blocking(move || storage.guard()).await {
+                Ok(Ok(())) => return way,
+                Ok(Err(error)) => {
+                    if !self.wait_for_disk(&error, commands).await {
+                        return Way::Stopped;
+                    }
+                    way = Way::Cleared;
+                }
+                Err(_) => return Way::Stopped,
+            }
+        }
+    }
+
     /// Waits until the disk may be tried again. `false`: the torrent was stopped meanwhile.
     async fn wait_for_disk(&mut self, error: &StorageError, commands: &mut mpsc::Receiver<Command>) -> bool {
         self.set_state(State::Error {
             text: error.to_string(),
             recoverable: error.is_recoverable(),
             missing: error.bytes_missing(),
+            in_the_way: error.is_in_the_way(),
         });
         let retry = tokio::time::sleep(CHECK_AGAIN);
         tokio::pin!(retry);

@@ -1,11 +1,12 @@
-//! Files of the user: what is shared is only read.
+//! Files of the user: what is shared is only read, and what lies in the way is kept.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use ferri_engine::{AddTorrent, Check, FilePriority, Session, State};
+use ferri_engine::{AddTorrent, Check, Error, FilePriority, Session, State, Torrent};
+use ferri_storage::StorageError;
 
 use crate::support::{Payload, Seed, options, within};
 
@@ -73,10 +74,7 @@ async fn what_is_shared_is_never_changed_and_nothing_is_fetched_over_it() {
 }
 
 /// A leech that has nothing, on a folder of its own, with this peer.
-async fn leech(
-    payload: &Payload,
-    seed: std::net::SocketAddr,
-) -> (Session, ferri_engine::Torrent, tempfile::TempDir) {
+async fn leech(payload: &Payload, seed: std::net::SocketAddr) -> (Session, Torrent, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
     let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
@@ -147,4 +145,128 @@ async fn an_edit_of_a_shared_file_is_neither_served_nor_overwritten() {
 #[tokio::test]
 async fn an_edit_of_a_finished_download_is_neither_served_nor_overwritten() {
     edit_while_shared(false).await;
+}
+
+/// A download into `dir`, from `seed`.
+fn download(payload: &Payload, dir: &Path, seed: &Seed) -> AddTorrent {
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir);
+    add.peers = vec![seed.session.listen_addr()];
+    add
+}
+
+/// Waits until it says which file is in the way.
+async fn is_refused(torrent: &Torrent, path: &Path) {
+    let mut status = torrent.watch();
+    let found = within(status.wait_for(|status| matches!(status.state, State::Error { .. }))).await.unwrap();
+    let State::Error { text, recoverable, in_the_way, .. } = &found.state else { panic!("just seen") };
+    assert!(text.starts_with(&format!("{}: ", path.display())), "{text}");
+    assert!(!recoverable && *in_the_way, "{text}");
+}
+
+#[tokio::test]
+async fn a_file_of_the_user_is_named_and_kept_until_it_is_moved_away() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a"), &payload.files[0].1).unwrap();
+    fs::write(folder.join("b"), vec![b'M'; 4 * PIECE]).unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = session.add(download(&payload, dir.path(), &seed)).await.unwrap();
+    is_refused(&torrent, &folder.join("b")).await;
+    assert_eq!(torrent.status().downloaded, 0, "nothing is fetched in vain");
+    assert_eq!(fs::read(folder.join("b")).unwrap(), vec![b'M'; 4 * PIECE]);
+    fs::rename(folder.join("b"), dir.path().join("kept")).unwrap();
+    torrent.resume().await;
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+}
+
+#[tokio::test]
+async fn a_file_that_becomes_wanted_later_meets_the_same_guard() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("b"), b"MINE").unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut add = download(&payload, dir.path(), &seed);
+    add.priorities = vec![FilePriority::Normal, FilePriority::Skip];
+    let torrent = session.add(add).await.unwrap();
+    within(torrent.wait_done()).await;
+    assert_eq!(fs::read(folder.join("b")).unwrap(), b"MINE");
+    torrent.set_priorities(Vec::new()).await;
+    is_refused(&torrent, &folder.join("b")).await;
+    assert_eq!(fs::read(folder.join("b")).unwrap(), b"MINE");
+    fs::remove_file(folder.join("b")).unwrap();
+    torrent.resume().await;
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+}
+
+#[tokio::test]
+async fn what_needs_no_look_into_it_is_refused_at_once() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("folder/b");
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", &link).unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    for overwrite in [false, true] {
+        let mut add = download(&payload, dir.path(), &seed);
+        add.overwrite = overwrite;
+        let refused = session.add(add).await;
+        assert!(
+            matches!(&refused, Err(Error::Storage(StorageError::Symlink { path })) if *path == link),
+            "{refused:?}"
+        );
+    }
+    assert!(link.is_symlink() && !dir.path().join("folder/a").exists());
+}
+
+#[tokio::test]
+async fn a_selection_that_grows_between_two_runs_fetches_nothing_twice() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut fetched = 0;
+    for priorities in
+        [vec![FilePriority::Skip, FilePriority::Normal, FilePriority::Skip, FilePriority::Skip], Vec::new()]
+    {
+        let session = Session::start(options(&dir)).await.unwrap();
+        let mut add = download(&payload, dir.path(), &seed);
+        add.priorities = priorities;
+        let torrent = session.add(add).await.unwrap();
+        within(torrent.wait_done()).await;
+        fetched += torrent.status().downloaded;
+        session.shutdown().await;
+    }
+    payload.assert_at(dir.path());
+    assert_eq!(fetched, payload.total() as u64);
+}
+
+#[tokio::test]
+async fn two_torrents_with_one_path_end_with_one_that_is_whole_and_one_that_is_refused() {
+    let first = Payload::single(20 * PIECE, PIECE);
+    let second = Payload { files: vec![("", vec![b'2'; 20 * PIECE])], ..Payload::single(0, PIECE) };
+    let seeds = [Seed::start(&first, &[]).await, Seed::start(&second, &[]).await];
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut torrents = Vec::new();
+    for (payload, seed) in [&first, &second].into_iter().zip(&seeds) {
+        torrents.push(session.add(download(payload, dir.path(), seed)).await.unwrap());
+    }
+    let refused = |torrent: &Torrent| matches!(torrent.status().state, State::Error { in_the_way: true, .. });
+    let ended = async {
+        while !torrents.iter().all(|torrent| torrent.status().is_done() || refused(torrent)) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    within(ended).await;
+    let done: Vec<bool> = torrents.iter().map(|torrent| torrent.status().is_done()).collect();
+    assert_eq!(done.iter().filter(|done| **done).count(), 1, "{done:?}");
+    if done[0] { &first } else { &second }.assert_at(dir.path());
 }

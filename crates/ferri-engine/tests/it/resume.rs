@@ -14,12 +14,24 @@ fn payload() -> Payload {
 }
 
 async fn add(session: &Session, payload: &Payload, dir: &Path, seed: &Seed) -> Torrent {
+    add_with(session, payload, dir, seed, |_| {}).await
+}
+
+async fn add_with(
+    session: &Session,
+    payload: &Payload,
+    dir: &Path,
+    seed: &Seed,
+    change: impl FnOnce(&mut AddTorrent),
+) -> Torrent {
     let mut add = AddTorrent::new(payload.metainfo(&[]), dir);
+    change(&mut add);
     add.peers = vec![seed.session.listen_addr()];
     session.add(add).await.unwrap()
 }
 
-/// Downloads everything, stops cleanly, lets `meddle` at the files, and returns the bytes fetched in a second run.
+/// Downloads everything, stops cleanly, lets `meddle` at the files, and returns the bytes fetched in a second run, for which
+/// the user gives up what they changed.
 async fn fetched_again(meddle: impl FnOnce(&Path)) -> u64 {
     let payload = payload();
     let seed = Seed::start(&payload, &[]).await;
@@ -29,7 +41,7 @@ async fn fetched_again(meddle: impl FnOnce(&Path)) -> u64 {
     session.shutdown().await;
     meddle(&dir.path().join("folder"));
     let session = Session::start(options(&dir)).await.unwrap();
-    let torrent = add(&session, &payload, dir.path(), &seed).await;
+    let torrent = add_with(&session, &payload, dir.path(), &seed, |add| add.overwrite = true).await;
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
     torrent.status().downloaded
@@ -107,7 +119,7 @@ async fn without_a_journal_data_that_lies_there_is_believed_only_after_a_check()
     let file = std::fs::File::options().write(true).open(dir.path().join("folder/a")).unwrap();
     file.write_all_at(b"meddled", 7).unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
-    let torrent = add(&session, &payload, dir.path(), &seed).await;
+    let torrent = add_with(&session, &payload, dir.path(), &seed, |add| add.overwrite = true).await;
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
     assert_eq!(torrent.status().downloaded, PIECE as u64);

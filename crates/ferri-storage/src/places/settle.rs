@@ -1,5 +1,6 @@
 //! A file gets its name when it is made: the first one that the file system keeps for it alone.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ferri_metainfo::FileIndex;
@@ -48,8 +49,12 @@ impl Storage {
                     let stamp = Stamp::of_open(&opened)?;
                     (opened, stamp)
                 }
-                Err(StorageError::Missing { .. }) => match self.open_beneath(file, Access::Create) {
+                Err(StorageError::Missing { .. }) => match self.open_beneath(file, Access::New) {
                     Ok(opened) => (opened, None),
+                    // Somebody was quicker.
+                    Err(StorageError::Write { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
+                        continue;
+                    }
                     Err(StorageError::Name { path, source }) => {
                         self.restyle(file).ok_or(StorageError::Name { path, source })?;
                         continue;

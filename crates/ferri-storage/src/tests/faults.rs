@@ -212,22 +212,32 @@ impl Ordeal {
         }
     }
 
-    /// The cause is gone: whatever is there, the download ends and is right.
-    fn recover(&mut self) {
-        self.broken.store(false, Ordering::Relaxed);
+    fn download(&mut self) -> Result<(), StorageError> {
         let (storage, resumed) = self.start();
         self.prove(&storage, &resumed);
         let mut have: BTreeSet<u32> = resumed.have.iter_ones().collect();
         for piece in resumed.recheck {
-            if storage.check_piece(piece, &mut Vec::new()).unwrap() {
+            if storage.check_piece(piece, &mut Vec::new())? {
                 have.insert(piece.get());
             }
         }
-        storage.probe().unwrap();
+        storage.guard()?;
+        storage.probe()?;
         let count = self.t.info.layout().piece_count();
-        self.t.write(&storage, (0..count).filter(|piece| !have.contains(piece)));
-        storage.close().unwrap();
-        drop(storage);
+        (0..count)
+            .filter(|piece| !have.contains(piece))
+            .try_for_each(|piece| self.t.try_write(&storage, piece))?;
+        storage.close()
+    }
+
+    /// The cause is gone: whatever is there, the download ends and is right. A file that somebody put there or changed
+    /// when it was complete is refused, and moved away.
+    fn recover(&mut self) {
+        self.broken.store(false, Ordering::Relaxed);
+        while let Err(error) = self.download() {
+            let StorageError::InTheWay { path, .. } = error else { panic!("seed {}: {error}", self.seed) };
+            fs::remove_file(path).unwrap();
+        }
         let (storage, resumed) = self.start();
         assert!(resumed.have.is_full() && resumed.recheck.is_empty(), "seed {}: {resumed:?}", self.seed);
         self.prove(&storage, &resumed);

@@ -5,6 +5,7 @@ mod damage;
 mod errors;
 mod faults;
 mod files;
+mod guard;
 mod hostile;
 mod parts;
 mod places;

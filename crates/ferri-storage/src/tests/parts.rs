@@ -51,17 +51,25 @@ fn a_file_that_becomes_wanted_gets_its_bytes_from_the_parts_file() {
 }
 
 #[test]
-fn a_file_no_longer_wanted_stays_and_takes_further_bytes_itself() {
+fn a_file_no_longer_wanted_stays_and_gets_no_further_bytes() {
     let t = four();
     let (storage, _) = t.start();
     t.write(&storage, [0]);
     storage.set_wanted(&[true, false, true, true]).unwrap();
+    assert_eq!(t.read(&storage, 0).unwrap(), t.piece_bytes(0), "what it has is read");
+    let before = std::fs::read(t.file("b")).unwrap();
     t.write(&storage, [2]);
-    assert!(!t.state_file("parts").exists());
+    assert_eq!(std::fs::read(t.file("b")).unwrap(), before);
+    assert_eq!(t.read(&storage, 2).unwrap(), t.piece_bytes(2));
     storage.close().unwrap();
     drop(storage);
-    let (_, resumed) = t.start_wanting(&[true, false, true, true]);
+    let (storage, resumed) = t.start_wanting(&[true, false, true, true]);
     assert_eq!(resumed.have.iter_ones().collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(t.good(&storage), [0, 2]);
+    storage.set_wanted(&[]).unwrap();
+    assert_eq!(t.good(&storage), [0, 2]);
+    t.write(&storage, [1, 3]);
+    assert_eq!(std::fs::read(t.file("b")).unwrap(), &t.data[10_000..40_000]);
 }
 
 #[test]

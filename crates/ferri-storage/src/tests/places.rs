@@ -141,7 +141,7 @@ fn when_no_name_is_taken_the_error_names_the_file_and_the_cause() {
 fn a_hard_link_to_another_file_of_the_torrent_is_not_written_to() {
     let t = Fixture::new(&[("a", LEN, ""), ("b", LEN, "")]);
     fs::create_dir_all(t.file("")).unwrap();
-    fs::write(t.file("a"), b"old").unwrap();
+    fs::write(t.file("a"), b"").unwrap();
     fs::hard_link(t.file("a"), t.file("b")).unwrap();
     let (storage, _) = t.start();
     t.write(&storage, [0]);

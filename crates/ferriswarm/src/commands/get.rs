@@ -1,7 +1,6 @@
 //! `get`: download, verify, end. `seed`: verify, serve. The same engine, another goal.
 
 mod batch;
-mod guard;
 mod list;
 mod plan;
 mod summary;
@@ -10,7 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ferri_engine::AddTorrent;
+use ferri_engine::{AddTorrent, Check};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 
@@ -38,10 +37,10 @@ pub(crate) async fn get(
     let wishes = Wishes {
         selection: Selection::new(&args.files, &args.wishes),
         output: env.path(&args.output),
-        state_dir: network::state_dir(env, &args.network)?,
         sequential: args.sequential,
         preallocate: args.preallocate,
         overwrite: args.overwrite,
+        check: if args.check { Check::Full } else { Check::Journal },
     };
     let list = args.batch.input.as_deref();
     let sources = list::all(&args.sources, list, env, console, &interrupts).await?;
@@ -108,31 +107,24 @@ fn session_options(
 struct Wishes {
     selection: Selection,
     output: PathBuf,
-    state_dir: PathBuf,
     sequential: bool,
     preallocate: bool,
     overwrite: bool,
+    check: Check,
 }
 
 impl Wishes {
-    /// What to add for a torrent, which came of `magnet` or of a file. `None`: Ctrl-C.
-    async fn add(
-        &self,
-        metainfo: Metainfo,
-        magnet: Option<&Magnet>,
-        console: &Console,
-        interrupts: &Interrupts,
-    ) -> Result<Option<AddTorrent>, Failure> {
+    /// What to add for a torrent, which came of `magnet` or of a file.
+    fn add(&self, metainfo: Metainfo, magnet: Option<&Magnet>) -> Result<AddTorrent, Failure> {
         let named = magnet.and_then(|magnet| magnet.select_only.as_ref());
         let priorities = self.selection.priorities(&metainfo, named)?;
         let mut add = AddTorrent::new(metainfo, &self.output);
         add.priorities = priorities;
         add.sequential = self.sequential;
         add.preallocate = self.preallocate;
-        if self.overwrite {
-            return Ok(Some(add));
-        }
-        guard::guard(add, &self.state_dir, console, interrupts).await
+        add.overwrite = self.overwrite;
+        add.check = self.check.clone();
+        Ok(add)
     }
 }
 

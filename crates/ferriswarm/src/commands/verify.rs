@@ -56,18 +56,7 @@ pub(crate) async fn run(
     Ok(if verdict.is_good() { Exit::Done } else { Exit::VerifyFailed })
 }
 
-/// The pieces on disk that match. `None`: Ctrl-C.
-pub(crate) async fn check(
-    info: &Arc<Info>,
-    place: &Place,
-    what: &str,
-    console: &Console,
-    interrupts: &Interrupts,
-) -> Result<Option<Bitfield>, Failure> {
-    let all = (0..info.layout().piece_count()).collect();
-    check_pieces(info, place, all, what, console, interrupts).await
-}
-
+/// Those of these pieces on disk that match. `None`: Ctrl-C.
 async fn check_pieces(
     info: &Arc<Info>,
     place: &Place,
@@ -296,6 +285,7 @@ fn tell(verdict: &Verdict, total: u64, started: Instant, console: &Console) {
         verdict.pieces,
         units::size(verdict.bytes_bad),
     ));
+    console.line("`ferriswarm get SOURCE -o DIR --check` fetches what differs");
 }
 
 fn tell_undecided(pieces: &[u32], console: &Console) {

@@ -161,8 +161,12 @@ fn every_wait_has_its_words() {
 
 #[test]
 fn every_state_has_its_words() {
-    let error =
-        |text: &str, recoverable, missing| State::Error { text: text.to_owned(), recoverable, missing };
+    let error = |text: &str, recoverable, missing| State::Error {
+        text: text.to_owned(),
+        recoverable,
+        missing,
+        in_the_way: false,
+    };
     let cases = [
         (State::Paused, "paused"),
         (State::Stopped, "stopped"),

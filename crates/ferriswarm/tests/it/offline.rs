@@ -339,8 +339,15 @@ fn somebody_elses_file_is_not_overwritten() {
     desk.run(&["create", "album/cd1/01.bin", "-o", "a.torrent"]).is(Exit::Done);
     desk.write("here/01.bin", noise(100_000, 99));
     let get = [&["get", "a.torrent", "-o", "here", "--no-trackers"][..], &crate::ALONE].concat();
-    desk.run(&get).failed(Exit::WouldOverwrite, "holds nothing of this torrent");
+    let refused = desk.run(&get);
+    let said = &refused.is(Exit::WouldOverwrite).stderr;
+    assert!(
+        said.contains("here/01.bin: this file is there already and holds nothing of this torrent"),
+        "{said}"
+    );
     desk.write("here/01.bin", noise(100_001, 1));
-    desk.run(&get).failed(Exit::WouldOverwrite, "is longer");
+    let refused = desk.run(&get);
+    let said = &refused.is(Exit::WouldOverwrite).stderr;
+    assert!(said.contains("is longer") && said.contains("--overwrite"), "{said}");
     assert_eq!(desk.read("here/01.bin"), noise(100_001, 1));
 }

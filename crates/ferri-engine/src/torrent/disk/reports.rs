@@ -107,6 +107,9 @@ impl Task {
             DiskDone::Finished(result) => self.touched(result, now),
             DiskDone::Selected(wanted, result) => {
                 self.disk.selected(wanted, &result);
+                if result.is_ok() && self.disk.is_finishing() && self.swarm.stats().left == 0 {
+                    self.disk.finish();
+                }
                 self.disk_answered(result, now);
             }
             DiskDone::Doubtful(pieces) => self.disk.recheck(pieces),
@@ -144,6 +147,7 @@ impl Task {
             text: error.to_string(),
             recoverable: error.is_recoverable(),
             missing,
+            in_the_way: error.is_in_the_way(),
         });
         if was_working {
             tracing::error!(%error, "the disk does not take or give data");

@@ -51,17 +51,8 @@ enum Ready {
 
 /// What a start gave.
 enum Started {
-    Torrent {
-        watched: Box<Watched>,
-        missing: u64,
-        room: Option<Room>,
-    },
-    Seeking {
-        magnet: Box<Magnet>,
-        resolving: Box<Resolving>,
-    },
-    /// Ctrl-C.
-    Stopped,
+    Torrent { watched: Box<Watched>, missing: u64, room: Option<Room> },
+    Seeking { magnet: Box<Magnet>, resolving: Box<Resolving> },
 }
 
 /// What each torrent still lacks when it starts, by the file system that it goes to.
@@ -243,11 +234,9 @@ impl<'a> Batch<'a> {
                     session
                 }
             };
-            let (plan, console, interrupts) =
-                (self.plan.clone(), self.console.clone(), self.interrupts.clone());
+            let plan = self.plan.clone();
             self.starting += 1;
-            self.starts
-                .spawn(async move { (index, start(&plan, session, ready, console, interrupts).await) });
+            self.starts.spawn(async move { (index, start(&plan, session, ready).await) });
         }
         Ok(true)
     }
@@ -270,7 +259,6 @@ impl<'a> Batch<'a> {
         match started {
             Err(failure) => self.end(index, Outcome::Failed(failure)),
             // The loop hears of it too.
-            Ok(Started::Stopped) => {}
             Ok(Started::Seeking { magnet, resolving }) => {
                 let id = self.seekers.add(*magnet, *resolving, self.console);
                 self.sought.insert(id, index);
@@ -323,11 +311,9 @@ impl<'a> Batch<'a> {
                 // It goes on in the place that it holds.
                 self.starting += 1;
                 let Some(session) = self.session.clone() else { return };
-                let (plan, console, interrupts) =
-                    (self.plan.clone(), self.console.clone(), self.interrupts.clone());
+                let plan = self.plan.clone();
                 let ready = Ready::Found(Box::new(found));
-                self.starts
-                    .spawn(async move { (index, start(&plan, session, ready, console, interrupts).await) });
+                self.starts.spawn(async move { (index, start(&plan, session, ready).await) });
             }
             Err(failure) => {
                 self.sought.remove(&id);
@@ -411,13 +397,7 @@ fn is_same(a: &InfoHashes, b: &InfoHashes) -> bool {
     a.v1.is_some() && a.v1 == b.v1 || a.v2.is_some() && a.v2 == b.v2
 }
 
-async fn start(
-    plan: &Plan,
-    session: Arc<Session>,
-    ready: Ready,
-    console: Console,
-    interrupts: Interrupts,
-) -> Result<Started, Failure> {
+async fn start(plan: &Plan, session: Arc<Session>, ready: Ready) -> Result<Started, Failure> {
     let (metainfo, found) = match ready {
         Ready::Magnet(magnet) => {
             let resolving = session::resolve(&session, plan.resolve(&magnet)).await?;
@@ -427,9 +407,7 @@ async fn start(
         Ready::Found(found) => (found.resolved.metainfo().clone(), Some(*found)),
     };
     let magnet = found.as_ref().map(|found| &found.magnet);
-    let Some(add) = plan.add(metainfo, magnet, &console, &interrupts).await? else {
-        return Ok(Started::Stopped);
-    };
+    let add = plan.add(metainfo, magnet)?;
     let (add, missing, room) = plan.measure(add).await?;
     let watched = plan.start(&session, add, found).await?;
     Ok(Started::Torrent { watched: Box::new(watched), missing, room })

@@ -12,8 +12,6 @@ use ferri_metainfo::magnet::Magnet;
 
 use super::Wishes;
 use crate::args::{Network, Report};
-use crate::console::Console;
-use crate::env::Interrupts;
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
 use crate::place::Place;
@@ -61,16 +59,10 @@ impl Plan {
         network::resolve(magnet.clone(), &self.network, &self.peers)
     }
 
-    /// What to add for a torrent, which came of `magnet` or of a file. `None`: Ctrl-C.
-    pub(super) async fn add(
-        &self,
-        metainfo: Metainfo,
-        magnet: Option<&Magnet>,
-        console: &Console,
-        interrupts: &Interrupts,
-    ) -> Result<Option<AddTorrent>, Failure> {
+    /// What to add for a torrent, which came of `magnet` or of a file.
+    pub(super) fn add(&self, metainfo: Metainfo, magnet: Option<&Magnet>) -> Result<AddTorrent, Failure> {
         match &self.kind {
-            Kind::Get(wishes) => wishes.add(metainfo, magnet, console, interrupts).await,
+            Kind::Get(wishes) => wishes.add(metainfo, magnet),
             Kind::Seed { path, typed, selection } => {
                 let priorities = selection.priorities(&metainfo, None)?;
                 let payload = Place::at(&metainfo, path, typed)?.payload().to_owned();
@@ -80,7 +72,7 @@ impl Plan {
                 add.payload = Some(payload);
                 add.check = Check::Full;
                 add.seed_only = true;
-                Ok(Some(add))
+                Ok(add)
             }
         }
     }

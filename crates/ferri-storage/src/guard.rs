@@ -1,0 +1,286 @@
+//! Whose the files are that lie where those of a torrent belong, and that those of the user are not written over.
+//!
+//! A file is ours when
+//! - we made it and it is still the one that we made (its inode, with the time at which that was born, is remembered); a
+//!   complete one must also look as we left it, for what changed since is the user's work;
+//! - or every byte of it is the torrent's or zero: its own pieces match. Then it was *found*. Bytes that no piece vouches
+//!   for yet (at the ends of the file, in pieces that it shares with others) are compared when their piece comes, and are
+//!   the user's if they differ. When nothing at all vouches for it, it is not ours.
+//!
+//! A file that is longer than the torrent's is never ours: we make none such. One that the user gives up
+//! ([`StorageOptions::overwrite`](crate::StorageOptions)) is, whatever it holds, as long as it is a plain file. Links,
+//! devices and folders are always in the way.
+//!
+//! [`Storage::guard`] looks before the download begins, so that nothing is fetched in vain; what decides is the same look
+//! where a file is opened for writing (`prepare`), so that nobody gets past it.
+
+use std::os::fd::AsFd;
+
+use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
+use rustix::fs::FileType;
+
+use crate::beneath::{Access, birth, identity};
+use crate::disk::{self, OpenFile};
+use crate::error::{Conflict, StorageError};
+use crate::journal::{Origin, Owner, Stamp};
+use crate::lock::hold;
+use crate::storage::{Home, Storage, Target};
+use crate::verify::Verifier;
+use crate::writers::{self, Entered};
+
+/// Read at once.
+const LOOK_LENGTH: usize = 1 << 20;
+
+/// Gives bytes of a piece that is about to be written, from an offset in it.
+pub(crate) type NewBytes<'a> = dyn Fn(u64, &mut [u8]) -> Result<(), StorageError> + 'a;
+
+impl Storage {
+    /// Makes sure that nothing of the user's lies where wanted files are to be written, and moves what the parts file holds of
+    /// them to where it belongs. Call it when what lies there was checked, before anything is fetched.
+    ///
+    /// # Errors
+    /// [`StorageError::InTheWay`], or [`StorageError::NotAFile`] and its kin: the first file that is in the way. Nothing was
+    /// changed then. Errors of the disk.
+    pub fn guard(&self) -> Result<(), StorageError> {
+        if self.options().read_only {
+            return Ok(());
+        }
+        let on_disk = self.on_disk();
+        let wanted = self.wanted();
+        let strangers = self.ledger.strangers();
+        for file in self.odd_places().into_iter().chain(strangers) {
+            if wanted.get(file.0) {
+                self.guard_file(file, &on_disk)?;
+            }
+        }
+        self.gather()
+    }
+
+    /// The same for one file.
+    pub(crate) fn guard_file(&self, file: FileIndex, on_disk: &Bitfield) -> Result<(), StorageError> {
+        let is_whole = self.layout().file_pieces(file).all(|piece| on_disk.get(piece));
+        let length = self.layout().file_len(file);
+        let (Some(path), Some(stat)) = (self.local_path(file), self.stat_now(file)?) else { return Ok(()) };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Symlink => return Err(StorageError::Symlink { path: self.place().root.join(path) }),
+            _ => return Err(StorageError::NotAFile { path: self.place().root.join(path) }),
+        }
+        // Nothing is to be written.
+        if is_whole && u64::try_from(stat.st_size) == Ok(length) {
+            return Ok(());
+        }
+        let opened = self.open_beneath(file, Access::Read)?;
+        match self.license(file, &opened)? {
+            Some(owner) => self.ledger.own(file.0, Some(owner)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an open file may be written to. `Some`: from here on, because of what it holds; to be remembered.
+    ///
+    /// # Errors
+    /// [`StorageError::InTheWay`].
+    pub(crate) fn license(&self, file: FileIndex, opened: &OpenFile) -> Result<Option<Owner>, StorageError> {
+        let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
+        let stamp = Stamp::of(&stat);
+        let is_ours = self.is_owner(file, opened)?;
+        if self.options().overwrite {
+            return if is_ours { Ok(None) } else { self.owner_of(opened, Origin::Made).map(Some) };
+        }
+        if self.layout().file_len(file) < stamp.size {
+            return Err(StorageError::InTheWay { path: opened.path().into(), why: Conflict::Longer });
+        }
+        if is_ours {
+            return Ok(None);
+        }
+        let origin = self.appraise(file, opened, &stamp)?;
+        self.owner_of(opened, origin).map(Some)
+    }
+
+    /// What is remembered of a file that is ours.
+    pub(crate) fn owner_of(&self, opened: &OpenFile, origin: Origin) -> Result<Owner, StorageError> {
+        let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
+        Ok(Owner { origin, inode: Stamp::of(&stat).inode, born: birth(opened.as_fd()) })
+    }
+
+    /// Takes a file that is there, open for writing, if that is allowed and nobody else has it.
+    pub(crate) fn take(&self, file: FileIndex, opened: &OpenFile) -> Result<Option<Owner>, StorageError> {
+        if self.enter(file, opened)? == Entered::Alone {
+            return self.license(file, opened);
+        }
+        // Whoever else writes here writes the same, and is at it: there is nothing to be judged.
+        if self.is_owner(file, opened)? { Ok(None) } else { self.owner_of(opened, Origin::Found).map(Some) }
+    }
+
+    /// Enters a file into the register of those that are written to. Two that begin one file would both find nothing in it.
+    pub(crate) fn enter(&self, file: FileIndex, opened: &OpenFile) -> Result<Entered, StorageError> {
+        let path = || opened.path().to_path_buf();
+        let entered = writers::enter(place_of(opened)?, self.id(), self.info(), file)
+            .map_err(|by| StorageError::Taken { path: path(), by })?;
+        if !hold(opened) && entered == Entered::Alone && !self.is_owner(file, opened)? {
+            return Err(StorageError::InUse { path: path() });
+        }
+        Ok(entered)
+    }
+
+    /// Whether this is the file that we own.
+    pub(crate) fn is_owner(&self, file: FileIndex, opened: &OpenFile) -> Result<bool, StorageError> {
+        let Some(owner) = self.ledger.owner(file.0) else { return Ok(false) };
+        let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
+        Ok(owner.inode == Stamp::of(&stat).inode && is_born(&owner, birth(opened.as_fd())))
+    }
+
+    /// What a file that looks like `stamp` holds, if that makes it ours.
+    fn appraise(&self, file: FileIndex, opened: &OpenFile, stamp: &Stamp) -> Result<Origin, StorageError> {
+        let (size, on_disk) = (stamp.size, self.on_disk());
+        // What is known of pieces is known of the file that they were seen in.
+        let is_known = self.ledger.stamp(file.0).as_ref() == Some(stamp);
+        let mut scratch = vec![0; LOOK_LENGTH];
+        let (mut is_matched, mut is_undecided) = (false, false);
+        let in_the_way = |why| StorageError::InTheWay { path: opened.path().into(), why };
+        for piece in self.layout().file_pieces(file).filter_map(|piece| self.layout().piece(piece)) {
+            let mut spans = self.layout().file_spans(piece, 0, u32::MAX);
+            let Some(span) = spans.find(|span| !span.is_pad && span.file == file) else { continue };
+            if size <= span.offset {
+                break;
+            }
+            let end = size.min(span.offset + span.length);
+            if is_known && on_disk.get(piece.get()) && !self.ledger.is_parted(file, piece) {
+                is_matched = true;
+            } else if !is_blank(opened, span.offset..end, &mut scratch)? {
+                let is_cut = end < span.offset + span.length;
+                if !is_cut && self.matches_in_files(piece, &mut scratch)? {
+                    is_matched = true;
+                } else if self.is_shared(piece) {
+                    is_undecided = true;
+                } else if is_cut {
+                    return Err(in_the_way(Conflict::Undecided));
+                } else if is_matched {
+                    return Err(in_the_way(Conflict::Differs));
+                } else {
+                    return Err(in_the_way(Conflict::Foreign));
+                }
+            }
+        }
+        match (is_matched, is_undecided) {
+            (true, _) => Ok(Origin::Found),
+            (false, false) => Ok(Origin::Made),
+            (false, true) => Err(in_the_way(Conflict::Undecided)),
+        }
+    }
+
+    /// Whether a piece has bytes of several files.
+    fn is_shared(&self, piece: PieceIndex) -> bool {
+        let mut files = self.layout().file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad);
+        let first = files.next().map(|span| span.file);
+        files.any(|span| Some(span.file) != first)
+    }
+
+    /// Whether the files themselves hold this piece, whatever the parts file has.
+    fn matches_in_files(&self, piece: PieceIndex, scratch: &mut [u8]) -> Result<bool, StorageError> {
+        let Some(mut verifier) = Verifier::new(self.info(), piece) else { return Ok(false) };
+        for span in self.layout().file_spans(piece, 0, u32::MAX) {
+            let home = if span.is_pad { Home::Pad } else { Home::File(span.file) };
+            let mut offset = span.offset;
+            let end = span.offset + span.length;
+            while offset < end {
+                let length = (end - offset).min(scratch.len() as u64) as usize;
+                let part = &mut scratch[..length];
+                if !self.read_for_check(Target { home, offset, length }, part)? {
+                    return Ok(false);
+                }
+                verifier.update(part);
+                offset += length as u64;
+            }
+        }
+        Ok(verifier.finish())
+    }
+
+    /// Before bytes are written into a file that was found: what is there already must be the same, or nothing.
+    ///
+    /// # Errors
+    /// [`StorageError::InTheWay`].
+    pub(crate) fn compare(
+        &self,
+        target: &Target,
+        opened: &OpenFile,
+        at: u64,
+        new: &NewBytes<'_>,
+    ) -> Result<(), StorageError> {
+        let Home::File(file) = target.home else { return Ok(()) };
+        if self.options().overwrite
+            || self.ledger.owner(file.0).is_none_or(|owner| owner.origin == Origin::Made)
+        {
+            return Ok(());
+        }
+        if writers::is_shared(place_of(opened)?) {
+            return Ok(());
+        }
+        let mut there = vec![0; target.length.min(LOOK_LENGTH)];
+        let mut coming = there.clone();
+        let mut done = 0;
+        while done < target.length {
+            let length = (target.length - done).min(LOOK_LENGTH);
+            let read =
+                disk::read_full(opened, &mut there[..length], target.offset + done as u64, self.faults());
+            let read = read.map_err(|errno| StorageError::reading(opened.path(), errno))?;
+            new(at + done as u64, &mut coming[..length])?;
+            // Zeros at the end may be a hole, or what the file was grown by.
+            let end = there[..read].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            if there[..end] != coming[..end] {
+                return Err(StorageError::InTheWay { path: opened.path().into(), why: Conflict::Differs });
+            }
+            if read < length {
+                break;
+            }
+            done += length;
+        }
+        Ok(())
+    }
+
+    /// A piece that was there no longer matches: if the user changed a file of it that was complete, it is not ours any more.
+    pub(crate) fn disown_changed(&self, piece: PieceIndex) {
+        for span in self.layout().file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad) {
+            let file = span.file;
+            if self.ledger.owner(file.0).is_none() || !self.ledger.has_all(file.0) {
+                continue;
+            }
+            let Ok(found) = self.stat_now(file) else { continue };
+            if found.map(|stat| Stamp::of(&stat)) != self.ledger.stamp(file.0) {
+                // What the journal cannot take waits, and is told by the next sync.
+                let _ = self.ledger.own(file.0, None);
+                self.forget_open(file.0);
+            }
+        }
+    }
+}
+
+/// Where a file stands in the register of those that are written to.
+fn place_of(opened: &OpenFile) -> Result<writers::Place, StorageError> {
+    let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
+    Ok((identity(&stat), birth(opened.as_fd())))
+}
+
+/// Whether a file that was born then can be the one that we own; who does not know does not object.
+pub(crate) fn is_born(owner: &Owner, born: i64) -> bool {
+    owner.born == 0 || born == 0 || owner.born == born
+}
+
+/// Whether there are only zeros: a hole, room that was reserved, or nothing that anybody would miss.
+fn is_blank(file: &OpenFile, range: std::ops::Range<u64>, scratch: &mut [u8]) -> Result<bool, StorageError> {
+    let mut at = range.start;
+    while at < range.end {
+        let length = (range.end - at).min(scratch.len() as u64) as usize;
+        let read = disk::read_full(file, &mut scratch[..length], at, None)
+            .map_err(|errno| StorageError::reading(file.path(), errno))?;
+        if scratch[..read].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        if read < length {
+            break;
+        }
+        at += length as u64;
+    }
+    Ok(true)
+}

@@ -1,0 +1,171 @@
+//! Records in, bytes out, and back.
+
+#![allow(clippy::unwrap_used)]
+use super::*;
+use proptest::prelude::*;
+
+fn identity() -> Identity {
+    Identity {
+        info_hash: [1; 20],
+        info_hash_v2: [0; 32],
+        piece_count: 20_000,
+        file_count: 3,
+        paths: [9; 8],
+        root: "/home/someone/Downloads".into(),
+    }
+}
+
+const OWNER: Owner = Owner { origin: Origin::Made, inode: 12, born: -3 };
+
+const STAMP: Stamp = Stamp { size: 5, mtime: -7, inode: 99 };
+
+fn every_kind() -> Vec<Record> {
+    vec![
+        Record::Session { boot: [3; 16], time: 1_000 },
+        Record::Intent { piece: 5, time: 2_000 },
+        Record::Stamp { file: 3, stamp: Some(STAMP) },
+        Record::Stamp { file: 1, stamp: Some(STAMP) },
+        Record::Stamp { file: 1, stamp: None },
+        Record::Written { piece: 5 },
+        Record::Durable { first: 5, count: 1 },
+        Record::Durable { first: 100, count: 50 },
+        Record::Unsure { first: 110, count: 2 },
+        Record::Gone { first: 120, count: 3 },
+        Record::DurableBits { first: 8192, bits: vec![0b101, 0, 255] },
+        Record::UnsureBits { first: 16, bits: vec![1] },
+        Record::Intent { piece: 19_999, time: 3_000 },
+        Record::Owner { file: 0, owner: Some(OWNER) },
+        Record::Owner { file: 1, owner: Some(Owner { origin: Origin::Found, ..OWNER }) },
+        Record::Owner { file: 0, owner: None },
+        Record::Claim { first: 0, count: 2 },
+        Record::Parted { file: 2, piece: 7 },
+        Record::Parted { file: 2, piece: 8 },
+        Record::Joined { file: 2, piece: 7 },
+    ]
+}
+
+fn encoded(records: &[Record]) -> Vec<u8> {
+    let mut encoder = Encoder::begin(&identity());
+    records.iter().for_each(|record| encoder.push(record));
+    encoder.bytes
+}
+
+#[test]
+fn what_was_written_is_read_and_compacts_to_the_same() {
+    let parsed = parse(&encoded(&every_kind())).unwrap();
+    assert_eq!(parsed.identity, identity());
+    assert!(!parsed.is_torn && !parsed.state.is_closed());
+    let durable: Vec<_> = parsed.state.durable().iter_ones().collect();
+    assert_eq!(durable.len(), 1 + 50 - 2 - 3 + 10);
+    assert_eq!(parsed.state.unsure().iter_ones().collect::<Vec<_>>(), [16, 110, 111, 19_999]);
+    assert_eq!(parsed.state.stamps, BTreeMap::from([(3, STAMP)]));
+    assert_eq!(parsed.state.intents, BTreeMap::from([(19_999, 3_000)]));
+    assert_eq!((parsed.state.last_time, parsed.state.session_time), (3_000, 1_000));
+
+    assert_eq!(parsed.state.owners.keys().collect::<Vec<_>>(), [&1]);
+    assert_eq!(parsed.state.claims, BTreeSet::from([0, 1]));
+    assert_eq!(parsed.state.parted, BTreeSet::from([(2, 8)]));
+
+    let again = parse(&encoded(&parsed.state.records())).unwrap();
+    assert_eq!(format!("{:?}", again.state), format!("{:?}", parsed.state));
+}
+
+#[test]
+fn closed_counts_only_as_the_last_word() {
+    let mut records = every_kind();
+    records.push(Record::Closed);
+    assert!(parse(&encoded(&records)).unwrap().state.is_closed());
+    records.push(Record::Intent { piece: 1, time: 0 });
+    assert!(!parse(&encoded(&records)).unwrap().state.is_closed());
+}
+
+#[test]
+fn cut_anywhere_it_says_what_the_whole_records_before_the_cut_say() {
+    let records = every_kind();
+    let bytes = encoded(&records);
+    let ends: Vec<usize> = (0..=records.len()).map(|n| encoded(&records[..n]).len()).collect();
+    for cut in 0..bytes.len() {
+        let whole = ends.iter().rposition(|&end| end <= cut);
+        match (parse(&bytes[..cut]), whole) {
+            (Ok(parsed), Some(whole)) => {
+                assert_eq!(parsed.valid_length, ends[whole]);
+                assert_eq!(parsed.is_torn, ends[whole] < cut);
+            }
+            (Err(_), None) => {}
+            (other, whole) => panic!("cut at {cut}: {other:?}, expected {whole:?} records"),
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_ends_the_reading_at_its_record() {
+    let records = every_kind();
+    let bytes = encoded(&records);
+    let ends: Vec<usize> = (0..=records.len()).map(|n| encoded(&records[..n]).len()).collect();
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let Ok(parsed) = parse(&damaged) else { continue };
+            let before = ends.iter().rposition(|&end| end <= at).unwrap();
+            assert_eq!(parsed.valid_length, ends[before], "byte {at}, bit {bit}");
+            assert!(parsed.is_torn);
+        }
+    }
+}
+
+#[test]
+fn records_that_are_intact_but_out_of_place_are_not_taken() {
+    let one = encoded(&[Record::Durable { first: 1, count: 1 }]);
+    let head = encoded(&[]).len();
+    let mut twice = one.clone();
+    twice.extend(&one[head..]);
+    let parsed = parse(&twice).unwrap();
+    assert_eq!((parsed.valid_length, parsed.is_torn), (one.len(), true));
+}
+
+#[test]
+fn nonsense_with_a_good_checksum_is_damage() {
+    for record in [
+        Record::Durable { first: u32::MAX, count: 2 },
+        Record::Durable { first: 19_999, count: 2 },
+        Record::Intent { piece: 20_000, time: 0 },
+        Record::Stamp { file: 4, stamp: None },
+        Record::Owner { file: 3, owner: None },
+        Record::Claim { first: 2, count: 2 },
+        Record::Parted { file: 3, piece: 0 },
+        Record::Joined { file: 0, piece: 20_000 },
+        Record::DurableBits { first: 19_992, bits: vec![0, 1] },
+        Record::DurableBits { first: 24_000, bits: vec![] },
+        Record::Identity(identity()),
+    ] {
+        let parsed = parse(&encoded(std::slice::from_ref(&record))).unwrap();
+        assert!(parsed.is_torn, "{record:?}");
+        assert!(parsed.state.durable().none());
+    }
+}
+
+#[test]
+fn what_is_no_journal_is_told_apart() {
+    assert_eq!(parse(b"").unwrap_err(), JournalError::Empty);
+    assert_eq!(parse(b"ferri").unwrap_err(), JournalError::Empty);
+    assert_eq!(parse(b"d8:announce").unwrap_err(), JournalError::NotAJournal);
+    assert_eq!(parse(&[0; 100]).unwrap_err(), JournalError::NotAJournal);
+    assert_eq!(parse(b"ferrijnl\x02\x00rest").unwrap_err(), JournalError::Version(2));
+    let huge = Identity { piece_count: u32::MAX, ..identity() };
+    assert_eq!(parse(&Encoder::begin(&huge).bytes).unwrap_err(), JournalError::Damaged);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_survived(mut bytes: Vec<u8>, with_head: bool) {
+        if with_head {
+            let mut whole = encoded(&[]);
+            whole.append(&mut bytes);
+            bytes = whole;
+        }
+        if let Ok(parsed) = parse(&bytes) {
+            prop_assert!(parsed.state.durable().none());
+        }
+    }
+}
