@@ -168,6 +168,7 @@ pub(crate) struct SeedArgs {
 
 /// When serving ends; whichever comes first.
 #[derive(Debug, Args, Clone, Copy, Default)]
+#[command(next_help_heading = "Serving")]
 pub(crate) struct SeedUntil {
     /// Serve until this many times the size was sent
     #[arg(long, value_name = "R", value_parser = parse_ratio)]
@@ -454,13 +455,14 @@ mod tests {
             let help = command.clone().term_width(80).render_long_help().to_string();
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let indented = after.lines().filter(|line| line.starts_with("  "));
+            // Prose that is a little too wide would end in lines of a few words.
+            assert!(after.lines().all(|line| line.chars().count() < 80), "{}: {after}", command.get_name());
             for line in indented {
                 assert!(
                     help.lines().any(|shown| shown == line),
                     "{}: {line:?} is broken",
                     command.get_name()
                 );
-                assert!(line.len() < 80, "{line}");
             }
             command.get_subcommands_mut().for_each(check);
         }

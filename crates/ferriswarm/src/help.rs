@@ -3,8 +3,9 @@
 use crate::exit::Exit;
 
 const UNITS: &str = "\
-Sizes and rates: k, M, G and T are powers of 1024 (2M = 2 MiB); kB, MB, GB and TB are powers of 1000.
-A rate of 0 is unlimited. Durations: 90s, 10m, 2h, 1d, 1h30m.
+Sizes and rates: k, M, G and T are powers of 1024 (2M = 2 MiB); kB, MB, GB and
+TB are powers of 1000. A rate of 0 is unlimited. Durations: 90s, 10m, 2h, 1d,
+1h30m.
 ";
 
 fn with(examples: &str, codes: &[Exit]) -> String {
@@ -62,9 +63,11 @@ pub(crate) fn get() -> String {
   ferriswarm get --json a.torrent | jq -r 'select(.event==\"done\").path'
 
 SOURCE may be gzipped, a file: address, or a text with a magnet link in it.
-A magnet link may name its files (so=); --select and --only go before that. What peers told about a link is kept in
-the state folder, so that the same command goes on at once the next time.
-The first Ctrl-C stops cleanly: the same command continues where it was. A second one ends at once.
+A magnet link may name its files (so=); --select and --only go before that.
+What peers told about a link is kept in the state folder, so that the same
+command goes on at once the next time.
+The first Ctrl-C stops cleanly: the same command continues where it was. A
+second one ends at once.
 SIGTERM and a closed terminal are as Ctrl-C; under nohup a closed terminal is
 none. Whether anybody reads the output decides about nothing.
 With --seed-ratio and --seed-time, serving ends with whichever comes first.
@@ -112,11 +115,13 @@ pub(crate) fn create() -> String {
   ferriswarm create disk.iso --hybrid --web-seed https://example.org/disk.iso
   ferriswarm create album --include '*.flac' --exclude bonus --dry-run
 
-The same input gives the same bytes: files are sorted by path and no date is recorded unless --date asks for it. With
-the default piece length a single file gets the info hash that libtorrent and qBittorrent give it, a folder that of imdl
-up to the same piece length (version 1) or of libtorrent (version 2).
-What systems leave behind (.DS_Store, Thumbs.db, desktop.ini and the like) is left out and counted; --include '*' takes
-everything. A glob matches the path inside the folder, the name alone, or a folder with all that is in it.
+The same input gives the same bytes: files are sorted by path and no date is
+recorded unless --date asks for it. With the default piece length a single file
+gets the info hash that libtorrent and qBittorrent give it, a folder that of
+imdl up to the same piece length (version 1) or of libtorrent (version 2).
+What systems leave behind (.DS_Store, Thumbs.db, desktop.ini and the like) is
+left out and counted; --include '*' takes everything. A glob matches the path
+inside the folder, the name alone, or a folder with all that is in it.
 ";
     let codes = [
         Exit::Done,
@@ -138,8 +143,8 @@ pub(crate) fn show() -> String {
   ferriswarm show --json debian.iso.torrent | jq -r .magnet
   ferriswarm show --fetch 'magnet:?xt=urn:btih:...'
 
-Of a magnet link this prints what it says and what an earlier run kept; --fetch asks peers for the rest. The network
-flags are for --fetch only.
+Of a magnet link this prints what it says and what an earlier run kept; --fetch
+asks peers for the rest. The network flags are for --fetch only.
 ",
         &[
             Exit::Done,
@@ -164,7 +169,8 @@ pub(crate) fn torrent() -> String {
   ferriswarm torrent 0123456789abcdef0123456789abcdef01234567 -o a.torrent
   ferriswarm torrent 'magnet:?xt=urn:btih:...' -o - | ferriswarm show -
 
-Nothing but the description is fetched. The link's trackers and web seeds go into the file.
+Nothing but the description is fetched. The link's trackers and web seeds go
+into the file.
 ";
     let codes = [
         Exit::Done,
@@ -236,7 +242,8 @@ pub(crate) fn tracker() -> String {
   ferriswarm tracker --listen 0.0.0.0:6969
   ferriswarm create photos --tracker http://192.0.2.7:6969/announce
 
-Announce addresses: http://IP:PORT/announce and udp://IP:PORT. The page http://IP:PORT/stats tells what it knows.
+Announce addresses: http://IP:PORT/announce and udp://IP:PORT. The page
+http://IP:PORT/stats tells what it knows.
 ",
         &[Exit::Done, Exit::Usage, Exit::Network, Exit::Killed],
     )
@@ -271,7 +278,8 @@ pub(crate) fn dht_node() -> String {
   ferriswarm dht node --dht-router 192.0.2.7:6881 --every 1m
   ferriswarm dht node --json | jq '.families[].good'
 
-A # is a good node, a + one that has to show again that it is there, a . one that does not answer.
+A # is a good node, a + one that has to show again that it is there, a . one
+that does not answer.
 ",
         &DHT,
     )

@@ -10,9 +10,11 @@
 //! | `source`, `loading` | a file, an address or standard input becomes a torrent |
 //! | `session` | the only module that starts the engine |
 //! | `seek` | magnet links become torrents |
-//! | `watch`, `talk`, `progress`, `events` | torrents at work become live lines, plain lines or JSON |
+//! | `watch`, `talk`, `events` | torrents at work become live lines, plain lines or JSON |
+//! | `progress` | what is worked on, as a table that fits the terminal; words for waits |
+//! | `select` | which files, and how much |
 //! | `hook`, `space`, `log` | who is told besides, and whether there is room |
-//! | `sink`, `console`, `json`, `text`, `units`, `select`, `out` | printing and parsing |
+//! | `sink`, `console`, `json`, `text`, `units`, `out` | printing and parsing |
 
 mod args;
 mod commands;
