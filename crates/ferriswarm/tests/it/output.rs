@@ -159,14 +159,13 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 /// Starts a download that finds nobody, with dead streams, and returns once the tracker knows it.
 fn lonely(desk: &Desk, url: &str, addr: &str, dead: Dead, before: &str) -> Child {
     let words = [&["get", "p.torrent", "-o", "here", "--tracker", url][..], &ALONE].concat();
-    let mut command = program(desk, &words, dead);
-    if !before.is_empty() {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("{before} exec \"$0\" \"$@\"")]).arg(command.get_program());
-        shell.args(command.get_args()).current_dir(desk.folder.path()).stdin(Stdio::null());
-        shell.env("XDG_STATE_HOME", desk.path("state-home"));
-        command = shell;
-    }
+    let program = program(desk, &words, dead);
+    // Whoever runs the tests may ignore SIGHUP, as `nohup` does; a shell cannot undo that, `env` can.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", "sh", "-c", &format!("{before} exec \"$0\" \"$@\"")]);
+    command.arg(program.get_program()).args(program.get_args()).current_dir(desk.folder.path());
+    command.stdin(Stdio::null()).env("XDG_STATE_HOME", desk.path("state-home"));
+    command.env("TMPDIR", desk.folder.path());
     let child = command.stdout(dead.stream()).stderr(dead.stream()).process_group(0).spawn().unwrap();
     wait_until("the announce", || peers_known(addr) == 1);
     child
