@@ -325,19 +325,17 @@ pub(crate) struct MagnetArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "ferriswarm verify [OPTIONS] <SOURCE>... [PATH]")]
 pub(crate) struct VerifyArgs {
-    /// A .torrent file, the http(s) address of one, or - for standard input
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) source: OsString,
-
-    /// The payload, or the folder that holds it
-    #[arg(default_value = ".", value_hint = ValueHint::AnyPath)]
-    pub(crate) path: PathBuf,
+    /// .torrent files, their http(s) addresses, or - for standard input; then PATH, the payload or the folder that holds
+    /// it [default: .]
+    #[arg(value_name = "SOURCE", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) words: Vec<OsString>,
 
     #[command(flatten)]
     pub(crate) files: Files,
 
-    /// Print one JSON object
+    /// Print one JSON object a torrent
     #[arg(long)]
     pub(crate) json: bool,
 }

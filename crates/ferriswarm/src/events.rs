@@ -86,6 +86,8 @@ pub(crate) enum Event<'a> {
         /// In words.
         message: &'a str,
     },
+    /// What is odd in a source and could be understood, or was left out.
+    Warning { source: &'a str, message: &'a str },
     /// A program of `--on-done` ended; `message` says what went wrong, if anything did.
     OnDone {
         info_hash: &'a str,

@@ -219,6 +219,11 @@ pub(crate) fn verify() -> String {
   ferriswarm verify debian.iso.torrent ~/iso/debian.iso
   ferriswarm verify --json photos.torrent ~/photos
   ferriswarm verify --only 2024/ photos.torrent ~/photos
+  ferriswarm verify ~/torrents/*.torrent ~/downloads
+
+The last word is PATH if it is a folder, or if it follows a single SOURCE and
+does not look like a torrent. Several torrents share one PATH: what is wrong
+with one is told, the others go on, and the exit code is that of the worst.
 ",
         &[
             Exit::Done,

@@ -19,6 +19,7 @@
 mod args;
 mod commands;
 mod console;
+mod ends;
 mod env;
 mod events;
 mod exit;

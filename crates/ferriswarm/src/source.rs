@@ -17,7 +17,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::args::verb::command_meant;
 use crate::console::Console;
+use crate::ends;
 use crate::env::Env;
+use crate::events::Event;
 use crate::exit::{Exit, Failure};
 use crate::session;
 
@@ -39,13 +41,15 @@ impl Source {
 
     /// Tells the warnings. `source` is as typed.
     pub(crate) fn warn(&self, source: &OsStr, console: &Console) {
+        let source = ends::short_name(source);
         let name = match self {
-            Self::Torrent(_) => source.to_string_lossy().into_owned(),
+            Self::Torrent(_) => &source,
             // The link itself may be long and is named by its parameters.
-            Self::Magnet(_) => "magnet link".to_owned(),
+            Self::Magnet(_) => "magnet link",
         };
-        for warning in self.warnings() {
-            console.warn(&format!("{name}: {warning}"));
+        for message in self.warnings() {
+            console.event(&Event::Warning { source: &source, message: &message });
+            console.warn(&format!("{name}: {message}"));
         }
     }
 }
@@ -177,6 +181,75 @@ pub(crate) fn refuse_mistyped_command(env: &Env, sources: &[OsString]) -> Result
     Err(cannot_read(first, &path, &io::ErrorKind::NotFound.into()))
 }
 
+/// `SOURCE... [PATH]`: the last word is where the payload is, if it is a folder, or if the one before it is all there is
+/// and it does not look like a torrent.
+pub(crate) fn split(words: &[OsString], env: &Env) -> Result<(Vec<OsString>, PathBuf), Failure> {
+    let (sources, path) = match words.split_last() {
+        Some((last, sources)) if !sources.is_empty() && is_path(last, sources.len(), env) => {
+            (sources, PathBuf::from(last))
+        }
+        _ => (words, PathBuf::from(".")),
+    };
+    refuse_doubled_stdin(sources)?;
+    Ok((sources.to_vec(), path))
+}
+
+fn is_path(word: &OsStr, sources: usize, env: &Env) -> bool {
+    let text = word.to_string_lossy();
+    let is_file = text.to_ascii_lowercase().ends_with(".torrent");
+    let is_link = text.contains(':')
+        && text.split(':').next().is_some_and(|scheme| {
+            ["magnet", "http", "https", "file"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        });
+    let path = env.path(Path::new(word));
+    let is_source =
+        word == "-" || is_file || is_link || !path.exists() && Magnet::parse_info_hash(&text).is_ok();
+    path.is_dir() || sources == 1 && !is_source
+}
+
+/// Two readers of one stream would get half of it each.
+pub(crate) fn refuse_doubled_stdin(sources: &[OsString]) -> Result<(), Failure> {
+    if 1 < sources.iter().filter(|source| *source == "-").count() {
+        return Err(Failure::usage("standard input can be read as one source only"));
+    }
+    Ok(())
+}
+
 fn starts_with_ignoring_case(text: &str, prefix: &str) -> bool {
     text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::testing::env;
+
+    #[test]
+    fn the_last_word_is_a_place_when_it_cannot_be_a_torrent() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("music")).unwrap();
+        let (mut env, _) = env(&[]);
+        env.dir = folder.path().to_owned();
+        let check = |words: &[&str], sources: usize, path: &str| {
+            let words: Vec<OsString> = words.iter().map(Into::into).collect();
+            let (split, place) = split(&words, &env).unwrap();
+            assert_eq!((split.len(), place.to_str()), (sources, Some(path)), "{words:?}");
+        };
+        check(&["a.torrent"], 1, ".");
+        check(&["a.torrent", "music"], 1, "music");
+        check(&["a.torrent", "payload.bin"], 1, "payload.bin");
+        check(&["a.torrent", "b.torrent"], 2, ".");
+        check(&["a.torrent", "b.torrent", "music"], 2, "music");
+        check(&["a.torrent", "https://example.org/b"], 2, ".");
+        check(&["music"], 1, ".");
+    }
+
+    #[test]
+    fn two_sources_cannot_be_standard_input() {
+        let (env, _) = env(&[]);
+        let failure = split(&["-".into(), "-".into()], &env).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+    }
 }

@@ -5,7 +5,6 @@ mod list;
 mod plan;
 mod summary;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,8 +68,7 @@ pub(crate) async fn seed(
     args: &SeedArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let (sources, typed): (Vec<OsString>, OsString) = list::split(&args.words, env);
-    let typed = PathBuf::from(typed);
+    let (sources, typed) = source::split(&args.words, env)?;
     let plan = Plan {
         kind: Kind::Seed {
             path: env.path(&typed),

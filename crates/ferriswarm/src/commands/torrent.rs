@@ -24,7 +24,8 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let aside = console.aside();
     let load = {
-        let console = aside.clone();
+        // A warning is an event too.
+        let console = console.clone();
         move |env: &mut Env, source: &OsStr| loading::alone(source::load_magnet(env, source, &console))
     };
     let loaded = loading::load(env, &args.source, load, &aside, &interrupts).await?;

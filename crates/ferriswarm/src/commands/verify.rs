@@ -1,7 +1,9 @@
 //! `verify`: which files and pieces on disk are what the torrent says.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -13,6 +15,7 @@ use serde::Serialize;
 use crate::args::VerifyArgs;
 use crate::args::files::Wishes;
 use crate::console::Console;
+use crate::ends::{self, End, Outcome};
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts;
@@ -20,7 +23,7 @@ use crate::place::Place;
 use crate::select::{Part, Selection};
 use crate::text::harmless;
 use crate::work::{Progress, follow};
-use crate::{loading, session, units};
+use crate::{loading, session, source, units};
 
 pub(crate) async fn run(
     env: &mut Env,
@@ -28,32 +31,110 @@ pub(crate) async fn run(
     args: &VerifyArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let state_dir = env.default_state_dir();
-    let loaded =
-        loading::load(env, &args.source, loading::torrent(state_dir), &console.aside(), &interrupts).await?;
-    let metainfo = loaded.ok_or_else(loading::interrupted)?;
-    let place = Place::at(&metainfo, &env.path(&args.path), &args.path)?;
-    let priorities = Selection::new(&args.files, &Wishes::default()).priorities(&metainfo, None)?;
-    let look = Look::new(&metainfo, &place, &priorities);
-    let started = Instant::now();
-    let info = metainfo.shared_info();
-    let Some(have) =
-        check_pieces(&info, &place, look.pieces.clone(), "verifying", console, &interrupts).await?
-    else {
-        return Err(Failure::new(Exit::Interrupted, "stopped before the end; nothing was changed")
-            .hint("the same command begins anew"));
+    let (sources, typed) = source::split(&args.words, env)?;
+    let wanted = Wanted {
+        path: env.path(&typed),
+        typed,
+        selection: Selection::new(&args.files, &Wishes::default()),
+        console,
+        interrupts: &interrupts,
     };
-    let verdict = Verdict::new(&metainfo, &place, &look, &have);
-    if console.is_json() {
-        let answered = console.answer_json(&verdict);
-        // That the data is bad is worth more than that nobody could be told.
-        if verdict.is_good() {
-            answered?;
-        }
-    } else {
-        tell(&verdict, look.bytes, started, console);
+    if let [source] = &sources[..] {
+        let metainfo = load(env, source, &wanted).await?.ok_or_else(loading::interrupted)?;
+        return match wanted.verify(source, &metainfo).await?.ok_or_else(interrupted)? {
+            Outcome::Failed(differs) => Ok(differs.exit),
+            _ => Ok(Exit::Done),
+        };
     }
-    Ok(if verdict.is_good() { Exit::Done } else { Exit::VerifyFailed })
+    let mut ends: Vec<End> = sources.into_iter().map(End::new).collect();
+    for at in 0..ends.len() {
+        match one_of(env, &wanted, &mut ends, at).await {
+            Ok(Some(outcome)) => ends[at].outcome = Some(outcome),
+            Ok(None) => break,
+            Err(failure) => {
+                console.failure_of(&ends::short_name(&ends[at].source), &failure);
+                ends[at].outcome = Some(Outcome::Failed(failure));
+            }
+        }
+    }
+    for end in &mut ends {
+        end.outcome.get_or_insert(Outcome::Stopped(Exit::Interrupted));
+    }
+    ends::list(&ends, console);
+    Ok(ends::worst(&ends))
+}
+
+/// What is wanted of each torrent.
+struct Wanted<'a> {
+    /// The payload, or the folder that holds it.
+    path: PathBuf,
+    /// The same as a person wrote it.
+    typed: PathBuf,
+    selection: Selection,
+    console: &'a Console,
+    interrupts: &'a Interrupts,
+}
+
+/// `None`: Ctrl-C.
+async fn load(env: &mut Env, source: &OsStr, wanted: &Wanted<'_>) -> Result<Option<Metainfo>, Failure> {
+    let torrent = loading::torrent(env.default_state_dir());
+    loading::load(env, source, torrent, &wanted.console.aside(), wanted.interrupts).await
+}
+
+/// Verifies one of several. `None`: Ctrl-C.
+async fn one_of(
+    env: &mut Env,
+    wanted: &Wanted<'_>,
+    ends: &mut [End],
+    at: usize,
+) -> Result<Option<Outcome>, Failure> {
+    let source = ends[at].source.clone();
+    let Some(metainfo) = load(env, &source, wanted).await? else { return Ok(None) };
+    let hashes = metainfo.info().info_hashes();
+    let is_twin = |end: &End| end.hashes.is_some_and(|other| ends::is_same(&hashes, &other));
+    let twin = ends.iter().position(is_twin);
+    ends[at].hashes = Some(hashes);
+    match twin {
+        Some(twin) => Ok(Some(Outcome::SameAs(twin))),
+        None => wanted.verify(&source, &metainfo).await,
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "stopped before the end; nothing was changed")
+        .hint("the same command begins anew")
+}
+
+impl Wanted<'_> {
+    /// Compares and tells; data that differs is told already, as a failure it is for a summary. `None`: Ctrl-C.
+    async fn verify(&self, source: &OsStr, metainfo: &Metainfo) -> Result<Option<Outcome>, Failure> {
+        let console = self.console;
+        let source = ends::short_name(source);
+        for warning in metainfo.warnings() {
+            console.warn(&format!("{source}: {warning}"));
+        }
+        let place = Place::at(metainfo, &self.path, &self.typed)?;
+        let priorities = self.selection.priorities(metainfo, None)?;
+        let look = Look::new(metainfo, &place, &priorities);
+        let started = Instant::now();
+        let (info, pieces) = (metainfo.shared_info(), look.pieces.clone());
+        let checked = check_pieces(&info, &place, pieces, "verifying", console, self.interrupts).await?;
+        let Some(have) = checked else { return Ok(None) };
+        let verdict = Verdict::new(source, metainfo, &place, &look, &have);
+        if console.is_json() {
+            let answered = console.answer_json(&verdict);
+            // That the data is bad is worth more than that nobody could be told.
+            if verdict.is_good() {
+                answered?;
+            }
+        } else {
+            tell(&verdict, look.bytes, started, console);
+        }
+        if verdict.is_good() {
+            return Ok(Some(Outcome::Done));
+        }
+        Ok(Some(Outcome::Failed(Failure::new(Exit::VerifyFailed, verdict.what_differs()))))
+    }
 }
 
 /// Those of these pieces on disk that match. `None`: Ctrl-C.
@@ -119,7 +200,11 @@ impl Look {
 /// The answer of `verify --json`.
 #[derive(Debug, Serialize)]
 struct Verdict {
+    /// As it was typed.
+    source: String,
     name: String,
+    /// What is odd in the torrent and could be understood.
+    warnings: Vec<String>,
     /// That were looked at.
     pieces: usize,
     /// How many do not match.
@@ -159,7 +244,7 @@ enum FileStatus {
 }
 
 impl Verdict {
-    fn new(metainfo: &Metainfo, place: &Place, look: &Look, have: &Bitfield) -> Self {
+    fn new(source: String, metainfo: &Metainfo, place: &Place, look: &Look, have: &Bitfield) -> Self {
         let layout = metainfo.info().layout();
         let differ = look.pieces.iter().copied().filter(|piece| !have.get(*piece));
         let (undecided_pieces, bad_pieces): (Vec<u32>, Vec<u32>) =
@@ -188,7 +273,9 @@ impl Verdict {
         let files: Vec<FileVerdict> = look.files.iter().map(verdict).collect();
         let lengths = bad_pieces.iter().filter_map(|piece| layout.piece(*piece));
         Self {
+            source,
             name: metainfo.info().name().to_owned(),
+            warnings: metainfo.warnings().iter().map(ToString::to_string).collect(),
             pieces: look.pieces.len(),
             bad: bad_pieces.len(),
             bytes_bad: lengths.map(|piece| u64::from(layout.piece_len(piece))).sum(),
@@ -201,6 +288,17 @@ impl Verdict {
 
     fn is_good(&self) -> bool {
         self.bad == 0 && self.bad_files.is_empty()
+    }
+
+    fn what_differs(&self) -> String {
+        format!(
+            "{} of {} differ, {} of {} pieces ({})",
+            self.bad_files.len(),
+            units::count(self.files.len() as u64, "file", "files"),
+            self.bad,
+            self.pieces,
+            units::size(self.bytes_bad),
+        )
     }
 }
 
@@ -277,14 +375,7 @@ fn tell(verdict: &Verdict, total: u64, started: Instant, console: &Console) {
         console.line(&format!("{name}  good: {pieces}, {took}"));
         return;
     }
-    console.line(&format!(
-        "{name}  {} of {} differ, {} of {} pieces ({}), {took}",
-        verdict.bad_files.len(),
-        units::count(verdict.files.len() as u64, "file", "files"),
-        verdict.bad,
-        verdict.pieces,
-        units::size(verdict.bytes_bad),
-    ));
+    console.line(&format!("{name}  {}, {took}", verdict.what_differs()));
     console.line("`ferriswarm get SOURCE -o DIR --check` fetches what differs");
 }
 

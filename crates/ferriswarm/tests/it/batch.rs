@@ -264,3 +264,75 @@ fn a_torrent_that_reached_its_goal_is_stopped_while_others_go_on() {
     assert!(seeding <= 4, "it was served for {seeding} seconds");
     stop(seeder);
 }
+
+/// A torrent of three bytes that says of itself what it should not.
+const ODD: &str =
+    "d4:infod6:lengthi3e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa7:privatei2eee";
+
+#[test]
+fn what_is_odd_in_a_torrent_is_told_by_whoever_uses_it() {
+    let desk = Desk::new();
+    desk.write("odd.torrent", ODD);
+    desk.write("data/x", "abc");
+    let said = "warning: odd.torrent: info.private: should be";
+    let verified = desk.run(&["verify", "odd.torrent", "data"]);
+    assert!(verified.is(Exit::VerifyFailed).stderr.contains(said), "{}", verified.stderr);
+    let verified = desk.run(&["verify", "--json", "odd.torrent", "data"]);
+    assert!(verified.is(Exit::VerifyFailed).stderr.contains(said), "{}", verified.stderr);
+    assert!(verified.json()["warnings"][0].as_str().unwrap().starts_with("info.private: should be"));
+    let seeded = desk.run(&[&["seed", "odd.torrent", "data", "--seed-time", "1s"], &ALONE[..]].concat());
+    assert!(seeded.stderr.contains(said), "{}", seeded.stderr);
+    let words = ["get", "--json", "odd.torrent", "-o", "here", "--stop-after-stalled", "1s"];
+    let got = desk.run(&[&words[..], &ALONE].concat());
+    let events = got.is(Exit::Stalled).events("warning");
+    assert_eq!(events.len(), 1, "{}", got.stdout);
+    assert_eq!(events[0]["source"], "odd.torrent");
+    assert!(events[0]["message"].as_str().unwrap().starts_with("info.private: should be"), "{events:?}");
+    assert!(got.stderr.contains(said), "{}", got.stderr);
+}
+
+#[test]
+fn several_torrents_are_verified_each_with_its_own_verdict_and_the_worst_is_the_exit_code() {
+    let desk = desk_with_payload();
+    other_torrent(&desk, "b.bin", 200_000);
+    other_torrent(&desk, "c.bin", 100_000);
+    let all = ["p.torrent", "b.bin.torrent", "c.bin.torrent"];
+    let good = desk.run(&[&["verify"], &all[..], &["there"]].concat());
+    assert!(good.is(Exit::Done).stdout.contains("\n3 of 3 sources done\n  done     p.torrent\n"));
+    desk.write("there/b.bin", noise(200_000, 9));
+    desk.write("copy.torrent", desk.read("p.torrent"));
+    let words = ["p.torrent", "b.bin.torrent", "no.torrent", "copy.torrent", "c.bin.torrent", "there"];
+    let outcome = desk.run(&[&["verify"], &words[..]].concat());
+    let stdout = &outcome.is(Exit::VerifyFailed).stdout;
+    for said in [
+        "payload.bin  good: ",
+        "b.bin  1 of 1 file differ, 4 of 4 pieces",
+        "c.bin  good: ",
+        "3 of 5 sources done",
+        "  failed   b.bin.torrent  1 of 1 file differ",
+        "  failed   no.torrent  cannot read no.torrent",
+        "  same     copy.torrent  the torrent of p.torrent",
+    ] {
+        assert!(stdout.contains(said), "{said:?} is not in {stdout}");
+    }
+    assert!(outcome.stderr.starts_with("error: cannot read no.torrent"), "{}", outcome.stderr);
+
+    let outcome = desk.run(&[&["verify", "--json"], &words[..]].concat());
+    outcome.is(Exit::VerifyFailed);
+    let lines: Vec<Value> = outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let verdicts: Vec<(Value, Value)> = lines
+        .iter()
+        .filter(|line| line.get("event").is_none())
+        .map(|line| (line["source"].clone(), line["bad"].clone()))
+        .collect();
+    let expected = [("p.torrent", 0), ("b.bin.torrent", 4), ("c.bin.torrent", 0)];
+    assert_eq!(verdicts, expected.map(|(source, bad)| (source.into(), bad.into())));
+    let summary = outcome.events("summary")[0]["sources"].clone();
+    let codes: Vec<i64> =
+        summary.as_array().unwrap().iter().map(|end| end["code"].as_i64().unwrap()).collect();
+    assert_eq!(codes, [0, 32, 3, 0, 0]);
+    assert_eq!(outcome.events("failed")[0]["source"], "no.torrent");
+
+    desk.run(&["verify", "-", "-", "there"]).failed(Exit::Usage, "one source only");
+    desk.run(&["seed", "-", "-", "there"]).failed(Exit::Usage, "one source only");
+}

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferri_engine::{Resolving, Session};
+use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
-use ferri_metainfo::{InfoHashes, Metainfo};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::plan::Plan;
-use super::summary::{Outcome, Summary};
+use super::summary::Summary;
 use crate::console::Console;
+use crate::ends::{self, End, Outcome};
 use crate::env::{Env, Interrupts};
 use crate::events::Event;
 use crate::exit::{Exit, Failure};
@@ -32,14 +33,6 @@ const LOADS_MAX: usize = 4;
 const READY_MAX: usize = 64;
 /// Between two looks at everything.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// One source, from the command line to its end.
-#[derive(Debug)]
-struct Order {
-    source: OsString,
-    hashes: Option<InfoHashes>,
-    outcome: Option<Outcome>,
-}
 
 /// What is loaded and waits for its turn.
 #[derive(Debug)]
@@ -70,7 +63,7 @@ pub(super) struct Batch<'a> {
     env: &'a mut Env,
     console: &'a Console,
     interrupts: &'a Interrupts,
-    orders: Vec<Order>,
+    orders: Vec<End>,
     unloaded: VecDeque<usize>,
     loads: Loads<Source>,
     ready: BTreeMap<usize, Ready>,
@@ -98,8 +91,7 @@ impl<'a> Batch<'a> {
         interrupts: &'a Interrupts,
     ) -> Result<Self, Failure> {
         let hooks = Hooks::new(env, plan.on_done.as_deref())?;
-        let order = |source| Order { source, hashes: None, outcome: None };
-        let orders: Vec<Order> = sources.into_iter().map(order).collect();
+        let orders: Vec<End> = sources.into_iter().map(End::new).collect();
         Ok(Self {
             load,
             env,
@@ -144,8 +136,7 @@ impl<'a> Batch<'a> {
                 self.orders[index].outcome = Some(Outcome::Stopped(trouble.unwrap_or(Exit::Interrupted)));
             }
         }
-        let ends = self.orders.into_iter().map(|order| (order.source, order.hashes, order.outcome));
-        let summary = Summary { ends: ends.collect(), is_interrupted, goal: self.plan.goal };
+        let summary = Summary { ends: self.orders, is_interrupted, goal: self.plan.goal };
         summary.tell(self.env, self.console, self.crew.torrents())
     }
 
@@ -197,7 +188,7 @@ impl<'a> Batch<'a> {
             Source::Magnet(magnet) => (magnet.info_hashes, Ready::Magnet(magnet)),
         };
         self.orders[index].hashes = Some(hashes);
-        let same = |order: &Order| order.hashes.is_some_and(|other| is_same(&hashes, &other));
+        let same = |order: &End| order.hashes.is_some_and(|other| ends::is_same(&hashes, &other));
         let twin = (0..self.orders.len()).find(|other| *other != index && same(&self.orders[*other]));
         let Some(twin) = twin else {
             self.ready.insert(index, ready);
@@ -381,7 +372,7 @@ impl<'a> Batch<'a> {
 
     /// A source as it was typed, without what only its tracker may know.
     fn name_of(&self, index: usize) -> String {
-        super::summary::short_name(&self.orders[index].source)
+        ends::short_name(&self.orders[index].source)
     }
 }
 
@@ -390,11 +381,6 @@ impl<'a> Batch<'a> {
 enum Ended {
     Reached,
     Interrupted,
-}
-
-/// Whether these name one torrent.
-fn is_same(a: &InfoHashes, b: &InfoHashes) -> bool {
-    a.v1.is_some() && a.v1 == b.v1 || a.v2.is_some() && a.v2 == b.v2
 }
 
 async fn start(plan: &Plan, session: Arc<Session>, ready: Ready) -> Result<Started, Failure> {
@@ -411,25 +397,4 @@ async fn start(plan: &Plan, session: Arc<Session>, ready: Ready) -> Result<Start
     let (add, missing, room) = plan.measure(add).await?;
     let watched = plan.start(&session, add, found).await?;
     Ok(Started::Torrent { watched: Box::new(watched), missing, room })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_torrent_is_known_again_by_either_of_its_hashes() {
-        let hashes = |v1: Option<u8>, v2: Option<u8>| InfoHashes {
-            v1: v1.map(|n| [n; 20].into()),
-            v2: v2.map(|n| [n; 32].into()),
-        };
-        for (a, b, same) in [
-            ((Some(1), None), (Some(1), Some(2)), true),
-            ((None, Some(2)), (Some(1), Some(2)), true),
-            ((Some(1), None), (None, Some(2)), false),
-            ((Some(1), Some(2)), (Some(3), None), false),
-        ] {
-            assert_eq!(is_same(&hashes(a.0, a.1), &hashes(b.0, b.1)), same);
-        }
-    }
 }

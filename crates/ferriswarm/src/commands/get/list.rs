@@ -11,7 +11,7 @@ use ferri_metainfo::magnet::Magnet;
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
-use crate::loading;
+use crate::{loading, source};
 
 /// A list of a hundred thousand magnet links.
 const LIST_BYTES_MAX: u64 = 64 << 20;
@@ -38,9 +38,7 @@ pub(super) async fn all(
         }
         sources.extend(more);
     }
-    if 1 < sources.iter().filter(|source| *source == "-").count() {
-        return Err(Failure::usage("standard input can be read as one source only"));
-    }
+    source::refuse_doubled_stdin(&sources)?;
     Ok(Some(sources))
 }
 
@@ -85,36 +83,11 @@ fn parse(list: &[u8]) -> Result<Vec<OsString>, String> {
     Ok(sources)
 }
 
-/// `SOURCE... [PATH]`: the last word is where the payload is, if it is a folder, or if the one before it is all there is
-/// and it does not look like a torrent.
-pub(super) fn split(words: &[OsString], env: &Env) -> (Vec<OsString>, OsString) {
-    match words.split_last() {
-        Some((last, sources)) if !sources.is_empty() && is_path(last, sources.len(), env) => {
-            (sources.to_vec(), last.clone())
-        }
-        _ => (words.to_vec(), OsString::from(".")),
-    }
-}
-
-fn is_path(word: &OsStr, sources: usize, env: &Env) -> bool {
-    let text = word.to_string_lossy();
-    let is_file = text.to_ascii_lowercase().ends_with(".torrent");
-    let is_link = text.contains(':')
-        && text.split(':').next().is_some_and(|scheme| {
-            ["magnet", "http", "https", "file"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
-        });
-    let path = env.path(Path::new(word));
-    let is_source =
-        word == "-" || is_file || is_link || !path.exists() && Magnet::parse_info_hash(&text).is_ok();
-    path.is_dir() || sources == 1 && !is_source
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::testing::env;
 
     #[test]
     fn a_list_has_one_source_a_line_and_says_what_it_cannot_have() {
@@ -124,25 +97,5 @@ mod tests {
         assert_eq!((sources[0].to_str(), sources[2].to_str()), (Some("a.torrent"), Some("b c.torrent")));
         assert!(parse(b"a.torrent\n  dir=/tmp\n").unwrap_err().starts_with("line 2: dir=/tmp: options"));
         assert!(parse(b"d8:announce\0").unwrap_err().starts_with("line 1: not text"));
-    }
-
-    #[test]
-    fn the_last_word_of_seed_is_a_place_when_it_cannot_be_a_torrent() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("music")).unwrap();
-        let (mut env, _) = env(&[]);
-        env.dir = folder.path().to_owned();
-        let check = |words: &[&str], sources: usize, path: &str| {
-            let words: Vec<OsString> = words.iter().map(Into::into).collect();
-            let (split, place) = split(&words, &env);
-            assert_eq!((split.len(), place.to_str()), (sources, Some(path)), "{words:?}");
-        };
-        check(&["a.torrent"], 1, ".");
-        check(&["a.torrent", "music"], 1, "music");
-        check(&["a.torrent", "payload.bin"], 1, "payload.bin");
-        check(&["a.torrent", "b.torrent"], 2, ".");
-        check(&["a.torrent", "b.torrent", "music"], 2, "music");
-        check(&["a.torrent", "https://example.org/b"], 2, ".");
-        check(&["music"], 1, ".");
     }
 }
