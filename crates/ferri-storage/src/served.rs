@@ -3,7 +3,8 @@
 //! Somebody may write to a file, cut, replace or remove it while peers are sent its bytes. So a file is looked at before it
 //! is served, and again when the last look is a second old: size, time of the last change and inode are compared with
 //! what the journal has, which a write through `mmap` changes too. What differs puts all pieces of the file in
-//! [doubt](Storage::doubtful), and none of them is read before a check found it to be right.
+//! [doubt](Storage::doubtful), and none of them is read before a check found it to be right: the one that a peer asks for is
+//! checked at once.
 //!
 //! Who writes and sets the old time again changes nothing but the time of the inode's last change, and a copy that keeps
 //! the time only the inode. A hard link for a backup does the first, a file system in user space that gives inodes their
@@ -11,6 +12,7 @@
 //! served the next time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +36,7 @@ pub(crate) struct Served {
     start: Instant,
     /// There may be something in `inner` that keeps a piece from being read at once.
     holds: AtomicBool,
+    has_news: AtomicBool,
     inner: Mutex<Inner>,
     /// Milliseconds that tests let pass.
     #[cfg(test)]
@@ -46,6 +49,8 @@ struct Inner {
     changed: BTreeMap<u32, Stamp>,
     /// When the inode changed last, as of the last look, and how the file looked then.
     inodes: BTreeMap<u32, (Stamp, i64)>,
+    /// Files that were seen to be changed, and nobody was told.
+    news: BTreeSet<u32>,
     /// Pieces of such files may be in doubt still.
     in_doubt: bool,
     /// Pieces to be hashed before they are served.
@@ -74,6 +79,7 @@ impl Served {
         Self {
             start: Instant::now(),
             holds: AtomicBool::new(false),
+            has_news: AtomicBool::new(false),
             inner: Mutex::default(),
             #[cfg(test)]
             passed: AtomicU64::new(0),
@@ -108,7 +114,7 @@ impl Storage {
     /// Looks at the files of a run of bytes before they are served.
     ///
     /// # Errors
-    /// [`StorageError::Changed`] and [`StorageError::Missing`]: the pieces of the file are now in doubt.
+    /// [`StorageError::Changed`]: the piece is not right any more. [`StorageError::Missing`]: the file is not in its place.
     pub(crate) fn look_before_serving(&self, piece: PieceIndex, homes: &[Home]) -> Result<(), StorageError> {
         for home in homes {
             if let Home::File(file) = *home
@@ -119,6 +125,18 @@ impl Storage {
             }
         }
         if self.served.holds.load(Ordering::Acquire) { self.trust(piece) } else { Ok(()) }
+    }
+
+    /// Files that somebody else was seen to have changed since the last call. Their pieces are in
+    /// [doubt](Storage::doubtful) until they are looked at; costs nothing while there is no news.
+    #[must_use]
+    pub fn take_changed(&self) -> Vec<PathBuf> {
+        if !self.served.has_news.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        let files = std::mem::take(&mut self.served.lock().news);
+        let path = |number| self.place().root.join(self.local_path(FileIndex(number)).unwrap_or_default());
+        files.into_iter().map(path).collect()
     }
 
     /// Whether a file of this piece was seen to be changed by somebody else while it was served. What is right in it is
@@ -155,10 +173,12 @@ impl Storage {
                 inner.changed.insert(number, stamp);
                 inner.inodes.remove(&number);
                 inner.in_doubt = true;
+                inner.news.insert(number);
                 self.served.holds.store(true, Ordering::Release);
+                self.served.has_news.store(true, Ordering::Release);
                 drop(inner);
                 self.forget_open(number);
-                return Err(self.changed(file));
+                return Ok(());
             }
             Looked::Gone => return Err(self.gone(file)),
         }
@@ -205,7 +225,9 @@ impl Storage {
             let mut inner = self.served.lock();
             if inner.in_doubt && self.ledger.is_doubtful(piece) {
                 drop(inner);
-                return Err(self.changed_piece(piece));
+                // Nobody has looked at it yet: no reason to send a peer away that asks for what is right.
+                let is_right = self.check_piece(piece, &mut Vec::new())?;
+                return if is_right { Ok(()) } else { Err(self.changed_piece(piece)) };
             }
             // Who puts pieces in doubt says so here afterwards.
             inner.in_doubt = inner.in_doubt && self.ledger.has_doubts();

@@ -438,6 +438,7 @@ impl Task {
             }
             Report::Sent(sent) => {
                 self.handle(Input::BlocksSent { peer, blocks: sent.blocks, bytes: sent.bytes }, now);
+                self.hear_of_changes();
             }
             Report::Unreadable { block, error } => self.unreadable(peer, block, &error, now),
             // No connection is let go here; one that was would be over.

@@ -32,13 +32,26 @@ impl Task {
         if !matches!(error, Missing { .. } | Truncated { .. } | Changed { .. }) {
             self.disk.failed(error, now);
             self.disk_failed(error, now);
-        } else if self.swarm.have().get(piece.get()) && self.disk.unreadable(piece) {
-            let note = match error {
-                Changed { .. } => error.to_string(),
-                _ => format!("piece {} is no longer on disk: {error}", piece.get()),
-            };
+        } else if self.swarm.have().get(piece.get())
+            && self.disk.unreadable(piece)
+            && !matches!(error, Changed { .. })
+        {
+            let note = format!("piece {} is no longer on disk: {error}", piece.get());
             self.view.event(Event::Note(note));
         }
+        self.hear_of_changes();
+    }
+
+    /// Somebody may have been seen to change files that are served: all their pieces are looked at.
+    pub(in crate::torrent) fn hear_of_changes(&mut self) {
+        let changed = self.disk.storage().take_changed();
+        if changed.is_empty() {
+            return;
+        }
+        for path in changed {
+            self.view.event(Event::Note(StorageError::Changed { path }.to_string()));
+        }
+        self.disk.recheck(self.disk.storage().doubtful());
     }
 
     /// Pieces that were in doubt were looked at: those that are gone are taken back from the peers and fetched again.
