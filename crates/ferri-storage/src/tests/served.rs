@@ -50,7 +50,7 @@ fn changed(what: &str, change: impl FnOnce(&Path), good: &[u32]) {
         // Each is checked when it is asked for, and none is read unchecked.
         match t.read(&storage, piece) {
             Ok(bytes) => {
-                assert!(good.contains(&piece) && bytes == t.piece_bytes(piece), "{what}: piece {piece}")
+                assert!(good.contains(&piece) && bytes == t.piece_bytes(piece), "{what}: piece {piece}");
             }
             Err(StorageError::Changed { path }) => {
                 assert!(!good.contains(&piece) && path == t.file("a"), "{what}: piece {piece}");
