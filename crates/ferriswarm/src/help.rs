@@ -114,6 +114,7 @@ pub(crate) fn create() -> String {
   ferriswarm create photos -t http://a.example/x,http://b.example/x
   ferriswarm create disk.iso --hybrid --web-seed https://example.org/disk.iso
   ferriswarm create album --include '*.flac' --exclude bonus --dry-run
+  ferriswarm create ~/albums/* -o ~/torrents/     a torrent of each
 
 The same input gives the same bytes: files are sorted by path and no date is
 recorded unless --date asks for it. With the default piece length a single file
@@ -122,6 +123,8 @@ imdl up to the same piece length (version 1) or of libtorrent (version 2).
 What systems leave behind (.DS_Store, Thumbs.db, desktop.ini and the like) is
 left out and counted; --include '*' takes everything. A glob matches the path
 inside the folder, the name alone, or a folder with all that is in it.
+Several sources: what is wrong with one is told, the others go on, and the exit
+code is that of the worst. -o is a folder then.
 ";
     let codes = [
         Exit::Done,

@@ -9,11 +9,11 @@ use crate::units::parse_size;
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// The file or folder to share
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(crate) path: PathBuf,
+    /// The files or folders to share, a torrent each
+    #[arg(value_name = "PATH", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
 
-    /// The .torrent file to write, - for standard output [default: the name with .torrent]
+    /// The .torrent file to write, a folder for it, - for standard output [default: the name with .torrent]
     #[arg(short, long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
 
@@ -31,7 +31,7 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) choice: Choice,
 
-    /// Print the result as one JSON object
+    /// Print each result as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
 }

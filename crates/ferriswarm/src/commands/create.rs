@@ -1,25 +1,26 @@
-//! `create`: a torrent of a file or folder, hashed by all cores.
+//! `create`: a torrent of each file or folder, hashed by all cores.
 
 mod choice;
 mod hashing;
+mod output;
 mod preview;
 mod walk;
 
-use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferri_metainfo::create::Builder;
-use ferri_metainfo::{Metainfo, Version};
+use ferri_metainfo::create::{Builder, Plan};
+use ferri_metainfo::{InfoHashes, Metainfo, Version};
 use serde::Serialize;
 
 use crate::args::{About, CreateArgs};
 use crate::console::Console;
+use crate::ends::{self, End, Outcome};
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::{Facts, local_text};
-use crate::out::{Existing, Out, torrent_name};
+use crate::out::{Existing, Identity, Out};
 use crate::work::{Progress, follow};
 use crate::{text, units};
 use choice::Choice;
@@ -31,60 +32,152 @@ pub(crate) async fn run(
     args: &CreateArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let root = env.path(&args.path);
-    let root = root.canonicalize().map_err(|error| Failure::file("read", &args.path, &error))?;
-    let name = name(args, &root)?;
-    let typed = args.output.clone().unwrap_or_else(|| torrent_name(OsStr::new(&name)));
-    // Before anything is hashed.
-    let out = Out::new(env, typed, Existing::with_force(args.force))?;
-    let quiet = console.quiet();
-    let console = match out {
-        Out::Stdout if console.is_json() && !args.dry_run => {
-            return Err(Failure::usage("--json and -o - both want standard output")
-                .hint("write the torrent to a file with -o, or leave --json away"));
+    output::refuse_for_several(env, args)?;
+    let targets: Vec<_> = args.paths.iter().map(|path| Target::new(env, args, path)).collect();
+    output::refuse_doubled(&targets)?;
+    if let [Ok(Target { out: Out::Stdout, .. })] = &targets[..]
+        && console.is_json()
+        && !args.dry_run
+    {
+        return Err(Failure::usage("--json and -o - both want standard output")
+            .hint("write the torrent to a file with -o, or leave --json away"));
+    }
+    // A torrent that is written first is no part of a folder that is shared next: everything is walked before.
+    let replaced: Vec<Identity> =
+        targets.iter().flatten().filter_map(|target| target.out.replaced()).collect();
+    let jobs = targets.into_iter().map(|target| Job::new(target?, args, &replaced)).collect();
+    several(jobs, console, args, &interrupts).await
+}
+
+/// Makes all; what is wrong with one does not end the others.
+async fn several(
+    jobs: Vec<Result<Job, Failure>>,
+    console: &Console,
+    args: &CreateArgs,
+    interrupts: &Interrupts,
+) -> Result<Exit, Failure> {
+    let is_single = jobs.len() == 1;
+    let mut ends: Vec<End> = args.paths.iter().map(|path| End::new(path.clone().into_os_string())).collect();
+    for (end, job) in ends.iter_mut().zip(jobs) {
+        let made = match job {
+            Ok(job) => job.make(console, args, is_single, interrupts).await,
+            Err(failure) => Err(failure),
+        };
+        match made {
+            Ok(Some(hashes)) => {
+                end.hashes = hashes;
+                end.outcome = Some(Outcome::Done);
+            }
+            Ok(None) if is_single => {
+                return Err(Failure::new(Exit::Interrupted, "stopped; nothing was written"));
+            }
+            Ok(None) => break,
+            Err(failure) if is_single => return Err(failure),
+            Err(failure) => {
+                console.failure_of(&ends::short_name(&end.source), &failure);
+                end.outcome = Some(Outcome::Failed(failure));
+            }
         }
-        Out::Stdout if !args.dry_run => &quiet,
-        _ => console,
-    };
-    let choice = Choice::new(&args.choice, &name)?;
-    let payload = walk::payload(&root, out.replaced(), &choice)?;
-    tell_left_out(&payload.left_out, console);
-    let plan = builder(&args.about, &name, &payload)
-        .plan()
-        .map_err(|error| Failure::usage(format!("{}: {error}", args.path.display())))?;
-    if args.dry_run {
-        return preview::tell(&plan, &name, &out, &payload.left_out, console);
     }
-    let started = Instant::now();
-    let progress = Arc::new(Progress::new(plan.total_length()));
-    let walk::Payload { paths, left_out, .. } = payload;
-    let hashing = {
-        let progress = progress.clone();
-        move || hashing::hash(plan, &paths, &progress)
-    };
-    let Some(bytes) = follow("hashing", hashing, &progress, console, &interrupts).await? else {
-        return Err(Failure::new(Exit::Interrupted, "stopped; nothing was written"));
-    };
-    out.write(&bytes, console)?;
-    if let Out::File { path, typed, .. } = &out {
-        tell(&bytes, (path, typed), &left_out, started, console)?;
+    for end in &mut ends {
+        end.outcome.get_or_insert(Outcome::Stopped(Exit::Interrupted));
     }
-    Ok(Exit::Done)
+    if !is_single {
+        ends::list(&ends, console);
+    }
+    Ok(ends::worst(&ends))
+}
+
+/// A payload, and where its torrent goes.
+struct Target {
+    /// As a person wrote it.
+    typed: PathBuf,
+    root: PathBuf,
+    name: String,
+    out: Out,
+}
+
+impl Target {
+    fn new(env: &Env, args: &CreateArgs, typed: &Path) -> Result<Self, Failure> {
+        let root = env.path(typed);
+        let root = root.canonicalize().map_err(|error| Failure::file("read", typed, &error))?;
+        let name = name(args, typed, &root)?;
+        // Before anything is hashed.
+        let out = Out::new(env, output::of(env, args, &name), Existing::with_force(args.force))?;
+        Ok(Self { typed: typed.to_owned(), root, name, out })
+    }
+}
+
+/// A torrent that can be made.
+struct Job {
+    target: Target,
+    plan: Plan,
+    paths: walk::Paths,
+    left_out: LeftOut,
+}
+
+impl Job {
+    /// `replaced` are the files that this command writes over.
+    fn new(target: Target, args: &CreateArgs, replaced: &[Identity]) -> Result<Self, Failure> {
+        let choice = Choice::new(&args.choice, &target.name)?;
+        let payload = walk::payload(&target.root, replaced, &choice)?;
+        let plan = builder(&args.about, &target.name, &payload)
+            .plan()
+            .map_err(|error| Failure::usage(format!("{}: {error}", target.typed.display())))?;
+        let walk::Payload { paths, left_out, .. } = payload;
+        Ok(Self { target, plan, paths, left_out })
+    }
+
+    /// Gives the hashes of the torrent, if it was made. `None`: Ctrl-C.
+    async fn make(
+        self,
+        console: &Console,
+        args: &CreateArgs,
+        is_single: bool,
+        interrupts: &Interrupts,
+    ) -> Result<Option<Option<InfoHashes>>, Failure> {
+        let Self { target, plan, paths, left_out } = self;
+        let quiet = console.quiet();
+        let console = match target.out {
+            Out::Stdout if !args.dry_run => &quiet,
+            _ => console,
+        };
+        let of = if is_single { String::new() } else { format!("{}: ", target.name) };
+        tell_left_out(&left_out, &of, console);
+        if args.dry_run {
+            preview::tell(&plan, &target.name, &target.out, &left_out, console)?;
+            return Ok(Some(None));
+        }
+        let started = Instant::now();
+        let progress = Arc::new(Progress::new(plan.total_length()));
+        let hashing = {
+            let progress = progress.clone();
+            move || hashing::hash(plan, &paths, &progress)
+        };
+        let Some(bytes) = follow("hashing", hashing, &progress, console, interrupts).await? else {
+            return Ok(None);
+        };
+        target.out.write(&bytes, console)?;
+        let metainfo = Metainfo::parse(&bytes).map_err(|error| {
+            Failure::new(Exit::Internal, format!("our own torrent does not parse: {error}"))
+        })?;
+        if let Out::File { path, typed, .. } = &target.out {
+            tell(&metainfo, (path, typed), &left_out, started, console);
+        }
+        Ok(Some(Some(metainfo.info().info_hashes())))
+    }
 }
 
 /// The torrent's name: what `--name` says, else that of the payload.
-fn name(args: &CreateArgs, root: &Path) -> Result<String, Failure> {
+fn name(args: &CreateArgs, typed: &Path, root: &Path) -> Result<String, Failure> {
     if let Some(name) = &args.about.name {
         return Ok(name.clone());
     }
     let Some(name) = root.file_name() else {
-        return Err(
-            Failure::usage(format!("{} has no name", args.path.display())).hint("give one with --name")
-        );
+        return Err(Failure::usage(format!("{} has no name", typed.display())).hint("give one with --name"));
     };
     name.to_str().map(str::to_owned).ok_or_else(|| {
-        Failure::usage(format!("{}: its name is no UTF-8 text", args.path.display()))
-            .hint("give one with --name")
+        Failure::usage(format!("{}: its name is no UTF-8 text", typed.display())).hint("give one with --name")
     })
 }
 
@@ -114,37 +207,39 @@ fn words(list: &str) -> Vec<String> {
 }
 
 /// Says what is not shared: links and the like by name, as somebody may miss them, the rest by number.
-fn tell_left_out(left_out: &LeftOut, console: &Console) {
+/// `of` says whose they are, where that is not clear.
+fn tell_left_out(left_out: &LeftOut, of: &str, console: &Console) {
     for (path, why) in &left_out.specials {
-        console.warn(&format!("left out {}: {why}", path.display()));
+        console.warn(&format!("{of}left out {}: {why}", path.display()));
     }
     let more = left_out.special - left_out.specials.len() as u64;
     if more != 0 {
-        console.warn(&format!("left out {more} more that are neither files nor folders"));
+        console.warn(&format!("{of}left out {more} more that are neither files nor folders"));
     }
+    let of = text::harmless(of);
     if left_out.litter != 0 {
         let names: Vec<&str> = left_out.litter_names.iter().map(String::as_str).collect();
         console.line(&format!(
-            "left out {} of operating systems ({}); --include NAME takes one",
+            "{of}left out {} of operating systems ({}); --include NAME takes one",
             units::count(left_out.litter, "entry", "entries"),
             text::harmless(&names.join(", "))
         ));
     }
     for (count, why) in [(left_out.hidden, "hidden"), (left_out.excluded, "unwanted")] {
         if count != 0 {
-            console.line(&format!("left out {count} {why}"));
+            console.line(&format!("{of}left out {count} {why}"));
         }
     }
 }
 
 /// `written` is where the torrent is, and how the person wrote that.
 fn tell(
-    bytes: &[u8],
+    metainfo: &Metainfo,
     written: (&Path, &Path),
     left_out: &LeftOut,
     started: Instant,
     console: &Console,
-) -> Result<(), Failure> {
+) {
     #[derive(Serialize)]
     struct Created<'a> {
         output: String,
@@ -152,13 +247,11 @@ fn tell(
         #[serde(flatten)]
         facts: &'a Facts,
     }
-    let metainfo = Metainfo::parse(bytes)
-        .map_err(|error| Failure::new(Exit::Internal, format!("our own torrent does not parse: {error}")))?;
-    let facts = Facts::new(&metainfo);
+    let facts = Facts::new(metainfo);
     let (path, typed) = written;
     if console.is_json() {
         console.event(&Created { output: local_text(path), left_out, facts: &facts });
-        return Ok(());
+        return;
     }
     console.line(&facts.headline(console));
     for (what, hash) in [("info hash v1", &facts.info_hash_v1), ("info hash v2", &facts.info_hash_v2)] {
@@ -175,5 +268,4 @@ fn tell(
         units::rate(rate)
     ));
     console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())));
-    Ok(())
 }

@@ -212,3 +212,72 @@ fn an_empty_folder_and_a_strange_piece_length_are_told() {
     desk.run(&["create", "album", "--piece-length", "100G"]).failed(Exit::Usage, "piece-length");
     desk.run(&["create", "no-such-folder"]).failed(Exit::NotFound, "no-such-folder");
 }
+
+#[test]
+fn several_payloads_become_a_torrent_each() {
+    let desk = desk_with_album();
+    desk.write("b/x", noise(50_000, 3));
+    desk.write("c.bin", noise(70_000, 4));
+    std::fs::create_dir(desk.path("out")).unwrap();
+    let outcome =
+        desk.run(&["create", "album", "gone", "b", "c.bin", "-o", "out/", "-t", "http://t.example/x"]);
+    let stdout = &outcome.is(Exit::NotFound).stdout;
+    assert!(outcome.stderr.starts_with("error: cannot read gone: "), "{}", outcome.stderr);
+    let summary = "3 of 4 sources done\n  done     album\n  failed   gone  cannot read gone";
+    assert!(stdout.contains(summary) && stdout.contains("written to out/b.torrent"), "{stdout}");
+    assert_eq!(names(&desk.path("out")), ["album.torrent", "b.torrent", "c.bin.torrent"]);
+    for name in ["album", "b", "c.bin"] {
+        let made = format!("out/{name}.torrent");
+        desk.run(&["verify", &made, name]).is(Exit::Done);
+        // The same as one by one.
+        let alone = format!("{name}.one");
+        desk.run(&["create", name, "-o", &alone, "-t", "http://t.example/x"]).is(Exit::Done);
+        assert_eq!(desk.read(&made), desk.read(&alone), "{name}");
+    }
+    let outcome = desk.run(&["create", "b", "c.bin", "--json"]);
+    let lines: Vec<Value> =
+        outcome.is(Exit::Done).stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["name"], &lines[1]["name"]), (&"b".into(), &"c.bin".into()));
+    assert_eq!(lines[2]["sources"][1]["info_hash"], lines[1]["info_hash_v1"]);
+    assert!(desk.path("b.torrent").exists() && desk.path("c.bin.torrent").exists());
+    desk.run(&["create", "b", "c.bin"]).is(Exit::WouldOverwrite);
+    let preview = desk.run(&["create", "b", "c.bin", "--dry-run", "--force"]);
+    assert!(
+        preview.is(Exit::Done).stdout.contains("would be written to c.bin.torrent"),
+        "{}",
+        preview.stdout
+    );
+}
+
+#[test]
+fn what_can_be_true_of_one_torrent_only_is_refused_for_several() {
+    let desk = desk_with_album();
+    desk.write("b/x", noise(50_000, 3));
+    desk.write("other/b/x", noise(50_000, 4));
+    let before = names(desk.folder.path());
+    for (words, why) in [
+        (&["-o", "x.torrent"][..], "-o x.torrent is one file for 2 sources"),
+        (&["-o", "-"], "-o - is one file for 2 sources"),
+        (&["--name", "x"], "--name is one name for 2 sources"),
+        (&["--web-seed", "http://w.example/b"], "is one file for 2 sources"),
+    ] {
+        desk.run(&[&["create", "album", "b"], words].concat()).failed(Exit::Usage, why);
+    }
+    desk.run(&["create", "b", "other/b"])
+        .failed(Exit::Usage, "the torrents of b and other/b are both b.torrent");
+    assert_eq!(names(desk.folder.path()), before);
+    desk.run(&["create", "album", "b", "-w", "http://w.example/"]).is(Exit::Done);
+}
+
+#[test]
+fn a_torrent_that_is_written_into_another_source_is_no_part_of_it() {
+    let desk = desk_with_album();
+    desk.write("b/x", noise(50_000, 3));
+    desk.run(&["create", "b", "album", "-o", "album/"]).is(Exit::Done);
+    let shown = desk.run(&["show", "--json", "album/album.torrent"]).json();
+    assert_eq!(paths(&shown), ["cd1/01.bin", "cd2/02.bin", "empty", "notes.txt"]);
+    // Nor when it is written over.
+    desk.run(&["create", "b", "album", "-o", "album/", "--force"]).is(Exit::Done);
+    let again = desk.run(&["show", "--json", "album/album.torrent"]).json();
+    assert_eq!(paths(&again), paths(&shown));
+}

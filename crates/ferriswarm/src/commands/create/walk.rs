@@ -50,11 +50,11 @@ pub(crate) struct LeftOut {
 /// So many of what is left out are told by name.
 const NAMED_MAX: usize = 20;
 
-/// `root` is a file or a folder; `output` is what the torrent will replace, which may lie inside.
-pub(crate) fn payload(root: &Path, output: Option<Identity>, choice: &Choice) -> Result<Payload, Failure> {
+/// `root` is a file or a folder; `outputs` are what will be replaced, which may lie inside.
+pub(crate) fn payload(root: &Path, outputs: &[Identity], choice: &Choice) -> Result<Payload, Failure> {
     let meta = fs::metadata(root).map_err(|error| failed(root, &error))?;
     if !meta.is_dir() {
-        if output == Some(Identity::of(&meta)) {
+        if outputs.contains(&Identity::of(&meta)) {
             return Err(own_input(root));
         }
         let content = Content::File { length: meta.len(), executable: is_executable(&meta) };
@@ -62,7 +62,7 @@ pub(crate) fn payload(root: &Path, output: Option<Identity>, choice: &Choice) ->
         return Ok(Payload { content, paths, left_out: LeftOut::default() });
     }
     let mut walk = Walk {
-        output,
+        outputs,
         choice,
         files: Vec::new(),
         paths: Paths::new(),
@@ -86,7 +86,7 @@ pub(crate) fn payload(root: &Path, output: Option<Identity>, choice: &Choice) ->
 }
 
 struct Walk<'a> {
-    output: Option<Identity>,
+    outputs: &'a [Identity],
     choice: &'a Choice,
     files: Vec<NewFile>,
     paths: Paths,
@@ -157,7 +157,7 @@ impl Walk<'_> {
         if !meta.is_file() {
             return self.special(path, "neither a file nor a folder");
         }
-        if self.output == Some(Identity::of(&meta)) {
+        if self.outputs.contains(&Identity::of(&meta)) {
             // What an earlier run made is no part of what it was made of.
             return if is_torrent(&path) { Ok(()) } else { Err(own_input(&path)) };
         }
