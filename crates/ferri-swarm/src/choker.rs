@@ -68,6 +68,8 @@ pub(crate) struct Rival {
     pub(crate) is_newcomer: bool,
     /// It has a slot and does not use it.
     pub(crate) is_idle: bool,
+    /// It is one of many from one place.
+    pub(crate) is_in_crowd: bool,
     pub(crate) connected: Instant,
 }
 
@@ -100,7 +102,7 @@ pub(crate) fn next_newcomer(rivals: &[Rival], slots: usize, now: Instant) -> Opt
         let fresh = now.saturating_duration_since(r.connected) < NEW;
         r.interested && !r.unchoked && r.last_turn.is_none() && fresh
     };
-    let comes = rivals.iter().filter(is_new).max_by_key(|r| (r.connected, r.slot))?.slot;
+    let comes = rivals.iter().filter(is_new).max_by_key(|r| (!r.is_in_crowd, r.connected, r.slot))?.slot;
     let holders = || rivals.iter().filter(|r| r.is_newcomer);
     if holders().count() < slots {
         return Some(Greeting { comes, goes: None });
@@ -136,22 +138,32 @@ pub(crate) fn unchoked_by_leech(
         rivals.iter().filter(|r| r.interested && !r.snubbed && Some(r.slot) != optimistic).collect();
     // Who has a slot keeps it unless another is better by a quarter: a slot that flaps serves nobody.
     let gives = |r: &Rival| if r.unchoked { r.gives + r.gives / 4 } else { r.gives };
-    regular
-        .sort_by_key(|r| (Reverse(gives(r)), r.is_idle, Reverse(r.unchoked), r.wasted, r.last_turn, r.slot));
+    regular.sort_by_key(|r| {
+        (
+            Reverse(gives(r)),
+            r.is_idle,
+            Reverse(r.unchoked),
+            r.is_newcomer,
+            r.is_in_crowd,
+            r.wasted,
+            r.last_turn,
+            r.slot,
+        )
+    });
     let mut winners: Vec<PeerSlot> = optimistic.into_iter().take(slots).collect();
     winners.extend(regular.iter().map(|r| r.slot).take(slots - winners.len()));
     winners
 }
 
 /// Who gets the slots when we have everything: turns that are not over, then those who wait, the longest first,
-/// then those whose turn is over, the fastest first.
+/// then those whose turn is over, the fastest first. Newcomers have slots of their own until they win one here.
 pub(crate) fn unchoked_by_seed(rivals: &[Rival], slots: usize, now: Instant) -> Vec<PeerSlot> {
     let mut order: Vec<_> = rivals.iter().filter(|r| r.interested).map(|r| (turn(r, now), r)).collect();
     order.sort_by_key(|(turn, r)| {
         let waiting = *turn == Turn::Waiting;
         let waited = if waiting { r.last_turn } else { None };
         let (had, wasted) = if waiting { (r.sent_total, r.wasted) } else { (0, 0) };
-        (*turn, wasted, waited, had, Reverse(r.takes), r.slot)
+        (*turn, r.is_newcomer, waiting && r.is_in_crowd, wasted, waited, had, Reverse(r.takes), r.slot)
     });
     order.into_iter().map(|(_, r)| r.slot).take(slots).collect()
 }
@@ -227,6 +239,7 @@ mod tests {
             wasted: 0,
             is_newcomer: false,
             is_idle: false,
+            is_in_crowd: false,
             connected: now,
         };
         (0..n).map(rival).collect()
@@ -375,6 +388,8 @@ mod tests {
         assert_eq!(greet(&rivals, 1, now + NEWCOMER_TURN), Some(goes));
         rivals[3].is_idle = true;
         assert_eq!(greet(&rivals, 1, now), Some(goes));
+        rivals[1].is_in_crowd = true;
+        assert_eq!(greet(&rivals[..3], 1, now).unwrap().comes, PeerSlot(2), "a crowd comes last");
         // Who has been waiting for long is no newcomer.
         assert_eq!(greet(&rivals[..1], 1, start + NEW), None);
     }

@@ -103,8 +103,13 @@ impl Doorkeeper {
         let ours = crowds.get(&network).copied().unwrap_or(0);
         let is_crowded = max <= 2 * guests.len() && PER_NETWORK <= ours || PER_NETWORK <= crowd;
         if is_crowded {
-            // A neighbour that is of no use makes room: others behind that address may be honest.
-            let idle = guests.iter().filter(|guest| guest.network == network && guest.is_idle(now));
+            // A neighbour that is of no use makes room: others behind that address may be honest. One at a time, or the crowd
+            // would always be of those who just came.
+            let neighbours = || guests.iter().filter(|guest| guest.network == network);
+            if neighbours().any(|guest| guest.is_new(now)) {
+                return Admission::Crowded;
+            }
+            let idle = neighbours().filter(|guest| guest.is_idle(now));
             let longest = idle.min_by_key(|guest| (guest.useful_at.unwrap_or(guest.connected), guest.key));
             return longest.map_or(Admission::Crowded, |guest| Admission::InPlaceOf(guest.key));
         }
@@ -212,6 +217,10 @@ mod tests {
         let admit = |at| keeper.admit(&guests, network(7), 0, 100, at);
         assert_eq!(admit(start + seconds(9)), Admission::Crowded);
         assert_eq!(admit(start + seconds(10)), Admission::InPlaceOf(1));
+        guests[1].connected = start + seconds(10);
+        let admit = |at| keeper.admit(&guests, network(7), 0, 100, at);
+        assert_eq!(admit(start + seconds(19)), Admission::Crowded);
+        assert_eq!(admit(start + seconds(20)), Admission::InPlaceOf(2));
     }
 
     #[test]

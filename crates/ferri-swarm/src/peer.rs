@@ -240,6 +240,7 @@ impl Peer {
             wasted: self.terms.wasted,
             is_newcomer: self.terms.is_newcomer,
             is_idle: self.is_idle_in_turn(now) || self.is_stuck_in_turn(now),
+            is_in_crowd: false,
             connected: self.id.connected,
         }
     }

@@ -1,9 +1,13 @@
 //! When slots are given out: every ten seconds, and at once when one is free. Who gets them is in `choker.rs`.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{State, Swarm};
 use crate::choker::{self, Greeting, OPTIMISTIC, ROUND, Rival};
+use crate::house::PER_NETWORK;
+use crate::network::Network;
+use crate::peer::Peer;
 use crate::picker::PeerSlot;
 use crate::status::Role;
 
@@ -41,7 +45,14 @@ impl Swarm {
     }
 
     fn rivals(&self) -> Vec<Rival> {
-        self.peers.iter().map(|(slot, peer)| peer.rival(slot, self.timers.now)).collect()
+        let network = |peer: &Peer| Network::of(peer.id.addr.ip());
+        let mut crowds: BTreeMap<Network, u32> = BTreeMap::new();
+        self.peers.iter().for_each(|(_, peer)| *crowds.entry(network(peer)).or_default() += 1);
+        let rival = |(slot, peer): (PeerSlot, &Peer)| {
+            let is_in_crowd = crowds.get(&network(peer)).is_some_and(|crowd| PER_NETWORK < *crowd);
+            Rival { is_in_crowd, ..peer.rival(slot, self.timers.now) }
+        };
+        self.peers.iter().map(rival).collect()
     }
 
     /// Gives out all slots anew.
