@@ -43,6 +43,7 @@ mod port_mapping;
 mod rate;
 mod resolve;
 mod route;
+mod scrape;
 mod session;
 mod share;
 mod status;
@@ -62,10 +63,14 @@ pub use network::{LsdStatus, NetworkStatus};
 pub use options::{AddTorrent, Check, FilePriority, ResolveMagnet, SessionOptions};
 pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport};
 pub use resolve::{ResolveState, ResolveStatus, Resolved, Resolving, known_torrent};
+pub use scrape::Scraper;
 pub use session::Session;
 pub use status::{Event, PeerStatus, Said, Sources, State, TorrentStatus, TrackerStatus, Wait};
 pub use torrent::Torrent;
 pub use tracker_server::TrackerServer;
+
+/// What [`Scraper`] answers.
+pub use ferri_tracker::{Scrape, TrackerError};
 
 pub use ferri_storage::{Alias, Places, StorageError, atomic_write, create_state_folder};
 /// Recorded runs of the swarm machine, and their replay.

@@ -52,7 +52,16 @@ pub(crate) async fn announce(
 
 /// Asks for the numbers of one swarm. `url` is a scrape address for HTTP, an announce address for UDP.
 pub(crate) async fn scrape(client: &Client, url: &str, info_hash: InfoHash) -> Result<Scrape, TrackerError> {
-    match Transport::of(url)? {
+    scrape_if_known(client, url, info_hash).await?.ok_or_else(confused)
+}
+
+/// As [`scrape`]. `None`: the tracker leaves out the swarm, as some do with those that they do not know.
+pub(crate) async fn scrape_if_known(
+    client: &Client,
+    url: &str,
+    info_hash: InfoHash,
+) -> Result<Option<Scrape>, TrackerError> {
+    Ok(match Transport::of(url)? {
         Transport::Http => {
             let (base, query) = url.split_once("info_hash=").unwrap_or((url, ""));
             let base = if query.contains('&') { url } else { base.trim_end_matches('?') };
@@ -62,10 +71,9 @@ pub(crate) async fn scrape(client: &Client, url: &str, info_hash: InfoHash) -> R
         }
         Transport::Udp => match over_udp(client, url, Query::Scrape(vec![info_hash]), None).await? {
             Answer::Scrape(swarms) => swarms.first().copied(),
-            Answer::Announce(_) => None,
+            Answer::Announce(_) => return Err(confused()),
         },
-    }
-    .ok_or_else(confused)
+    })
 }
 
 fn confused() -> TrackerError {

@@ -277,6 +277,10 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     pub(crate) fetch: bool,
 
+    /// Ask the trackers how many seed, download and have downloaded it
+    #[arg(long, conflicts_with = "no_trackers")]
+    pub(crate) scrape: bool,
+
     #[command(flatten)]
     pub(crate) patience: life::Patience,
 

@@ -145,9 +145,12 @@ pub(crate) fn show() -> String {
   ferriswarm show https://example.org/debian.iso.torrent
   ferriswarm show --json debian.iso.torrent | jq -r .magnet
   ferriswarm show --fetch 'magnet:?xt=urn:btih:...'
+  ferriswarm show --scrape --json debian.iso.torrent | jq .scrape
 
 Of a magnet link this prints what it says and what an earlier run kept; --fetch
-asks peers for the rest. The network flags are for --fetch only.
+asks peers for the rest. --scrape asks all trackers, those of --tracker too, and
+does not take part; the exit code is 6 when none of them answers. The other
+network flags are for --fetch only.
 ",
         &[
             Exit::Done,

@@ -11,6 +11,8 @@ enum When {
     Always,
     /// Without this flag.
     Without(&'static str),
+    /// Without either of these.
+    WithoutBoth(&'static str, &'static str),
     /// With this one.
     With(&'static str),
     /// With this one at this value.
@@ -26,10 +28,8 @@ struct Rule {
 
 /// All that say how to find peers and how to talk with them. What an earlier run kept is looked for in the state folder,
 /// so that its flag is none of them.
-const NETWORK: [&str; 15] = [
+const NETWORK: [&str; 13] = [
     "port",
-    "bind",
-    "tracker",
     "no_trackers",
     "peer",
     "down",
@@ -44,12 +44,18 @@ const NETWORK: [&str; 15] = [
     "memory",
 ];
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     Rule {
         command: "show",
         flags: &NETWORK,
         when: When::Without("fetch"),
-        why: "nobody is asked without --fetch",
+        why: "peers are not asked without --fetch",
+    },
+    Rule {
+        command: "show",
+        flags: &["bind", "tracker"],
+        when: When::WithoutBoth("fetch", "scrape"),
+        why: "nobody is asked without --fetch or --scrape",
     },
     Rule { command: "show", flags: &["down", "up", "memory"], when: When::Always, why: NO_DATA },
     Rule { command: "torrent", flags: &["down", "up", "memory"], when: When::Always, why: NO_DATA },
@@ -75,6 +81,7 @@ pub(crate) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
         let does_nothing = match rule.when {
             When::Always => true,
             When::Without(flag) => !is_typed(typed, flag),
+            When::WithoutBoth(one, other) => !is_typed(typed, one) && !is_typed(typed, other),
             When::With(flag) => is_typed(typed, flag),
             When::At(flag, value) => {
                 let is_value = |raw: &std::ffi::OsStr| raw == value;
@@ -85,6 +92,9 @@ pub(crate) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
             let flag = format!("--{}", flag.replace('_', "-"));
             let failure = Failure::usage(format!("{flag} does nothing here: {}", rule.why));
             return Err(match rule.when {
+                When::WithoutBoth(one, other) => {
+                    failure.hint(format!("add --{one} or --{other}, or leave {flag} away"))
+                }
                 When::Without(other) => failure.hint(format!("add --{other}, or leave {flag} away")),
                 _ => failure.hint(format!("leave {flag} away")),
             });
@@ -118,6 +128,9 @@ mod tests {
         let cases = [
             ("show a --peer 127.0.0.1:1", "--peer", "add --fetch"),
             ("show a --no-dht", "--no-dht", "add --fetch"),
+            ("show a --scrape --no-dht", "--no-dht", "add --fetch"),
+            ("show a --tracker http://t/announce", "--tracker", "add --fetch or --scrape"),
+            ("show a --bind 127.0.0.1", "--bind", "add --fetch or --scrape"),
             ("show a --fetch --down 1M", "--down", "leave --down away"),
             ("torrent a --up 1M", "--up", "leave --up away"),
             ("seed a --down 1M", "--down", "leave --down away"),
@@ -143,6 +156,7 @@ mod tests {
             "show a",
             "show a --state-dir x",
             "show a --fetch --peer 127.0.0.1:1 --no-dht",
+            "show a --scrape --tracker http://t/announce --bind 127.0.0.1",
             "torrent a --no-dht",
             "torrent a -f -o x",
             "seed a --up 1M",
@@ -163,6 +177,7 @@ mod tests {
             let other = match rule.when {
                 When::Always | When::With("quiet") => None,
                 When::Without(flag) | When::With(flag) | When::At(flag, _) => Some(flag),
+                When::WithoutBoth(_, flag) => Some(flag),
             };
             for flag in rule.flags.iter().copied().chain(other) {
                 assert!(command.get_arguments().any(|arg| arg.get_id() == flag), "{} {flag}", rule.command);

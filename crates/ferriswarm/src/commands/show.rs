@@ -1,5 +1,7 @@
 //! `show`: what a torrent is. Reads the torrent only; asks peers for what a magnet link stands for, if that is wanted.
 
+mod scrape;
+
 use std::io;
 
 use ferri_metainfo::Metainfo;
@@ -15,6 +17,7 @@ use crate::facts::Facts;
 use crate::source::{self, Source};
 use crate::text::harmless;
 use crate::{json, loading, network, seek, units};
+use scrape::Scrape;
 
 pub(crate) async fn run(
     env: &mut Env,
@@ -24,12 +27,12 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let loaded = loading::load(env, &args.source, loading::any, &console.aside(), &interrupts).await?;
     let magnet = match loaded.ok_or_else(loading::interrupted)? {
-        Source::Torrent(metainfo) => return show(&metainfo, console, args),
+        Source::Torrent(metainfo) => return show(&metainfo, console, args, &interrupts).await,
         Source::Magnet(magnet) => magnet,
     };
     let state_dir = network::state_dir(env, &args.network).ok();
     if let Some(known) = state_dir.and_then(|state_dir| ferri_engine::known_torrent(&state_dir, &magnet)) {
-        return show(&known, console, args);
+        return show(&known, console, args, &interrupts).await;
     }
     if args.fetch {
         let wait = console.aside();
@@ -39,23 +42,30 @@ pub(crate) async fn run(
             stopped(env, &wait, "peers have not told what the link stands for");
             return Ok(Exit::Interrupted);
         };
-        return show(&metainfo, console, args);
+        return show(&metainfo, console, args, &interrupts).await;
     }
     let facts = MagnetFacts::new(&magnet);
+    let scrape = Scrape::of(args, magnet.info_hashes.wire(), &facts.trackers);
     if args.json {
-        return answer(console, &facts);
+        return answer(console, &facts, scrape, &interrupts).await;
     }
     console.answer(&describe_magnet(&facts, console))?;
     for warning in &facts.warnings {
         console.warn(warning);
     }
-    Ok(Exit::Done)
+    tell_scrape(scrape, console, &interrupts).await
 }
 
-fn show(metainfo: &Metainfo, console: &Console, args: &ShowArgs) -> Result<Exit, Failure> {
+async fn show(
+    metainfo: &Metainfo,
+    console: &Console,
+    args: &ShowArgs,
+    interrupts: &Interrupts,
+) -> Result<Exit, Failure> {
     let facts = Facts::new(metainfo);
+    let scrape = Scrape::of(args, metainfo.info().info_hashes().wire(), &facts.trackers);
     if args.json {
-        return answer(console, &facts);
+        return answer(console, &facts, scrape, interrupts).await;
     }
     console.answer(&describe(&facts, console))?;
     list_files(&facts, console)?;
@@ -63,10 +73,45 @@ fn show(metainfo: &Metainfo, console: &Console, args: &ShowArgs) -> Result<Exit,
     for warning in &facts.warnings {
         console.warn(warning);
     }
-    Ok(Exit::Done)
+    tell_scrape(scrape, console, interrupts).await
 }
 
-fn answer(console: &Console, facts: &impl Serialize) -> Result<Exit, Failure> {
+async fn tell_scrape(
+    scrape: Option<Scrape>,
+    console: &Console,
+    interrupts: &Interrupts,
+) -> Result<Exit, Failure> {
+    let Some(scrape) = scrape else { return Ok(Exit::Done) };
+    let answers = scrape.ask(console, interrupts).await?;
+    console.answer(&scrape::describe(&answers))?;
+    Ok(scrape::exit(&answers))
+}
+
+/// The answer of `show --json --scrape`.
+#[derive(Serialize)]
+struct WithScrape<'a, F> {
+    #[serde(flatten)]
+    facts: &'a F,
+    scrape: Vec<scrape::TrackerNumbers>,
+}
+
+async fn answer(
+    console: &Console,
+    facts: &impl Serialize,
+    scrape: Option<Scrape>,
+    interrupts: &Interrupts,
+) -> Result<Exit, Failure> {
+    let Some(scrape) = scrape else {
+        print_json(console, facts)?;
+        return Ok(Exit::Done);
+    };
+    let answers = scrape.ask(console, interrupts).await?;
+    let exit = scrape::exit(&answers);
+    print_json(console, &WithScrape { facts, scrape: answers })?;
+    Ok(exit)
+}
+
+fn print_json(console: &Console, facts: &impl Serialize) -> Result<(), Failure> {
     let mut refused = None;
     let written = json::pretty(facts, |portion| {
         console.answer(portion).map_err(|failure| {
@@ -75,13 +120,12 @@ fn answer(console: &Console, facts: &impl Serialize) -> Result<Exit, Failure> {
         })
     });
     match (refused, written) {
-        (Some(failure), _) => return Err(failure),
+        (Some(failure), _) => Err(failure),
         (None, Err(error)) => {
-            return Err(Failure::new(Exit::Internal, format!("cannot describe this as JSON: {error}")));
+            Err(Failure::new(Exit::Internal, format!("cannot describe this as JSON: {error}")))
         }
-        (None, Ok(())) => {}
+        (None, Ok(())) => Ok(()),
     }
-    Ok(Exit::Done)
 }
 
 fn describe(facts: &Facts, console: &Console) -> String {

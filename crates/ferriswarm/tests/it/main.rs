@@ -8,6 +8,7 @@ mod magnet;
 mod names;
 mod offline;
 mod output;
+mod scrape;
 mod sources;
 mod swarm;
 mod tty;
