@@ -148,8 +148,8 @@ pub(crate) fn show() -> String {
   ferriswarm show --scrape --json debian.iso.torrent | jq .scrape
 
 Of a magnet link this prints what it says and what an earlier run kept; --fetch
-asks peers for the rest. --scrape asks all trackers, those of --tracker too, and
-does not take part; the exit code is 6 when none of them answers. The other
+asks peers for the rest. --scrape asks all trackers, those of --tracker too,
+and does not take part; the exit code is 6 when none of them answers. The other
 network flags are for --fetch only.
 ",
         &[
