@@ -337,3 +337,20 @@ fn several_torrents_are_verified_each_with_its_own_verdict_and_the_worst_is_the_
     desk.run(&["verify", "-", "-", "there"]).failed(Exit::Usage, "one source only");
     desk.run(&["seed", "-", "-", "there"]).failed(Exit::Usage, "one source only");
 }
+
+#[test]
+fn ctrl_c_ends_several_verdicts_and_the_summary_says_which_were_reached() {
+    let desk = desk_with_payload();
+    // It takes the connection and says nothing.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/a.torrent?passkey=secret", server.local_addr().unwrap());
+    let running = desk.start(&["verify", "p.torrent", &url, "no.torrent", "there"]);
+    running.wait_for("payload.bin  good: ");
+    let _asked = server.accept().unwrap();
+    running.interrupt();
+    let outcome = running.finish();
+    let stdout = &outcome.is(Exit::Interrupted).stdout;
+    let summary = "1 of 3 sources done\n  done     p.torrent\n  stopped  http://127.0.0.1:";
+    assert!(stdout.contains(summary) && stdout.ends_with("  stopped  no.torrent\n"), "{stdout}");
+    assert!(!stdout.contains("secret") && !outcome.stderr.contains("secret"), "{stdout}");
+}
