@@ -38,7 +38,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(3);
 /// Pieces a peer rejected; more means it rejects everything.
 const REFUSED_MAX: usize = 32;
 /// Blocks a peer was asked for and kept back, of which so many make it one that is not relied on.
-const DEBTS_TOLERATED: u32 = 8;
+const DEBTS_TOLERATED: u32 = 3;
 /// More are not counted: trust can be won back.
 const DEBTS_MAX: u32 = 32;
 /// Blocks that come in time make up for one that did not.
@@ -547,18 +547,19 @@ mod tests {
         let later = start + ms(1_200);
         assert_eq!(requests.trust(later), Trust::Stalled);
         // Others get what it is late with; what they had got in time would be no fault of it.
-        assert!((1..9).all(|n| requests.take_back(block(n), later)));
+        assert!((1..4).all(|n| requests.take_back(block(n), later)));
         assert!(requests.is_defaulter());
+        assert!((4..9).all(|n| requests.forgive(block(n))));
         assert_eq!(requests.arrived(block(9), later), Asked::Yes);
         assert_eq!(requests.trust(later), Trust::Little);
         // What comes late all the same counts for it, and so do four that come in time.
         assert_eq!(requests.arrived(block(1), later), Asked::Once);
         assert_eq!(requests.trust(later), Trust::Full);
         let mut requests = Requests::new(start);
-        requests.asked(&all[..8], start);
+        requests.asked(&all[..3], start);
         assert!(requests.went_silent(start + ms(5_000)));
         let taken = requests.forgive_where(|_| true);
-        assert_eq!((taken.len(), requests.trust(start + ms(5_000))), (8, Trust::Snubbing));
+        assert_eq!((taken.len(), requests.trust(start + ms(5_000))), (3, Trust::Snubbing));
         requests.asked(&all[10..14], start + ms(5_000));
         (10..14).for_each(|n| assert_eq!(requests.arrived(block(n), start + ms(5_010)), Asked::Yes));
         assert_eq!(requests.trust(start + ms(5_010)), Trust::Full);

@@ -510,6 +510,12 @@ impl Picker {
             .collect()
     }
 
+    /// Whether one more peer could be asked for a block, however late those are that were.
+    pub(crate) fn may_be_copied(&self, block: Block) -> bool {
+        let open = self.open_piece(block.piece());
+        open.is_some_and(|open| open.holders(block.begin() / BLOCK_LENGTH).len() <= COPIES_MAX)
+    }
+
     /// Asks a peer for a block that others have been asked for already, if that is worth it. `worth`: whether this peer
     /// would be sooner than that one; `stalled`: whether one gave up on that one.
     pub(crate) fn copy(

@@ -91,17 +91,22 @@ impl Swarm {
         let asker = asker(slot, peer, self.layout.piece_length(), now);
         let unreliable =
             self.timers.unreliable.iter().filter_map(|slot| Some((*slot, self.peers.get(*slot)?)));
-        // In the end game who was never late before is raced rather than replaced.
+        let worse = unreliable.filter(|(_, peer)| ours < peer.down.trust(now));
+        // In the end game who was never late before is raced rather than replaced, until enough are in the race and all late.
         let end_game = self.picker.is_end_game();
-        let worse = unreliable.filter(|(_, peer)| {
-            let theirs = peer.down.trust(now);
-            ours < theirs && !(end_game && theirs == Trust::Stalled && !peer.down.is_defaulter())
-        });
+        let is_raced = |holder: PeerSlot, block: Block| {
+            let is_unlucky = self
+                .peers
+                .get(holder)
+                .is_some_and(|peer| peer.down.trust(now) == Trust::Stalled && !peer.down.is_defaulter());
+            end_game && is_unlucky && self.picker.may_be_copied(block)
+        };
         // What was asked for last comes last.
         let held =
             worse.flat_map(|(holder, peer)| peer.down.outstanding().rev().map(move |block| (holder, block)));
-        let freed: Vec<_> =
-            held.take(TAKE_OVER_LOOK).filter(|(_, block)| asker.fits(block.piece())).take(count).collect();
+        let fits =
+            |(holder, block): &(PeerSlot, Block)| asker.fits(block.piece()) && !is_raced(*holder, *block);
+        let freed: Vec<_> = held.take(TAKE_OVER_LOOK).filter(fits).take(count).collect();
         for (holder, block) in &freed {
             if let Some(peer) = self.peers.get_mut(*holder) {
                 peer.down.take_back(*block, now);
