@@ -289,6 +289,11 @@ impl Candidates {
         self.known.values().filter(ready).count()
     }
 
+    /// Whether any address is being dialled, or may be at some time.
+    pub(crate) fn are_of_use(&self, need: Need) -> bool {
+        self.known.values().any(|c| matches!(c.state, State::Connecting(_)) || c.dial_at(need).is_some())
+    }
+
     /// When an address may be dialled that may not be now, or a dial is given up.
     pub(crate) fn next_change(&self, need: Need, now: Instant) -> Option<Instant> {
         let change = |c: &Candidate| match c.state {

@@ -81,7 +81,9 @@ impl Swarm {
 
     fn is_alive(&self) -> bool {
         self.state == State::Active
-            && (!self.peers.is_empty() || self.candidates.len() != 0 || self.role == Role::Leech)
+            && (!self.peers.is_empty()
+                || self.role == Role::Leech
+                || self.candidates.are_of_use(Need::Takers))
     }
 
     pub(super) fn timeout(&mut self) {

@@ -439,6 +439,23 @@ fn the_last_one_left_is_dialled_again_soon_however_often_it_hangs_up() {
 }
 
 #[test]
+fn a_seed_that_knows_nobody_but_seeds_has_nothing_to_wait_for() {
+    let mut lab = Lab::new(&(1..PIECES).collect::<Vec<_>>());
+    let seed = addr(500);
+    lab.input(Input::PeersFound { source: Source::Explicit, addrs: vec![seed] });
+    let peer = PeerKey(500);
+    lab.connect_as(peer, seed, Direction::Outgoing, peer_id(500), Reserved::NONE.with_fast());
+    lab.says(peer, Message::HaveAll);
+    for block in requests(peer, &lab.says(peer, Message::Unchoke)) {
+        lab.sends(peer, block);
+    }
+    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: true });
+    assert_eq!(disconnected(peer, &outputs), Some(DisconnectReason::NothingToExchange));
+    lab.wait(seconds(2));
+    assert_eq!(lab.swarm.poll_timeout(), None);
+}
+
+#[test]
 fn few_peers_and_no_addresses_are_said_once_in_a_while() {
     let mut lab = Lab::new(&[]);
     lab.input(Input::Sequential { sequential: false });
