@@ -55,11 +55,19 @@ struct Inner {
     in_doubt: bool,
     /// Pieces to be hashed before they are served.
     suspects: BTreeSet<u32>,
+    /// Pieces that were right and are not any more. Requests for them may be on their way when they are withdrawn.
+    wrong: BTreeSet<u32>,
 }
 
 impl Inner {
     fn is_free(&self, piece: PieceIndex) -> bool {
-        !self.in_doubt && !self.suspects.contains(&piece.get())
+        let piece = piece.get();
+        !self.in_doubt && !self.suspects.contains(&piece) && !self.wrong.contains(&piece)
+    }
+
+    /// Some piece must not be read at once.
+    fn holds(&self) -> bool {
+        self.in_doubt || !self.suspects.is_empty() || !self.wrong.is_empty()
     }
 }
 
@@ -117,11 +125,19 @@ impl Storage {
     /// [`StorageError::Changed`]: the piece is not right any more. [`StorageError::Missing`]: the file is not in its place.
     pub(crate) fn look_before_serving(&self, piece: PieceIndex, homes: &[Home]) -> Result<(), StorageError> {
         for home in homes {
-            if let Home::File(file) = *home
-                && let Some(open) = self.open(*home, Access::Read)?
-                && !self.served.is_looked_at(&open)
-            {
-                self.look(file, &open)?;
+            let Home::File(file) = *home else { continue };
+            match self.open(*home, Access::Read) {
+                Ok(Some(open)) if !self.served.is_looked_at(&open) => self.look(file, &open)?,
+                Ok(_) => {}
+                // Something else took its place: the file is gone, and the rest is served on.
+                Err(
+                    StorageError::Symlink { .. }
+                    | StorageError::NotAFile { .. }
+                    | StorageError::NotAFolder { .. },
+                ) if self.options().read_only => {
+                    return Err(self.gone(file));
+                }
+                Err(error) => return Err(error),
             }
         }
         if self.served.holds.load(Ordering::Acquire) { self.trust(piece) } else { Ok(()) }
@@ -223,6 +239,10 @@ impl Storage {
     fn trust(&self, piece: PieceIndex) -> Result<(), StorageError> {
         let is_suspect = {
             let mut inner = self.served.lock();
+            if inner.wrong.contains(&piece.get()) {
+                drop(inner);
+                return Err(self.changed_piece(piece));
+            }
             if inner.in_doubt && self.ledger.is_doubtful(piece) {
                 drop(inner);
                 // Nobody has looked at it yet: no reason to send a peer away that asks for what is right.
@@ -242,8 +262,28 @@ impl Storage {
             self.served.lock().suspects.remove(&piece.get());
         }
         let inner = self.served.lock();
-        self.served.holds.store(inner.in_doubt || !inner.suspects.is_empty(), Ordering::Release);
+        self.served.holds.store(inner.holds(), Ordering::Release);
         Ok(())
+    }
+
+    /// A check found these pieces right or not.
+    pub(crate) fn note_checked(&self, results: &[(PieceIndex, bool)]) {
+        let mut inner = self.served.lock();
+        if inner.changed.is_empty() && inner.wrong.is_empty() {
+            return;
+        }
+        for (piece, is_right) in results {
+            if *is_right {
+                inner.wrong.remove(&piece.get());
+            } else if self
+                .layout()
+                .file_spans(*piece, 0, u32::MAX)
+                .any(|span| inner.changed.contains_key(&span.file.0))
+            {
+                inner.wrong.insert(piece.get());
+            }
+        }
+        self.served.holds.store(inner.holds(), Ordering::Release);
     }
 
     /// The files of a piece that is no longer right are somebody else's work.

@@ -441,11 +441,14 @@ impl Storage {
                 | StorageError::NotAFile { .. }
                 | StorageError::NotAFolder { .. },
             ) => Ok(false),
+            // What is only shared is as good as gone behind a link; where something is to be written, the link is in the way.
+            Err(StorageError::Symlink { .. }) if self.options.read_only => Ok(false),
             Err(error) => Err(error),
         }
     }
 
     pub(crate) fn record_checks(&self, results: &[(PieceIndex, bool)]) {
+        self.note_checked(results);
         let homes = self.homes();
         let mut files = BTreeSet::new();
         for (piece, _) in results.iter().filter(|(piece, matched)| !matched && self.ledger.had(*piece)) {

@@ -89,9 +89,11 @@ pub(super) fn cut_short(scene: &Scene<'_>) -> Result<String> {
     let mut download = scene.download("leech", &payload, &[])?;
     download.options.extend(["--peer".to_owned(), place.peer_address().to_string()]);
     let mut life = download.start()?;
-    lab::wait_until(PATIENCE, "the seeder to say which file was cut short", || {
+    lab::wait_until(PATIENCE, "the seeder to say which file was changed", || {
         let said = notes(&first.events()?);
-        Ok(said.iter().any(|note| note.contains(&*file.to_string_lossy()) && note.contains("cut short")))
+        Ok(said
+            .iter()
+            .any(|note| note.contains(&*file.to_string_lossy()) && note.contains("changed this file")))
     })?;
     first.process().context("it was started")?.ensure_running()?;
     first.stop();

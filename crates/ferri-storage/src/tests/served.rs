@@ -70,6 +70,10 @@ fn changed(what: &str, change: impl FnOnce(&Path), good: &[u32]) {
         assert!(storage.is_changed_by_others(t.piece(piece)));
     }
     assert!(!storage.is_changed_by_others(t.piece(4)));
+    // Requests for what is wrong may still be on their way.
+    for piece in (0..4).filter(|piece| !good.contains(piece)) {
+        assert!(t.read(&storage, piece).is_err() && !is_cached(&t, &storage, piece), "{what}: piece {piece}");
+    }
     storage.let_a_second_pass();
     for &piece in good {
         // The same change is told once.
@@ -122,6 +126,11 @@ fn what_is_not_there_any_more_is_not_served_from_what_is_open() {
         let refused = t.read(&storage, 1).unwrap_err();
         assert!(matches!(refused, StorageError::Missing { .. }), "{what}: {refused:?}");
         assert_eq!(numbers(&storage.doubtful()), [0, 1, 2, 3], "{what}");
+        // Also when nothing is open.
+        storage.close_idle();
+        let refused = t.read(&storage, 1).unwrap_err();
+        assert!(matches!(refused, StorageError::Missing { .. }), "{what}: {refused:?}");
+        assert_eq!(t.good(&storage), [4, 5, 6, 7], "{what}");
         assert_eq!(t.read(&storage, 4).unwrap(), t.piece_bytes(4), "{what}");
     };
     gone("removed", &|path| fs::remove_file(path).unwrap());
