@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ferri_metainfo::{FileIndex, PieceIndex};
+use ferri_metainfo::{FileIndex, Layout, PieceIndex};
 use rustix::fs::{FileType, Stat};
 
 use crate::beneath::Access;
@@ -63,6 +63,12 @@ impl Inner {
     fn is_free(&self, piece: PieceIndex) -> bool {
         let piece = piece.get();
         !self.in_doubt && !self.suspects.contains(&piece) && !self.wrong.contains(&piece)
+    }
+
+    /// The first file of this piece that somebody else was seen to have changed.
+    fn changed_file(&self, layout: &Layout, piece: PieceIndex) -> Option<FileIndex> {
+        let mut files = layout.file_spans(piece, 0, u32::MAX).map(|span| span.file);
+        files.find(|file| self.changed.contains_key(&file.0))
     }
 
     /// Some piece must not be read at once.
@@ -151,17 +157,14 @@ impl Storage {
             return Vec::new();
         }
         let files = std::mem::take(&mut self.served.lock().news);
-        let path = |number| self.place().root.join(self.local_path(FileIndex(number)).unwrap_or_default());
-        files.into_iter().map(path).collect()
+        files.into_iter().map(|number| self.full_path(FileIndex(number))).collect()
     }
 
     /// Whether a file of this piece was seen to be changed by somebody else while it was served. What is right in it is
     /// served on; nothing of it is ours to write over.
     #[must_use]
     pub fn is_changed_by_others(&self, piece: PieceIndex) -> bool {
-        let inner = self.served.lock();
-        let mut spans = self.layout().file_spans(piece, 0, u32::MAX);
-        !inner.changed.is_empty() && spans.any(|span| inner.changed.contains_key(&span.file.0))
+        self.served.lock().changed_file(self.layout(), piece).is_some()
     }
 
     #[cfg(test)]
@@ -275,11 +278,7 @@ impl Storage {
         for (piece, is_right) in results {
             if *is_right {
                 inner.wrong.remove(&piece.get());
-            } else if self
-                .layout()
-                .file_spans(*piece, 0, u32::MAX)
-                .any(|span| inner.changed.contains_key(&span.file.0))
-            {
+            } else if inner.changed_file(self.layout(), *piece).is_some() {
                 inner.wrong.insert(piece.get());
             }
         }
@@ -299,14 +298,12 @@ impl Storage {
     }
 
     fn changed_piece(&self, piece: PieceIndex) -> StorageError {
-        let spans = self.layout().file_spans(piece, 0, u32::MAX);
-        let changed =
-            spans.map(|span| span.file).find(|file| self.served.lock().changed.contains_key(&file.0));
-        self.changed(changed.unwrap_or(FileIndex(0)))
+        let file = self.served.lock().changed_file(self.layout(), piece);
+        StorageError::Changed { path: self.full_path(file.unwrap_or(FileIndex(0))) }
     }
 
-    fn changed(&self, file: FileIndex) -> StorageError {
-        StorageError::Changed { path: self.place().root.join(self.local_path(file).unwrap_or_default()) }
+    fn full_path(&self, file: FileIndex) -> PathBuf {
+        self.place().root.join(self.local_path(file).unwrap_or_default())
     }
 }
 
