@@ -187,7 +187,7 @@ impl Tracker {
         error: TrackerError,
         now: Instant,
     ) -> Option<TrackerError> {
-        self.ways[way].failed(flight, &error, now);
+        self.ways[way].failed(flight, &error, self.pace.backoff.wished_until, now);
         let has_answered = |way: &Way| way.session.answered;
         if flight.was_given_up(&error) && !has_answered(&self.ways[way]) && self.ways.iter().any(has_answered)
         {

@@ -141,7 +141,14 @@ impl Way {
         self.backoff = Backoff::default();
     }
 
-    pub(super) fn failed(&mut self, flight: &Flight, error: &TrackerError, now: Instant) {
+    /// Takes note that nothing came of `flight`. The tracker as a whole wished to be left alone until `wished_until`.
+    pub(super) fn failed(
+        &mut self,
+        flight: &Flight,
+        error: &TrackerError,
+        wished_until: Option<Instant>,
+        now: Instant,
+    ) {
         match flight.event {
             // `stopped` is said once, heard or not.
             Some(Event::Stopped) => self.session.known = Known::No,
@@ -150,8 +157,10 @@ impl Way {
         }
         let given_up = flight.was_given_up(error);
         self.session.busy = matches!(error, TrackerError::Status { .. });
-        // Who leaves tries once more only if the tracker will have time while we have.
-        let is_last = error.wish().is_none_or(|wish| flight.ends_at <= now + wish);
+        // Who leaves tries once more only if the tracker will have time while we have, by both of its wishes.
+        let again_at =
+            error.wish().map(|wish| wished_until.map_or(now + wish, |until| until.max(now + wish)));
+        let is_last = again_at.is_none_or(|at| flight.ends_at <= at);
         self.session.gave_up |= flight.parting && is_last || given_up;
         if !given_up && flight.event != Some(Event::Stopped) {
             self.backoff.failed(error, now);
@@ -249,7 +258,7 @@ mod tests {
         way.answered(&flight(Some(Event::Started), 9, now));
         assert!(way.session.owes_completed(0));
         assert!(!way.session.owes_completed(1));
-        way.failed(&flight(Some(Event::Completed), 0, now), &TrackerError::TimedOut, now);
+        way.failed(&flight(Some(Event::Completed), 0, now), &TrackerError::TimedOut, None, now);
         assert!(way.session.owes_completed(0));
         way.answered(&flight(Some(Event::Completed), 0, now));
         assert!(!way.session.owes_completed(0));

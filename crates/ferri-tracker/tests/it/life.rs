@@ -611,6 +611,28 @@ fn what_is_owed_holds_up_the_end_for_three_seconds_at_most() {
     assert_eq!(world.stopped, [seconds(12)]);
 }
 
+/// One family was told to wait for longer than we stay, the other one hears "in a second" each time.
+#[test]
+fn two_wishes_of_one_tracker_are_both_heard_by_who_leaves() {
+    let mut world = World::new(&[&["a"]]);
+    world.patience = seconds(1);
+    world.tracker("a", |announce, _| match announce.event {
+        Some(Event::Completed) => {
+            let retry_in = RetryIn::After(minutes(7));
+            (seconds(0), Err(TrackerError::Failure { reason: "no".to_owned(), retry_in }))
+        }
+        _ => alive(minutes(30), 1),
+    });
+    world.tracker6("a", |_, _| busy(Some(1)));
+    world.input(Input::Start);
+    world.run(seconds(10));
+    world.input(Input::Completed);
+    world.run(seconds(10));
+    world.input(Input::Stop);
+    world.run(minutes(2));
+    assert_eq!(world.log6("a"), [(0, STARTED), (20, STARTED), (20, STOPPED)]);
+}
+
 #[test]
 fn completed_is_repeated_until_it_is_taken() {
     let mut world = failing_once(COMPLETED, || busy(Some(1)));
