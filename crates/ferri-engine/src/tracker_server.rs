@@ -2,15 +2,17 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ferri_tracker::server::{self, Registry, RegistryOptions};
+use ferri_tracker::server::http::Via;
+use ferri_tracker::server::udp::ANSWER_BYTES_MAX;
+use ferri_tracker::server::{self, Access, Registry, RegistryOptions};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
@@ -23,6 +25,8 @@ use crate::Error;
 const CONNECTIONS_MAX: usize = 512;
 /// A client has this long to send its request and take its answer.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
+/// As the registry wants it.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Larger than any request of BEP 15 with options.
 const DATAGRAM_MAX: usize = 2048;
 
@@ -30,7 +34,7 @@ const DATAGRAM_MAX: usize = 2048;
 #[derive(Debug)]
 pub struct TrackerServer {
     addr: SocketAddr,
-    registry: Arc<Mutex<Registry>>,
+    registry: Arc<Registry>,
     cancel: CancellationToken,
     tasks: TaskTracker,
 }
@@ -45,17 +49,14 @@ impl TrackerServer {
         let addr = listener.local_addr().map_err(|source| Error::Listen { addr, source })?;
         let server = Self {
             addr,
-            registry: Arc::new(Mutex::new(Registry::new(
-                RegistryOptions::default(),
-                rand::random(),
-                Instant::now(),
-            ))),
+            registry: Arc::new(Registry::new(RegistryOptions::default(), rand::random(), Instant::now())),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
         let cancel = server.cancel.clone();
         let http = serve_http(listener, server.registry.clone(), server.tasks.clone(), cancel.clone());
         server.tasks.spawn(cancel.clone().run_until_cancelled_owned(http));
+        server.tasks.spawn(cancel.clone().run_until_cancelled_owned(sweep(server.registry.clone())));
         server.tasks.spawn(cancel.run_until_cancelled_owned(serve_udp(socket, server.registry.clone())));
         Ok(server)
     }
@@ -81,8 +82,8 @@ impl TrackerServer {
     /// Swarms and peers known now.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        let registry = lock(&self.registry);
-        (registry.swarm_count(), registry.peer_count())
+        let census = self.registry.census();
+        (census.swarms, census.peers)
     }
 
     /// Stops serving and waits until every connection is closed.
@@ -109,13 +110,9 @@ async fn bind_both(addr: SocketAddr) -> Result<(TcpListener, UdpSocket), Error> 
     }
 }
 
-fn lock(registry: &Mutex<Registry>) -> std::sync::MutexGuard<'_, Registry> {
-    registry.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn serve_http(
     listener: TcpListener,
-    registry: Arc<Mutex<Registry>>,
+    registry: Arc<Registry>,
     tasks: TaskTracker,
     cancel: CancellationToken,
 ) {
@@ -140,7 +137,7 @@ async fn serve_http(
     }
 }
 
-async fn serve_connection(stream: TcpStream, from: SocketAddr, registry: Arc<Mutex<Registry>>) {
+async fn serve_connection(stream: TcpStream, from: SocketAddr, registry: Arc<Registry>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let response = answer(&request, from.ip(), &registry);
         async move { Ok::<_, Infallible>(response) }
@@ -156,24 +153,35 @@ async fn serve_connection(stream: TcpStream, from: SocketAddr, registry: Arc<Mut
     }
 }
 
-fn answer(request: &Request<Incoming>, from: IpAddr, registry: &Mutex<Registry>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::new()));
-    if request.method() != Method::GET {
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        return response;
-    }
+fn answer(request: &Request<Incoming>, from: IpAddr, registry: &Registry) -> Response<Full<Bytes>> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let reply = server::http_reply(&mut lock(registry), path, unmapped(from), Instant::now());
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static(reply.content_type));
-    *response.body_mut() = Full::new(Bytes::from(reply.body));
+    let question = server::http::Request {
+        method: request.method().as_str().as_bytes(),
+        target: path.as_bytes(),
+        from: unmapped(from),
+        via: Via::Direct,
+    };
+    let mut body = Vec::new();
+    let status = server::http::answer(registry, &Access::default(), &question, Instant::now(), &mut body);
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = hyper::header::HeaderValue::from_static(status.body.content_type());
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, content_type);
     response
 }
 
-async fn serve_udp(socket: UdpSocket, registry: Arc<Mutex<Registry>>) {
+/// Forgets peers that went away without a word.
+async fn sweep(registry: Arc<Registry>) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        registry.sweep(Instant::now());
+    }
+}
+
+async fn serve_udp(socket: UdpSocket, registry: Arc<Registry>) {
     let mut buffer = [0; DATAGRAM_MAX];
+    let mut reply = [0; ANSWER_BYTES_MAX];
     loop {
         let (length, from) = match socket.recv_from(&mut buffer).await {
             Ok(received) => received,
@@ -184,10 +192,12 @@ async fn serve_udp(socket: UdpSocket, registry: Arc<Mutex<Registry>>) {
             }
         };
         let asker = SocketAddr::new(unmapped(from.ip()), from.port());
-        let reply = server::udp_reply(&mut lock(&registry), &buffer[..length], asker, Instant::now());
-        if let Some(reply) = reply {
+        let datagram = &buffer[..length];
+        let answer =
+            server::udp::answer(&registry, &Access::default(), datagram, asker, Instant::now(), &mut reply);
+        if let Some(length) = answer {
             // A full socket buffer drops the answer as the network might have; the asker asks again.
-            let _ = socket.try_send_to(&reply, from);
+            let _ = socket.try_send_to(&reply[..length], from);
         }
     }
 }

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use ferri_bencode::Encoder;
 use ferri_metainfo::InfoHash;
 
-use super::registry::{Announced, Registry};
+use super::access::{Access, Barred};
+use super::registry::{Announced, Registry, Swarms};
 use super::stats;
 use crate::announce::{Announce, Event};
 use crate::limits::{SCRAPE_MAX, URL_BYTES_MAX};
@@ -27,29 +28,127 @@ use crate::siphash::siphash;
 /// Parameters looked at in one query: those of an announce several times over, or a full scrape.
 const PARAMETERS_MAX: usize = 100;
 
+/// A request, as far as a tracker looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// `GET`, in capitals as it came.
+    pub method: &'a [u8],
+    /// Path and query, as they came: `/announce?info_hash=...`.
+    pub target: &'a [u8],
+    /// Who asks: the other end of the connection, or the address that a trusted proxy vouches for.
+    pub from: IpAddr,
+    /// How the request got here.
+    pub via: Via,
+}
+
+/// How a request got here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// From the asker itself. One from loopback is from this machine, and may see which torrents there are.
+    Direct,
+    /// Through a proxy, whose word about the address is taken. Nobody behind it is on this machine.
+    Proxy,
+}
+
+/// What to write before the body of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The status code of HTTP.
+    pub code: u16,
+    /// What the body is.
+    pub body: Body,
+}
+
+/// What the body of an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// For clients.
+    Bencode,
+    /// For people.
+    Text,
+    /// For people.
+    Html,
+    /// For Prometheus. The shell may append metrics of its own.
+    Metrics,
+}
+
+impl Body {
+    /// The value of `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            // As every tracker says it.
+            Self::Bencode => "text/plain",
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Metrics => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
+/// Answers a request. The body is appended to `out`, and is never empty.
+pub fn answer(
+    registry: &Registry,
+    access: &Access,
+    request: &Request<'_>,
+    now: Instant,
+    out: &mut Vec<u8>,
+) -> Status {
+    let reply = reply(registry, access, request, now);
+    out.extend_from_slice(&reply.body);
+    Status { code: reply.status, body: reply.body_kind }
+}
+
+fn reply(registry: &Registry, access: &Access, request: &Request<'_>, now: Instant) -> Reply {
+    let swarms = &mut *registry.lock();
+    if request.method != b"GET" {
+        return refused(swarms, "this tracker answers GET requests only");
+    }
+    let target = String::from_utf8_lossy(request.target);
+    let (key, target) = split_key(&target);
+    match access.user(key.map(str::as_bytes)) {
+        Ok(_) | Err(Barred::NoSuchPath) => {
+            let (_, query) = target.split_once('?').unwrap_or((target, ""));
+            match parse_announce(query).map(|(announce, _)| access.torrent(&announce.info_hash)) {
+                Ok(Err(_)) => refused(swarms, "this tracker does not serve this torrent"),
+                _ => http_reply(swarms, target, request.from, now),
+            }
+        }
+        Err(Barred::NoPasskey) => refused(swarms, "the address of this tracker has a passkey in it"),
+        Err(_) => refused(swarms, "unknown passkey"),
+    }
+}
+
+fn split_key(target: &str) -> (Option<&str>, &str) {
+    let path = target.split('?').next().unwrap_or(target);
+    match path.strip_prefix('/').and_then(|path| path.split_once('/')) {
+        Some((key, _)) => (Some(key), &target[1 + key.len()..]),
+        None => (None, target),
+    }
+}
+
 /// An HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(super) struct Reply {
     /// The status code.
-    pub status: u16,
-    /// The value of `Content-Type`.
-    pub content_type: &'static str,
+    pub(super) status: u16,
+    /// What the body is.
+    pub(super) body_kind: Body,
     /// The body.
-    pub body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
-        Self { status, content_type, body }
+    pub(super) fn new(status: u16, body_kind: Body, body: Vec<u8>) -> Self {
+        Self { status, body_kind, body }
     }
 
     fn bencode(body: Vec<u8>) -> Self {
-        Self::new(200, "text/plain", body)
+        Self::new(200, Body::Bencode, body)
     }
 }
 
 /// Answers a GET request for `path_and_query` that came from `from`.
-pub fn http_reply(registry: &mut Registry, path_and_query: &str, from: IpAddr, now: Instant) -> Reply {
+pub(super) fn http_reply(registry: &mut Swarms, path_and_query: &str, from: IpAddr, now: Instant) -> Reply {
     if URL_BYTES_MAX < path_and_query.len() {
         return refused(registry, "the request is too long");
     }
@@ -61,19 +160,19 @@ pub fn http_reply(registry: &mut Registry, path_and_query: &str, from: IpAddr, n
         _ => {
             registry.counters.refused += 1;
             let text = "This is a BitTorrent tracker. It answers at /announce, /scrape and /stats.\n";
-            Reply::new(404, "text/plain; charset=utf-8", text.into())
+            Reply::new(404, Body::Text, text.into())
         }
     }
 }
 
-fn refused(registry: &mut Registry, why: &str) -> Reply {
+fn refused(registry: &mut Swarms, why: &str) -> Reply {
     registry.counters.refused += 1;
     let mut encoder = Encoder::new();
     encoder.begin_dict().key(b"failure reason").bytes(why.as_bytes()).end();
     Reply::bencode(encoder.into_bytes())
 }
 
-fn announce(registry: &mut Registry, query: &str, from: IpAddr, now: Instant) -> Result<Reply, String> {
+fn announce(registry: &mut Swarms, query: &str, from: IpAddr, now: Instant) -> Result<Reply, String> {
     let (announce, form) = parse_announce(query)?;
     let announced = registry.announce(&announce, from, None, now).map_err(|refusal| refusal.to_string())?;
     registry.counters.http_announces += 1;
@@ -139,7 +238,7 @@ fn encode_listed(encoder: &mut Encoder, addr: SocketAddr, peer_id: Option<&[u8; 
     encoder.end();
 }
 
-fn scrape(registry: &mut Registry, query: &str) -> Result<Reply, String> {
+fn scrape(registry: &mut Swarms, query: &str) -> Result<Reply, String> {
     // A dictionary has each key once, in order.
     let mut info_hashes = BTreeSet::new();
     for (name, value) in parameters(query) {
@@ -261,16 +360,16 @@ fn decode(name: &str, value: &str) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::registry::RegistryOptions;
+    use super::super::registry::{RegistryOptions, Swarms};
     use super::*;
     use crate::http;
 
-    fn registry() -> (Registry, Instant) {
+    fn registry() -> (Swarms, Instant) {
         let now = Instant::now();
-        (Registry::new(RegistryOptions::default(), [1; 16], now), now)
+        (Swarms::new(RegistryOptions::default(), [1; 16], now), now)
     }
 
-    fn get(registry: &mut Registry, url: &str, last: u8, now: Instant) -> String {
+    fn get(registry: &mut Swarms, url: &str, last: u8, now: Instant) -> String {
         let reply = http_reply(registry, url, [192, 0, 2, last].into(), now);
         assert_eq!(reply.status, 200);
         String::from_utf8_lossy(&reply.body).into_owned()

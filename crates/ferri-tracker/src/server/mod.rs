@@ -2,12 +2,12 @@
 //!
 //! Made for a company, a lab, a test; not for the whole internet. Everything is bounded and forgotten in time.
 
-mod http;
+pub mod access;
+pub mod http;
 mod registry;
 mod stats;
 mod swarm;
-mod udp;
+pub mod udp;
 
-pub use http::{Reply, http_reply};
-pub use registry::{Counters, IpParameter, Refusal, Registry, RegistryOptions};
-pub use udp::udp_reply;
+pub use access::Access;
+pub use registry::{Census, Counters, IpParameter, Refusal, Registry, RegistryOptions};

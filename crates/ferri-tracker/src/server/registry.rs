@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::InfoHash;
@@ -32,8 +33,6 @@ pub struct RegistryOptions {
     pub peer_lifetime: Duration,
     /// Swarms.
     pub swarms_max: usize,
-    /// Peers of one swarm. More are served, but not remembered.
-    pub swarm_peers_max: usize,
     /// Peers of one swarm from one IPv4 address or IPv6 network (/64), so that nobody fills a swarm alone.
     pub address_peers_max: usize,
     /// Peers of all swarms.
@@ -44,6 +43,8 @@ pub struct RegistryOptions {
     pub numwant_max: usize,
     /// Whether to believe the parameter `ip`.
     pub ip_parameter: IpParameter,
+    /// Parts that are locked on their own; a power of two. More let more threads answer at the same time.
+    pub shards: usize,
 }
 
 impl Default for RegistryOptions {
@@ -54,12 +55,12 @@ impl Default for RegistryOptions {
             min_interval: INTERVAL_MIN,
             peer_lifetime: 2 * interval + INTERVAL_MIN,
             swarms_max: 10_000,
-            swarm_peers_max: 10_000,
             address_peers_max: 256,
             peers_max: 200_000,
             numwant_default: 50,
             numwant_max: 200,
             ip_parameter: IpParameter::Ignored,
+            shards: 64,
         }
     }
 }
@@ -100,7 +101,7 @@ pub struct Counters {
 
 /// All swarms.
 #[derive(Debug)]
-pub struct Registry {
+pub(super) struct Swarms {
     options: RegistryOptions,
     /// No swarm in it is empty after a sweep.
     swarms: BTreeMap<InfoHash, Swarm>,
@@ -114,6 +115,60 @@ pub struct Registry {
     pub(super) counters: Counters,
 }
 
+/// All swarms, for any number of threads at once.
+#[derive(Debug)]
+pub struct Registry {
+    options: RegistryOptions,
+    swarms: Mutex<Swarms>,
+}
+
+impl Registry {
+    /// An empty registry. `secret` must not be guessable: whoever knows it can forge the connection ids of UDP.
+    pub fn new(options: RegistryOptions, secret: [u8; 16], now: Instant) -> Self {
+        Self { options: options.clone(), swarms: Mutex::new(Swarms::new(options, secret, now)) }
+    }
+
+    /// How it behaves.
+    pub fn options(&self) -> &RegistryOptions {
+        &self.options
+    }
+
+    /// What it holds.
+    pub fn census(&self) -> Census {
+        let swarms = self.lock();
+        Census { swarms: swarms.swarm_count(), peers: swarms.peer_count() }
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.lock().counters()
+    }
+
+    /// What is known of a swarm. All zeros for one that is not known.
+    pub fn scrape(&self, info_hash: &InfoHash) -> Scrape {
+        self.lock().scrape(info_hash)
+    }
+
+    /// Forgets some of the peers that went away without a word. To be called about once a second, by any thread; it holds no
+    /// lock for long, and catches up when it was not called for a while.
+    pub fn sweep(&self, now: Instant) {
+        self.lock().sweep(now);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Swarms> {
+        self.swarms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a registry holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Torrents with at least one peer.
+    pub swarms: usize,
+    /// Peers in all swarms.
+    pub peers: usize,
+}
+
 /// What an announce brings.
 #[derive(Clone, Debug)]
 pub(super) struct Announced {
@@ -121,9 +176,9 @@ pub(super) struct Announced {
     pub(super) peers: Vec<(SocketAddr, [u8; 20])>,
 }
 
-impl Registry {
+impl Swarms {
     /// An empty registry. `secret` must not be guessable: whoever knows it can forge the connection ids of UDP.
-    pub fn new(options: RegistryOptions, secret: [u8; 16], now: Instant) -> Self {
+    pub(super) fn new(options: RegistryOptions, secret: [u8; 16], now: Instant) -> Self {
         Self {
             options,
             swarms: BTreeMap::new(),
@@ -138,27 +193,27 @@ impl Registry {
     }
 
     /// How it behaves.
-    pub fn options(&self) -> &RegistryOptions {
+    pub(super) fn options(&self) -> &RegistryOptions {
         &self.options
     }
 
     /// Swarms with at least one peer.
-    pub fn swarm_count(&self) -> usize {
+    pub(super) fn swarm_count(&self) -> usize {
         self.swarms.len()
     }
 
     /// Peers in all swarms.
-    pub fn peer_count(&self) -> usize {
+    pub(super) fn peer_count(&self) -> usize {
         self.peers
     }
 
     /// What has happened so far.
-    pub fn counters(&self) -> Counters {
+    pub(super) fn counters(&self) -> Counters {
         self.counters
     }
 
     /// What is known of a swarm. All zeros for one that is not known.
-    pub fn scrape(&self, info_hash: &InfoHash) -> Scrape {
+    pub(super) fn scrape(&self, info_hash: &InfoHash) -> Scrape {
         let unknown = || Scrape { downloaders: Some(0), ..Scrape::default() };
         self.swarms.get(info_hash).map_or_else(unknown, Swarm::numbers)
     }
@@ -251,9 +306,7 @@ impl Registry {
             swarm.count_completed();
         }
         let address_peers_max = self.options.address_peers_max;
-        let room = !full
-            && swarm.len() < self.options.swarm_peers_max
-            && swarm.count_from(peer.addr.ip(), address_peers_max) < address_peers_max;
+        let room = !full && swarm.count_from(peer.addr.ip(), address_peers_max) < address_peers_max;
         if is_known || room {
             swarm.insert(peer);
         }
@@ -295,10 +348,10 @@ mod tests {
 
     const HASH: [u8; 20] = [7; 20];
 
-    fn registry(options: RegistryOptions) -> (Registry, Instant) {
+    fn registry(options: RegistryOptions) -> (Swarms, Instant) {
         // Far enough from the clock's beginning that a lifetime can be subtracted.
         let now = Instant::now() + Duration::from_secs(100_000);
-        (Registry::new(options, [1; 16], now), now)
+        (Swarms::new(options, [1; 16], now), now)
     }
 
     fn announce(number: u8, left: u64, event: Option<Event>) -> Announce {
@@ -310,7 +363,7 @@ mod tests {
         [10, 0, 0, number].into()
     }
 
-    fn say(registry: &mut Registry, number: u8, left: u64, event: Option<Event>, now: Instant) -> Announced {
+    fn say(registry: &mut Swarms, number: u8, left: u64, event: Option<Event>, now: Instant) -> Announced {
         registry.announce(&announce(number, left, event), from(number), None, now).unwrap()
     }
 
@@ -372,7 +425,6 @@ mod tests {
     fn every_bound_holds() {
         let options = RegistryOptions {
             swarms_max: 3,
-            swarm_peers_max: 5,
             address_peers_max: 2,
             peers_max: 8,
             numwant_max: 2,
@@ -400,7 +452,6 @@ mod tests {
         assert_eq!(registry.peer_count(), 8);
         let counted: usize = registry.swarms.values().map(Swarm::len).sum();
         assert_eq!(counted, registry.peer_count());
-        assert!(registry.swarms.values().all(|swarm| swarm.len() <= 5));
     }
 
     #[test]

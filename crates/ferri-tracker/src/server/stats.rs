@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::http::Reply;
-use super::registry::Registry;
+use super::http::{Body, Reply};
+use super::registry::Swarms;
 
 /// Torrents in the list.
 const LISTED_MAX: usize = 50;
 
-pub(super) fn page(registry: &Registry, query: &str, from: IpAddr, now: Instant) -> Reply {
+pub(super) fn page(registry: &Swarms, query: &str, from: IpAddr, now: Instant) -> Reply {
     let totals = totals(registry, now);
     let torrents = if from.to_canonical().is_loopback() { registry.largest(LISTED_MAX) } else { Vec::new() };
     let rows = torrents.iter().map(|(info_hash, numbers)| {
@@ -27,13 +27,13 @@ pub(super) fn page(registry: &Registry, query: &str, from: IpAddr, now: Instant)
     });
     let rows: Vec<[String; 4]> = rows.collect();
     if query.split('&').any(|part| part == "format=text") {
-        Reply::new(200, "text/plain; charset=utf-8", text(&totals, &rows).into())
+        Reply::new(200, Body::Text, text(&totals, &rows).into())
     } else {
-        Reply::new(200, "text/html; charset=utf-8", html(&totals, &rows).into())
+        Reply::new(200, Body::Html, html(&totals, &rows).into())
     }
 }
 
-fn totals(registry: &Registry, now: Instant) -> Vec<(&'static str, String)> {
+fn totals(registry: &Swarms, now: Instant) -> Vec<(&'static str, String)> {
     let counters = registry.counters();
     vec![
         ("running for", uptime(registry.age(now))),
@@ -114,14 +114,14 @@ mod tests {
     #[test]
     fn the_page_tells_totals_to_all_and_torrents_to_its_own_machine() {
         let now = Instant::now();
-        let mut registry = Registry::new(RegistryOptions::default(), [1; 16], now);
+        let mut registry = Swarms::new(RegistryOptions::default(), [1; 16], now);
         let announce =
             "/announce?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&left=0";
         http_reply(&mut registry, announce, [192, 0, 2, 1].into(), now);
         let later = now + Duration::from_secs(90_061);
         let mut get = |url: &str, from: [u8; 4]| {
             let reply = http_reply(&mut registry, url, from.into(), later);
-            (reply.content_type, String::from_utf8(reply.body).unwrap())
+            (reply.body_kind.content_type(), String::from_utf8(reply.body).unwrap())
         };
         let (kind, outside) = get("/stats?format=text", [192, 0, 2, 9]);
         assert_eq!(kind, "text/plain; charset=utf-8");

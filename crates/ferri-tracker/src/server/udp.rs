@@ -10,7 +10,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::registry::Registry;
+use super::access::Access;
+use super::registry::{Registry, Swarms};
 use crate::announce::Announce;
 use crate::siphash::siphash;
 use crate::udp::{Family, Request, Response};
@@ -25,13 +26,34 @@ const PEERS_V6_MAX: u32 = 66;
 
 const NOT_CONNECTED: &str = "connection id unknown";
 
-/// The reply to a datagram. `None` for what is not of this protocol.
-pub fn udp_reply(
-    registry: &mut Registry,
+/// Bytes of the longest answer; a buffer of this size never cuts one short.
+pub const ANSWER_BYTES_MAX: usize = 1500;
+
+/// Answers a datagram: writes the answer to the front of `out` and says how long it is. `None` when there is nothing to say.
+/// `out` has [`ANSWER_BYTES_MAX`] bytes.
+pub fn answer(
+    registry: &Registry,
+    access: &Access,
     datagram: &[u8],
     from: SocketAddr,
     now: Instant,
-) -> Option<Vec<u8>> {
+    out: &mut [u8],
+) -> Option<usize> {
+    let mut swarms = registry.lock();
+    let reply = match Request::decode(datagram) {
+        Ok(Request::Announce { transaction, announce, .. })
+            if access.torrent(&announce.info_hash).is_err() =>
+        {
+            refuse(&mut swarms, transaction, "this tracker does not serve this torrent", datagram.len())?
+        }
+        _ => udp_reply(&mut swarms, datagram, from, now)?,
+    };
+    out.get_mut(..reply.len())?.copy_from_slice(&reply);
+    Some(reply.len())
+}
+
+/// The reply to a datagram. `None` for what is not of this protocol.
+fn udp_reply(registry: &mut Swarms, datagram: &[u8], from: SocketAddr, now: Instant) -> Option<Vec<u8>> {
     let request = Request::decode(datagram).inspect_err(|_| registry.counters.refused += 1).ok()?;
     let ip = from.ip().to_canonical();
     let response = match request {
@@ -58,7 +80,7 @@ pub fn udp_reply(
 }
 
 fn announced(
-    registry: &mut Registry,
+    registry: &mut Swarms,
     transaction: u32,
     mut announce: Announce,
     from: SocketAddr,
@@ -92,23 +114,18 @@ fn announced(
 }
 
 /// An error for somebody who may not be who the address says, unless it would be longer than the request.
-fn refuse(
-    registry: &mut Registry,
-    transaction: u32,
-    message: &str,
-    request_length: usize,
-) -> Option<Vec<u8>> {
+fn refuse(registry: &mut Swarms, transaction: u32, message: &str, request_length: usize) -> Option<Vec<u8>> {
     registry.counters.refused += 1;
     let packet = Response::Error { transaction, message: message.to_owned() }.encode();
     (packet.len() <= request_length).then_some(packet)
 }
 
-fn minute(registry: &Registry, now: Instant) -> u64 {
+fn minute(registry: &Swarms, now: Instant) -> u64 {
     registry.age(now).as_secs() / CONNECTION_SECONDS
 }
 
 /// The address without its port: clients may use several sockets.
-fn connection_id(registry: &Registry, ip: IpAddr, minute: u64) -> u64 {
+fn connection_id(registry: &Swarms, ip: IpAddr, minute: u64) -> u64 {
     let mut message = match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
@@ -117,7 +134,7 @@ fn connection_id(registry: &Registry, ip: IpAddr, minute: u64) -> u64 {
     siphash(registry.secret(), &message)
 }
 
-fn is_connected(registry: &Registry, connection: u64, ip: IpAddr, now: Instant) -> bool {
+fn is_connected(registry: &Swarms, connection: u64, ip: IpAddr, now: Instant) -> bool {
     let minute = minute(registry, now);
     connection == connection_id(registry, ip, minute)
         || minute.checked_sub(1).is_some_and(|minute| connection == connection_id(registry, ip, minute))
@@ -133,16 +150,16 @@ mod tests {
     use super::super::registry::RegistryOptions;
     use super::*;
 
-    fn registry() -> (Registry, Instant) {
+    fn registry() -> (Swarms, Instant) {
         let now = Instant::now();
-        (Registry::new(RegistryOptions::default(), [1; 16], now), now)
+        (Swarms::new(RegistryOptions::default(), [1; 16], now), now)
     }
 
     fn addr(last: u8) -> SocketAddr {
         SocketAddr::from(([192, 0, 2, last], 5000))
     }
 
-    fn connect(registry: &mut Registry, from: SocketAddr, now: Instant) -> u64 {
+    fn connect(registry: &mut Swarms, from: SocketAddr, now: Instant) -> u64 {
         let reply = udp_reply(registry, &Request::Connect { transaction: 7 }.encode(), from, now).unwrap();
         match Response::decode(&reply, Family::of(from)) {
             Ok(Response::Connect { transaction: 7, connection }) => connection,
@@ -150,7 +167,7 @@ mod tests {
         }
     }
 
-    fn announce(registry: &mut Registry, connection: u64, from: SocketAddr, now: Instant) -> Response {
+    fn announce(registry: &mut Swarms, connection: u64, from: SocketAddr, now: Instant) -> Response {
         let [.., last] = from.ip().to_string().into_bytes()[..] else { panic!() };
         let announce = Announce { left: 1, ..Announce::new(InfoHash::from([3; 20]), [last; 20], 6881) };
         let request =

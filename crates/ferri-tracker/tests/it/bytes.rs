@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use ferri_metainfo::InfoHash;
 use ferri_tracker::exchange::{Exchange, Input, Query};
 use ferri_tracker::limits::{INTERVAL_MAX, INTERVAL_MIN, PEERS_MAX, TEXT_BYTES_MAX};
-use ferri_tracker::server::{Registry, RegistryOptions, http_reply, udp_reply};
+use ferri_tracker::server::{Registry, RegistryOptions};
 use ferri_tracker::udp::{Family, Request, Response};
 use ferri_tracker::url::{Transport, UdpTarget};
 use ferri_tracker::{Announce, TrackerError, http};
 use proptest::prelude::*;
+
+use crate::asking::{http_reply, udp_reply};
 
 /// Bytes that look like an answer now and then.
 fn nearly_bencode() -> impl Strategy<Value = Vec<u8>> {
@@ -105,10 +107,10 @@ proptest! {
         if let Ok(request) = Request::decode(&packet) {
             prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
-        let mut registry = Registry::new(RegistryOptions::default(), [0; 16], now);
-        let reply = udp_reply(&mut registry, &packet, ([192, 0, 2, 1], 9).into(), now);
+        let registry = Registry::new(RegistryOptions::default(), [0; 16], now);
+        let reply = udp_reply(&registry, &packet, ([192, 0, 2, 1], 9).into(), now);
         prop_assert!(reply.is_none_or(|reply| reply.len() <= packet.len()));
-        prop_assert_eq!(registry.peer_count(), 0);
+        prop_assert_eq!(registry.census().peers, 0);
     }
 
     #[test]
@@ -117,11 +119,11 @@ proptest! {
         query in "[a-z_=&%0-9?#\\PC]{0,80}",
     ) {
         let now = Instant::now();
-        let mut registry = Registry::new(RegistryOptions::default(), [0; 16], now);
-        let reply = http_reply(&mut registry, &format!("{path}?{query}"), [127, 0, 0, 1].into(), now);
-        prop_assert!(!reply.body.is_empty());
+        let registry = Registry::new(RegistryOptions::default(), [0; 16], now);
+        let (_, body) = http_reply(&registry, &format!("{path}?{query}"), [127, 0, 0, 1].into(), now);
+        prop_assert!(!body.is_empty());
         if path == "/announce" {
-            prop_assert!(http::parse_announce(&reply.body).is_err());
+            prop_assert!(http::parse_announce(&body).is_err());
         }
     }
 
