@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::chance::Chance;
 use crate::say;
 
 /// Of the addresses that queries come from; a process may usually have a thousand files open.
@@ -166,7 +167,7 @@ pub(crate) fn flood(flood: &Flood) -> Result<()> {
                 }
             });
         }
-        let mut chance = Chance(1);
+        let mut chance = Chance::new(1);
         let mut sent = 0_u64;
         let total = flood.rate.checked_mul(flood.seconds).context("too many packets")?;
         let (mut ticks, mut left) = (interval(TICK), total);
@@ -221,7 +222,7 @@ impl Source {
             .await
             .with_context(|| format!("{address} is to be local: ip route add local 20.0.0.0/8 dev lo"))?;
         let mut id = [0; 20];
-        Chance(u64::from(n) + 1).fill(&mut id);
+        Chance::new(u64::from(n) + 1).fill(&mut id);
         Ok(Self { socket, id, to, announces })
     }
 
@@ -261,7 +262,7 @@ impl Counts {
 /// The info hash of this number, spread over the keys.
 fn info_hash(n: u32) -> [u8; 20] {
     let mut hash = [0; 20];
-    Chance((u64::from(n) << 32) + 0x5eed).fill(&mut hash);
+    Chance::new((u64::from(n) << 32) + 0x5eed).fill(&mut hash);
     hash
 }
 
@@ -347,30 +348,6 @@ fn hostile(chance: &mut Chance) -> Vec<u8> {
             let at = chance.below(bent.len());
             bent[at] ^= 1 << chance.below(8);
             bent
-        }
-    }
-}
-
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Below `end`, which is not 0.
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) {
-        for byte in bytes {
-            *byte = self.next() as u8;
         }
     }
 }

@@ -6,6 +6,7 @@
 //! their torrent and their peer; none of them is a client anybody should use. Torrents of one file only.
 
 mod announces;
+mod chance;
 mod floor;
 mod hash;
 mod krpc;
@@ -19,6 +20,7 @@ mod siege;
 mod stream;
 mod torrent;
 mod tracker;
+mod tracker_load;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -85,6 +87,8 @@ enum Task {
         #[arg(long, value_delimiter = ',')]
         peers: Vec<SocketAddr>,
     },
+    /// Fill a tracker with peers and let them announce, and say what its answers cost it
+    TrackerLoad(tracker_load::Load),
     /// Send a file as one plain TCP stream to whoever connects, until killed
     Push {
         #[arg(long)]
@@ -182,6 +186,7 @@ fn main() -> Result<()> {
         }
         Task::Siege(siege) => siege::run(&siege),
         Task::Tracker { listen, peers } => tracker::serve(listen, &peers),
+        Task::TrackerLoad(load) => tracker_load::run(&load),
         Task::Push { file, listen } => stream::push(&file, listen),
         Task::Pull { from } => stream::pull(from),
         Task::Relay { one, other, delay_ms, rate } => {
