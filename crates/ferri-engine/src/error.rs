@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ferri_metainfo::display::redact_url;
 use ferri_metainfo::names::NameError;
 use ferri_metainfo::{InfoHash, MetainfoError};
 use ferri_storage::StorageError;
@@ -45,9 +46,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A document could not be fetched.
-    #[error("cannot fetch {url}: {reason}")]
+    #[error("cannot fetch {}: {reason}", redact_url(url))]
     Fetch {
-        /// From where.
+        /// From where, with its secrets; the text has none.
         url: String,
         /// Why, in words.
         reason: String,

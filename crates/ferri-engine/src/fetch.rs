@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ferri_metainfo::display::redact_words;
 use ferri_metainfo::limits::TORRENT_BYTES_MAX;
 use ferri_metainfo::magnet::Magnet;
 
@@ -23,8 +24,12 @@ pub enum Fetched {
 /// # Errors
 /// [`Error::Fetch`] says why, and whether the name, the document or the network was missing.
 pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Error> {
-    let failed =
-        |reason: String, dns, not_found| Error::Fetch { url: url.to_owned(), reason, dns, not_found };
+    let failed = |reason: String, dns, not_found| Error::Fetch {
+        url: url.to_owned(),
+        reason: redact_words(&reason, url),
+        dns,
+        not_found,
+    };
     let ask = Ask { url, limit: TORRENT_BYTES_MAX, named: Named::ByUser, family: None };
     let answer = Http::new(bind)
         .get(ask)

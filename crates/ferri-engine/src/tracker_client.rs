@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ferri_metainfo::InfoHash;
+use ferri_metainfo::display::redact_words;
 use ferri_tracker::exchange::{Answer, Query};
 use ferri_tracker::limits::RESPONSE_BYTES_MAX;
 use ferri_tracker::udp::Family;
@@ -29,8 +30,19 @@ impl Client {
     }
 }
 
-/// Announces once to `url`, by one family.
+/// Announces once to `url`, by one family. What the tracker says has no secrets of `url` in it.
 pub(crate) async fn announce(
+    client: &Client,
+    url: &str,
+    family: Family,
+    announce: Announce,
+) -> Result<AnnounceResponse, TrackerError> {
+    let response = ask(client, url, family, announce).await.map_err(|error| error.without_secrets(url))?;
+    let warning = response.warning.map(|words| redact_words(&words, url));
+    Ok(AnnounceResponse { warning, ..response })
+}
+
+async fn ask(
     client: &Client,
     url: &str,
     family: Family,
@@ -57,6 +69,14 @@ pub(crate) async fn scrape(client: &Client, url: &str, info_hash: InfoHash) -> R
 
 /// As [`scrape`]. `None`: the tracker leaves out the swarm, as some do with those that they do not know.
 pub(crate) async fn scrape_if_known(
+    client: &Client,
+    url: &str,
+    info_hash: InfoHash,
+) -> Result<Option<Scrape>, TrackerError> {
+    ask_for_numbers(client, url, info_hash).await.map_err(|error| error.without_secrets(url))
+}
+
+async fn ask_for_numbers(
     client: &Client,
     url: &str,
     info_hash: InfoHash,

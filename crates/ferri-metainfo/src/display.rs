@@ -7,7 +7,11 @@
 //! This is for showing only. Names on disk have rules of their own ([`crate::names`]), and escaping for HTML or
 //! JSON is the business of whoever writes those.
 
+mod secrets;
+
 use std::borrow::Cow;
+
+pub use secrets::{redact_addresses, redact_words};
 
 /// `text` with every character that could steer a terminal, reorder a line or hide itself replaced by U+FFFD.
 ///
@@ -44,25 +48,45 @@ pub fn sanitize_bytes(bytes: &[u8]) -> Cow<'_, str> {
 /// tracker uses; all else is `***`. Text that is no URL becomes `***` as a whole. The result is [`sanitize`]d.
 #[must_use]
 pub fn redact_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_owned() };
-    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    let (path, query) = tail.split_at(tail.find(['?', '#']).unwrap_or(tail.len()));
-    // The host begins after the last `@`: a password may contain one, a host cannot.
-    let host = match authority.rsplit_once('@') {
-        Some((_, host)) => format!("{HIDDEN}@{host}"),
-        None => authority.to_owned(),
-    };
-    let mut out = format!("{scheme}://{host}");
-    for segment in path.split('/').skip(1) {
+    let Some(parts) = Parts::of(url) else { return HIDDEN.to_owned() };
+    let user = if parts.user.is_some() { format!("{HIDDEN}@") } else { String::new() };
+    let mut out = format!("{}://{user}{}", parts.scheme, parts.host);
+    for segment in parts.path.split('/').skip(1) {
         out.push('/');
         out.push_str(if segment.is_empty() || COMMON_SEGMENTS.contains(&segment) { segment } else { HIDDEN });
     }
-    if !query.is_empty() {
+    if !parts.query.is_empty() {
         out.push('?');
         out.push_str(HIDDEN);
     }
     sanitize(&out).into_owned()
+}
+
+/// An address taken apart by what may be shown of it.
+struct Parts<'a> {
+    scheme: &'a str,
+    /// User name and password.
+    user: Option<&'a str>,
+    /// With the port.
+    host: &'a str,
+    path: &'a str,
+    /// With what is before it, and the fragment.
+    query: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(url: &'a str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        let (path, query) = tail.split_at(tail.find(['?', '#']).unwrap_or(tail.len()));
+        // The host begins after the last `@`: a password may contain one, a host cannot.
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, authority),
+        };
+        Some(Self { scheme, user, host, path, query })
+    }
 }
 
 /// Whether a terminal, a log or a reader could be misled by this character.

@@ -35,7 +35,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use self::files::SelectOnly;
 pub use self::peer::PeerAddress;
 use self::text::{decode, parameter_name, strip_prefix_ignore_case};
-use crate::display::sanitize;
+use crate::display::{redact_addresses, sanitize};
 use crate::limits::URL_BYTES_MAX;
 use crate::{InfoHash, InfoHashV2, InfoHashes, Metainfo};
 
@@ -342,6 +342,7 @@ impl MagnetError {
 }
 
 fn shown(value: &str) -> String {
+    let value = redact_addresses(value);
     let mut shown = sanitize(&value[..value.floor_char_boundary(SHOWN_BYTES_MAX)]).into_owned();
     if SHOWN_BYTES_MAX < value.len() {
         shown.push_str("...");

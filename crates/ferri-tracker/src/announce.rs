@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ferri_metainfo::InfoHash;
+use ferri_metainfo::display::redact_words;
 
 use crate::limits::{
     INTERVAL_MAX, INTERVAL_MIN, REQUEST_TIME_MAX, RESPONSE_BYTES_MAX, RETRY_AFTER_MIN, TEXT_BYTES_MAX,
@@ -207,6 +208,21 @@ pub enum TrackerError {
 }
 
 impl TrackerError {
+    /// The same without the secrets of `url`, under which the tracker was asked and which it may repeat.
+    #[must_use]
+    pub fn without_secrets(mut self, url: &str) -> Self {
+        match &mut self {
+            Self::Failure { reason: words, .. }
+            | Self::Malformed { why: words }
+            | Self::Status { excerpt: words, .. }
+            | Self::Unreachable { why: words }
+            | Self::NoWay { why: words }
+            | Self::BadUrl { why: words } => *words = redact_words(words, url),
+            Self::TooLong | Self::TimedOut => {}
+        }
+        self
+    }
+
     /// The same from a server whose HTTP header says how long it wants to be left alone.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {

@@ -15,21 +15,48 @@ use std::io;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use ferri_metainfo::display::redact_addresses;
+use ferri_metainfo::magnet::Magnet;
+use percent_encoding::percent_decode_str;
 
 use crate::args::Cli;
 use crate::console::Console;
 use crate::env::Env;
 use crate::events::Event;
 use crate::exit::{Exit, Failure};
+use crate::facts::without_addresses;
 use crate::text;
 
 /// After a clean stop on Ctrl-C: what is safe, and how to go on.
 pub(crate) fn stopped(env: &Env, console: &Console, what: &str) {
     let words: Vec<_> = env.args.iter().map(|word| word.to_string_lossy()).collect();
-    let command = text::shell_quote(words.iter().map(AsRef::as_ref));
+    let shown: Vec<_> = words.iter().map(|word| without_secrets(word)).collect();
+    let command = text::shell_quote(shown.iter().map(String::as_str));
     console.event(&Event::Stopped { command: &command });
-    console.line(&format!("stopped: {what}. To continue:"));
+    let is_whole = words.iter().zip(&shown).all(|(word, shown)| word == shown);
+    let how = if is_whole { "" } else { " (with what you typed for ***)" };
+    console.line(&format!("stopped: {what}. To continue{how}:"));
     console.line(&format!("  {}", text::harmless(&command)));
+}
+
+/// A word of the command line as it may stand in a log.
+fn without_secrets(word: &str) -> String {
+    if !Magnet::is_meant(word) {
+        return redact_addresses(word);
+    }
+    match Magnet::parse(word) {
+        _ if !tells_secrets(word) => word.to_owned(),
+        Ok(magnet) => without_addresses(&magnet.to_string()),
+        Err(_) => "magnet:?***".to_owned(),
+    }
+}
+
+/// Whether one of a link's parameters is an address with something in it that is not shown.
+fn tells_secrets(link: &str) -> bool {
+    // Once as it should be, and once more by whoever passed the link on.
+    let once = percent_decode_str(link).decode_utf8_lossy().into_owned();
+    let twice = percent_decode_str(&once).decode_utf8_lossy().into_owned();
+    twice.split('&').any(|parameter| redact_addresses(parameter) != parameter)
 }
 
 pub(crate) fn completions(console: &Console, shell: Shell) -> Result<Exit, Failure> {

@@ -4,6 +4,8 @@
 
 use std::{fmt, io, path::Path};
 
+use ferri_metainfo::display::redact_words;
+
 /// How the program ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -166,6 +168,11 @@ impl Failure {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same without the secrets of `url`, whose server may have had a word in it.
+    pub(crate) fn without_secrets(self, url: &str) -> Self {
+        Self { message: redact_words(&self.message, url), ..self }
     }
 
     /// A file operation: `doing` is a verb such as `read`.

@@ -55,13 +55,13 @@ pub(crate) struct Redacted<'a> {
     total_size: u64,
     private: bool,
     files: &'a FileList,
-    trackers: Vec<Vec<String>>,
-    web_seeds: Vec<String>,
+    pub(crate) trackers: Vec<Vec<String>>,
+    pub(crate) web_seeds: Vec<String>,
     comment: Option<&'a str>,
     created_by: Option<&'a str>,
     creation_date: Option<i64>,
     source: Option<&'a str>,
-    magnet: String,
+    pub(crate) magnet: String,
     warnings: &'a [String],
     note: Option<&'a str>,
 }
@@ -192,9 +192,6 @@ impl Facts {
     /// The same with addresses redacted. The magnet link is left with what it is about.
     pub(crate) fn redacted(&self) -> Redacted<'_> {
         let all = |urls: &[String]| urls.iter().map(|url| redact_url(url)).collect::<Vec<_>>();
-        let is_harmless =
-            |part: &&str| !["tr=", "ws=", "xs=", "as="].iter().any(|name| part.starts_with(name));
-        let magnet: Vec<&str> = self.magnet.split('&').filter(is_harmless).collect();
         Redacted {
             name: &self.name,
             info_hash_v1: self.info_hash_v1.as_deref(),
@@ -210,7 +207,7 @@ impl Facts {
             created_by: self.created_by.as_deref(),
             creation_date: self.creation_date,
             source: self.source.as_deref(),
-            magnet: magnet.join("&"),
+            magnet: without_addresses(&self.magnet),
             warnings: &self.warnings,
             note: self.note.as_deref(),
         }
@@ -241,6 +238,12 @@ impl Facts {
             (_, None) => "v1",
         }
     }
+}
+
+/// A magnet link with what it is about, and without the addresses of trackers and web seeds, which may hold secrets.
+pub(crate) fn without_addresses(magnet: &str) -> String {
+    let is_harmless = |part: &&str| !["tr=", "ws=", "xs=", "as="].iter().any(|name| part.starts_with(name));
+    magnet.split('&').filter(is_harmless).collect::<Vec<_>>().join("&")
 }
 
 fn note(metainfo: &Metainfo) -> Option<String> {

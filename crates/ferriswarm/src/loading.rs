@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,16 +128,19 @@ pub(crate) fn is_far(source: &OsStr) -> bool {
         .any(|scheme| start.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
-/// What [`load`] and [`Loads`] do for whoever takes torrents and magnet links.
-pub(crate) fn any(env: &mut Env, source: &OsStr) -> Result<Source, Failure> {
-    alone(source::load(env, source))
+/// What [`load`] and [`Loads`] do for a command that takes torrents and magnet links. What is fetched is fetched from `bind`.
+pub(crate) fn any(
+    bind: Option<IpAddr>,
+) -> impl Fn(&mut Env, &OsStr) -> Result<Source, Failure> + Send + Sync + 'static {
+    move |env, source| alone(source::load(env, source, bind))
 }
 
-/// The same for whoever needs the torrent itself, which an earlier run may have kept in `state_dir`.
+/// The same for a command that needs the torrent itself, which an earlier run may have kept in `state_dir`.
 pub(crate) fn torrent(
+    bind: Option<IpAddr>,
     state_dir: Option<PathBuf>,
 ) -> impl Fn(&mut Env, &OsStr) -> Result<Metainfo, Failure> + Send + Sync + 'static {
-    move |env, source| alone(source::load_torrent(env, source, state_dir.as_deref()))
+    move |env, source| alone(source::load_torrent(env, source, bind, state_dir.as_deref()))
 }
 
 /// Runs `load` on this thread, whatever becomes of the program's own runtime: nobody waits for it after Ctrl-C.

@@ -1,6 +1,7 @@
 //! The engine as the commands see it: everything that touches `ferri_engine` by name starts here.
 
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ferri_engine::{
@@ -10,9 +11,9 @@ use ferri_engine::{
 
 use crate::exit::{Exit, Failure};
 
-/// Fetches a .torrent file, or the magnet link that the address leads to.
-pub(crate) async fn fetch(url: &str) -> Result<Fetched, Failure> {
-    ferri_engine::fetch_torrent(url, None).await.map_err(|error| failure(&error))
+/// Fetches a .torrent file, or the magnet link that the address leads to, from `bind`.
+pub(crate) async fn fetch(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Failure> {
+    ferri_engine::fetch_torrent(url, bind).await.map_err(|error| failure(&error))
 }
 
 /// Starts a session.

@@ -6,6 +6,7 @@ mod content;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -59,17 +60,18 @@ pub(crate) fn left_out_text(why: &MagnetError) -> String {
     format!("left out {why}")
 }
 
-/// Reads and parses `source`. A magnet link is parsed only.
-pub(crate) async fn load(env: &mut Env, source: &OsStr) -> Result<Source, Failure> {
+/// Reads and parses `source`, or fetches it from `bind`. A magnet link is parsed only.
+pub(crate) async fn load(env: &mut Env, source: &OsStr, bind: Option<IpAddr>) -> Result<Source, Failure> {
     let text = source.to_str().unwrap_or_default();
     if Magnet::is_meant(text) {
         return content::magnet(text);
     }
     if ["http://", "https://"].iter().any(|scheme| starts_with_ignoring_case(text, scheme)) {
-        return match session::fetch(text).await? {
-            Fetched::Torrent(bytes) => content::read(bytes, text),
+        let loaded = match session::fetch(text, bind).await? {
+            Fetched::Torrent(bytes) => content::read(bytes, &ends::short_name(source)),
             Fetched::Magnet(link) => content::magnet(&link),
         };
+        return loaded.map_err(|failure| failure.without_secrets(text));
     }
     if source == "-" {
         let bytes = read_capped(&mut env.stdin.0)
@@ -120,9 +122,10 @@ fn file_address(text: &str) -> Option<Result<PathBuf, Failure>> {
 pub(crate) async fn load_torrent(
     env: &mut Env,
     source: &OsStr,
+    bind: Option<IpAddr>,
     state_dir: Option<&Path>,
 ) -> Result<Metainfo, Failure> {
-    let magnet = match load(env, source).await? {
+    let magnet = match load(env, source, bind).await? {
         Source::Torrent(metainfo) => return Ok(*metainfo),
         Source::Magnet(magnet) => magnet,
     };
@@ -137,13 +140,18 @@ pub(crate) async fn load_torrent(
 }
 
 /// As [`load`], for what needs a magnet link.
-pub(crate) async fn load_magnet(env: &mut Env, source: &OsStr, console: &Console) -> Result<Magnet, Failure> {
-    let loaded = load(env, source).await?;
+pub(crate) async fn load_magnet(
+    env: &mut Env,
+    source: &OsStr,
+    bind: Option<IpAddr>,
+    console: &Console,
+) -> Result<Magnet, Failure> {
+    let loaded = load(env, source, bind).await?;
     loaded.warn(source, console);
     match loaded {
         Source::Magnet(magnet) => Ok(*magnet),
         Source::Torrent(_) => {
-            Err(Failure::usage(format!("{} is a torrent already", source.to_string_lossy()))
+            Err(Failure::usage(format!("{} is a torrent already", ends::short_name(source)))
                 .hint("this command takes a magnet link or an info hash"))
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Builder, Content, CreateError, FILES_MAX, NewFile, PATH_COMPONENT_BYTES_MAX};
-use crate::display::sanitize;
+use crate::display::{redact_addresses, sanitize};
 use crate::limits::{DEPTH_MAX, PIECE_LENGTH_MAX, PIECE_LENGTH_MIN, URL_BYTES_MAX};
 
 pub(super) fn builder(builder: &Builder) -> Result<(), CreateError> {
@@ -91,7 +91,11 @@ fn url(what: &'static str, text: &str, schemes: &[&str]) -> Result<(), CreateErr
         && text.split_once("://").is_some_and(|(scheme, rest)| {
             !rest.is_empty() && schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known))
         });
-    if fine { Ok(()) } else { Err(CreateError::Url { what, url: sanitize(text).into_owned() }) }
+    if fine {
+        Ok(())
+    } else {
+        Err(CreateError::Url { what, url: sanitize(&redact_addresses(text)).into_owned() })
+    }
 }
 
 /// In a v2 file tree each component is a dictionary inside the last; the torrent, the info and the tree are around

@@ -1,9 +1,12 @@
 //! Flags that do nothing beside others are refused: whoever typed one expects something of it.
 
+use std::ffi::OsStr;
+
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use crate::exit::Failure;
+use crate::loading::is_far;
 
 /// When a flag does nothing.
 enum When {
@@ -13,6 +16,8 @@ enum When {
     Without(&'static str),
     /// Without either of these.
     WithoutBoth(&'static str, &'static str),
+    /// The same, unless the source is fetched from a server.
+    NearWithoutBoth(&'static str, &'static str),
     /// With this one.
     With(&'static str),
     /// With this one at this value.
@@ -44,7 +49,7 @@ const NETWORK: [&str; 13] = [
     "memory",
 ];
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule {
         command: "show",
         flags: &NETWORK,
@@ -53,9 +58,15 @@ const RULES: [Rule; 10] = [
     },
     Rule {
         command: "show",
-        flags: &["bind", "tracker"],
+        flags: &["tracker"],
         when: When::WithoutBoth("fetch", "scrape"),
-        why: "nobody is asked without --fetch or --scrape",
+        why: NOBODY_ASKED,
+    },
+    Rule {
+        command: "show",
+        flags: &["bind"],
+        when: When::NearWithoutBoth("fetch", "scrape"),
+        why: NOBODY_ASKED,
     },
     Rule { command: "show", flags: &["down", "up", "memory"], when: When::Always, why: NO_DATA },
     Rule { command: "torrent", flags: &["down", "up", "memory"], when: When::Always, why: NO_DATA },
@@ -67,6 +78,7 @@ const RULES: [Rule; 10] = [
     Rule { command: "demo", flags: &["explain"], when: When::With("quiet"), why: QUIET },
 ];
 
+const NOBODY_ASKED: &str = "nobody is asked without --fetch or --scrape";
 const NO_DATA: &str = "nothing but the description is fetched, and nothing sent";
 const NO_FILE: &str = "standard output replaces no file";
 const QUIET: &str = "--quiet prints failures only";
@@ -82,17 +94,18 @@ pub(crate) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
             When::Always => true,
             When::Without(flag) => !is_typed(typed, flag),
             When::WithoutBoth(one, other) => !is_typed(typed, one) && !is_typed(typed, other),
-            When::With(flag) => is_typed(typed, flag),
-            When::At(flag, value) => {
-                let is_value = |raw: &std::ffi::OsStr| raw == value;
-                typed.try_get_raw(flag).ok().flatten().is_some_and(|mut values| values.any(is_value))
+            When::NearWithoutBoth(one, other) => {
+                let is_far = has_raw(typed, "source", is_far);
+                !is_far && !is_typed(typed, one) && !is_typed(typed, other)
             }
+            When::With(flag) => is_typed(typed, flag),
+            When::At(flag, value) => has_raw(typed, flag, |raw| raw == value),
         };
         if let Some(flag) = rule.flags.iter().find(|flag| does_nothing && is_typed(typed, flag)) {
             let flag = format!("--{}", flag.replace('_', "-"));
             let failure = Failure::usage(format!("{flag} does nothing here: {}", rule.why));
             return Err(match rule.when {
-                When::WithoutBoth(one, other) => {
+                When::WithoutBoth(one, other) | When::NearWithoutBoth(one, other) => {
                     failure.hint(format!("add --{one} or --{other}, or leave {flag} away"))
                 }
                 When::Without(other) => failure.hint(format!("add --{other}, or leave {flag} away")),
@@ -101,6 +114,10 @@ pub(crate) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn has_raw(matches: &ArgMatches, name: &str, is_it: impl Fn(&OsStr) -> bool) -> bool {
+    matches.try_get_raw(name).ok().flatten().is_some_and(|mut values| values.any(is_it))
 }
 
 fn is_typed(matches: &ArgMatches, flag: &str) -> bool {
@@ -157,6 +174,7 @@ mod tests {
             "show a --state-dir x",
             "show a --fetch --peer 127.0.0.1:1 --no-dht",
             "show a --scrape --tracker http://t/announce --bind 127.0.0.1",
+            "show http://t/a --bind 127.0.0.1",
             "torrent a --no-dht",
             "torrent a -f -o x",
             "seed a --up 1M",
@@ -177,7 +195,7 @@ mod tests {
             let other = match rule.when {
                 When::Always | When::With("quiet") => None,
                 When::Without(flag) | When::With(flag) | When::At(flag, _) => Some(flag),
-                When::WithoutBoth(_, flag) => Some(flag),
+                When::WithoutBoth(_, flag) | When::NearWithoutBoth(_, flag) => Some(flag),
             };
             for flag in rule.flags.iter().copied().chain(other) {
                 assert!(command.get_arguments().any(|arg| arg.get_id() == flag), "{} {flag}", rule.command);

@@ -19,7 +19,7 @@ use crate::console::Console;
 use crate::ends::{self, End, Outcome};
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
-use crate::facts::{Facts, local_text};
+use crate::facts::{Facts, Redacted, local_text};
 use crate::out::{Existing, Identity, Out};
 use crate::work::{Progress, follow};
 use crate::{text, units};
@@ -245,12 +245,12 @@ fn tell(
         output: String,
         left_out: &'a LeftOut,
         #[serde(flatten)]
-        facts: &'a Facts,
+        facts: Redacted<'a>,
     }
     let facts = Facts::new(metainfo);
     let (path, typed) = written;
     if console.is_json() {
-        console.event(&Created { output: local_text(path), left_out, facts: &facts });
+        console.event(&Created { output: local_text(path), left_out, facts: facts.redacted() });
         return;
     }
     console.line(&facts.headline(console));

@@ -59,7 +59,9 @@ pub(crate) async fn get(
         on_done: args.batch.on_done.clone(),
     };
     let sources = sources.ok_or_else(loading::interrupted)?;
-    Batch::new(plan, sources, Arc::new(loading::any), env, console, &interrupts)?.run().await
+    Batch::new(plan, sources, Arc::new(loading::any(args.network.bind)), env, console, &interrupts)?
+        .run()
+        .await
 }
 
 pub(crate) async fn seed(
@@ -84,7 +86,7 @@ pub(crate) async fn seed(
         at_once: usize::MAX,
         on_done: None,
     };
-    let torrent = loading::torrent(network::state_dir(env, &args.network).ok());
+    let torrent = loading::torrent(args.network.bind, network::state_dir(env, &args.network).ok());
     let load: Load<Source> =
         Arc::new(move |env, source| torrent(env, source).map(|metainfo| Source::Torrent(Box::new(metainfo))));
     Batch::new(plan, sources, load, env, console, &interrupts)?.run().await

@@ -17,7 +17,7 @@ pub(crate) async fn run(
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
     let out = Out::new(env, args.output.clone(), Existing::with_force(args.force))?;
-    let loaded = loading::load(env, &args.source, loading::any, &console.aside(), &interrupts).await?;
+    let loaded = loading::load(env, &args.source, loading::any(None), &console.aside(), &interrupts).await?;
     let loaded = loaded.ok_or_else(loading::interrupted)?;
     loaded.warn(&args.source, console);
     let magnet = match loaded {

@@ -5,6 +5,7 @@ mod scrape;
 use std::io;
 
 use ferri_metainfo::Metainfo;
+use ferri_metainfo::display::redact_url;
 use ferri_metainfo::magnet::Magnet;
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use crate::commands::stopped;
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
-use crate::facts::Facts;
+use crate::facts::{Facts, without_addresses};
 use crate::source::{self, Source};
 use crate::text::harmless;
 use crate::{json, loading, network, seek, units};
@@ -25,7 +26,9 @@ pub(crate) async fn run(
     args: &ShowArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let loaded = loading::load(env, &args.source, loading::any, &console.aside(), &interrupts).await?;
+    let loaded =
+        loading::load(env, &args.source, loading::any(args.network.bind), &console.aside(), &interrupts)
+            .await?;
     let magnet = match loaded.ok_or_else(loading::interrupted)? {
         Source::Torrent(metainfo) => return show(&metainfo, console, args, &interrupts).await,
         Source::Magnet(magnet) => magnet,
@@ -156,13 +159,14 @@ fn describe(facts: &Facts, console: &Console) -> String {
             .map_or_else(|_| format!("{date} seconds after 1970"), |at| at.to_string());
         row("created", &date);
     }
-    for (tier, urls) in facts.trackers.iter().enumerate() {
+    let redacted = facts.redacted();
+    for (tier, urls) in redacted.trackers.iter().enumerate() {
         row(&format!("tracker {}", tier + 1), &urls.join("  "));
     }
-    for url in &facts.web_seeds {
+    for url in &redacted.web_seeds {
         row("web seed", url);
     }
-    row("magnet", &facts.magnet);
+    row("magnet", &redacted.magnet);
     if let Some(note) = &facts.note {
         row("note", note);
     }
@@ -255,11 +259,11 @@ fn describe_magnet(facts: &MagnetFacts, console: &Console) -> String {
         row("size", &format!("{} (as the link claims)", units::size(size)));
     }
     for url in facts.trackers.iter().flatten() {
-        row("tracker", url);
+        row("tracker", &redact_url(url));
     }
     for url in &facts.web_seeds {
-        row("web seed", url);
+        row("web seed", &redact_url(url));
     }
-    row("magnet", &facts.magnet);
+    row("magnet", &without_addresses(&facts.magnet));
     out
 }

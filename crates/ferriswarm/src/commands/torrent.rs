@@ -12,7 +12,7 @@ use crate::commands::stopped;
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
-use crate::facts::{Facts, local_text};
+use crate::facts::{Facts, Redacted, local_text};
 use crate::out::{Existing, Out, torrent_name};
 use crate::{loading, seek, source, text};
 
@@ -25,8 +25,8 @@ pub(crate) async fn run(
     let aside = console.aside();
     let load = {
         // A warning is an event too.
-        let console = console.clone();
-        move |env: &mut Env, source: &OsStr| loading::alone(source::load_magnet(env, source, &console))
+        let (console, bind) = (console.clone(), args.network.bind);
+        move |env: &mut Env, source: &OsStr| loading::alone(source::load_magnet(env, source, bind, &console))
     };
     let loaded = loading::load(env, &args.source, load, &aside, &interrupts).await?;
     let magnet = loaded.ok_or_else(loading::interrupted)?;
@@ -62,7 +62,7 @@ pub(crate) async fn run(
     out.write(&bytes, &console)?;
     if let Out::File { path, typed, .. } = &out {
         let facts = Facts::new(&metainfo);
-        console.event(&Saved { event: "saved", output: local_text(path), facts: &facts });
+        console.event(&Saved { event: "saved", output: local_text(path), facts: facts.redacted() });
         console.line(&facts.headline(&console));
         console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())));
     }
@@ -74,7 +74,7 @@ struct Saved<'a> {
     event: &'static str,
     output: String,
     #[serde(flatten)]
-    facts: &'a Facts,
+    facts: Redacted<'a>,
 }
 
 /// The torrent's own name, as it would be on this disk.

@@ -77,7 +77,7 @@ struct Wanted<'a> {
 
 /// `None`: Ctrl-C.
 async fn load(env: &mut Env, source: &OsStr, wanted: &Wanted<'_>) -> Result<Option<Metainfo>, Failure> {
-    let torrent = loading::torrent(env.default_state_dir());
+    let torrent = loading::torrent(None, env.default_state_dir());
     loading::load(env, source, torrent, &wanted.console.aside(), wanted.interrupts).await
 }
 

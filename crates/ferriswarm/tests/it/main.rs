@@ -1,6 +1,7 @@
 //! The program from outside: most commands run inside the test's own process, a few as the real binary.
 
 mod batch;
+mod bind;
 mod create;
 mod dht;
 mod json_page;
@@ -9,6 +10,7 @@ mod names;
 mod offline;
 mod output;
 mod scrape;
+mod secrets;
 mod sources;
 mod swarm;
 mod tty;
