@@ -23,7 +23,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         "ferri-engine",
         &["ferri-metainfo", "ferri-wire", "ferri-tracker", "ferri-dht", "ferri-swarm", "ferri-storage"],
     ),
-    ("ferriswarm", &["ferri-engine", "ferri-metainfo"]),
+    ("ferri-tracker-server", &["ferri-metainfo", "ferri-storage", "ferri-tracker"]),
+    ("ferriswarm", &["ferri-engine", "ferri-metainfo", "ferri-tracker-server"]),
 ];
 
 /// For development: these may depend on anything, and nothing of the product on them.

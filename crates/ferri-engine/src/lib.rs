@@ -50,7 +50,6 @@ mod status;
 mod torrent;
 mod trace_file;
 mod tracker_client;
-mod tracker_server;
 mod tracker_udp;
 mod udp;
 
@@ -67,7 +66,6 @@ pub use scrape::Scraper;
 pub use session::Session;
 pub use status::{Event, PeerStatus, Said, Sources, State, TorrentStatus, TrackerStatus, Wait};
 pub use torrent::Torrent;
-pub use tracker_server::TrackerServer;
 
 /// What [`Scraper`] answers.
 pub use ferri_tracker::{Scrape, TrackerError};

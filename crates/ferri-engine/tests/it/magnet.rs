@@ -6,10 +6,10 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use ferri_engine::{
-    AddTorrent, Error, Event, Events, ResolveMagnet, ResolveState, Resolved, Session, TrackerServer,
-    known_torrent,
+    AddTorrent, Error, Event, Events, ResolveMagnet, ResolveState, Resolved, Session, known_torrent,
 };
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
+use ferri_tracker_server::{Options, TrackerServer};
 use ferri_wire::extension::metadata::Metadata;
 use ferri_wire::extension::{HANDSHAKE_ID, Handshake as Extensions, UT_METADATA};
 use ferri_wire::{Handshake, Message, PeerId, Reserved, decode, encode};
@@ -101,7 +101,7 @@ async fn connections_wait_while_files_are_looked_at() {
 #[tokio::test]
 async fn trackers_are_greeted_once_and_told_at_the_end() {
     let payload = payload();
-    let tracker = TrackerServer::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
     let seed = Seed::start(&payload, &[tracker.http_url()]).await;
     let (session, dir) = session().await;
     let mut magnet = magnet(&payload);
@@ -120,13 +120,13 @@ async fn trackers_are_greeted_once_and_told_at_the_end() {
     session.shutdown().await;
     seed.session.shutdown().await;
     assert_eq!(tracker.counts().1, 0, "all said stopped");
-    tracker.shutdown().await;
+    tracker.shutdown();
 }
 
 #[tokio::test]
 async fn a_search_that_is_cancelled_or_dropped_tells_its_trackers_and_leaves_nothing() {
     let payload = payload();
-    let tracker = TrackerServer::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
     let (session, _dir) = session().await;
     let mut magnet = magnet(&payload);
     magnet.trackers = vec![tracker.http_url()];
@@ -144,7 +144,7 @@ async fn a_search_that_is_cancelled_or_dropped_tells_its_trackers_and_leaves_not
     drop(session.resolve(ResolveMagnet::new(magnet)).await.unwrap());
     within(session.shutdown()).await;
     assert_eq!(tracker.counts().1, 0);
-    tracker.shutdown().await;
+    tracker.shutdown();
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Many torrents, nearly all of them idle: what they cost, and that resting costs them nothing.
 
+use ferri_tracker_server::{Options, TrackerServer};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{AddTorrent, Event, Session, State, Torrent, TrackerServer};
+use ferri_engine::{AddTorrent, Event, Session, State, Torrent};
 use tempfile::TempDir;
 
 use crate::support::{Payload, open_below, options, within};
@@ -88,7 +89,7 @@ async fn idle_torrents_have_no_task_and_no_file_and_serve_who_comes() {
 #[tokio::test]
 async fn announces_are_spread_and_everybody_says_stopped() {
     const MANY: usize = 60;
-    let tracker = TrackerServer::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
     let dir = folder(MANY);
     let session = Session::start(options(&dir)).await.unwrap();
     let began = Instant::now();
@@ -110,7 +111,7 @@ async fn announces_are_spread_and_everybody_says_stopped() {
     assert!(statuses[0].next_announce.is_some_and(|wait| Duration::from_secs(60) < wait), "{statuses:?}");
     session.shutdown().await;
     assert_eq!(tracker.counts().1, 0, "all said stopped");
-    tracker.shutdown().await;
+    tracker.shutdown();
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! From one session to another: whole torrents, parts of them, through trackers and without.
 
-use ferri_engine::{AddTorrent, FilePriority, Session, State, TrackerServer};
+use ferri_engine::{AddTorrent, FilePriority, Session, State};
+use ferri_tracker_server::{Options, TrackerServer};
 
 use crate::support::{Payload, Seed, options, within};
 
 /// Downloads `payload` from a seed that only a tracker knows.
 async fn through_tracker(payload: &Payload, url: impl Fn(&TrackerServer) -> String) {
-    let tracker = TrackerServer::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
     let trackers = [url(&tracker)];
     let seed = Seed::start(payload, &trackers).await;
     let dir = tempfile::tempdir().unwrap();
@@ -20,7 +21,7 @@ async fn through_tracker(payload: &Payload, url: impl Fn(&TrackerServer) -> Stri
     session.shutdown().await;
     seed.session.shutdown().await;
     assert_eq!(tracker.counts().1, 0, "both said stopped");
-    tracker.shutdown().await;
+    tracker.shutdown();
 }
 
 #[tokio::test]

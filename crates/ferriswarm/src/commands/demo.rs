@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{AddTorrent, Check, Event, Session, SessionOptions, Torrent, TrackerServer};
+use ferri_engine::{AddTorrent, Check, Event, Session, SessionOptions, Torrent};
 use ferri_metainfo::{Bitfield, Metainfo};
+use ferri_tracker_server::{Options, TrackerServer};
 
 use crate::args::DemoArgs;
 use crate::console::Console;
@@ -38,9 +39,8 @@ pub(crate) async fn run(
     let Some(made) = make(folder.path(), args, console, &interrupts).await? else {
         return Ok(Exit::Interrupted);
     };
-    let tracker = TrackerServer::start(SocketAddr::new(LEECHER_IP, 0))
-        .await
-        .map_err(|error| session::failure(&error))?;
+    let tracker = TrackerServer::start(Options::on(SocketAddr::new(LEECHER_IP, 0)))
+        .map_err(|error| Failure::new(Exit::Network, error.to_string()))?;
     let metainfo = with_tracker(&made, &tracker)?;
     let mut seeders = Vec::new();
     for role in &ROLES {
@@ -55,7 +55,7 @@ pub(crate) async fn run(
     for seeder in &seeders {
         seeder.session.shutdown().await;
     }
-    tracker.shutdown().await;
+    tracker.shutdown();
     match result? {
         None => {
             console.line("stopped; nothing is left behind");

@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
-use ferri_engine::TrackerServer;
+use ferri_tracker_server::{Options, TrackerServer};
 use tokio::time::interval;
 
 use crate::args::TrackerArgs;
 use crate::console::Console;
 use crate::env::Interrupts;
 use crate::exit::{Exit, Failure};
-use crate::{session, units};
+use crate::units;
 
 pub(crate) async fn run(
     console: &Console,
     args: &TrackerArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let server = TrackerServer::start(args.listen).await.map_err(|error| session::failure(&error))?;
+    let server = TrackerServer::start(Options::on(args.listen.to_string()))
+        .map_err(|error| Failure::new(Exit::Network, error.to_string()))?;
     console.line(&format!("tracker  {}", server.http_url()));
     console.line(&format!("         {}", server.udp_url()));
     console.line(&format!("stats    http://{}/stats", server.addr()));
@@ -34,7 +35,7 @@ pub(crate) async fn run(
     }
     drop(live);
     console.line(&format!("stopped; knew {}", counts(&server)));
-    server.shutdown().await;
+    server.shutdown();
     Ok(Exit::Done)
 }
 

@@ -1,0 +1,28 @@
+//! Why a tracker does not start, and what it tells while it runs.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// Why a tracker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken, or not one of this machine.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The name to listen on has no address.
+    #[error("cannot find the address of {place}: {source}")]
+    Resolve {
+        /// What was typed.
+        place: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no thread, or nothing to wait with.
+    #[error("cannot start a worker: {0}")]
+    Worker(io::Error),
+}

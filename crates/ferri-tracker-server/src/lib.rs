@@ -1,0 +1,22 @@
+//! A BitTorrent tracker: the sockets, threads and files around [`ferri_tracker::server`].
+//!
+//! One worker a core for HTTP and one a core and address for UDP, each with its own sockets (`SO_REUSEPORT`), so that the kernel
+//! deals out requests and workers share nothing but the registry. There is no runtime: the workers are threads.
+//!
+//! Start reading at [`TrackerServer`], then `datagrams.rs` and `web.rs`.
+
+mod bind;
+mod datagrams;
+mod error;
+mod limits;
+mod network;
+mod options;
+mod proxy;
+mod server;
+mod service;
+mod web;
+
+pub use error::Error;
+pub use options::{Listen, Options, Scheme};
+pub use proxy::{Cidr, CidrError, ProxyHeader};
+pub use server::TrackerServer;

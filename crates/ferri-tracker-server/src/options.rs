@@ -1,0 +1,61 @@
+//! What a tracker is told at its start.
+
+use ferri_tracker::server::RegistryOptions;
+
+use crate::proxy::{Cidr, ProxyHeader};
+
+/// How a tracker behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What is served where.
+    pub listen: Vec<Listen>,
+    /// Threads for each kind of request; 0 is one for each core.
+    pub workers: usize,
+    /// Connections over HTTP at once; 0 is as many as the system's limit of descriptors allows.
+    pub connections_max: usize,
+    /// Reverse proxies that are believed when they say for whom they ask.
+    pub proxies: Vec<Cidr>,
+    /// Where these say it.
+    pub proxy_header: ProxyHeader,
+    /// What peers are told, and how much is remembered.
+    pub registry: RegistryOptions,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: vec![Listen { place: "127.0.0.1:6969".to_owned(), scheme: Scheme::Http }],
+            workers: 0,
+            connections_max: 0,
+            proxies: Vec::new(),
+            proxy_header: ProxyHeader::default(),
+            registry: RegistryOptions::default(),
+        }
+    }
+}
+
+impl Options {
+    /// A tracker on one address.
+    #[must_use]
+    pub fn on(place: impl ToString) -> Self {
+        Self { listen: vec![Listen { place: place.to_string(), scheme: Scheme::Http }], ..Self::default() }
+    }
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// `IP:PORT` or `HOST:PORT`. Port 0 is any free one.
+    pub place: String,
+    /// What is spoken there.
+    pub scheme: Scheme,
+}
+
+/// What is spoken on an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// HTTP, and the UDP protocol on the same port.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}

@@ -1,0 +1,273 @@
+//! The tracker over HTTP: a worker waits for all its sockets at once (`epoll`), and answers what has come in without allocating.
+//!
+//! A worker decides alone: it has its listeners, its connections and its share of the bounds, and no lock but the registry's.
+
+mod answer;
+mod connection;
+mod crowd;
+mod request;
+mod transport;
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use rustls::ServerConfig;
+
+use crate::network::Network;
+use crate::service::{Service, count};
+use connection::{Connection, Desk, Next};
+use crowd::{Crowd, Held, victims};
+use transport::Transport;
+
+/// Events taken with one call.
+const EVENTS_MAX: usize = 256;
+
+/// Connections taken from one listener before those that are there have their turn.
+const ACCEPTS_MAX: usize = 64;
+
+/// How often everything is looked through for clients that keep us waiting.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Of the connections of a full worker this part is closed at once, so that room is not looked for at each dial.
+const ROOM_PART: usize = 64;
+
+/// The part of a worker's connections that one network may have.
+const NETWORK_PART: usize = 4;
+
+/// A listener of a worker.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+}
+
+/// What ends all workers.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    is_asked: AtomicBool,
+    /// Readable from then on.
+    bell: OwnedFd,
+}
+
+impl Stop {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { is_asked: AtomicBool::new(false), bell: eventfd(0, EventfdFlags::CLOEXEC)? })
+    }
+
+    pub(crate) fn ask(&self) {
+        self.is_asked.store(true, Ordering::Relaxed);
+        // A counter that is full is readable as well.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
+
+    pub(crate) fn is_asked(&self) -> &AtomicBool {
+        &self.is_asked
+    }
+}
+
+/// The thread that serves connections.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    epoll: OwnedFd,
+    stop: Arc<Stop>,
+    service: Arc<Service>,
+    listeners: Vec<Listener>,
+    connections: Vec<Slot>,
+    free: Vec<usize>,
+    crowd: Crowd,
+    connections_max: usize,
+    /// Connections that have more to do than one turn.
+    again: Vec<u64>,
+}
+
+/// A place for a connection. The number makes events of an earlier one of the same place known as such.
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    connection: Option<Connection>,
+}
+
+/// Events of the bell and the listeners are told from those of connections by the upper half.
+const NO_CONNECTION: u64 = u64::MAX << 32;
+const BELL: u64 = u64::MAX;
+
+impl Worker {
+    pub(crate) fn new(
+        listeners: Vec<Listener>,
+        service: Arc<Service>,
+        stop: Arc<Stop>,
+        connections_max: usize,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &stop.bell, EventData::new_u64(BELL), EventFlags::IN)?;
+        for (number, listener) in listeners.iter().enumerate() {
+            let data = EventData::new_u64(NO_CONNECTION | number as u64);
+            epoll::add(&epoll, &listener.socket, data, EventFlags::IN)?;
+        }
+        Ok(Self {
+            epoll,
+            stop,
+            service,
+            listeners,
+            connections: Vec::new(),
+            free: Vec::new(),
+            crowd: Crowd::default(),
+            connections_max,
+            again: Vec::new(),
+        })
+    }
+
+    /// Serves until it is asked to stop.
+    pub(crate) fn run(mut self) {
+        let mut desk = Desk::new(self.service.view());
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+        let mut swept = Instant::now();
+        while !self.stop.is_asked().load(Ordering::Relaxed) {
+            let wait = if self.again.is_empty() { SWEEP_INTERVAL } else { Duration::ZERO };
+            let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: 0 };
+            let told = match epoll::wait(&self.epoll, &mut events, Some(&wait)) {
+                Ok((told, _)) => told,
+                Err(Errno::INTR) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "cannot wait for sockets");
+                    return;
+                }
+            };
+            let now = Instant::now();
+            self.service.refresh(&mut desk.view);
+            let again = std::mem::take(&mut self.again);
+            for token in told.iter().map(|event| event.data.u64()).chain(again) {
+                if token & NO_CONNECTION != NO_CONNECTION {
+                    self.drive(token, &mut desk, now);
+                } else if token != BELL {
+                    self.accept((token ^ NO_CONNECTION) as usize, &mut desk, now);
+                }
+            }
+            if SWEEP_INTERVAL <= now.saturating_duration_since(swept) {
+                swept = now;
+                self.sweep(now);
+            }
+        }
+    }
+
+    fn drive(&mut self, token: u64, desk: &mut Desk, now: Instant) {
+        let (index, generation) = ((token & u64::from(u32::MAX)) as usize, (token >> 32) as u32);
+        let Some(slot) = self.connections.get_mut(index).filter(|slot| slot.generation == generation) else {
+            return;
+        };
+        let Some(connection) = &mut slot.connection else { return };
+        match connection.drive(&self.service, desk, now) {
+            Next::Wait => {}
+            Next::Again => self.again.push(token),
+            Next::Close => self.close(index),
+        }
+    }
+
+    fn accept(&mut self, number: usize, desk: &mut Desk, now: Instant) {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        for _ in 0..ACCEPTS_MAX {
+            let Some(listener) = self.listeners.get(number) else { return };
+            match rustix::net::acceptfrom_with(&listener.socket, flags) {
+                Ok((socket, from)) => {
+                    let Some(from) = from.and_then(|from| SocketAddr::try_from(from).ok()) else { continue };
+                    self.take_in(socket.into(), from, number, desk, now);
+                }
+                Err(Errno::AGAIN) => return,
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    tracing::warn!("out of descriptors or memory: connections are closed to make room");
+                    if !self.make_room(None) {
+                        return;
+                    }
+                }
+                // The client has left already.
+                Err(error) => tracing::debug!(%error, "accept"),
+            }
+        }
+    }
+
+    fn take_in(&mut self, stream: TcpStream, from: SocketAddr, number: usize, desk: &mut Desk, now: Instant) {
+        let from = from.ip().to_canonical();
+        let network = Network::from(from);
+        // Everybody comes through a proxy.
+        let is_crowd = !self.service.proxies.trust(from);
+        if is_crowd && self.connections_max / NETWORK_PART <= self.crowd.count(network) {
+            self.make_room(Some(network));
+        }
+        if self.connections_max <= self.connections.len() - self.free.len() {
+            self.make_room(None);
+        }
+        let transport = match &self.listeners[number].tls {
+            None => Transport::plain(stream),
+            Some(config) => match Transport::tls(stream, config) {
+                Ok(transport) => transport,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot begin TLS");
+                    return;
+                }
+            },
+        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(Slot::default());
+            self.connections.len() - 1
+        });
+        let token = u64::from(self.connections[index].generation) << 32 | index as u64;
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        if let Err(error) = epoll::add(&self.epoll, transport.stream(), EventData::new_u64(token), flags) {
+            tracing::warn!(%error, "cannot wait for a connection");
+            self.free.push(index);
+            return;
+        }
+        self.crowd.enter(network);
+        count(&self.service.tally.connections, 1);
+        self.connections[index].connection = Some(Connection::new(transport, from, now));
+        // Most have sent their request by the time they are accepted.
+        self.drive(token, desk, now);
+    }
+
+    fn close(&mut self, index: usize) {
+        let slot = &mut self.connections[index];
+        if let Some(connection) = slot.connection.take() {
+            self.crowd.leave(connection.network);
+            self.service.tally.connections.fetch_sub(1, Ordering::Relaxed);
+            slot.generation = (slot.generation + 1) % GENERATIONS;
+            self.free.push(index);
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) {
+        let overdue = |(index, slot): (usize, &Slot)| {
+            slot.connection.as_ref().filter(|connection| connection.is_overdue(now)).map(|_| index)
+        };
+        let overdue: Vec<usize> = self.connections.iter().enumerate().filter_map(overdue).collect();
+        overdue.into_iter().for_each(|index| self.close(index));
+    }
+
+    /// Closes some connections of `network`, or of those who have the most. Whether there were any.
+    fn make_room(&mut self, network: Option<Network>) -> bool {
+        let held = |(index, slot): (usize, &Slot)| {
+            let connection = slot.connection.as_ref()?;
+            let Connection { network, state, since, .. } = *connection;
+            Some(Held { index, network, state, since })
+        };
+        let all = self.connections.iter().enumerate().filter_map(held);
+        let all: Vec<Held> = all.filter(|held| network.is_none_or(|only| only == held.network)).collect();
+        let room = all.len().div_ceil(ROOM_PART);
+        let victims = victims(all, room);
+        let is_any = !victims.is_empty();
+        count(&self.service.tally.closed_for_room, victims.len() as u64);
+        victims.into_iter().for_each(|index| self.close(index));
+        is_any
+    }
+}
+
+/// Below what stands for "no connection" in the upper half of a token.
+const GENERATIONS: u32 = u32::MAX;

@@ -1,0 +1,264 @@
+//! One client of the tracker over HTTP: what it has sent, what it has not taken, and what it is waited for.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::answer;
+use super::request::{self, HEAD_MAX, Parsed, Persistence};
+use super::transport::{Read, Transport};
+use crate::network::Network;
+use crate::service::{Service, View};
+
+/// A whole request has to be there this long after its first byte, or after the dial.
+const ASKING_TIME: Duration = Duration::from_secs(15);
+
+/// What was answered has to be taken in this time.
+const ANSWERING_TIME: Duration = Duration::from_secs(15);
+
+/// A kept connection without a request. Clients announce every half hour and do not come back to it; proxies and scripts do.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// How long a client whose connection we end may take to read why.
+const CLOSING_TIME: Duration = Duration::from_secs(2);
+
+/// Bytes of answers that are put together before they are sent: more requests wait until the client has read.
+const ANSWERS_MAX: usize = 16 << 10;
+
+/// Bytes read at once.
+const READ_MAX: usize = 16 << 10;
+
+/// Reads of one client in a row, before the others have their turn.
+const READS_MAX: usize = 8;
+
+/// What a connection waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// A request.
+    Idle,
+    /// The rest of a request, or the first one.
+    Asking,
+    /// The client, to take answers.
+    Answering,
+    /// The client, to read the last answer and hang up.
+    Closing,
+}
+
+impl State {
+    fn patience(self) -> Duration {
+        match self {
+            Self::Idle => IDLE_TIME,
+            Self::Asking => ASKING_TIME,
+            Self::Answering => ANSWERING_TIME,
+            Self::Closing => CLOSING_TIME,
+        }
+    }
+}
+
+/// What a worker has one of, whatever the number of its connections.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// Who may use the tracker.
+    pub(super) view: View,
+    input: Box<[u8]>,
+    output: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Desk {
+    pub(super) fn new(view: View) -> Self {
+        // A head that is not whole yet, and one read.
+        Self { view, input: vec![0; HEAD_MAX + READ_MAX].into(), output: Vec::new(), body: Vec::new() }
+    }
+}
+
+/// What becomes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The socket tells when there is something to do.
+    Wait,
+    /// There is more to do than others should wait for.
+    Again,
+    Close,
+}
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Connection {
+    transport: Transport,
+    from: IpAddr,
+    pub(super) network: Network,
+    pub(super) state: State,
+    pub(super) since: Instant,
+    /// Read, and not answered yet. At most [`Desk::input`].
+    unread: Vec<u8>,
+    /// `unread` may hold whole requests, which wait until the client takes answers.
+    is_behind: bool,
+    /// Answered, and not taken yet. At most [`ANSWERS_MAX`] and one answer.
+    unsent: Vec<u8>,
+    /// The last answer is given.
+    is_last: bool,
+}
+
+impl Connection {
+    pub(super) fn new(transport: Transport, from: IpAddr, now: Instant) -> Self {
+        Self {
+            transport,
+            from,
+            network: Network::from(from),
+            state: State::Asking,
+            since: now,
+            unread: Vec::new(),
+            is_behind: false,
+            unsent: Vec::new(),
+            is_last: false,
+        }
+    }
+
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        self.state.patience() < now.saturating_duration_since(self.since)
+    }
+
+    /// Does what can be done without waiting.
+    pub(super) fn drive(&mut self, service: &Service, desk: &mut Desk, now: Instant) -> Next {
+        for _ in 0..READS_MAX {
+            if self.state == State::Closing {
+                return self.drain(desk);
+            }
+            match self.flush(now) {
+                Ok(true) => {}
+                Ok(false) => return Next::Wait,
+                Err(_) => return Next::Close,
+            }
+            if self.is_last {
+                self.transport.finish();
+                self.turn(State::Closing, now);
+                continue;
+            }
+            let kept = self.unread.len();
+            desk.input[..kept].copy_from_slice(&self.unread);
+            let read = if self.is_behind {
+                Ok(Read::Some(0))
+            } else {
+                self.transport.read(&mut desk.input[kept..kept + READ_MAX])
+            };
+            let length = match read {
+                Ok(Read::Some(length) | Read::Last(length)) => length,
+                Ok(Read::NotTls) => {
+                    let why = "this address speaks HTTPS: write https:// in the announce address";
+                    self.last_word(desk, 400, why);
+                    continue;
+                }
+                Ok(Read::End) | Err(_) => return Next::Close,
+            };
+            if self.answer_all(service, desk, kept + length, now).is_err() {
+                return Next::Close;
+            }
+            if matches!(read, Ok(Read::Last(_))) && self.unsent.is_empty() && !self.is_last && !self.is_behind
+            {
+                return Next::Wait;
+            }
+        }
+        Next::Again
+    }
+
+    /// Sends what waits. `false`: the socket takes no more.
+    fn flush(&mut self, now: Instant) -> io::Result<bool> {
+        if self.unsent.is_empty() && !self.transport.holds_back() {
+            return Ok(true);
+        }
+        let taken = self.transport.write(&self.unsent)?;
+        self.unsent.drain(..taken);
+        if !self.unsent.is_empty() || self.transport.holds_back() {
+            self.turn(State::Answering, now);
+            return Ok(false);
+        }
+        self.unsent = Vec::new();
+        self.turn(State::Idle, now);
+        Ok(true)
+    }
+
+    /// Answers the requests at the beginning of the desk's first `length` bytes, and keeps the rest.
+    fn answer_all(
+        &mut self,
+        service: &Service,
+        desk: &mut Desk,
+        length: usize,
+        now: Instant,
+    ) -> io::Result<()> {
+        desk.output.clear();
+        let mut at = 0;
+        while at < length && !self.is_last && desk.output.len() < ANSWERS_MAX {
+            match request::parse(&desk.input[at..length], service.proxies.header_for(self.from)) {
+                Parsed::Partial => break,
+                Parsed::Bad(status, why) => {
+                    answer::failure(&mut desk.output, &mut desk.body, status, why);
+                    self.is_last = true;
+                }
+                Parsed::Request(request) => {
+                    let tools = (service, &desk.view);
+                    answer::answer(&mut desk.output, &mut desk.body, tools, &request, self.from, now);
+                    self.is_last = request.persistence == Persistence::Closed;
+                    at += request.length;
+                }
+            }
+        }
+        let rest = if self.is_last { &[] } else { &desk.input[at..length] };
+        self.is_behind = ANSWERS_MAX <= desk.output.len() && !rest.is_empty();
+        if rest.is_empty() {
+            // A connection at rest holds no buffer.
+            self.unread = Vec::new();
+        } else {
+            self.unread.clear();
+            self.unread.extend_from_slice(rest);
+        }
+        self.turn_after(at, now);
+        if !desk.output.is_empty() {
+            let taken = self.transport.write(&desk.output)?;
+            self.unsent.extend_from_slice(&desk.output[taken..]);
+        }
+        Ok(())
+    }
+
+    fn turn_after(&mut self, answered: usize, now: Instant) {
+        match (self.unread.is_empty(), answered) {
+            // Nothing came: whoever has just dialled still owes its request.
+            (true, 0) => {}
+            (true, _) => {
+                self.state = State::Idle;
+                self.since = now;
+            }
+            (false, 0) => self.turn(State::Asking, now),
+            (false, _) => {
+                self.state = State::Asking;
+                self.since = now;
+            }
+        }
+    }
+
+    fn last_word(&mut self, desk: &mut Desk, status: u16, why: &str) {
+        desk.output.clear();
+        answer::failure(&mut desk.output, &mut desk.body, status, why);
+        self.unsent.extend_from_slice(&desk.output);
+        self.is_last = true;
+    }
+
+    /// Reads and forgets until the client hangs up: closing a socket with unread bytes would take the last answer from it.
+    fn drain(&mut self, desk: &mut Desk) -> Next {
+        for _ in 0..READS_MAX {
+            match self.transport.read(&mut desk.input) {
+                Ok(Read::Some(_)) => {}
+                Ok(Read::Last(_)) => return Next::Wait,
+                Ok(Read::End | Read::NotTls) | Err(_) => return Next::Close,
+            }
+        }
+        Next::Again
+    }
+
+    fn turn(&mut self, state: State, now: Instant) {
+        if self.state != state {
+            self.state = state;
+            self.since = now;
+        }
+    }
+}
