@@ -136,12 +136,14 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
-    /// Another torrent of this process puts other data into the same file.
-    #[error("{}: the torrent {by:?} has a file of this name too; give one of them another folder", .path.display())]
+    /// Two torrents have other data for one file; the other one came first.
+    #[error("{}: this file is that of torrent {by}, and torrent {torrent} has one in the same place; give one of them another folder, or stop the first and give its file up with --overwrite", .path.display())]
     Taken {
         /// The file.
         path: PathBuf,
-        /// The name of the other torrent.
+        /// Name and info hash of the torrent that was not to write there.
+        torrent: String,
+        /// Those of the other one.
         by: String,
     },
     /// Something was to be written to files that are [only read](crate::StorageOptions::read_only); a fault of whoever asked.
@@ -179,9 +181,12 @@ pub enum Conflict {
     /// There is more than the torrent's file has.
     #[error("is longer than the torrent's")]
     Longer,
-    /// It is too small to hold a piece of its own, and its neighbours do not vouch for it.
-    #[error("may be another one of this name")]
+    /// It holds no whole piece of its own, and its neighbours do not vouch for it.
+    #[error("may be another one of this name (too little of it is there to tell)")]
     Undecided,
+    /// It was complete, and somebody (or the disk) changed it since.
+    #[error("was complete and has changed since")]
+    Changed,
 }
 
 impl StorageError {

@@ -4,29 +4,38 @@
 //! - we made it and it is still the one that we made (its inode, with the time at which that was born, is remembered); a
 //!   complete one must also look as we left it, for what changed since is the user's work;
 //! - or every byte of it is the torrent's or zero: its own pieces match. Then it was *found*. Bytes that no piece vouches
-//!   for yet (at the ends of the file, in pieces that it shares with others) are compared when their piece comes, and are
-//!   the user's if they differ. When nothing at all vouches for it, it is not ours.
+//!   for yet (in pieces that it shares with others, in the one that another client's broken download was cut off in) are
+//!   compared when their piece comes, and are the user's if they differ: nothing but zeros is ever written over. When
+//!   nothing at all vouches for it, it is not ours.
 //!
-//! A file that is longer than the torrent's is never ours: we make none such. One that the user gives up
-//! ([`StorageOptions::overwrite`](crate::StorageOptions)) is, whatever it holds, as long as it is a plain file. Links,
-//! devices and folders are always in the way.
+//! A file that is longer than the torrent's is never ours: we make none such. Nor is one that was complete and changed since
+//! ([`Origin::Theirs`]), until it is gone: cut short it would look like a download that was broken off. What was only found
+//! is the user's too when a piece of it rots without a trace; what we made is mended. A file of another torrent
+//! ([`neighbors`](crate::neighbors)) is that one's. One that the user gives up
+//! ([`StorageOptions::overwrite`](crate::StorageOptions)) is ours, whatever it holds, as long as it is a plain file and no
+//! torrent that runs has it. Links, devices and folders are always in the way.
 //!
 //! [`Storage::guard`] looks before the download begins, so that nothing is fetched in vain; what decides is the same look
 //! where a file is opened for writing (`prepare`), so that nobody gets past it.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
-use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
+use ferri_metainfo::{Bitfield, FileIndex, Info, PieceIndex};
 use rustix::fs::FileType;
 
 use crate::beneath::{Access, birth, identity};
 use crate::disk::{self, OpenFile};
 use crate::error::{Conflict, StorageError};
 use crate::journal::{Origin, Owner, Stamp};
+use crate::ledger::parts_number;
 use crate::lock::hold;
+use crate::neighbors::Neighbors;
+use crate::places::Alias;
+use crate::register::{self, Claim, Entered};
+use crate::resume::resolved;
 use crate::storage::{Home, Storage, Target};
 use crate::verify::Verifier;
-use crate::writers::{self, Entered};
 
 /// Read at once.
 const LOOK_LENGTH: usize = 1 << 20;
@@ -48,17 +57,30 @@ impl Storage {
         let on_disk = self.on_disk();
         let wanted = self.wanted();
         let strangers = self.ledger.strangers();
-        for file in self.odd_places().into_iter().chain(strangers) {
-            if wanted.get(file.0) {
-                self.guard_file(file, &on_disk)?;
-            }
-        }
+        let files = self.odd_places().into_iter().chain(strangers).filter(|file| wanted.get(file.0));
+        self.guard_files(&files.collect::<Vec<_>>(), &on_disk)?;
         self.gather()
     }
 
-    /// The same for one file.
-    pub(crate) fn guard_file(&self, file: FileIndex, on_disk: &Bitfield) -> Result<(), StorageError> {
-        let is_whole = self.layout().file_pieces(file).all(|piece| on_disk.get(piece));
+    /// The same for these files.
+    pub(crate) fn guard_files(&self, files: &[FileIndex], on_disk: &Bitfield) -> Result<(), StorageError> {
+        let lacking = files.iter().filter(|file| !self.is_whole(**file, on_disk));
+        let inodes = lacking.filter_map(|file| Some(self.ledger.stamp(file.0)?.inode)).collect();
+        let neighbors = self.neighbors(inodes);
+        files.iter().try_for_each(|file| self.guard_file(*file, on_disk, &neighbors))
+    }
+
+    /// All of it is there, as far as is known.
+    fn is_whole(&self, file: FileIndex, on_disk: &Bitfield) -> bool {
+        self.layout().file_pieces(file).all(|piece| on_disk.get(piece))
+    }
+
+    fn guard_file(
+        &self,
+        file: FileIndex,
+        on_disk: &Bitfield,
+        neighbors: &Neighbors,
+    ) -> Result<(), StorageError> {
         let length = self.layout().file_len(file);
         let (Some(path), Some(stat)) = (self.local_path(file), self.stat_now(file)?) else { return Ok(()) };
         match FileType::from_raw_mode(stat.st_mode) {
@@ -66,12 +88,12 @@ impl Storage {
             FileType::Symlink => return Err(StorageError::Symlink { path: self.place().root.join(path) }),
             _ => return Err(StorageError::NotAFile { path: self.place().root.join(path) }),
         }
-        // Nothing is to be written.
-        if is_whole && u64::try_from(stat.st_size) == Ok(length) {
+        // Nothing is to be written, whoever has it.
+        if self.is_whole(file, on_disk) && u64::try_from(stat.st_size) == Ok(length) {
             return Ok(());
         }
         let opened = self.open_beneath(file, Access::Read)?;
-        match self.license(file, &opened)? {
+        match self.license(file, &opened, neighbors)? {
             Some(owner) => self.ledger.own(file.0, Some(owner)),
             None => Ok(()),
         }
@@ -80,19 +102,33 @@ impl Storage {
     /// Whether an open file may be written to. `Some`: from here on, because of what it holds; to be remembered.
     ///
     /// # Errors
-    /// [`StorageError::InTheWay`].
-    pub(crate) fn license(&self, file: FileIndex, opened: &OpenFile) -> Result<Option<Owner>, StorageError> {
+    /// [`StorageError::InTheWay`], [`StorageError::Taken`].
+    fn license(
+        &self,
+        file: FileIndex,
+        opened: &OpenFile,
+        neighbors: &Neighbors,
+    ) -> Result<Option<Owner>, StorageError> {
         let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
         let stamp = Stamp::of(&stat);
         let is_ours = self.is_owner(file, opened)?;
+        if !is_ours {
+            self.part_with_neighbors(file, opened, (&stamp, birth(opened.as_fd())), neighbors)?;
+        }
         if self.options().overwrite {
             return if is_ours { Ok(None) } else { self.owner_of(opened, Origin::Made).map(Some) };
         }
+        let in_the_way = |why| StorageError::InTheWay { path: opened.path().into(), why };
         if self.layout().file_len(file) < stamp.size {
-            return Err(StorageError::InTheWay { path: opened.path().into(), why: Conflict::Longer });
+            return Err(in_the_way(Conflict::Longer));
         }
         if is_ours {
             return Ok(None);
+        }
+        if self.has_owner(file, opened, Origin::Theirs)?
+            && !is_blank(opened, 0..stamp.size, &mut vec![0; LOOK_LENGTH])?
+        {
+            return Err(in_the_way(Conflict::Changed));
         }
         let origin = self.appraise(file, opened, &stamp)?;
         self.owner_of(opened, origin).map(Some)
@@ -107,7 +143,11 @@ impl Storage {
     /// Takes a file that is there, open for writing, if that is allowed and nobody else has it.
     pub(crate) fn take(&self, file: FileIndex, opened: &OpenFile) -> Result<Option<Owner>, StorageError> {
         if self.enter(file, opened)? == Entered::Alone {
-            return self.license(file, opened);
+            let licensed = self.license(file, opened, &Neighbors::default());
+            if licensed.is_err() {
+                register::give_up(place_of(opened)?, self.id());
+            }
+            return licensed;
         }
         // Whoever else writes here writes the same, and is at it: there is nothing to be judged.
         if self.is_owner(file, opened)? { Ok(None) } else { self.owner_of(opened, Origin::Found).map(Some) }
@@ -115,18 +155,72 @@ impl Storage {
 
     /// Enters a file into the register of those that are written to. Two that begin one file would both find nothing in it.
     pub(crate) fn enter(&self, file: FileIndex, opened: &OpenFile) -> Result<Entered, StorageError> {
-        let path = || opened.path().to_path_buf();
-        let entered = writers::enter(place_of(opened)?, self.id(), self.info(), file)
-            .map_err(|by| StorageError::Taken { path: path(), by })?;
+        let place = place_of(opened)?;
+        let entered = register::enter(place, self.id(), self.info(), file)
+            .map_err(|by| self.taken(opened.path(), told(&by)))?;
         if !hold(opened) && entered == Entered::Alone && !self.is_owner(file, opened)? {
-            return Err(StorageError::InUse { path: path() });
+            register::give_up(place, self.id());
+            return Err(StorageError::InUse { path: opened.path().into() });
         }
         Ok(entered)
     }
 
+    /// From here on no other torrent of this process makes these files, which are not there, nor those of the wanted that will
+    /// get another name when they are whole.
+    ///
+    /// # Errors
+    /// [`StorageError::Taken`]: another one is going to make one of them.
+    pub(crate) fn claim_places(&self, absent: &[u32], wanted: &Bitfield) -> Result<(), StorageError> {
+        let mut files = Bitfield::new(parts_number(self.layout()));
+        let is_link =
+            |file: u32| self.info().file(FileIndex(file)).is_none_or(|file| file.attributes.symlink);
+        let renamed: Vec<u32> = {
+            let places = self.places();
+            let unfinished = places.moved().filter(|(_, _, alias)| *alias == Alias::Unfinished);
+            unfinished.map(|(file, ..)| file.0).filter(|file| wanted.get(*file)).collect()
+        };
+        for &file in absent.iter().filter(|file| !is_link(**file)).chain(&renamed) {
+            files.set(file);
+        }
+        if files.none() {
+            return Ok(());
+        }
+        let claim = Claim {
+            id: self.id(),
+            info: self.info().clone(),
+            root: resolved(&self.place().root),
+            places: self.shared_places(),
+            files,
+        };
+        register::claim(&claim).map_err(|clash| {
+            let path = self.places().destined(clash.file).unwrap_or_default();
+            self.taken(&self.place().root.join(path), told(&clash.by))
+        })
+    }
+
+    /// Gives up all places of this torrent, so that others of this process may have them. It still can be used: what it
+    /// writes to from here on it enters anew.
+    pub fn leave(&self) {
+        register::leave(self.id());
+        let count = parts_number(self.layout());
+        *self.lock_prepared() = Bitfield::new(count);
+        self.options().files.remove_all(self.id());
+    }
+
+    pub(crate) fn taken(&self, path: &Path, by: String) -> StorageError {
+        StorageError::Taken { path: path.to_path_buf(), torrent: told(self.info()), by }
+    }
+
     /// Whether this is the file that we own.
     pub(crate) fn is_owner(&self, file: FileIndex, opened: &OpenFile) -> Result<bool, StorageError> {
-        let Some(owner) = self.ledger.owner(file.0) else { return Ok(false) };
+        Ok(self.has_owner(file, opened, Origin::Made)? || self.has_owner(file, opened, Origin::Found)?)
+    }
+
+    /// Whether this is the file that is remembered, for this reason.
+    fn has_owner(&self, file: FileIndex, opened: &OpenFile, why: Origin) -> Result<bool, StorageError> {
+        let Some(owner) = self.ledger.owner(file.0).filter(|owner| owner.origin == why) else {
+            return Ok(false);
+        };
         let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
         Ok(owner.inode == Stamp::of(&stat).inode && is_born(&owner, birth(opened.as_fd())))
     }
@@ -152,10 +246,8 @@ impl Storage {
                 let is_cut = end < span.offset + span.length;
                 if !is_cut && self.matches_in_files(piece, &mut scratch)? {
                     is_matched = true;
-                } else if self.is_shared(piece) {
+                } else if is_cut || self.is_shared(piece) {
                     is_undecided = true;
-                } else if is_cut {
-                    return Err(in_the_way(Conflict::Undecided));
                 } else if is_matched {
                     return Err(in_the_way(Conflict::Differs));
                 } else {
@@ -168,6 +260,20 @@ impl Storage {
             (false, false) => Ok(Origin::Made),
             (false, true) => Err(in_the_way(Conflict::Undecided)),
         }
+    }
+
+    /// Whether all that the torrent has of a file of this size is there.
+    pub(crate) fn holds_all(&self, file: FileIndex, size: u64) -> Result<bool, StorageError> {
+        if size != self.layout().file_len(file) {
+            return Ok(false);
+        }
+        let mut scratch = vec![0; LOOK_LENGTH];
+        for piece in self.layout().file_pieces(file).filter_map(|piece| self.layout().piece(piece)) {
+            if !self.matches_in_files(piece, &mut scratch)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a piece has bytes of several files.
@@ -214,7 +320,7 @@ impl Storage {
         {
             return Ok(());
         }
-        if writers::is_shared(place_of(opened)?) {
+        if register::is_shared(place_of(opened)?) {
             return Ok(());
         }
         let mut there = vec![0; target.length.min(LOOK_LENGTH)];
@@ -239,25 +345,37 @@ impl Storage {
         Ok(())
     }
 
-    /// A piece that was there no longer matches: if the user changed a file of it that was complete, it is not ours any more.
+    /// A piece that was there no longer matches: if the user changed a file of it that was complete, it is not ours any more,
+    /// nor to be taken for a broken download. One that looks as we left it rotted; if it was the user's before, it is still.
     pub(crate) fn disown_changed(&self, piece: PieceIndex) {
         for span in self.layout().file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad) {
             let file = span.file;
-            if self.ledger.owner(file.0).is_none() || !self.ledger.has_all(file.0) {
+            let (owner, known) = (self.ledger.owner(file.0), self.ledger.stamp(file.0));
+            if known.is_none() || !self.ledger.has_all(file.0) || self.ledger.is_parted(file, piece) {
                 continue;
             }
             let Ok(found) = self.stat_now(file) else { continue };
-            if found.map(|stat| Stamp::of(&stat)) != self.ledger.stamp(file.0) {
-                // What the journal cannot take waits, and is told by the next sync.
-                let _ = self.ledger.own(file.0, None);
-                self.forget_open(file.0);
+            let is_as_left = found.as_ref().map(Stamp::of) == known;
+            let is_ours = owner.is_some_and(|owner| owner.origin == Origin::Made);
+            if is_as_left && (is_ours || self.is_shared(piece) || !self.ledger.had_all(file.0)) {
+                continue;
             }
+            let opened = self.open_beneath(file, Access::Read);
+            let theirs = opened.ok().and_then(|opened| self.owner_of(&opened, Origin::Theirs).ok());
+            // What the journal cannot take waits, and is told by the next sync.
+            let _ = self.ledger.own(file.0, theirs);
+            self.forget_open(file.0);
         }
     }
 }
 
+/// A torrent as its user may know it; names are not unique.
+fn told(info: &Info) -> String {
+    format!("{:?} ({})", info.name(), info.info_hashes().wire())
+}
+
 /// Where a file stands in the register of those that are written to.
-fn place_of(opened: &OpenFile) -> Result<writers::Place, StorageError> {
+fn place_of(opened: &OpenFile) -> Result<register::Place, StorageError> {
     let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
     Ok((identity(&stat), birth(opened.as_fd())))
 }

@@ -28,6 +28,9 @@ const VERSION: u16 = 1;
 /// Pieces in one record of bits: 1 KiB.
 const BITS_PER_RECORD: u32 = 8 << 10;
 
+/// Bytes of a torrent's name that are kept: as many as a name on disk has.
+const NAME_MAX: usize = 255;
+
 /// Whose journal it is. One that differs in anything says nothing about this torrent in this place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -75,6 +78,9 @@ pub enum Origin {
     /// It was there, and held nothing but bytes of this torrent as far as could be told: what differs from the torrent
     /// nevertheless is the user's.
     Found,
+    /// It was complete, and somebody changed it since: it is the user's, whatever it holds, and not to be taken for a download
+    /// that was broken off.
+    Theirs,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +147,8 @@ pub(crate) enum Record {
         file: u32,
         piece: u32,
     },
+    /// What the torrent is called, for messages about its files to others.
+    Name(String),
 }
 
 /// What a journal says.
@@ -169,6 +177,8 @@ pub struct State {
     pub(crate) claims: BTreeSet<u32>,
     /// File and piece of bytes that are in the parts file.
     pub(crate) parted: BTreeSet<(u32, u32)>,
+    /// What the torrent is called; empty where nobody said so.
+    pub(crate) name: String,
     file_count: u32,
 }
 
@@ -188,6 +198,7 @@ impl State {
             owners: BTreeMap::new(),
             claims: BTreeSet::new(),
             parted: BTreeSet::new(),
+            name: String::new(),
             file_count,
         }
     }
@@ -259,6 +270,7 @@ impl State {
             Record::UnsureBits { first, ref bits } if bits_fit(first, bits, pieces) => {
                 ones(first, bits).for_each(|piece| self.mark_unsure(piece));
             }
+            Record::Name(ref name) => self.name.clone_from(name),
             Record::Closed => {}
             _ if self.apply_to_files(record) => {}
             _ => return false,
@@ -323,6 +335,9 @@ impl State {
     pub(crate) fn records(&self) -> Vec<Record> {
         let stamped = |(&file, &stamp)| Record::Stamp { file, stamp: Some(stamp) };
         let mut records = Vec::new();
+        if !self.name.is_empty() {
+            records.push(Record::Name(self.name.clone()));
+        }
         if !self.closed {
             records.extend(self.before.iter().map(stamped));
         }
@@ -412,6 +427,34 @@ pub enum JournalError {
 /// # Errors
 /// When not even the identity can be read.
 pub fn parse(bytes: &[u8]) -> Result<Parsed, JournalError> {
+    let (identity, mut rest, mut chain) = take_identity(bytes)?;
+    let mut state = State::new(identity.piece_count, identity.file_count);
+    let mut valid_length = bytes.len() - rest.len();
+    let mut valid_chain = chain;
+    while let Some(record) = take_record(&mut rest, &mut chain) {
+        if !state.apply(&record) {
+            break;
+        }
+        (valid_length, valid_chain) = (bytes.len() - rest.len(), chain);
+    }
+    let is_torn = valid_length < bytes.len();
+    Ok(Parsed { identity, state, valid_length, is_torn, chain: valid_chain })
+}
+
+/// Hands out the intact records of a journal one by one, without a state in memory; whose it is.
+///
+/// # Errors
+/// As for [`parse`].
+pub(crate) fn each_record(bytes: &[u8], mut each: impl FnMut(Record)) -> Result<Identity, JournalError> {
+    let (identity, mut rest, mut chain) = take_identity(bytes)?;
+    while let Some(record) = take_record(&mut rest, &mut chain) {
+        each(record);
+    }
+    Ok(identity)
+}
+
+/// The head and the first record; what comes after, and what that is chained to.
+fn take_identity(bytes: &[u8]) -> Result<(Identity, &[u8], u32), JournalError> {
     let Some((head, mut rest)) = bytes.split_at_checked(MAGIC.len() + 2) else {
         return Err(if MAGIC.starts_with(&bytes[..bytes.len().min(MAGIC.len())]) {
             JournalError::Empty
@@ -431,17 +474,7 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, JournalError> {
     let Some(Record::Identity(identity)) = first else {
         return Err(if rest.is_empty() { JournalError::Empty } else { JournalError::Damaged });
     };
-    let mut state = State::new(identity.piece_count, identity.file_count);
-    let mut valid_length = bytes.len() - rest.len();
-    let mut valid_chain = chain;
-    while let Some(record) = take_record(&mut rest, &mut chain) {
-        if !state.apply(&record) {
-            break;
-        }
-        (valid_length, valid_chain) = (bytes.len() - rest.len(), chain);
-    }
-    let is_torn = valid_length < bytes.len();
-    Ok(Parsed { identity, state, valid_length, is_torn, chain: valid_chain })
+    Ok((identity, rest, chain))
 }
 
 fn take_record(bytes: &mut &[u8], chain: &mut u32) -> Option<Record> {
@@ -509,6 +542,7 @@ const fn kind(record: &Record) -> u8 {
         Record::Claim { .. } => 13,
         Record::Parted { .. } => 14,
         Record::Joined { .. } => 15,
+        Record::Name(_) => 16,
     }
 }
 
@@ -556,7 +590,11 @@ fn encode_payload(record: &Record, out: &mut Vec<u8>) {
         Record::Owner { file, owner } => {
             out.extend(file.to_le_bytes());
             if let Some(owner) = owner {
-                out.push(u8::from(owner.origin == Origin::Found));
+                out.push(match owner.origin {
+                    Origin::Made => 0,
+                    Origin::Found => 1,
+                    Origin::Theirs => 2,
+                });
                 out.extend(owner.inode.to_le_bytes());
                 out.extend(owner.born.to_le_bytes());
             }
@@ -565,6 +603,7 @@ fn encode_payload(record: &Record, out: &mut Vec<u8>) {
             out.extend(file.to_le_bytes());
             out.extend(piece.to_le_bytes());
         }
+        Record::Name(name) => out.extend(name.as_bytes().iter().take(NAME_MAX)),
     }
 }
 
@@ -609,6 +648,7 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Record> {
             let (file, piece) = (u32::from_le_bytes(take(p)?), u32::from_le_bytes(take(p)?));
             if kind == 14 { Record::Parted { file, piece } } else { Record::Joined { file, piece } }
         }
+        16 if p.len() <= NAME_MAX => Record::Name(String::from_utf8_lossy(std::mem::take(p)).into_owned()),
         _ => return None,
     };
     p.is_empty().then_some(record)
@@ -627,6 +667,7 @@ fn take_owner(bytes: &mut &[u8]) -> Option<Option<Owner>> {
     let origin = match take(bytes)? {
         [0] => Origin::Made,
         [1] => Origin::Found,
+        [2] => Origin::Theirs,
         _ => return None,
     };
     let inode = u64::from_le_bytes(take(bytes)?);

@@ -87,6 +87,11 @@ impl Places {
         Some(self.rebased(self.paths.path(file)?))
     }
 
+    /// Where the file will lie when it is whole; `None` for padding.
+    pub(crate) fn destined(&self, file: FileIndex) -> Option<PathBuf> {
+        if self.alias(file) == Some(Alias::Unfinished) { self.named(file) } else { self.path(file) }
+    }
+
     /// What the torrent's folder or only file is called on disk; empty when the files lie in the download folder itself.
     #[must_use]
     pub fn top(&self) -> &OsStr {

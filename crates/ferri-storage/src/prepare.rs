@@ -19,6 +19,7 @@ use crate::journal::{Origin, Stamp};
 use crate::ledger::{InParts, parts_number};
 use crate::lock::hold;
 use crate::places::{Alias, is_refusal};
+use crate::register;
 use crate::slices::Slices;
 use crate::storage::{Home, Homes, Storage, Target};
 use crate::verify::Verifier;
@@ -50,16 +51,17 @@ impl Storage {
         let mut homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
         let on_disk = self.on_disk();
         let added: Vec<FileIndex> = new.wanted.iter_and_not(&homes.wanted).map(FileIndex).collect();
-        for &file in added.iter().filter(|file| !self.layout().is_pad(**file)) {
-            self.guard_file(file, &on_disk)?;
-        }
-        self.claim_absent(added.into_iter())?;
+        let real: Vec<FileIndex> =
+            added.iter().copied().filter(|file| !self.layout().is_pad(*file)).collect();
+        self.guard_files(&real, &on_disk)?;
+        self.claim_absent(added.into_iter(), &new.wanted)?;
         let moved = self.join_all(&new.wanted);
         if moved.is_ok() {
             *homes = new;
         } else {
             homes.real = new.real;
         }
+        register::keep(self.id(), &homes.wanted);
         moved
     }
 
@@ -89,13 +91,18 @@ impl Storage {
     }
 
     /// Those of these files that are not there may be made.
-    pub(crate) fn claim_absent(&self, files: impl Iterator<Item = FileIndex>) -> Result<(), StorageError> {
+    fn claim_absent(
+        &self,
+        files: impl Iterator<Item = FileIndex>,
+        wanted: &Bitfield,
+    ) -> Result<(), StorageError> {
         let mut absent = Vec::new();
         for file in files {
             if self.local_path(file).is_some() && self.stat_now(file)?.is_none() {
                 absent.push(file.0);
             }
         }
+        self.claim_places(&absent, wanted)?;
         self.ledger.claim(absent.into_iter());
         Ok(())
     }

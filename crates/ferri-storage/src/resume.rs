@@ -32,6 +32,7 @@ use crate::journal::Record;
 pub use crate::journal::{Identity, JournalError, Origin, Owner, Parsed, Stamp, State, parse};
 use crate::ledger::{Journal, WRITE_DELAY, lock_torrent, parts_number};
 use crate::lock::TorrentLock;
+use crate::register;
 use crate::storage::{Homes, Storage};
 use crate::witness::{Hooks, errno};
 
@@ -74,7 +75,8 @@ impl Storage {
     /// A journal of another torrent, place or version, or one that cannot be read, is renamed to `journal.aside-N`.
     ///
     /// # Errors
-    /// [`StorageError::Busy`] when another process has the torrent; any error of the state folder; a link or a lack
+    /// [`StorageError::Busy`] when another process has the torrent; [`StorageError::Taken`] when another torrent of this
+    /// process is going to make one of its files; any error of the state folder; a link or a lack
     /// of permission in the way of a file.
     pub fn resume(&self) -> Result<Resumed, StorageError> {
         let mut reasons = Reasons::default();
@@ -98,7 +100,12 @@ impl Storage {
         }
         let absent = homes.wanted.iter_ones().filter(|file| now_stamps[*file as usize].is_none());
         let absent: Vec<u32> = absent.filter(|file| !self.layout().is_pad(FileIndex(*file))).collect();
+        let wanted = homes.wanted.clone();
         drop(homes);
+        if !self.options().read_only {
+            register::begin(self.id(), self.info());
+            self.claim_places(&absent, &wanted)?;
+        }
         let found = Seen { stamps: now_stamps, owners };
         match opened {
             None => self.ledger.start(self.settled(&resumed, &found, None), None),
@@ -120,18 +127,34 @@ impl Storage {
         let Some(parsed) = parsed else { return Ok(BTreeMap::new()) };
         let (state, mut owners) = (&parsed.state, BTreeMap::new());
         let rule = Rule::new(self, homes, parsed);
-        for (&file, &owner) in &state.owners {
-            let Some(Some(found)) = found.get(file as usize) else { continue };
-            let known = state.stamps.get(&file);
-            let is_as_left =
-                known == Some(found) || known.is_some_and(|known| rule.is_ours(file, found, known));
+        for (&file, &known) in &state.stamps {
+            let Some(Some(found)) = found.get(file as usize).filter(|_| file != parts_number(self.layout()))
+            else {
+                continue;
+            };
+            let owner = state.owners.get(&file).copied();
+            let is_as_left = known == *found || rule.is_ours(file, found, &known);
+            let is_it = match owner {
+                Some(owner) if owner.inode == found.inode => {
+                    known == *found || is_born(&owner, self.birth_of(FileIndex(file))?)
+                }
+                _ => false,
+            };
+            if is_as_left {
+                owners.extend(owner.filter(|_| is_it).map(|owner| (file, owner)));
+                continue;
+            }
             let mut pieces = self.layout().file_pieces(FileIndex(file));
-            // What somebody did to a file that was not complete is put right; a complete one is theirs now.
             let is_partial = pieces.any(|piece| !state.durable.get(piece) && !state.unsure.get(piece));
-            let is_it = owner.inode == found.inode
-                && (known == Some(found) || is_born(&owner, self.birth_of(FileIndex(file))?));
-            if is_it && (is_as_left || is_partial) {
-                owners.insert(file, owner);
+            if !is_partial {
+                let born = self.birth_of(FileIndex(file)).unwrap_or(0);
+                owners.insert(file, Owner { origin: Origin::Theirs, inode: found.inode, born });
+            } else if let Some(owner) = owner.filter(|_| is_it) {
+                // What somebody did to a file that was not complete is put right; a complete one is theirs from here on. Where
+                // births are not known it may be another file with the number of ours, and what it holds decides.
+                if owner.born != 0 || owner.origin == Origin::Theirs {
+                    owners.insert(file, owner);
+                }
             }
         }
         // A power cut may take away what was said of files that were just made.
@@ -298,6 +321,7 @@ impl Storage {
     /// The state after a start: what is had is durable, what is to be checked unsure, the files are as they are.
     fn settled(&self, resumed: &Resumed, found: &Seen, last: Option<&State>) -> State {
         let mut state = State::new(self.layout().piece_count(), parts_number(self.layout()));
+        self.info().name().clone_into(&mut state.name);
         state.durable.clone_from(&resumed.have);
         resumed.recheck.iter().for_each(|piece| {
             state.unsure.set(piece.get());
@@ -540,7 +564,7 @@ fn differences(found: &Identity, own: &Identity) -> &'static str {
     }
 }
 
-fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageError> {
+pub(crate) fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageError> {
     // A pipe must not be opened: that would wait for whoever writes to it.
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         return Err(StorageError::NotAFile { path: path.into() });
@@ -559,7 +583,7 @@ fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageEr
 }
 
 /// Renames to the first free `journal.aside-N`.
-fn set_aside(path: &Path, hooks: &Hooks) -> Result<PathBuf, StorageError> {
+pub(crate) fn set_aside(path: &Path, hooks: &Hooks) -> Result<PathBuf, StorageError> {
     for number in 1u32.. {
         let aside = path.with_file_name(format!("journal.aside-{number}"));
         if !aside.exists() {
@@ -571,7 +595,7 @@ fn set_aside(path: &Path, hooks: &Hooks) -> Result<PathBuf, StorageError> {
 }
 
 /// The path without links, as far as it exists, so that two ways to one folder are one.
-fn resolved(path: &Path) -> PathBuf {
+pub(crate) fn resolved(path: &Path) -> PathBuf {
     for ancestor in path.ancestors() {
         if let (Ok(real), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {
             return if rest.as_os_str().is_empty() { real } else { real.join(rest) };

@@ -15,7 +15,6 @@
 //! [`Storage::read_cached`].
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::OsString;
 use std::fmt;
 use std::io::IoSliceMut;
 use std::path::{Path, PathBuf};
@@ -29,71 +28,25 @@ use rustix::io::Errno;
 
 use crate::atomic::{SHARED_FOLDER, create_folders};
 use crate::beneath::{Access, Rights, Root};
-use crate::disk::{self, FileCache, OpenFile};
+use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
 use crate::guard::NewBytes;
 use crate::journal::Stamp;
 use crate::ledger::{Ended, InParts, Ledger, Numbered, parts_number};
+use crate::options::{Place, StorageOptions};
 use crate::places::{Places, is_refusal};
+use crate::register;
 use crate::served::Served;
 use crate::slices::Slices;
 use crate::verify::Verifier;
-use crate::witness::{Change, Hooks, Witness};
-use crate::writers;
+use crate::witness::{Change, Hooks};
 
 /// A piece over thousands of tiny files is written so many files at a time, or descriptors would run out.
 const TARGETS_AT_ONCE: usize = 64;
 
 /// Read at once when a piece is checked.
 const CHECK_LENGTH: usize = 1 << 20;
-
-/// Where a torrent lives.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// The download folder, created if missing when something is written. It may be a link; nothing beneath it is followed.
-    pub root: PathBuf,
-    /// Where `torrents/<info hash>/{journal,parts}` and `torrents/lock` are kept. `None`: nothing is remembered, and a torrent with
-    /// unwanted files cannot be downloaded; enough to verify.
-    pub state_dir: Option<PathBuf>,
-}
-
-/// How to treat a torrent's files.
-#[derive(Debug, Clone)]
-pub struct StorageOptions {
-    /// Allocate a file's blocks when it is created, instead of letting them come as pieces do.
-    pub preallocate: bool,
-    /// What the torrent's folder (or only file) is called on disk, if not as `LocalPaths::top` says.
-    pub top: Option<OsString>,
-    /// Only read: nothing in the download folder is made, written, sized, removed, linked or given another mode, whatever is
-    /// asked for. For payload that is shared and not downloaded. The state folder is used as ever.
-    pub read_only: bool,
-    /// Write also to plain files that are not this torrent's; without it they are [in the way](StorageError::InTheWay).
-    pub overwrite: bool,
-    /// The open files, shared with other torrents.
-    pub files: FileCache,
-    /// A resume journal below this length in bytes is not worth being written anew.
-    pub compact_length: u64,
-    /// Faults to inject, for tests and simulations.
-    pub faults: Option<FaultPlan>,
-    /// Who is told every change of the disk, for simulations.
-    pub witness: Option<Witness>,
-}
-
-impl Default for StorageOptions {
-    fn default() -> Self {
-        Self {
-            preallocate: false,
-            top: None,
-            read_only: false,
-            overwrite: false,
-            files: FileCache::process(),
-            compact_length: 1 << 20,
-            faults: None,
-            witness: None,
-        }
-    }
-}
 
 /// The files of one torrent. Used behind an `Arc` from any number of threads.
 pub struct Storage {
@@ -102,7 +55,7 @@ pub struct Storage {
     info: Arc<Info>,
     layout: Layout,
     paths: LocalPaths,
-    places: RwLock<Places>,
+    places: Arc<RwLock<Places>>,
     /// Files by device and inode that were opened for writing.
     identities: Mutex<HashMap<(u64, u64), FileIndex>>,
     place: Place,
@@ -194,7 +147,7 @@ impl Storage {
             info,
             layout,
             paths,
-            places: RwLock::new(places),
+            places: Arc::new(RwLock::new(places)),
             identities: Mutex::default(),
             place,
             options,
@@ -231,6 +184,10 @@ impl Storage {
     /// Where all files lie, see [`Places`].
     pub fn places(&self) -> RwLockReadGuard<'_, Places> {
         self.places.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn shared_places(&self) -> Arc<RwLock<Places>> {
+        self.places.clone()
     }
 
     pub(crate) fn places_mut(&self) -> RwLockWriteGuard<'_, Places> {
@@ -793,6 +750,6 @@ impl fmt::Debug for Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         self.options.files.remove_all(self.id);
-        writers::leave(self.id);
+        register::leave(self.id);
     }
 }

@@ -608,7 +608,11 @@ impl Start {
         }
         let storage = self.storage.clone();
         // What the journal held is untouched, whether or not closing works.
-        let _ = tokio::task::spawn_blocking(move || storage.close()).await;
+        let close = move || {
+            let _ = storage.close();
+            storage.leave();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
         remove(&self.shared, &self.info);
         *self.torrent.seat() = Seat::Empty;
         self.set_state(State::Stopped);

@@ -281,7 +281,13 @@ impl Task {
             peer.outbox.close();
         }
         let storage = self.disk.storage().clone();
-        match tokio::task::spawn_blocking(move || storage.close()).await {
+        let close = move || {
+            let closed = storage.close();
+            // Somebody may still hold it to read; its places are free.
+            storage.leave();
+            closed
+        };
+        match tokio::task::spawn_blocking(close).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.view.event(Event::Note(error.to_string())),
             Err(error) => tracing::error!(%error, "closing the files failed"),

@@ -248,25 +248,130 @@ async fn a_selection_that_grows_between_two_runs_fetches_nothing_twice() {
     assert_eq!(fetched, payload.total() as u64);
 }
 
-#[tokio::test]
-async fn two_torrents_with_one_path_end_with_one_that_is_whole_and_one_that_is_refused() {
+/// Two torrents with one path and other data, and who has them.
+async fn rivals() -> [(Payload, Seed); 2] {
     let first = Payload::single(20 * PIECE, PIECE);
     let second = Payload { files: vec![("", vec![b'2'; 20 * PIECE])], ..Payload::single(0, PIECE) };
-    let seeds = [Seed::start(&first, &[]).await, Seed::start(&second, &[]).await];
+    let seeds = (Seed::start(&first, &[]).await, Seed::start(&second, &[]).await);
+    [(first, seeds.0), (second, seeds.1)]
+}
+
+/// Whether an error names a file and both torrents.
+#[track_caller]
+fn assert_taken(error: &str, path: &Path, torrents: [&Payload; 2]) {
+    assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
+    for torrent in torrents {
+        let hash = torrent.metainfo(&[]).shared_info().info_hashes().wire().to_string();
+        assert!(error.contains(&format!("{:?} ({hash})", torrent.name)), "{error}");
+    }
+}
+
+/// What a torrent says that is refused at once or after a look at its files.
+async fn refusal(session: &Session, add: AddTorrent, path: &Path) -> String {
+    let torrent = match session.add(add).await {
+        Err(error) => return error.to_string(),
+        Ok(torrent) => torrent,
+    };
+    is_refused(&torrent, path).await;
+    let State::Error { text, .. } = torrent.status().state else { panic!("just seen") };
+    torrent.stop().await.unwrap();
+    text
+}
+
+#[tokio::test]
+async fn of_two_torrents_with_one_path_the_second_is_refused_before_anything_is_there() {
+    let [(first, seed), (second, other)] = rivals().await;
     let dir = tempfile::tempdir().unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
-    let mut torrents = Vec::new();
-    for (payload, seed) in [&first, &second].into_iter().zip(&seeds) {
-        torrents.push(session.add(download(payload, dir.path(), seed)).await.unwrap());
+    // Nobody has it yet, so that nothing comes to be.
+    let torrent = session.add(AddTorrent::new(first.metainfo(&[]), dir.path())).await.unwrap();
+    let refused = session.add(download(&second, dir.path(), &other)).await.unwrap_err();
+    let Error::Storage(error @ StorageError::Taken { .. }) = &refused else { panic!("{refused}") };
+    assert!(error.is_in_the_way());
+    assert_taken(&refused.to_string(), &dir.path().join(first.name), [&first, &second]);
+    assert!(!dir.path().join(first.name).exists());
+    torrent.add_peers(vec![seed.session.listen_addr()]).await;
+    within(torrent.wait_done()).await;
+    first.assert_at(dir.path());
+    // What is done keeps its file, also from one that may overwrite.
+    let mut add = download(&second, dir.path(), &other);
+    add.overwrite = true;
+    let path = dir.path().join(first.name);
+    assert_taken(&refusal(&session, add.clone(), &path).await, &path, [&first, &second]);
+    first.assert_at(dir.path());
+    // One that was stopped gives its file up to that.
+    torrent.stop().await.unwrap();
+    let torrent = session.add(add).await.unwrap();
+    within(torrent.wait_done()).await;
+    second.assert_at(dir.path());
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_later_run_does_not_write_to_what_another_torrent_began() {
+    let [(first, seed), (second, other)] = rivals().await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = session.add(download(&first, dir.path(), &seed)).await.unwrap();
+    within(torrent.watch().wait_for(|status| status.pieces_done != 0)).await.unwrap();
+    torrent.pause().await;
+    session.shutdown().await;
+    let path = dir.path().join(first.name);
+    for check in [Check::Journal, Check::Full] {
+        let session = Session::start(options(&dir)).await.unwrap();
+        let mut add = download(&second, dir.path(), &other);
+        add.check = check;
+        assert_taken(&refusal(&session, add, &path).await, &path, [&first, &second]);
+        session.shutdown().await;
     }
-    let refused = |torrent: &Torrent| matches!(torrent.status().state, State::Error { in_the_way: true, .. });
-    let ended = async {
-        while !torrents.iter().all(|torrent| torrent.status().is_done() || refused(torrent)) {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = session.add(download(&first, dir.path(), &seed)).await.unwrap();
+    within(torrent.wait_done()).await;
+    first.assert_at(dir.path());
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_file_that_becomes_wanted_meets_the_other_torrents() {
+    let first = Payload::several(&[("a", 4 * PIECE), ("b", 4 * PIECE)], PIECE);
+    let second = Payload::several(&[("c", 2 * PIECE), ("b", 2 * PIECE)], PIECE);
+    let seed = Seed::start(&second, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    session.add(AddTorrent::new(first.metainfo(&[]), dir.path())).await.unwrap();
+    let mut add = download(&second, dir.path(), &seed);
+    add.priorities = vec![FilePriority::Normal, FilePriority::Skip];
+    let torrent = session.add(add).await.unwrap();
+    within(torrent.wait_done()).await;
+    torrent.set_priorities(Vec::new()).await;
+    let path = dir.path().join("folder/b");
+    is_refused(&torrent, &path).await;
+    let State::Error { text, .. } = torrent.status().state else { panic!("just seen") };
+    assert_taken(&text, &path, [&first, &second]);
+    assert!(!path.exists());
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_torrent_that_has_the_same_data_shares_what_is_whole() {
+    // The small file has no piece of its own in either.
+    let first = Payload::several(&[("a", 4 * PIECE), ("nfo", 100), ("b", PIECE)], PIECE);
+    let second = Payload {
+        piece_length: 2 * PIECE,
+        ..Payload::several(&[("a", 4 * PIECE), ("nfo", 100), ("b", PIECE)], PIECE)
     };
-    within(ended).await;
-    let done: Vec<bool> = torrents.iter().map(|torrent| torrent.status().is_done()).collect();
-    assert_eq!(done.iter().filter(|done| **done).count(), 1, "{done:?}");
-    if done[0] { &first } else { &second }.assert_at(dir.path());
+    let dir = tempfile::tempdir().unwrap();
+    first.write(dir.path());
+    let session = Session::start(options(&dir)).await.unwrap();
+    for payload in [&first, &second, &first] {
+        let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+        add.check = Check::Full;
+        match session.add(add).await {
+            Ok(torrent) => within(torrent.wait_done()).await,
+            Err(error) => assert!(matches!(error, Error::AlreadyRunning(_)), "{error}"),
+        }
+    }
+    assert!(session.torrents().iter().all(|torrent| torrent.status().is_done()));
+    session.shutdown().await;
+    first.assert_at(dir.path());
 }

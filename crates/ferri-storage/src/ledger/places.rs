@@ -7,7 +7,7 @@ use ferri_metainfo::{FileIndex, PieceIndex};
 
 use super::{Inner, Ledger, runs};
 use crate::error::StorageError;
-use crate::journal::{Owner, Record};
+use crate::journal::{Origin, Owner, Record};
 use crate::witness::Hooks;
 
 impl Ledger {
@@ -30,7 +30,9 @@ impl Ledger {
         let inner = self.lock();
         let files = inner.state.stamps.range(..super::parts_number(&self.layout));
         files
-            .filter(|(file, _)| !inner.state.owners.contains_key(file))
+            .filter(|(file, _)| {
+                inner.state.owners.get(file).is_none_or(|owner| owner.origin == Origin::Theirs)
+            })
             .map(|(&file, _)| FileIndex(file))
             .collect()
     }
@@ -48,6 +50,17 @@ impl Ledger {
         let inner = self.lock();
         let mut pieces = self.layout.file_pieces(FileIndex(number));
         pieces.all(|piece| inner.state.durable.get(piece) || inner.state.unsure.get(piece))
+    }
+
+    /// All of a file's pieces were found to be right, and no look since said otherwise.
+    pub(crate) fn had_all(&self, number: u32) -> bool {
+        let inner = self.lock();
+        let was_right = |piece: u32| {
+            inner.state.durable.get(piece)
+                || inner.pending.contains_key(&piece)
+                || inner.doubtful.contains(&piece)
+        };
+        self.layout.file_pieces(FileIndex(number)).all(was_right)
     }
 
     /// A piece was there, or is doubtful.

@@ -257,8 +257,8 @@ fn a_complete_file_that_changed_is_the_users_and_a_partial_one_is_ours() {
     let changed = fs::read(t.file("a")).unwrap();
     let (storage, have) = checked(&t, &[]);
     assert_eq!(have, [0, 1, 3, 4], "a lost 2, and of b 5 was never there");
-    is_in_the_way(&t, storage.guard(), "a", Conflict::Differs);
-    is_in_the_way(&t, t.try_write(&storage, 2), "a", Conflict::Differs);
+    is_in_the_way(&t, storage.guard(), "a", Conflict::Changed);
+    is_in_the_way(&t, t.try_write(&storage, 2), "a", Conflict::Changed);
     t.write(&storage, [5, 6, 7]);
     assert_eq!(fs::read(t.file("a")).unwrap(), changed);
     assert_eq!(fs::read(t.file("b")).unwrap(), bytes_of(&t, "b"), "it was half there, and is put right");
@@ -295,6 +295,128 @@ fn a_change_of_a_complete_file_while_we_run_is_kept_too() {
     }
     t.write(&storage, [7]);
     assert_eq!(fs::read(t.file("a")).unwrap(), mine);
+}
+
+#[test]
+fn a_download_that_another_client_broke_off_in_a_piece_is_gone_on_with_and_nothing_else_is_written_over() {
+    let t = four();
+    let cut = bytes_of(&t, "b")[..2 * PIECE].to_vec();
+    lay(&t, "b", &cut);
+    let (storage, have) = checked(&t, &[]);
+    assert_eq!(have, [4]);
+    storage.guard().unwrap();
+    t.write_all(&storage);
+    assert_eq!(t.good(&storage).len(), 8);
+    drop(storage);
+    // What the torrent has not at its end stays.
+    let t = four();
+    let mut mine = cut;
+    mine.extend(b"and a word of mine");
+    lay(&t, "b", &mine);
+    let (storage, have) = checked(&t, &[]);
+    storage.guard().unwrap();
+    let refused = try_all(&t, &storage, &have);
+    assert_eq!(refused.iter().filter(|result| result.is_err()).count(), 1);
+    is_in_the_way(&t, t.try_write(&storage, 5), "b", Conflict::Differs);
+    assert!(fs::read(t.file("b")).unwrap().windows(mine.len()).any(|found| found == mine));
+}
+
+/// A download of `a` that is complete, as of the next start.
+fn complete() -> Fixture {
+    let t = four();
+    let (storage, _) = t.start();
+    t.write(&storage, 0..4);
+    storage.close().unwrap();
+    t
+}
+
+#[test]
+fn a_complete_file_that_was_cut_is_not_taken_for_one_that_another_client_broke_off() {
+    let cuts: [fn(&Fixture); 2] = [
+        |t| fs::File::options().write(true).open(t.file("a")).unwrap().set_len(P + 5).unwrap(),
+        // As an editor does that saves under another name first.
+        |t| {
+            fs::write(t.file("new"), &bytes_of(t, "a")[..PIECE + 5]).unwrap();
+            fs::rename(t.file("new"), t.file("a")).unwrap();
+        },
+    ];
+    for cut in cuts {
+        let t = complete();
+        cut(&t);
+        let mine = fs::read(t.file("a")).unwrap();
+        for _ in 0..3 {
+            let (storage, have) = checked(&t, &[]);
+            assert_eq!(have, [0]);
+            is_in_the_way(&t, storage.guard(), "a", Conflict::Changed);
+            is_in_the_way(&t, t.try_write(&storage, 1), "a", Conflict::Changed);
+            storage.close().unwrap();
+            assert_eq!(fs::read(t.file("a")).unwrap(), mine);
+        }
+        // Moved away, it is another client's again that lies there.
+        fs::rename(t.file("a"), t.file("kept")).unwrap();
+        checked(&t, &[]).0.close().unwrap();
+        lay(&t, "a", &mine);
+        let (storage, _) = checked(&t, &[]);
+        storage.guard().unwrap();
+        drop(storage);
+        // And given up it is ours.
+        let t = complete();
+        cut(&t);
+        let options = StorageOptions { overwrite: true, ..Fixture::options() };
+        let (storage, have) = checked_with(&t, options, &[]);
+        storage.guard().unwrap();
+        assert!(try_all(&t, &storage, &have).iter().all(Result::is_ok));
+        assert_eq!(t.good(&storage).len(), 8);
+    }
+}
+
+/// Changes bytes of a file without a trace, as a disk does.
+fn rot(t: &Fixture, name: &str, offset: u64) {
+    let file = fs::File::options().write(true).open(t.file(name)).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.write_all_at(b"rot", offset).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+#[test]
+fn what_rots_is_mended_if_we_made_it_and_named_if_it_was_only_found() {
+    let t = complete();
+    rot(&t, "a", P);
+    let (storage, _) = t.start();
+    assert!(!t.good(&storage).contains(&1));
+    storage.guard().unwrap();
+    t.write_all(&storage);
+    assert_eq!(t.good(&storage).len(), 8);
+
+    let t = four();
+    lay(&t, "a", &bytes_of(&t, "a"));
+    let (storage, have) = checked(&t, &[]);
+    assert_eq!(have, [0, 1, 2]);
+    storage.guard().unwrap();
+    t.write(&storage, [3]);
+    storage.close().unwrap();
+    drop(storage);
+    rot(&t, "a", P);
+    for _ in 0..2 {
+        let (storage, _) = t.start();
+        assert!(!t.good(&storage).contains(&1));
+        is_in_the_way(&t, storage.guard(), "a", Conflict::Changed);
+        is_in_the_way(&t, t.try_write(&storage, 1), "a", Conflict::Changed);
+        storage.close().unwrap();
+    }
+    // Never written to by us: the same.
+    let t = Fixture::new(&[("a", 3 * P, "")]);
+    lay(&t, "a", &t.data);
+    let (storage, have) = checked(&t, &[]);
+    assert_eq!(have.len(), 3);
+    storage.guard().unwrap();
+    storage.close().unwrap();
+    drop(storage);
+    rot(&t, "a", P);
+    let (storage, _) = t.start();
+    assert_eq!(t.good(&storage), [0, 2]);
+    is_in_the_way(&t, storage.guard(), "a", Conflict::Changed);
+    is_in_the_way(&t, t.try_write(&storage, 1), "a", Conflict::Changed);
 }
 
 #[test]
@@ -405,56 +527,6 @@ fn files_without_bytes_are_not_missed_by_the_next_run() {
     is_in_the_way(&t, storage.guard(), "none", Conflict::Longer);
     is_in_the_way(&t, storage.finish(), "none", Conflict::Longer);
     assert_eq!(fs::read(t.file("none")).unwrap(), b"mine");
-}
-
-#[test]
-fn two_torrents_do_not_write_to_one_file() {
-    let t = four();
-    let other = Fixture::new(&[("z", 7, ""), ("a", 3 * P + 100, "")]);
-    let (first, _) = t.start();
-    t.write(&first, [0]);
-    let paths = LocalPaths::new(&other.info).unwrap();
-    let place = Place { root: t.root(), state_dir: Some(other.state()) };
-    let second = Storage::new(Arc::clone(&other.info), paths, place, Fixture::options(), &[]).unwrap();
-    second.resume().unwrap();
-    let blocks = [Bytes::copy_from_slice(other.piece_bytes(1))];
-    for _ in 0..2 {
-        let refused = second.write_piece(other.piece(1), &blocks);
-        assert!(
-            matches!(&refused, Err(StorageError::Taken { path, by }) if *path == t.file("a") && by == "t"),
-            "{refused:?}"
-        );
-        first.close().unwrap();
-    }
-    t.write(&first, 1..8);
-    first.close().unwrap();
-    assert_eq!(t.good(&first).len(), 8);
-    drop(first);
-    is_in_the_way(&t, second.write_piece(other.piece(1), &blocks), "a", Conflict::Foreign);
-    assert_eq!(t.good(&t.start().0).len(), 8);
-}
-
-#[test]
-fn two_torrents_may_write_the_same_to_one_file() {
-    let t = Fixture::new(&[("a", 2 * P, ""), ("b", P, "")]);
-    let other = Fixture::new(&[("a", 2 * P, ""), ("c", 3 * P, "")]);
-    let (first, _) = t.start();
-    let paths = LocalPaths::new(&other.info).unwrap();
-    let place = Place { root: t.root(), state_dir: Some(other.state()) };
-    let second = Storage::new(Arc::clone(&other.info), paths, place, Fixture::options(), &[]).unwrap();
-    second.resume().unwrap();
-    for piece in 0..5 {
-        if piece < 3 {
-            t.write(&first, [piece]);
-        }
-        other.write(&second, [piece]);
-    }
-    for piece in first.doubtful() {
-        assert!(first.check_piece(piece, &mut Vec::new()).unwrap());
-    }
-    first.close().unwrap();
-    second.close().unwrap();
-    assert_eq!((t.good(&first).len(), other.good(&second).len()), (3, 5));
 }
 
 #[test]

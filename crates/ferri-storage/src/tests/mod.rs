@@ -11,6 +11,7 @@ mod parts;
 mod places;
 mod pool;
 mod read_only;
+mod register;
 mod resume;
 mod served;
 mod versions;

@@ -1,0 +1,55 @@
+//! Where a torrent lives and how its files are treated.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::disk::FileCache;
+use crate::faults::FaultPlan;
+use crate::witness::Witness;
+
+/// Where a torrent lives.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The download folder, created if missing when something is written. It may be a link; nothing beneath it is followed.
+    pub root: PathBuf,
+    /// Where `torrents/<info hash>/{journal,parts}` and `torrents/lock` are kept. `None`: nothing is remembered, and a torrent with
+    /// unwanted files cannot be downloaded; enough to verify.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// How to treat a torrent's files.
+#[derive(Debug, Clone)]
+pub struct StorageOptions {
+    /// Allocate a file's blocks when it is created, instead of letting them come as pieces do.
+    pub preallocate: bool,
+    /// What the torrent's folder (or only file) is called on disk, if not as `LocalPaths::top` says.
+    pub top: Option<OsString>,
+    /// Only read: nothing in the download folder is made, written, sized, removed, linked or given another mode, whatever is
+    /// asked for. For payload that is shared and not downloaded. The state folder is used as ever.
+    pub read_only: bool,
+    /// Write also to plain files that are not this torrent's; without it they are [in the way](StorageError::InTheWay).
+    pub overwrite: bool,
+    /// The open files, shared with other torrents.
+    pub files: FileCache,
+    /// A resume journal below this length in bytes is not worth being written anew.
+    pub compact_length: u64,
+    /// Faults to inject, for tests and simulations.
+    pub faults: Option<FaultPlan>,
+    /// Who is told every change of the disk, for simulations.
+    pub witness: Option<Witness>,
+}
+
+impl Default for StorageOptions {
+    fn default() -> Self {
+        Self {
+            preallocate: false,
+            top: None,
+            read_only: false,
+            overwrite: false,
+            files: FileCache::process(),
+            compact_length: 1 << 20,
+            faults: None,
+            witness: None,
+        }
+    }
+}
