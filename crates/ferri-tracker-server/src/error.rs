@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::lists::Unusable;
+
 /// Why a tracker does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -22,6 +24,17 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// A list cannot be used.
+    #[error("{list}: {why}")]
+    List {
+        /// Which one.
+        list: String,
+        /// What is wrong with it.
+        why: Unusable,
+    },
+    /// The certificate or its key cannot be used, or is missing.
+    #[error("{0}")]
+    Tls(String),
     /// The system gives no thread, or nothing to wait with.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),

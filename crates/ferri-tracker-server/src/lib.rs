@@ -8,15 +8,23 @@
 mod bind;
 mod datagrams;
 mod error;
+mod keeper;
 mod limits;
+mod lists;
 mod network;
+mod notice;
 mod options;
 mod proxy;
 mod server;
 mod service;
+mod sweeper;
+mod tls;
 mod web;
 
 pub use error::Error;
+pub use lists::{Fetch, Lists, Source, Unusable};
+pub use notice::{Listener, Notice};
 pub use options::{Listen, Options, Scheme};
 pub use proxy::{Cidr, CidrError, ProxyHeader};
 pub use server::TrackerServer;
+pub use tls::TlsFiles;

@@ -2,7 +2,10 @@
 
 use ferri_tracker::server::RegistryOptions;
 
+use crate::lists::{Fetch, Lists};
+use crate::notice::Listener;
 use crate::proxy::{Cidr, ProxyHeader};
+use crate::tls::TlsFiles;
 
 /// How a tracker behaves.
 #[derive(Debug, Clone)]
@@ -17,6 +20,14 @@ pub struct Options {
     pub proxies: Vec<Cidr>,
     /// Where these say it.
     pub proxy_header: ProxyHeader,
+    /// Who may use the tracker.
+    pub lists: Lists,
+    /// What fetches lists that are addresses.
+    pub fetch: Option<Fetch>,
+    /// The certificate for [`Scheme::Https`].
+    pub tls: Option<TlsFiles>,
+    /// Who hears of what happens.
+    pub listener: Listener,
     /// What peers are told, and how much is remembered.
     pub registry: RegistryOptions,
 }
@@ -28,6 +39,10 @@ impl Default for Options {
             workers: 0,
             connections_max: 0,
             proxies: Vec::new(),
+            lists: Lists::default(),
+            fetch: None,
+            tls: None,
+            listener: Listener::default(),
             proxy_header: ProxyHeader::default(),
             registry: RegistryOptions::default(),
         }

@@ -3,18 +3,23 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use ferri_tracker::server::{Access, Registry};
+use ferri_tracker::server::Registry;
+use rustls::ServerConfig;
 
 use crate::bind::{Bound, bind_all, reachable};
 use crate::error::Error;
+use crate::keeper::{Keeper, Order};
+use crate::lists::{self, Tools};
 use crate::options::{Options, Scheme};
 use crate::proxy::Proxies;
 use crate::service::Service;
+use crate::tls::{self, Certificate};
 use crate::web::{Listener, Stop, Worker};
-use crate::{datagrams, limits};
+use crate::{datagrams, limits, sweeper};
 
 /// A running tracker. It ends when this is dropped.
 #[derive(Debug)]
@@ -23,6 +28,9 @@ pub struct TrackerServer {
     stop: Arc<Stop>,
     places: Vec<(SocketAddr, Scheme)>,
     datagrams: Vec<Arc<UdpSocket>>,
+    orders: Sender<Order>,
+    /// Dropped to end the sweeper.
+    sweeping: Option<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -30,30 +38,62 @@ impl TrackerServer {
     /// Begins to serve.
     ///
     /// # Errors
-    /// When an address is taken or not ours.
+    /// When an address is taken or not ours, or a list or the certificate cannot be used.
     pub fn start(options: Options) -> Result<Self, Error> {
+        let certificate = options.tls.map(Certificate::read).transpose().map_err(Error::Tls)?.map(Arc::new);
+        let config = certificate.clone().map(tls::config).transpose().map_err(Error::Tls)?;
+        if config.is_none() && options.listen.iter().any(|listen| listen.scheme == Scheme::Https) {
+            return Err(Error::Tls("HTTPS needs a certificate and its key".to_owned()));
+        }
+        let tools = Tools { fetch: options.fetch, secret: rand::random() };
+        let (lists, access) =
+            lists::read_all(options.lists, &tools).map_err(|(list, why)| Error::List { list, why })?;
         let workers = if options.workers == 0 { limits::cores() } else { options.workers };
         let bound = bind_all(&options.listen, workers)?;
+
+        let registry = Registry::new(options.registry, tools.secret, Instant::now());
         let proxies = Proxies::new(options.proxies, options.proxy_header);
-        let registry = Registry::new(options.registry, rand::random(), Instant::now());
+        let service = Arc::new(Service::new(registry, access, proxies));
+        let (orders, taken) = channel();
         let mut server = Self {
-            service: Arc::new(Service::new(registry, Access::default(), proxies)),
+            service: service.clone(),
             stop: Arc::new(Stop::new().map_err(Error::Worker)?),
             places: bound.iter().map(|bound| (bound.addr, bound.scheme)).collect(),
             datagrams: Vec::new(),
+            orders,
+            sweeping: None,
             threads: Vec::new(),
         };
-        let connections = limits::connections(options.connections_max);
-        server.spawn_all(bound, workers, connections.div_ceil(workers)).map_err(Error::Worker)?;
+        let keeper = Keeper { service, lists, tools, certificate, listener: options.listener };
+        let connections = limits::connections(options.connections_max).div_ceil(workers);
+        server
+            .spawn("tracker-keeper", move || keeper.run(&taken))
+            .and_then(|()| server.spawn_sweeper())
+            .and_then(|()| server.spawn_workers(bound, workers, connections, config.as_ref()))
+            .map_err(Error::Worker)?;
         Ok(server)
     }
 
+    fn spawn_sweeper(&mut self) -> io::Result<()> {
+        let (end, ended) = channel();
+        self.sweeping = Some(end);
+        let service = self.service.clone();
+        self.spawn("tracker-sweeper", move || sweeper::run(&service, &ended))
+    }
+
     /// Every thread is joined by [`Self::end`], also when a later one cannot be started.
-    fn spawn_all(&mut self, bound: Vec<Bound>, workers: usize, connections_max: usize) -> io::Result<()> {
+    fn spawn_workers(
+        &mut self,
+        bound: Vec<Bound>,
+        workers: usize,
+        connections_max: usize,
+        tls: Option<&Arc<ServerConfig>>,
+    ) -> io::Result<()> {
         let mut listeners: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
         for place in bound {
+            let tls = tls.filter(|_| place.scheme == Scheme::Https);
             for (socket, listeners) in place.tcp.into_iter().zip(&mut listeners) {
-                listeners.push(Listener { socket, tls: None });
+                listeners.push(Listener { socket, tls: tls.cloned() });
             }
             for socket in place.udp {
                 let socket = Arc::new(socket);
@@ -80,10 +120,10 @@ impl TrackerServer {
         self.places[0].0
     }
 
-    /// Everywhere it listens.
+    /// Everywhere it listens, and what is spoken there.
     #[must_use]
-    pub fn addrs(&self) -> Vec<SocketAddr> {
-        self.places.iter().map(|(addr, _)| *addr).collect()
+    pub fn places(&self) -> &[(SocketAddr, Scheme)] {
+        &self.places
     }
 
     /// An address to announce to over HTTP, which others can reach.
@@ -98,10 +138,33 @@ impl TrackerServer {
         format!("udp://{}/announce", reachable(self.addr())[0])
     }
 
+    /// All addresses to announce to that others can reach, by HTTP, HTTPS and UDP. None has a passkey in it.
+    #[must_use]
+    pub fn announce_urls(&self) -> Vec<String> {
+        let mut urls = Vec::new();
+        for (addr, scheme) in &self.places {
+            for addr in reachable(*addr) {
+                match scheme {
+                    Scheme::Http => {
+                        urls.extend([format!("http://{addr}/announce"), format!("udp://{addr}/announce")]);
+                    }
+                    Scheme::Https => urls.push(format!("https://{addr}/announce")),
+                }
+            }
+        }
+        urls
+    }
+
     /// Swarms and peers known now.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         self.service.counts()
+    }
+
+    /// Reads all lists and the certificate again. What becomes of it is told to the listener.
+    pub fn reload(&self) {
+        // The keeper lives as long as this does.
+        let _ = self.orders.send(Order::Reload);
     }
 
     /// Stops serving, and waits until every thread has ended.
@@ -112,6 +175,8 @@ impl TrackerServer {
     fn end(&mut self) {
         self.stop.ask();
         self.datagrams.drain(..).for_each(|socket| datagrams::wake(&socket));
+        let _ = self.orders.send(Order::Stop);
+        self.sweeping = None;
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so.
             let _ = thread.join();

@@ -54,6 +54,11 @@ impl Service {
         self.access.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn set_access(&self, access: Access) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
     pub(crate) fn view(&self) -> View {
         View { generation: self.generation.load(Ordering::Acquire), access: self.access() }
     }

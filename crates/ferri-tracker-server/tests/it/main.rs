@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod flood;
+mod lists;
+mod proxy;
+mod tls;
 mod udp;
 mod web;
 

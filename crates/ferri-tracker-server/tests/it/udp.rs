@@ -109,7 +109,7 @@ fn several_addresses_are_one_tracker() {
     let listen = ["127.0.0.1:0", "127.0.0.5:0", "[::1]:0"];
     let listen = listen.map(|place| Listen { place: place.to_owned(), scheme: Scheme::Http }).to_vec();
     let tracker = TrackerServer::start(Options { listen, workers: 1, ..Options::default() }).unwrap();
-    let addrs = tracker.addrs();
+    let addrs: Vec<SocketAddr> = tracker.places().iter().map(|(addr, _)| *addr).collect();
     assert_eq!(addrs.iter().collect::<BTreeSet<_>>().len(), 3);
     for (peer, addr) in (1..).zip(&addrs) {
         let socket = client(*addr, 2);

@@ -1,0 +1,124 @@
+//! What a tracker tells while it runs: things that whoever looks after it should know.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A list was read again, and holds from here on.
+    ListRead {
+        /// Which one.
+        list: String,
+        /// How many torrents or users are in it.
+        entries: usize,
+    },
+    /// A list could not be read again; the old one holds.
+    ListKept {
+        /// Which one.
+        list: String,
+        /// Why.
+        why: String,
+    },
+    /// A certificate was read again, and is shown from here on.
+    CertificateRead,
+    /// A certificate could not be read again; the old one is shown.
+    CertificateKept {
+        /// Why.
+        why: String,
+    },
+    /// What an earlier run knew is known again.
+    Restored {
+        /// Torrents.
+        swarms: usize,
+        /// Their peers.
+        peers: usize,
+    },
+    /// What an earlier run wrote is damaged. The tracker begins empty.
+    StateSetAside {
+        /// The file.
+        path: PathBuf,
+        /// Where it lies now, unless it could not be moved.
+        aside: Option<PathBuf>,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What is known could not be written, and would be lost with the process. It is tried again each minute.
+    StateNotWritten {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Notice {
+    /// Whether somebody has to do something about it.
+    #[must_use]
+    pub fn is_bad(&self) -> bool {
+        match self {
+            Self::ListRead { .. } | Self::CertificateRead | Self::Restored { .. } => false,
+            Self::ListKept { .. }
+            | Self::CertificateKept { .. }
+            | Self::StateSetAside { .. }
+            | Self::StateNotWritten { .. } => true,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ListRead { list, entries: 1 } => write!(f, "{list} was read again: 1 entry"),
+            Self::ListRead { list, entries } => write!(f, "{list} was read again: {entries} entries"),
+            Self::ListKept { list, why } => write!(f, "{list} stays as it was: {why}"),
+            Self::CertificateRead => f.write_str("the TLS certificate was read again"),
+            Self::CertificateKept { why } => write!(f, "the TLS certificate stays as it was: {why}"),
+            Self::Restored { swarms, peers } => {
+                write!(f, "{peers} peers of {swarms} torrents are known from the last run")
+            }
+            Self::StateSetAside { path, aside: Some(aside), why } => {
+                let (path, aside) = (path.display(), aside.display());
+                write!(f, "{path} is damaged ({why}) and lies at {aside} now; peers will announce again")
+            }
+            Self::StateSetAside { path, aside: None, why } => {
+                write!(
+                    f,
+                    "{} is damaged ({why}) and cannot be moved away; it will be replaced",
+                    path.display()
+                )
+            }
+            Self::StateNotWritten { path, why } => {
+                write!(f, "cannot write {}, which a restart begins with: {why}", path.display())
+            }
+        }
+    }
+}
+
+/// Who hears of it. Called by threads of the tracker, so it should not take long.
+#[derive(Clone)]
+pub struct Listener(pub Arc<dyn Fn(&Notice) + Send + Sync>);
+
+impl Listener {
+    pub(crate) fn tell(&self, notice: &Notice) {
+        if notice.is_bad() {
+            tracing::warn!("{notice}");
+        } else {
+            tracing::info!("{notice}");
+        }
+        (self.0)(notice);
+    }
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self(Arc::new(|_| {}))
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}

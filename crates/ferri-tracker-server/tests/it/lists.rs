@@ -1,0 +1,103 @@
+//! Who may use the tracker: lists of torrents, passkeys, and what happens to them while it runs.
+
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+use ferri_tracker_server::{Error, Fetch, Listener, Lists, Notice, Options, Source, TrackerServer};
+
+use super::{Client, PATIENCE, announce};
+
+fn listener() -> (Listener, Receiver<Notice>) {
+    let (told, hears) = channel();
+    let told = Mutex::new(told);
+    (Listener(Arc::new(move |notice| told.lock().unwrap().send(notice.clone()).unwrap())), hears)
+}
+
+/// A list of one torrent.
+fn write(path: &Path, byte: u8) {
+    fs::write(path, format!("{byte:02x}").repeat(20)).unwrap();
+}
+
+/// Whether an announce for the torrent is answered with peers.
+fn is_served(tracker: &TrackerServer, byte: u8) -> bool {
+    let text = Client::new(tracker.addr()).get(&announce(byte, 1, 1)).text();
+    assert_ne!(text.contains("failure reason"), text.contains("interval"), "{text}");
+    text.contains("interval")
+}
+
+#[test]
+fn a_list_is_read_again_when_asked_and_the_old_one_stays_when_it_is_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deny");
+    write(&path, 1);
+    let (listener, notices) = listener();
+    let lists = Lists { deny: Some(Source::File(path.clone())), ..Lists::default() };
+    let tracker = TrackerServer::start(Options { lists, listener, ..Options::on("127.0.0.1:0") }).unwrap();
+    // A worker that was there before is told too.
+    let mut kept = Client::new(tracker.addr());
+    assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (false, true));
+    write(&path, 2);
+    tracker.reload();
+    assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::ListRead { entries: 1, .. }));
+    assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (true, false));
+    assert!(kept.get(&announce(2, 1, 1)).text().contains("failure reason"));
+    fs::write(&path, "who wrote this\n").unwrap();
+    tracker.reload();
+    let notice = notices.recv_timeout(PATIENCE).unwrap();
+    assert!(notice.is_bad() && notice.to_string().contains("stays as it was: line 1"), "{notice}");
+    assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (true, false));
+    fs::remove_file(&path).unwrap();
+    tracker.reload();
+    assert!(notices.recv_timeout(PATIENCE).unwrap().is_bad());
+    assert!(!is_served(&tracker, 2));
+}
+
+#[test]
+fn a_list_may_come_from_an_address() {
+    let text = Arc::new(Mutex::new("01".repeat(20)));
+    let served = text.clone();
+    let fetch = Some(Fetch(Arc::new(move |_, _| Ok(served.lock().unwrap().clone().into_bytes()))));
+    let (listener, notices) = listener();
+    let lists =
+        Lists { allow: Some(Source::Url("https://index.example/all".to_owned())), ..Lists::default() };
+    let options = Options { lists, fetch, listener, ..Options::on("127.0.0.1:0") };
+    let tracker = TrackerServer::start(options).unwrap();
+    assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (true, false));
+    *text.lock().unwrap() = "02".repeat(20);
+    tracker.reload();
+    assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::ListRead { .. }));
+    assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (false, true));
+}
+
+#[test]
+fn a_tracker_with_a_bad_list_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    fs::write(&path, "alice-0001\nshort\n").unwrap();
+    let lists = Lists { passkeys: Some(path), ..Lists::default() };
+    let error = TrackerServer::start(Options { lists, ..Options::on("127.0.0.1:0") }).unwrap_err();
+    assert!(matches!(error, Error::List { .. }));
+    assert!(error.to_string().contains("users): line 2: a passkey has 8 to 128 characters"), "{error}");
+}
+
+#[test]
+fn users_of_a_private_tracker_have_their_own_addresses() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    fs::write(&path, "alice-0001 # the boss\nbob-000001\n").unwrap();
+    let lists = Lists { passkeys: Some(path.clone()), ..Lists::default() };
+    let (listener, notices) = listener();
+    let tracker = TrackerServer::start(Options { lists, listener, ..Options::on("127.0.0.1:0") }).unwrap();
+    let mut client = Client::new(tracker.addr());
+    let mut ask = |key: &str| client.get(&format!("{key}{}", announce(1, 1, 1))).text();
+    assert!(ask("/alice-0001").contains("interval"));
+    assert!(ask("/alice-0002").contains("failure reason"));
+    assert!(ask("").contains("passkey"));
+    fs::write(&path, "alice-0002\n").unwrap();
+    tracker.reload();
+    assert!(!notices.recv_timeout(PATIENCE).unwrap().is_bad());
+    assert!(ask("/alice-0001").contains("failure reason"));
+    assert!(ask("/alice-0002").contains("interval"));
+}
