@@ -113,11 +113,11 @@ pub enum PacketError {
     NotConnect,
 }
 
-const PROTOCOL: u64 = 0x0417_2710_1980;
-const CONNECT: u32 = 0;
-const ANNOUNCE: u32 = 1;
-const SCRAPE: u32 = 2;
-const ERROR: u32 = 3;
+pub(crate) const PROTOCOL: u64 = 0x0417_2710_1980;
+pub(crate) const CONNECT: u32 = 0;
+pub(crate) const ANNOUNCE: u32 = 1;
+pub(crate) const SCRAPE: u32 = 2;
+pub(crate) const ERROR: u32 = 3;
 
 /// A connect request has this many bytes, and its answer too: whoever has not proven its address gets no more than it
 /// sent.
@@ -125,9 +125,9 @@ pub const CONNECT_LENGTH: usize = 16;
 /// An announce request without options.
 pub const ANNOUNCE_LENGTH: usize = 98;
 
-const OPTION_END: u8 = 0;
-const OPTION_NOP: u8 = 1;
-const OPTION_URL_DATA: u8 = 2;
+pub(crate) const OPTION_END: u8 = 0;
+pub(crate) const OPTION_NOP: u8 = 1;
+pub(crate) const OPTION_URL_DATA: u8 = 2;
 
 impl Request {
     /// The packet.

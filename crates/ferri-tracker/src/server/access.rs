@@ -328,7 +328,7 @@ fn excerpt(content: &[u8]) -> String {
 /// Info hashes and keyed hashes are random already; their first bytes will do. Only who writes the list decides what is in
 /// the table, so nobody else can make its look-ups slow.
 #[derive(Default)]
-struct FirstBytes(u64);
+pub(super) struct FirstBytes(u64);
 
 impl Hasher for FirstBytes {
     fn finish(&self) -> u64 {

@@ -1,265 +1,395 @@
-//! The peers of one swarm, as the tracker knows them.
+//! The peers of one torrent, as the tracker knows them, and who of them is told to whom.
+//!
+//! Most torrents have one peer, so one IPv4 peer is kept without any further memory.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
 
+use ferri_metainfo::InfoHash;
+
+use super::group::{Compact, Group, Has, Marks, Peer, Runs};
+use super::hashing::TableKey;
 use crate::announce::Scrape;
 use crate::random::Random;
 use crate::udp::Family;
 
-/// One peer.
-#[derive(Clone, Debug)]
-pub(super) struct Peer {
-    pub(super) addr: SocketAddr,
-    pub(super) peer_id: [u8; 20],
-    pub(super) key: u32,
-    pub(super) has: Has,
-    /// It said `completed` before; saying it again counts nothing.
-    pub(super) completed: bool,
-    pub(super) seen: Instant,
-}
+/// An asker that has everything, or a magnet link and does not know yet what it lacks (aria2, rqbit: `left=0`), is filled up to
+/// so many peers with others that have everything. Enough to get an info dictionary from, and few enough that real seeds waste
+/// little on each other.
+const SEEDS_FOR_A_SEED: usize = 20;
 
-/// What a peer has and wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Has {
-    /// Some, and wants more.
-    Some,
-    /// Some, and wants no more (BEP 21).
-    Enough,
-    /// All.
-    All,
-}
-
-/// The peers of one torrent.
-#[derive(Debug, Default)]
+/// The peers of one torrent: 48 bytes if it is one IPv4 peer.
+#[derive(Debug)]
 pub(super) struct Swarm {
-    /// In no order that means anything.
-    peers: Vec<Peer>,
-    /// Where each address is in `peers`.
-    places: BTreeMap<SocketAddr, usize>,
+    pub(super) info_hash: InfoHash,
     downloaded: u32,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    None,
+    One(Peer<[u8; 6]>),
+    Many(Box<Many>),
+}
+
+#[derive(Debug, Default)]
+struct Many {
+    v4: Group<[u8; 6]>,
+    v6: Group<[u8; 18]>,
+}
+
+/// Where a peer is in its swarm, until something is added or removed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) family: Family,
+    pub(super) at: usize,
+}
+
+/// What is known of a peer beside its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) seen: u16,
+    pub(super) identity: u32,
+    pub(super) marks: Marks,
 }
 
 /// Who asks for peers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
-    pub(super) addr: SocketAddr,
-    pub(super) peer_id: [u8; 20],
     pub(super) has: Has,
-    /// `None` takes peers of both families.
-    pub(super) family: Option<Family>,
+    /// It said `completed`, and so has everything for certain.
+    pub(super) has_completed: bool,
+    pub(super) family: Family,
+    pub(super) families: Families,
     pub(super) numwant: usize,
+    /// Not told to itself.
+    pub(super) place: Option<Place>,
+}
+
+/// Which peers can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Families {
+    /// A datagram has room for one form of addresses.
+    Own,
+    Both,
+}
+
+/// What a swarm counts for in the shard's sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) v4: usize,
+    pub(super) v6: usize,
+    pub(super) seeds: usize,
+    pub(super) bytes: usize,
 }
 
 impl Swarm {
-    pub(super) fn len(&self) -> usize {
-        self.peers.len()
+    /// Without peers yet.
+    pub(super) fn new(info_hash: InfoHash, downloaded: u32) -> Self {
+        Self { info_hash, downloaded, body: Body::None }
     }
 
-    pub(super) fn get(&self, addr: SocketAddr) -> Option<&Peer> {
-        self.places.get(&addr).map(|&place| &self.peers[place])
+    pub(super) fn is_empty(&self) -> bool {
+        self.len(Family::V4) + self.len(Family::V6) == 0
     }
 
-    /// Adds a peer, or replaces what was known of its address.
-    pub(super) fn insert(&mut self, peer: Peer) {
-        if let Some(&place) = self.places.get(&peer.addr) {
-            self.peers[place] = peer;
-        } else {
-            self.places.insert(peer.addr, self.peers.len());
-            self.peers.push(peer);
+    pub(super) fn len(&self, family: Family) -> usize {
+        match family {
+            Family::V4 => self.v4().len(),
+            Family::V6 => self.v6().len(),
         }
     }
 
-    pub(super) fn remove(&mut self, addr: SocketAddr) {
-        let Some(place) = self.places.remove(&addr) else { return };
-        self.peers.swap_remove(place);
-        if let Some(moved) = self.peers.get(place) {
-            self.places.insert(moved.addr, place);
+    pub(super) fn v4(&self) -> &[Peer<[u8; 6]>] {
+        match &self.body {
+            Body::None => &[],
+            Body::One(peer) => std::slice::from_ref(peer),
+            Body::Many(many) => many.v4.peers(),
         }
     }
 
-    /// The earlier address of a client that moved: same id, same secret key, same family. BEP 7 has a client announce
-    /// from an address of either family, which are both good.
-    pub(super) fn earlier_address(&self, peer: &Peer) -> Option<SocketAddr> {
-        let same = |other: &&Peer| {
-            other.peer_id == peer.peer_id
-                && other.key == peer.key
-                && other.addr != peer.addr
-                && Family::of(other.addr) == Family::of(peer.addr)
-        };
-        self.peers.iter().find(same).map(|other| other.addr)
-    }
-
-    /// How many peers are registered from one machine, as far as can be told: one IPv4 address, or one IPv6 network.
-    pub(super) fn count_from(&self, ip: IpAddr, at_most: usize) -> usize {
-        let (first, last) = match ip {
-            IpAddr::V4(_) => (ip, ip),
-            IpAddr::V6(ip) => {
-                let network = ip.to_bits() & (u128::MAX << 64);
-                let last = network | u128::from(u64::MAX);
-                (IpAddr::V6(Ipv6Addr::from_bits(network)), IpAddr::V6(Ipv6Addr::from_bits(last)))
-            }
-        };
-        let range = SocketAddr::new(first, 0)..=SocketAddr::new(last, u16::MAX);
-        self.places.range(range).take(at_most).count()
-    }
-
-    /// Forgets peers not seen since `oldest`. Says how many.
-    pub(super) fn expire(&mut self, oldest: Instant) -> usize {
-        let before = self.peers.len();
-        self.peers.retain(|peer| oldest <= peer.seen);
-        let gone = before - self.peers.len();
-        if 0 < gone {
-            self.places = self.peers.iter().enumerate().map(|(place, peer)| (peer.addr, place)).collect();
+    pub(super) fn v6(&self) -> &[Peer<[u8; 18]>] {
+        match &self.body {
+            Body::None | Body::One(_) => &[],
+            Body::Many(many) => many.v6.peers(),
         }
-        gone
+    }
+
+    pub(super) fn downloaded(&self) -> u32 {
+        self.downloaded
     }
 
     pub(super) fn count_completed(&mut self) {
         self.downloaded = self.downloaded.saturating_add(1);
     }
 
+    pub(super) fn addr(&self, place: Place) -> SocketAddr {
+        match place.family {
+            Family::V4 => self.v4()[place.at].addr.addr(),
+            Family::V6 => self.v6()[place.at].addr.addr(),
+        }
+    }
+
+    pub(super) fn known(&self, place: Place) -> Known {
+        fn of<A>(peer: &Peer<A>) -> Known {
+            Known { seen: peer.seen, identity: peer.identity, marks: peer.marks }
+        }
+        match place.family {
+            Family::V4 => of(&self.v4()[place.at]),
+            Family::V6 => of(&self.v6()[place.at]),
+        }
+    }
+
+    pub(super) fn find(&self, key: &TableKey, addr: SocketAddr) -> Option<Place> {
+        let family = Family::of(addr);
+        let at = match (&self.body, family) {
+            (Body::One(peer), Family::V4) => (peer.addr == <[u8; 6]>::of(addr)).then_some(0),
+            (Body::None, _) | (Body::One(_), Family::V6) => None,
+            (Body::Many(many), Family::V4) => many.v4.find(key, &Compact::of(addr)),
+            (Body::Many(many), Family::V6) => many.v6.find(key, &Compact::of(addr)),
+        };
+        at.map(|at| Place { family, at })
+    }
+
+    /// The same client under another address of a family, as far as that is looked for. BEP 7 has a client announce from an
+    /// address of either family, which are both good.
+    pub(super) fn find_identity(&self, identity: u32, family: Family) -> Option<Place> {
+        let at = match (&self.body, family) {
+            (Body::One(peer), Family::V4) => (peer.identity == identity).then_some(0),
+            (Body::None, _) | (Body::One(_), Family::V6) => None,
+            (Body::Many(many), Family::V4) => many.v4.find_identity(identity),
+            (Body::Many(many), Family::V6) => many.v6.find_identity(identity),
+        };
+        at.map(|at| Place { family, at })
+    }
+
+    /// Adds a peer whose address is not there yet.
+    pub(super) fn insert(&mut self, key: &TableKey, addr: SocketAddr, known: Known) -> Place {
+        let Known { seen, identity, marks } = known;
+        let family = Family::of(addr);
+        if family == Family::V4 && self.is_empty() {
+            self.body = Body::One(Peer { addr: Compact::of(addr), seen, identity, marks });
+            return Place { family, at: 0 };
+        }
+        let many = self.many(key);
+        let at = match family {
+            Family::V4 => many.v4.insert(key, Peer { addr: Compact::of(addr), seen, identity, marks }),
+            Family::V6 => many.v6.insert(key, Peer { addr: Compact::of(addr), seen, identity, marks }),
+        };
+        Place { family, at }
+    }
+
+    /// Changes what is known of a peer. Says where it is then.
+    pub(super) fn update(&mut self, key: &TableKey, place: Place, known: Known) -> Place {
+        let Known { seen, identity, marks } = known;
+        let at = match (&mut self.body, place.family) {
+            (Body::None, _) => place.at,
+            (Body::One(peer), _) => {
+                (peer.seen, peer.identity, peer.marks) = (seen, identity, marks);
+                0
+            }
+            (Body::Many(many), Family::V4) => many.v4.update(key, place.at, seen, identity, marks),
+            (Body::Many(many), Family::V6) => many.v6.update(key, place.at, seen, identity, marks),
+        };
+        Place { at, ..place }
+    }
+
+    /// Takes a peer out. Gives its address and its marks.
+    pub(super) fn remove(&mut self, key: &TableKey, place: Place) -> (SocketAddr, Marks) {
+        let gone = (self.addr(place), self.known(place).marks);
+        match (&mut self.body, place.family) {
+            (Body::None | Body::One(_), _) => self.body = Body::None,
+            (Body::Many(many), Family::V4) => drop(many.v4.remove(key, place.at)),
+            (Body::Many(many), Family::V6) => drop(many.v6.remove(key, place.at)),
+        }
+        match (self.v4(), self.v6()) {
+            ([], []) => self.body = Body::None,
+            (&[peer], []) => self.body = Body::One(peer),
+            _ => {}
+        }
+        gone
+    }
+
+    /// What a scrape says.
     pub(super) fn numbers(&self) -> Scrape {
-        let count = |wanted| {
-            let count = self.peers.iter().filter(|peer| peer.has == wanted).count();
-            u32::try_from(count).unwrap_or(u32::MAX)
-        };
-        let downloaders = count(Has::Some);
+        let of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let tally = self.tally();
+        let peers = tally.v4 + tally.v6;
+        let (idle, wanting) = self.kinds();
+        debug_assert_eq!(idle + wanting, peers);
         Scrape {
-            seeders: count(Has::All),
-            leechers: downloaders.saturating_add(count(Has::Enough)),
+            seeders: of(tally.seeds),
+            leechers: of(peers - tally.seeds),
             downloaded: self.downloaded,
-            downloaders: Some(downloaders),
+            downloaders: Some(of(wanting)),
         }
     }
 
-    /// Peers for an asker: never itself, and none that both want nothing of each other. Every peer is as likely as any
-    /// other; which ones come together is not quite random.
-    pub(super) fn choose(&self, asker: &Asker, random: &mut Random) -> Vec<&Peer> {
-        let count = self.peers.len();
-        let mut chosen = Vec::with_capacity(asker.numwant.min(count));
-        let mut place = random.below(count);
-        // Steps that share no factor with the count visit every place once.
-        let step =
-            (1 + random.below(count)..).find(|&step| greatest_common_divisor(step, count) <= 1).unwrap_or(1);
-        for _ in 0..count {
-            if asker.numwant <= chosen.len() {
-                break;
+    pub(super) fn tally(&self) -> Tally {
+        match &self.body {
+            Body::None => Tally::default(),
+            Body::One(peer) => {
+                let seeds = usize::from(peer.marks.has() == Has::All);
+                Tally { v4: 1, v6: 0, seeds, bytes: 0 }
             }
-            let peer = &self.peers[place];
-            if suits(peer, asker) {
-                chosen.push(peer);
-            }
-            place = (place + step) % count;
+            Body::Many(many) => Tally {
+                v4: many.v4.peers().len(),
+                v6: many.v6.peers().len(),
+                seeds: many.v4.seeds() + many.v6.seeds(),
+                bytes: size_of::<Many>() + many.v4.bytes() + many.v6.bytes(),
+            },
         }
-        chosen
-    }
-}
-
-fn suits(peer: &Peer, asker: &Asker) -> bool {
-    let own = peer.addr == asker.addr || peer.peer_id == asker.peer_id;
-    let useful = asker.has == Has::Some || peer.has == Has::Some;
-    // An address on the peer's own machine leads anybody else to themselves.
-    let reachable = !peer.addr.ip().is_loopback() || asker.addr.ip().is_loopback();
-    let readable = asker.family.is_none_or(|family| family == Family::of(peer.addr));
-    !own && useful && reachable && readable
-}
-
-fn greatest_common_divisor(mut a: usize, mut b: usize) -> usize {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn peer(number: u16, has: Has, seen: Instant) -> Peer {
-        let mut peer_id = [0; 20];
-        peer_id[..2].copy_from_slice(&number.to_be_bytes());
-        let addr = SocketAddr::from(([10, 0, 0, 1], number));
-        Peer { addr, peer_id, key: 0, has, completed: false, seen }
     }
 
-    fn asker(has: Has, numwant: usize) -> Asker {
-        let addr = SocketAddr::from(([10, 0, 0, 2], 1));
-        Asker { addr, peer_id: [9; 20], has, family: None, numwant }
-    }
-
-    #[test]
-    fn every_peer_is_chosen_as_often_as_any_other() {
-        let now = Instant::now();
-        let mut swarm = Swarm::default();
-        for number in 1..=60 {
-            swarm.insert(peer(number, Has::Some, now));
-        }
-        let mut random = Random::new(3);
-        let mut times = [0u32; 61];
-        for _ in 0..6000 {
-            let chosen = swarm.choose(&asker(Has::Some, 10), &mut random);
-            assert_eq!(chosen.len(), 10);
-            chosen.iter().for_each(|peer| times[usize::from(peer.addr.port())] += 1);
-        }
-        assert!(times[1..].iter().all(|times| (850..1150).contains(times)), "{times:?}");
-    }
-
-    #[test]
-    fn those_who_want_nothing_meet_only_those_who_do() {
-        let now = Instant::now();
-        let mut swarm = Swarm::default();
-        swarm.insert(peer(1, Has::All, now));
-        swarm.insert(peer(2, Has::Some, now));
-        swarm.insert(peer(3, Has::Enough, now));
-        let ports = |asker| {
-            let mut random = Random::new(1);
-            let mut ports: Vec<u16> =
-                swarm.choose(&asker, &mut random).iter().map(|peer| peer.addr.port()).collect();
-            ports.sort_unstable();
-            ports
+    /// Chooses peers for an asker, never itself. Those that want nothing of each other are not brought together, but for
+    /// [`SEEDS_FOR_A_SEED`]. Of each kind and family every peer is as likely as any other, and an asker who wants more is told
+    /// of both kinds as they are in the swarm.
+    pub(super) fn choose(&self, asker: &Asker, random: &mut Random) -> Picks<'_> {
+        let (own, other) = (asker.family, opposite(asker.family));
+        let own_kinds = self.kinds_without(own, asker.place);
+        let other_kinds = match asker.families {
+            Families::Own => (0, 0),
+            Families::Both => self.kinds_without(other, asker.place),
         };
-        assert_eq!(ports(asker(Has::Some, 9)), [1, 2, 3]);
-        assert_eq!(ports(asker(Has::All, 9)), [2]);
-        assert_eq!(ports(asker(Has::Enough, 9)), [2]);
-        assert_eq!(ports(asker(Has::Some, 0)), [0; 0]);
-        assert_eq!(ports(Asker { family: Some(Family::V6), ..asker(Has::Some, 9) }), [0; 0]);
-        assert_eq!(
-            ports(Asker { addr: SocketAddr::from(([10, 0, 0, 1], 2)), ..asker(Has::Some, 9) }),
-            [1, 3]
-        );
-        assert!(Swarm::default().choose(&asker(Has::Some, 9), &mut Random::new(1)).is_empty());
+        let (idle, wanting) = (own_kinds.0 + other_kinds.0, own_kinds.1 + other_kinds.1);
+        let numwant = asker.numwant;
+        let (want_idle, want_wanting) = match asker.has {
+            Has::Some => share(numwant, idle, wanting, random),
+            Has::All if !asker.has_completed => {
+                let first = numwant.min(wanting);
+                let more = SEEDS_FOR_A_SEED.min(numwant).saturating_sub(first);
+                (more.min(idle), first)
+            }
+            Has::All | Has::Enough => (0, numwant.min(wanting)),
+        };
+        let idle = share_with_own(want_idle, own_kinds.0, other_kinds.0, random);
+        let wanting = share_with_own(want_wanting, own_kinds.1, other_kinds.1, random);
+        let mut runs = |family, idle, wanting| self.runs(family, idle, wanting, asker.place, random);
+        let (own_runs, other_runs) = (runs(own, idle.0, wanting.0), runs(other, idle.1, wanting.1));
+        let (v4_runs, v6_runs) = match own {
+            Family::V4 => (own_runs, other_runs),
+            Family::V6 => (other_runs, own_runs),
+        };
+        Picks { v4: self.v4(), v4_runs, v6: self.v6(), v6_runs, but: 0, tells_loopback: true }
     }
 
-    #[test]
-    fn places_stay_right_when_peers_go() {
-        let now = Instant::now();
-        let later = now + std::time::Duration::from_secs(1);
-        let mut swarm = Swarm::default();
-        for number in 1..=9 {
-            swarm.insert(peer(number, Has::Some, if number % 3 == 0 { now } else { later }));
-        }
-        swarm.remove(SocketAddr::from(([10, 0, 0, 1], 1)));
-        swarm.remove(SocketAddr::from(([10, 0, 0, 1], 77)));
-        assert_eq!(swarm.expire(later), 3);
-        assert_eq!((swarm.len(), swarm.places.len()), (5, 5));
-        for (addr, &place) in &swarm.places {
-            assert_eq!(swarm.peers[place].addr, *addr);
+    fn runs(
+        &self,
+        family: Family,
+        idle: usize,
+        wanting: usize,
+        but: Option<Place>,
+        random: &mut Random,
+    ) -> Runs {
+        let but = but.filter(|place| place.family == family).map(|place| place.at);
+        match (&self.body, family) {
+            _ if idle + wanting == 0 => Runs::default(),
+            (Body::One(_), Family::V4) => Runs::one(),
+            (Body::None, _) | (Body::One(_), Family::V6) => Runs::default(),
+            (Body::Many(many), Family::V4) => many.v4.choose(idle, wanting, but, random),
+            (Body::Many(many), Family::V6) => many.v6.choose(idle, wanting, but, random),
         }
     }
 
-    #[test]
-    fn an_ipv6_network_counts_as_one_machine() {
-        let now = Instant::now();
-        let mut swarm = Swarm::default();
-        for host in 1..=5u16 {
-            let addr = SocketAddr::from(([0x2001, 0xdb8, 0, 1, 0, 0, 0, host], 6881));
-            swarm.insert(Peer { addr, ..peer(host, Has::Some, now) });
-        }
-        assert_eq!(swarm.count_from(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 9, 9, 9, 9).into(), 100), 5);
-        assert_eq!(swarm.count_from(Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 9, 9, 9, 9).into(), 3), 3);
-        assert_eq!(swarm.count_from(Ipv6Addr::new(0x2001, 0xdb8, 0, 2, 0, 0, 0, 1).into(), 100), 0);
-        assert_eq!(swarm.count_from([10, 0, 0, 1].into(), 100), 0);
+    /// How many want nothing, and how many want more.
+    fn kinds(&self) -> (usize, usize) {
+        let (v4, v6) = (self.kinds_without(Family::V4, None), self.kinds_without(Family::V6, None));
+        (v4.0 + v6.0, v4.1 + v6.1)
     }
+
+    fn kinds_without(&self, family: Family, but: Option<Place>) -> (usize, usize) {
+        let all = self.len(family);
+        let idle = match (&self.body, family) {
+            (Body::One(peer), Family::V4) => usize::from(peer.marks.has() != Has::Some),
+            (Body::None, _) | (Body::One(_), Family::V6) => 0,
+            (Body::Many(many), Family::V4) => many.v4.idle(),
+            (Body::Many(many), Family::V6) => many.v6.idle(),
+        };
+        match but.filter(|place| place.family == family) {
+            Some(place) if place.at < idle => (idle - 1, all - idle),
+            Some(_) => (idle, all - idle - 1),
+            None => (idle, all - idle),
+        }
+    }
+
+    fn many(&mut self, key: &TableKey) -> &mut Many {
+        if !matches!(self.body, Body::Many(_)) {
+            let mut many = Box::<Many>::default();
+            if let Body::One(peer) = self.body {
+                many.v4.insert(key, peer);
+            }
+            self.body = Body::Many(many);
+        }
+        match &mut self.body {
+            Body::Many(many) => many,
+            Body::None | Body::One(_) => unreachable!("made into many above"),
+        }
+    }
+}
+
+/// Peers that were chosen, of each family.
+#[derive(Clone, Debug)]
+pub(super) struct Picks<'a> {
+    v4: &'a [Peer<[u8; 6]>],
+    v4_runs: Runs,
+    v6: &'a [Peer<[u8; 18]>],
+    v6_runs: Runs,
+    but: u32,
+    tells_loopback: bool,
+}
+
+impl<'a> Picks<'a> {
+    pub(super) fn none() -> Self {
+        let (v4_runs, v6_runs) = (Runs::default(), Runs::default());
+        Picks { v4: &[], v4_runs, v6: &[], v6_runs, but: 0, tells_loopback: true }
+    }
+
+    /// For an asker at this address: without its own other addresses, and without addresses on the peer's own machine, which
+    /// lead anybody else to themselves.
+    pub(super) fn for_asker(mut self, identity: u32, ip: IpAddr) -> Self {
+        (self.but, self.tells_loopback) = (identity, ip.is_loopback());
+        self
+    }
+
+    pub(super) fn v4(&self) -> impl Iterator<Item = &[u8; 6]> {
+        let told =
+            |peer: &&Peer<[u8; 6]>| peer.identity != self.but && (self.tells_loopback || peer.addr[0] != 127);
+        self.v4_runs.of(self.v4).filter(told).map(|peer| &peer.addr)
+    }
+
+    pub(super) fn v6(&self) -> impl Iterator<Item = &[u8; 18]> {
+        let told = |peer: &&Peer<[u8; 18]>| {
+            peer.identity != self.but
+                && (self.tells_loopback || peer.addr[..16] != Ipv6Addr::LOCALHOST.octets())
+        };
+        self.v6_runs.of(self.v6).filter(told).map(|peer| &peer.addr)
+    }
+}
+
+fn opposite(family: Family) -> Family {
+    match family {
+        Family::V4 => Family::V6,
+        Family::V6 => Family::V4,
+    }
+}
+
+/// Divides `count` among two kinds by how many there are of each. What is left of a peer falls to either by chance, so that
+/// everybody is told equally often.
+fn share(count: usize, first: usize, second: usize, random: &mut Random) -> (usize, usize) {
+    let all = first + second;
+    if all <= count {
+        return (first, second);
+    }
+    let whole = count * first / all;
+    let rest = count * first % all;
+    let of_first = whole + usize::from(random.below(all) < rest);
+    (of_first, count - of_first)
+}
+
+/// The same for the asker's own family and the other one. At least half are of its own, as far as there are so many: nobody
+/// knows whether it can reach the others.
+fn share_with_own(count: usize, own: usize, other: usize, random: &mut Random) -> (usize, usize) {
+    let (of_own, _) = share(count, own, other, random);
+    let of_own = of_own.max(own.min(count.div_ceil(2)));
+    (of_own, count.min(own + other) - of_own)
 }

@@ -1,0 +1,414 @@
+//! Whole swarms in a registry: who finds whom, who stays, who makes room.
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+
+use super::super::access::{Limits, User};
+use super::super::group::Has;
+use super::super::hashing::identity;
+use super::super::ledger::LimitReached;
+use super::super::swarm::Families;
+use super::*;
+use crate::announce::Event;
+
+const HASH: [u8; 20] = [7; 20];
+
+fn registry(options: RegistryOptions) -> (Registry, Instant) {
+    let now = Instant::now();
+    (Registry::new(options, [1; 16], now), now)
+}
+
+fn ask(number: u8, has: Has, event: Option<Event>) -> Ask {
+    Ask {
+        info_hash: InfoHash::from(HASH),
+        addr: SocketAddr::from(([10, 0, 0, number], 1000 + u16::from(number))),
+        identity: identity(&[number; 20], 5),
+        has,
+        event,
+        numwant: None,
+        families: Families::Both,
+        user: None,
+    }
+}
+
+struct Told {
+    numbers: Scrape,
+    peers: Vec<SocketAddr>,
+}
+
+fn tell(registry: &Registry, ask: &Ask, now: Instant) -> Result<Told, Refusal> {
+    use super::super::group::Compact;
+    registry.announce(ask, now, |answer| {
+        let v4 = answer.picks.v4().map(Compact::addr);
+        Told { numbers: answer.numbers, peers: v4.chain(answer.picks.v6().map(Compact::addr)).collect() }
+    })
+}
+
+fn say(registry: &Registry, number: u8, has: Has, event: Option<Event>, now: Instant) -> Told {
+    tell(registry, &ask(number, has, event), now).unwrap()
+}
+
+fn peers(registry: &Registry) -> usize {
+    registry.census().peers
+}
+
+#[test]
+fn peers_find_each_other_and_leave() {
+    let (registry, now) = registry(RegistryOptions::default());
+    assert!(say(&registry, 1, Has::All, Some(Event::Started), now).peers.is_empty());
+    let second = say(&registry, 2, Has::Some, Some(Event::Started), now);
+    assert_eq!(second.peers, ["10.0.0.1:1001".parse().unwrap()]);
+    assert_eq!((second.numbers.seeders, second.numbers.leechers), (1, 1));
+    assert_eq!(say(&registry, 1, Has::All, None, now).peers.len(), 1);
+    say(&registry, 2, Has::All, Some(Event::Completed), now);
+    let scrape = registry.scrape(&InfoHash::from(HASH));
+    assert_eq!((scrape.seeders, scrape.downloaded), (2, 1));
+    say(&registry, 2, Has::All, Some(Event::Completed), now);
+    assert_eq!(registry.scrape(&InfoHash::from(HASH)).downloaded, 1);
+    assert!(say(&registry, 1, Has::All, Some(Event::Stopped), now).peers.is_empty());
+    say(&registry, 2, Has::All, Some(Event::Stopped), now);
+    let census = registry.census();
+    assert_eq!((census.swarms, census.peers, census.seeds), (0, 0, 0));
+}
+
+#[test]
+fn stopped_of_an_unknown_peer_is_normal() {
+    let (registry, now) = registry(RegistryOptions::default());
+    let told = say(&registry, 1, Has::Some, Some(Event::Stopped), now);
+    assert_eq!((told.numbers.seeders, told.numbers.leechers), (0, 0));
+    say(&registry, 2, Has::Some, None, now);
+    let told = say(&registry, 1, Has::Some, Some(Event::Stopped), now);
+    assert_eq!((told.numbers.leechers, told.peers.len(), peers(&registry)), (1, 0, 1));
+}
+
+#[test]
+fn a_magnet_download_that_says_it_lacks_nothing_is_told_of_seeds() {
+    let (registry, now) = registry(RegistryOptions::default());
+    for number in 1..=60 {
+        say(&registry, number, Has::All, Some(Event::Started), now);
+    }
+    // aria2 and rqbit announce so before they have the info dictionary.
+    assert_eq!(say(&registry, 100, Has::All, Some(Event::Started), now).peers.len(), 20);
+    assert_eq!(say(&registry, 100, Has::All, None, now).peers.len(), 20);
+    // Who downloaded all of it wants no seeds.
+    say(&registry, 101, Has::Some, Some(Event::Started), now);
+    assert_eq!(say(&registry, 101, Has::All, Some(Event::Completed), now).peers.len(), 0);
+    assert_eq!(say(&registry, 101, Has::All, None, now).peers.len(), 0);
+    // Those who want more come first.
+    for number in 110..140 {
+        say(&registry, number, Has::Some, None, now);
+    }
+    let told = say(&registry, 100, Has::All, None, now).peers;
+    assert_eq!((told.len(), told.iter().all(|addr| 1110 <= addr.port())), (30, true));
+}
+
+#[test]
+fn a_partial_seed_is_no_seed_and_wants_only_those_who_want_more() {
+    let (registry, now) = registry(RegistryOptions::default());
+    say(&registry, 1, Has::All, None, now);
+    say(&registry, 2, Has::Enough, Some(Event::Paused), now);
+    say(&registry, 3, Has::Some, None, now);
+    let told = say(&registry, 2, Has::Enough, Some(Event::Paused), now);
+    assert_eq!(told.peers, ["10.0.0.3:1003".parse().unwrap()]);
+    let numbers = told.numbers;
+    assert_eq!((numbers.seeders, numbers.leechers, numbers.downloaders), (1, 2, Some(1)));
+    assert_eq!(say(&registry, 3, Has::Some, None, now).peers.len(), 2);
+}
+
+#[test]
+fn the_silent_are_forgotten_and_others_stay() {
+    let (registry, now) = registry(RegistryOptions::default());
+    let lifetime = registry.options().peer_lifetime;
+    for number in 1..100 {
+        say(&registry, number, Has::Some, None, now);
+    }
+    say(&registry, 200, Has::Some, None, now + lifetime);
+    registry.sweep(now + lifetime);
+    assert_eq!(peers(&registry), 100);
+    // In small steps, as it is called; the last of them well after a whole round.
+    for second in 1..=SWEEP_TIME_MAX.as_secs() + 10 {
+        registry.sweep(now + lifetime + Duration::from_secs(second));
+    }
+    assert_eq!((peers(&registry), registry.counters().expired), (1, 99));
+    // At once, when nobody called for long.
+    registry.sweep(now + 3 * lifetime);
+    let census = registry.census();
+    assert_eq!((census.swarms, census.peers, census.peers_v6), (0, 0, 0));
+}
+
+#[test]
+fn nobody_says_stopped_for_another() {
+    let (registry, now) = registry(RegistryOptions::default());
+    say(&registry, 1, Has::Some, None, now);
+    let stopped = ask(1, Has::Some, Some(Event::Stopped));
+    tell(&registry, &Ask { identity: identity(&[1; 20], 6), ..stopped.clone() }, now).unwrap();
+    assert_eq!(peers(&registry), 1);
+    let elsewhere = Ask { addr: "10.0.0.2:1001".parse().unwrap(), ..stopped.clone() };
+    tell(&registry, &elsewhere, now).unwrap();
+    assert_eq!(peers(&registry), 1);
+    tell(&registry, &stopped, now).unwrap();
+    assert_eq!(peers(&registry), 0);
+}
+
+#[test]
+fn a_client_that_moved_is_one_peer_and_a_dual_stacked_one_is_two() {
+    let (registry, now) = registry(RegistryOptions::default());
+    say(&registry, 1, Has::All, Some(Event::Completed), now);
+    let at = |addr: &str| Ask { addr: addr.parse().unwrap(), ..ask(1, Has::All, None) };
+    tell(&registry, &at("10.0.0.99:1001"), now).unwrap();
+    let scrape = registry.scrape(&InfoHash::from(HASH));
+    assert_eq!((peers(&registry), scrape.downloaded), (1, 1));
+    let told = tell(&registry, &at("[2001:db8::1]:1001"), now).unwrap();
+    assert_eq!((peers(&registry), told.peers.len()), (2, 0));
+    // The same id with another key is somebody else, and cannot push the first one out.
+    let other = Ask { identity: identity(&[1; 20], 1), ..at("10.0.0.50:1001") };
+    tell(&registry, &other, now).unwrap();
+    assert_eq!(peers(&registry), 3);
+}
+
+/// A peer of a network that has no others.
+fn honest(number: u32, hash: [u8; 20]) -> Ask {
+    let [_, b, c, d] = number.to_be_bytes();
+    Ask {
+        info_hash: InfoHash::from(hash),
+        addr: SocketAddr::from(([10, b, c, d], 6881)),
+        identity: identity(&[9; 20], number),
+        ..ask(1, Has::Some, Some(Event::Started))
+    }
+}
+
+/// An info hash that nobody else has.
+fn invented(number: u32) -> [u8; 20] {
+    let mut hash = [0xee; 20];
+    hash[..4].copy_from_slice(&number.to_be_bytes());
+    hash
+}
+
+fn attack(registry: &Registry, number: u32, now: Instant) -> Result<Told, Refusal> {
+    let addr = SocketAddr::from(([192, 0, 2, 66], 1 + (number % 60_000) as u16));
+    tell(registry, &Ask { addr, ..honest(number, invented(number)) }, now)
+}
+
+#[test]
+fn one_address_that_invents_torrents_changes_nothing_for_the_next_honest_one() {
+    let options = RegistryOptions { swarms_max: 3_000, peers_max: 6_000, ..RegistryOptions::default() };
+    let (registry, now) = registry(options);
+    for number in 0..500 {
+        tell(&registry, &honest(number, [number as u8; 20]), now).unwrap();
+    }
+    let refused = (0..20_000).filter(|number| attack(&registry, *number, now).is_err()).count();
+    assert!(refused > 15_000, "{refused}");
+    assert_eq!(registry.census().swarms, 3_000);
+    // As many honest torrents as there are places for them: all have room, and none pushes out another.
+    for number in 1_000..3_000 {
+        tell(&registry, &honest(number, invented(1_000_000 + number)), now).unwrap();
+        let _ = attack(&registry, 50_000 + number, now);
+    }
+    let stayed = (1_000..3_000)
+        .filter(|number| registry.scrape(&InfoHash::from(invented(1_000_000 + number))).leechers == 1);
+    assert_eq!(stayed.count(), 2_000);
+    assert!((0..=255).all(|byte| 0 < registry.scrape(&InfoHash::from([byte; 20])).leechers));
+    assert_eq!((registry.census().swarms, registry.counters().evicted >= 2_000), (3_000, true));
+}
+
+#[test]
+fn one_address_that_invents_peers_makes_room_too() {
+    let options = RegistryOptions { peers_max: 4_000, ..RegistryOptions::default() };
+    let (registry, now) = registry(options);
+    // Two peers a torrent, so that no torrent has a single one.
+    for number in 0..5_000 {
+        let addr = SocketAddr::from(([192, 0, 2, 66], 1 + number as u16));
+        tell(&registry, &Ask { addr, ..honest(number, invented(number / 2)) }, now).unwrap();
+    }
+    assert_eq!((peers(&registry), registry.counters().unremembered), (4_000, 1_000));
+    let remembered = (0..500).filter(|number| tell(&registry, &honest(*number, [7; 20]), now).is_ok());
+    assert_eq!(remembered.count(), 500);
+    assert_eq!(registry.scrape(&InfoHash::from(HASH)).leechers, 500);
+    assert_eq!(peers(&registry), 4_000);
+}
+
+#[test]
+fn every_bound_holds() {
+    let options = RegistryOptions {
+        swarms_max: 3,
+        address_peers_max: 2,
+        peers_max: 8,
+        numwant_max: 2,
+        shards: 4,
+        ..RegistryOptions::default()
+    };
+    let (registry, now) = registry(options);
+    for number in 0..100u8 {
+        for hash in 0..6 {
+            for port in 1..4 {
+                let ask = ask(number, Has::Some, None);
+                let addr = SocketAddr::new(ask.addr.ip(), port);
+                let identity = identity(&[number; 20], u32::from(port));
+                let info_hash = InfoHash::from([hash; 20]);
+                let numwant = Some(u32::MAX);
+                match tell(&registry, &Ask { info_hash, addr, identity, numwant, ..ask }, now) {
+                    Ok(told) => assert!(told.peers.len() <= 2),
+                    Err(refusal) => assert_eq!(refusal, Refusal::TorrentsFull),
+                }
+            }
+        }
+        let census = registry.census();
+        assert!(census.peers <= 8 && census.swarms <= 3);
+    }
+    assert_eq!(peers(&registry), 8);
+}
+
+#[test]
+fn who_cannot_be_reached_is_served_and_not_named() {
+    let (registry, now) = registry(RegistryOptions::default());
+    say(&registry, 1, Has::Some, None, now);
+    let unreachable = Ask { addr: "10.0.0.2:0".parse().unwrap(), ..ask(2, Has::Some, None) };
+    assert_eq!(tell(&registry, &unreachable, now).unwrap().peers.len(), 1);
+    assert_eq!(peers(&registry), 1);
+    let alone = Ask { info_hash: InfoHash::from([1; 20]), ..unreachable };
+    assert!(tell(&registry, &alone, now).unwrap().peers.is_empty());
+    assert_eq!(registry.census().swarms, 1);
+}
+
+#[test]
+fn a_loopback_address_is_named_on_its_own_machine_only() {
+    let (registry, now) = registry(RegistryOptions::default());
+    let local = |port| Ask {
+        addr: SocketAddr::from(([127, 0, 0, 1], port)),
+        identity: u32::from(port),
+        ..ask(1, Has::Some, None)
+    };
+    tell(&registry, &local(1), now).unwrap();
+    assert_eq!(tell(&registry, &local(2), now).unwrap().peers.len(), 1);
+    assert_eq!(say(&registry, 9, Has::Some, None, now).peers.len(), 0);
+}
+
+#[test]
+fn an_asker_is_told_of_both_families_and_more_of_its_own() {
+    let (registry, now) = registry(RegistryOptions::default());
+    for number in 1..=100u8 {
+        say(&registry, number, Has::Some, None, now);
+        let addr = SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(number)], 6881));
+        let identity = identity(&[number; 20], 77);
+        tell(&registry, &Ask { addr, identity, ..ask(number, Has::Some, None) }, now).unwrap();
+    }
+    let told = say(&registry, 1, Has::Some, None, now).peers;
+    let own = told.iter().filter(|addr| addr.is_ipv4()).count();
+    assert!(told.len() == 50 && (25..=50).contains(&own), "{own} of {}", told.len());
+    let own_only = Ask { families: Families::Own, numwant: Some(200), ..ask(1, Has::Some, None) };
+    let told = tell(&registry, &own_only, now).unwrap().peers;
+    assert_eq!((told.len(), told.iter().all(SocketAddr::is_ipv4)), (99, true));
+}
+
+#[test]
+fn seeds_and_downloaders_are_told_equally_often_to_who_wants_more() {
+    let (registry, now) = registry(RegistryOptions::default());
+    for number in 1..=200u8 {
+        let has = if number % 4 == 0 { Has::All } else { Has::Some };
+        say(&registry, number, has, None, now);
+    }
+    let asker = Ask { numwant: Some(30), ..ask(201, Has::Some, None) };
+    let mut times = [0u32; 201];
+    for _ in 0..20_000 {
+        let told = tell(&registry, &asker, now).unwrap().peers;
+        assert_eq!(told.len(), 30);
+        told.iter().for_each(|addr| times[usize::from(addr.port() - 1000)] += 1);
+    }
+    // 20,000 times 30 of 200.
+    assert!(times[1..].iter().all(|times| (2_800..3_200).contains(times)), "{times:?}");
+}
+
+#[test]
+fn intervals_spread_a_herd_and_are_never_longer_than_said() {
+    let (registry, now) = registry(RegistryOptions::default());
+    let mut intervals: Vec<u32> = (0..1000)
+        .map(|_| registry.announce(&ask(1, Has::Some, None), now, |answer| answer.interval).unwrap())
+        .collect();
+    intervals.sort_unstable();
+    assert!(525 <= intervals[0] && intervals[999] <= 600);
+    intervals.dedup();
+    assert!(50 < intervals.len());
+}
+
+#[test]
+fn a_passkey_lets_in_as_many_as_it_says() {
+    let (registry, now) = registry(RegistryOptions::default());
+    let limits = Limits { peers: Some(3), torrents: Some(2), announces: Some(8) };
+    let by = |number, hash| Ask {
+        info_hash: InfoHash::from([hash; 20]),
+        user: Some(User { id: 99, limits }),
+        ..ask(number, Has::Some, None)
+    };
+    let told = |number, hash, seconds| {
+        tell(&registry, &by(number, hash), now + Duration::from_secs(seconds)).map(|_| ())
+    };
+    assert_eq!((told(1, 1, 0), told(1, 2, 0)), (Ok(()), Ok(())));
+    assert_eq!(told(1, 3, 0), Err(Refusal::Limit(LimitReached::Torrents(2))));
+    assert_eq!(told(2, 2, 0), Ok(()));
+    assert_eq!(told(3, 2, 0), Err(Refusal::Limit(LimitReached::Peers(3))));
+    // Who is registered already may go on.
+    assert_eq!((told(1, 1, 0), told(2, 2, 0)), (Ok(()), Ok(())));
+    // What somebody leaves is free again.
+    let stopped = Ask { event: Some(Event::Stopped), ..by(1, 1) };
+    tell(&registry, &stopped, now).unwrap();
+    assert_eq!(told(1, 3, 0), Err(Refusal::Limit(LimitReached::Announces(8))));
+    assert_eq!(told(1, 3, 60), Ok(()));
+    // What fell silent too.
+    registry.sweep(now + 3 * registry.options().peer_lifetime);
+    assert_eq!(peers(&registry), 0);
+    assert_eq!((told(7, 7, 9_000), told(7, 8, 9_000)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn memory_stays_small_for_many_peers_in_any_arrangement() {
+    let options = RegistryOptions { address_peers_max: usize::MAX, ..RegistryOptions::default() };
+    for (swarms, each, bound) in [(400, 50, 40), (20_000, 1, 90), (1, 20_000, 40)] {
+        let (registry, now) = registry(options.clone());
+        let empty = registry.census().bytes;
+        for number in 0..swarms * each {
+            tell(&registry, &honest(number, invented(number % swarms)), now).unwrap();
+        }
+        let bytes = (registry.census().bytes - empty) as f64 / f64::from(swarms * each);
+        assert_eq!(peers(&registry), (swarms * each) as usize);
+        assert!(bytes <= f64::from(bound), "{bytes} bytes a peer in {swarms} swarms");
+        // All of it goes with the peers.
+        registry.sweep(now + 3 * registry.options().peer_lifetime);
+        let left = registry.census().bytes - empty;
+        assert!(left < 64 << 10, "{left} bytes left");
+    }
+}
+
+#[test]
+fn the_largest_are_listed_largest_first() {
+    let (registry, now) = registry(RegistryOptions::default());
+    for number in 0..60 {
+        tell(&registry, &honest(number, [(number % 11 % 4) as u8; 20]), now).unwrap();
+    }
+    let largest = registry.largest(3);
+    let counts: Vec<u32> = largest.iter().map(|(_, numbers)| numbers.leechers).collect();
+    assert!(counts.len() == 3 && counts.is_sorted_by(|a, b| a >= b), "{counts:?}");
+}
+
+#[test]
+fn threads_that_ask_at_once_leave_the_sums_right() {
+    let (registry, now) = registry(RegistryOptions::default());
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let registry = &registry;
+            scope.spawn(move || {
+                for number in 0..2_000 {
+                    let ask = honest(thread * 10_000 + number, invented(number % 50));
+                    tell(registry, &ask, now).unwrap();
+                    if number % 3 == 0 {
+                        tell(registry, &Ask { event: Some(Event::Stopped), ..ask }, now).unwrap();
+                    }
+                    registry.sweep(now);
+                }
+            });
+        }
+    });
+    let counted: u32 =
+        (0..50).map(|number| registry.scrape(&InfoHash::from(invented(number))).leechers).sum();
+    assert_eq!((peers(&registry), registry.census().swarms), (counted as usize, 50));
+    assert_eq!(counted, 4 * (2_000 - 667));
+}

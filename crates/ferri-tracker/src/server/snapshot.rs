@@ -1,0 +1,286 @@
+//! The registry as bytes, so that a restart loses nobody. Made and read in pieces of bounded size; writing them to a file is the
+//! shell's business.
+//!
+//! A snapshot is a head and chunks. The head is the magic, a version and the second of its making; each chunk has a length, a
+//! checksum and some swarms; an empty one ends it. Ages are kept, and the time until it is read is added to them: whoever was
+//! silent for too long by then is left out.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use ferri_metainfo::InfoHash;
+
+use super::clock::Moment;
+use super::group::{Compact, Has, Marks, Peer};
+use super::registry::Registry;
+use super::swarm::{Known, Swarm};
+use crate::siphash::siphash;
+
+const MAGIC: [u8; 8] = *b"ferritrk";
+const VERSION: u32 = 1;
+const HEAD_LENGTH: usize = 8 + 4 + 8;
+
+/// Bytes at which a chunk is done. A shard is locked while one is made, for some hundred microseconds; only a single larger
+/// swarm makes a larger one.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Bytes of a chunk that is worth reading: a swarm of 67 million IPv6 peers would not fit, and no machine would hold it.
+const CHUNK_BYTES_MAX: usize = 1 << 30;
+
+/// Before a chunk: its length, and the checksum of it.
+const CHUNK_HEAD_LENGTH: usize = 4 + 8;
+
+/// A swarm without its peers: info hash, downloads, peers of each family.
+const SWARM_HEAD_LENGTH: usize = 20 + 4 + 4 + 4;
+
+/// Beside its address, a peer has seconds of silence, its identity and marks.
+const PEER_TAIL_LENGTH: usize = 4 + 4 + 1;
+
+/// Against damage, not against forgery: whoever can write the file can write anything.
+const CHECKSUM_KEY: [u8; 16] = *b"tracker snapshot";
+
+const MARK_ENOUGH: u8 = 1;
+const MARK_ALL: u8 = 2;
+const MARK_COMPLETED: u8 = 4;
+
+/// Makes a snapshot, chunk by chunk, while the registry goes on.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    registry: &'a Registry,
+    now: Moment,
+    shard: usize,
+    /// Swarms of the shard not written yet. From the end: what goes meanwhile is replaced from the end, so that a swarm may be
+    /// written twice and none is left out.
+    swarms: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Swarms,
+    Ended,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Begins one: appends its head to `out`. `unix` is the second of the calendar.
+    pub fn begin(registry: &'a Registry, now: Instant, unix: u64, out: &mut Vec<u8>) -> Self {
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_be_bytes());
+        out.extend_from_slice(&unix.to_be_bytes());
+        Self { registry, now: registry.moment(now), shard: 0, swarms: usize::MAX, state: State::Swarms }
+    }
+
+    /// Appends the next chunk to `out`. `false` when there was none left.
+    pub fn next_chunk(&mut self, out: &mut Vec<u8>) -> bool {
+        if self.state == State::Ended {
+            return false;
+        }
+        let head = out.len();
+        out.extend_from_slice(&[0; CHUNK_HEAD_LENGTH]);
+        let begin = out.len();
+        while out.len() - begin < CHUNK_BYTES && self.shard < self.registry.shards() {
+            let shard = self.registry.lock_shard(self.shard);
+            self.swarms = self.swarms.min(shard.swarms().len());
+            while out.len() - begin < CHUNK_BYTES && 0 < self.swarms {
+                self.swarms -= 1;
+                encode_swarm(self.registry, &shard.swarms()[self.swarms], self.now, out);
+            }
+            if self.swarms == 0 {
+                (self.shard, self.swarms) = (self.shard + 1, usize::MAX);
+            }
+        }
+        if out.len() == begin {
+            self.state = State::Ended;
+        }
+        let checksum = siphash(&CHECKSUM_KEY, &out[begin..]);
+        let length = u32::try_from(out.len() - begin).unwrap_or(u32::MAX);
+        out[head..head + 4].copy_from_slice(&length.to_be_bytes());
+        out[head + 4..begin].copy_from_slice(&checksum.to_be_bytes());
+        true
+    }
+}
+
+fn encode_swarm(registry: &Registry, swarm: &Swarm, now: Moment, out: &mut Vec<u8>) {
+    out.extend_from_slice(swarm.info_hash.as_bytes());
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    for number in [swarm.downloaded(), count(swarm.v4().len()), count(swarm.v6().len())] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    swarm.v4().iter().for_each(|peer| encode_peer(registry, peer, now, out));
+    swarm.v6().iter().for_each(|peer| encode_peer(registry, peer, now, out));
+}
+
+fn encode_peer<A: Compact>(registry: &Registry, peer: &Peer<A>, now: Moment, out: &mut Vec<u8>) {
+    let has = match peer.marks.has() {
+        Has::Some => 0,
+        Has::Enough => MARK_ENOUGH,
+        Has::All => MARK_ALL,
+    };
+    let completed = if peer.marks.has_completed() { MARK_COMPLETED } else { 0 };
+    out.extend_from_slice(peer.addr.bytes());
+    out.extend_from_slice(&registry.shared().clock.silence(peer.seen, now).to_be_bytes());
+    out.extend_from_slice(&peer.identity.to_be_bytes());
+    out.push(has | completed);
+}
+
+/// What was taken from a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Peers that are in the registry.
+    pub peers: usize,
+    /// Peers that were silent for too long, or had no room.
+    pub left_out: usize,
+}
+
+/// Why a snapshot cannot be used, or not to its end. Chunks before the damage were taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotError {
+    /// It begins like something else.
+    #[error("this is no snapshot of a tracker")]
+    NotASnapshot,
+    /// Made by a newer program.
+    #[error("a snapshot of version {0}, of which this program knows nothing")]
+    Version(u32),
+    /// The file was cut.
+    #[error("it ends at byte {at}, in the middle")]
+    Cut {
+        /// Where.
+        at: usize,
+    },
+    /// Bytes are not what was written.
+    #[error("damaged between bytes {begin} and {end}")]
+    Damaged {
+        /// Where the chunk begins.
+        begin: usize,
+        /// Where it ends.
+        end: usize,
+    },
+}
+
+/// Takes what a snapshot says into a registry. `unix` is the second of the calendar; the time since the snapshot was made counts
+/// as silence of everybody.
+///
+/// # Errors
+/// Where it is damaged. What was whole before that is in the registry, with how much it was.
+pub fn restore(
+    registry: &Registry,
+    bytes: &[u8],
+    now: Instant,
+    unix: u64,
+) -> Result<Restored, (SnapshotError, Restored)> {
+    let mut restored = Restored::default();
+    restore_into(registry, bytes, now, unix, &mut restored).map_err(|error| (error, restored))?;
+    Ok(restored)
+}
+
+fn restore_into(
+    registry: &Registry,
+    bytes: &[u8],
+    now: Instant,
+    unix: u64,
+    restored: &mut Restored,
+) -> Result<(), SnapshotError> {
+    let mut fields = Fields { bytes, at: 0 };
+    if fields.take() != Some(MAGIC) {
+        return Err(SnapshotError::NotASnapshot);
+    }
+    let cut = SnapshotError::Cut { at: bytes.len() };
+    let version = fields.u32().ok_or(cut)?;
+    if version != VERSION {
+        return Err(SnapshotError::Version(version));
+    }
+    let made = u64::from_be_bytes(fields.take().ok_or(cut)?);
+    debug_assert_eq!(fields.at, HEAD_LENGTH);
+    let off = u32::try_from(unix.saturating_sub(made)).unwrap_or(u32::MAX);
+    let now = registry.moment(now);
+    loop {
+        let begin = fields.at;
+        let length = fields.u32().ok_or(cut)? as usize;
+        let checksum = u64::from_be_bytes(fields.take().ok_or(cut)?);
+        if CHUNK_BYTES_MAX < length {
+            return Err(SnapshotError::Damaged { begin, end: begin + CHUNK_HEAD_LENGTH });
+        }
+        let chunk = fields.slice(length).ok_or(cut)?;
+        let damaged = SnapshotError::Damaged { begin, end: fields.at };
+        if siphash(&CHECKSUM_KEY, chunk) != checksum {
+            return Err(damaged);
+        }
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let mut swarms = Fields { bytes: chunk, at: 0 };
+        while swarms.at < chunk.len() {
+            decode_swarm(registry, &mut swarms, now, off, restored).ok_or(damaged)?;
+        }
+    }
+}
+
+/// `None` when the chunk says something that nobody wrote.
+fn decode_swarm(
+    registry: &Registry,
+    fields: &mut Fields<'_>,
+    now: Moment,
+    off: u32,
+    restored: &mut Restored,
+) -> Option<()> {
+    let info_hash = InfoHash::from(fields.take::<20>()?);
+    let downloaded = fields.u32()?;
+    let (v4, v6) = (fields.u32()?, fields.u32()?);
+    let mut shard = registry.lock_shard_of(&info_hash);
+    let mut put = |addr: SocketAddr, fields: &mut Fields<'_>| {
+        let silence = fields.u32()?.saturating_add(off);
+        let identity = fields.u32()?;
+        let [marks] = fields.take()?;
+        let has = match marks & (MARK_ALL | MARK_ENOUGH) {
+            0 => Has::Some,
+            MARK_ENOUGH => Has::Enough,
+            _ => Has::All,
+        };
+        let fresh = Marks::new(has);
+        let marks = if marks & MARK_COMPLETED == 0 { fresh } else { fresh.completed() };
+        let seen = registry.shared().clock.tick_before(now, silence);
+        let is_in = seen.is_some_and(|seen| {
+            let known = Known { seen, identity, marks };
+            shard.restore(registry.shared(), info_hash, downloaded, addr, known)
+        });
+        restored.peers += usize::from(is_in);
+        restored.left_out += usize::from(!is_in);
+        Some(())
+    };
+    for _ in 0..v4 {
+        let addr = fields.take::<6>()?.addr();
+        put(addr, fields)?;
+    }
+    for _ in 0..v6 {
+        let addr = fields.take::<18>()?.addr();
+        put(addr, fields)?;
+    }
+    Some(())
+}
+
+/// Takes fields off a snapshot and knows where it is.
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Fields<'a> {
+    fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
+        let slice = self.bytes.get(self.at..self.at.checked_add(length)?)?;
+        self.at += length;
+        Some(slice)
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.slice(N)?.first_chunk().copied()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_be_bytes)
+    }
+}
+
+const _: () = assert!(SWARM_HEAD_LENGTH + 6 + PEER_TAIL_LENGTH < CHUNK_BYTES);
+
+#[cfg(test)]
+mod tests;
