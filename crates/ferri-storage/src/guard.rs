@@ -25,12 +25,13 @@ use ferri_metainfo::{Bitfield, FileIndex, Info, PieceIndex};
 use rustix::fs::FileType;
 
 use crate::beneath::{Access, birth, identity};
+use crate::claims::{self, Elsewhere};
 use crate::disk::{self, OpenFile};
 use crate::error::{Conflict, StorageError};
 use crate::journal::{Origin, Owner, Stamp};
 use crate::ledger::parts_number;
 use crate::lock::hold;
-use crate::neighbors::Neighbors;
+use crate::neighbors::{self, Neighbors};
 use crate::places::Alias;
 use crate::register::{self, Claim, Entered};
 use crate::resume::resolved;
@@ -165,7 +166,7 @@ impl Storage {
         Ok(entered)
     }
 
-    /// From here on no other torrent of this process makes these files, which are not there, nor those of the wanted that will
+    /// From here on no other torrent of this process or state folder makes these files, which are not there, nor those of the wanted that will
     /// get another name when they are whole.
     ///
     /// # Errors
@@ -192,16 +193,42 @@ impl Storage {
             places: self.shared_places(),
             files,
         };
-        register::claim(&claim).map_err(|clash| {
-            let path = self.places().destined(clash.file).unwrap_or_default();
-            self.taken(&self.place().root.join(path), told(&clash.by))
+        let place_of = |file| {
+            let path = self.places().destined(file).unwrap_or_default();
+            self.place().root.join(path)
+        };
+        let claimed =
+            register::claim(&claim).map_err(|clash| self.taken(&place_of(clash.file), told(&clash.by)))?;
+        self.tell_others(&claimed).map_err(|elsewhere| {
+            let mut before = claimed.files.clone();
+            for file in claim.files.iter_ones() {
+                before.clear(file);
+            }
+            register::keep(self.id(), &before);
+            self.taken(&place_of(elsewhere.file), neighbors::told(&elsewhere.name, &elsewhere.info_hash))
         })
+    }
+
+    /// This torrent claims none but these files any more.
+    pub(crate) fn keep_places(&self, wanted: &Bitfield) {
+        if let Some(claimed) = register::keep(self.id(), wanted) {
+            // Less than before: nobody can object.
+            let _ = self.tell_others(&claimed);
+        }
+    }
+
+    /// Says to other processes with this state folder what is going to be made.
+    fn tell_others(&self, claimed: &Claim) -> Result<(), Elsewhere> {
+        let folder = self.state_folder();
+        let torrents = folder.as_deref().and_then(Path::parent);
+        torrents.map_or(Ok(()), |torrents| claims::claim(torrents, claimed, self.hooks()))
     }
 
     /// Gives up all places of this torrent, so that others of this process may have them. It still can be used: what it
     /// writes to from here on it enters anew.
     pub fn leave(&self) {
         register::leave(self.id());
+        claims::leave(self.id());
         let count = parts_number(self.layout());
         *self.lock_prepared() = Bitfield::new(count);
         self.options().files.remove_all(self.id());

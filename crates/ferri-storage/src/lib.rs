@@ -12,6 +12,7 @@ mod atomic;
 mod beneath;
 mod buffers;
 pub mod check;
+mod claims;
 mod clock;
 mod crc32c;
 mod disk;

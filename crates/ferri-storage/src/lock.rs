@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -69,6 +70,38 @@ pub(crate) fn hold(file: &impl AsFd) -> bool {
     };
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&request)) != Err(Errno::EAGAIN)
 }
+
+/// Whether another process works on a torrent, by the lock file at `path`.
+pub(crate) fn is_held_elsewhere(path: &Path, info_hash: &[u8; 20]) -> bool {
+    let Ok(file) = LockFile::open(path) else { return false };
+    let (byte, held) = (byte_of(info_hash), lock(&file.held));
+    if held.contains(&byte) {
+        return false;
+    }
+    let is_held = file.set(byte, libc::F_WRLCK) == Err(Errno::EAGAIN);
+    if !is_held {
+        let _ = file.set(byte, libc::F_UNLCK);
+    }
+    is_held
+}
+
+/// The file at `path`, locked as long as it is open: what others do with it is done. After [`TURN_WAIT`] it is given out
+/// without.
+pub(crate) fn take_turn(path: &Path) -> std::io::Result<File> {
+    let mut open = OpenOptions::new();
+    let file = open.write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path)?;
+    let until = Instant::now() + TURN_WAIT;
+    while !hold(&file) && Instant::now() < until {
+        std::thread::sleep(TURN_INTERVAL);
+    }
+    Ok(file)
+}
+
+/// A turn takes milliseconds; who was stopped in the middle of one must not stop everybody.
+const TURN_WAIT: Duration = Duration::from_secs(2);
+
+/// Asking is all that a lock with an end of waiting offers.
+const TURN_INTERVAL: Duration = Duration::from_millis(1);
 
 impl Drop for TorrentLock {
     fn drop(&mut self) {

@@ -43,8 +43,7 @@ struct Neighbor {
 
 impl Neighbor {
     fn told(&self) -> String {
-        let hash: String = self.identity.info_hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        if self.name.is_empty() { hash } else { format!("{:?} ({hash})", self.name) }
+        told(&self.name, &self.identity.info_hash)
     }
 
     /// Whether this is the file that looks like `stamp`, was born then and lies on this device.
@@ -174,6 +173,12 @@ impl Storage {
         tracing::info!(torrent = neighbor.told(), "a file of another torrent was given up");
         stage(path, &encoder.bytes, PRIVATE_FILE, hooks)?.put(hooks)
     }
+}
+
+/// A torrent as its user may know it.
+pub(crate) fn told(name: &str, info_hash: &[u8; 20]) -> String {
+    let hash: String = info_hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    if name.is_empty() { hash } else { format!("{name:?} ({hash})") }
 }
 
 /// Whether a torrent's state may lie in a folder of this name.

@@ -19,7 +19,6 @@ use crate::journal::{Origin, Stamp};
 use crate::ledger::{InParts, parts_number};
 use crate::lock::hold;
 use crate::places::{Alias, is_refusal};
-use crate::register;
 use crate::slices::Slices;
 use crate::storage::{Home, Homes, Storage, Target};
 use crate::verify::Verifier;
@@ -55,13 +54,13 @@ impl Storage {
             added.iter().copied().filter(|file| !self.layout().is_pad(*file)).collect();
         self.guard_files(&real, &on_disk)?;
         self.claim_absent(added.into_iter(), &new.wanted)?;
-        let moved = self.join_all(&new.wanted);
+        let moved = self.join_all(&homes, &new.wanted);
         if moved.is_ok() {
             *homes = new;
         } else {
             homes.real = new.real;
         }
-        register::keep(self.id(), &homes.wanted);
+        self.keep_places(&homes.wanted);
         moved
     }
 
@@ -71,17 +70,22 @@ impl Storage {
             return Ok(());
         }
         let homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
-        self.join_all(&homes.wanted)
+        self.join_all(&homes, &homes.wanted)
     }
 
-    /// Copies, syncs, and only then says that the bytes are in their files: until then they are where they were.
-    fn join_all(&self, wanted: &Bitfield) -> Result<(), StorageError> {
+    /// Copies, syncs, and only then says that the bytes are in their files: until then they are where they were. Of a parts file
+    /// that somebody changed nothing gets into a file: the pieces are in doubt.
+    fn join_all(&self, homes: &Homes, wanted: &Bitfield) -> Result<(), StorageError> {
         let on_disk = self.ledger.on_disk();
         let mut parted = self.ledger.parted();
         parted.retain(|(file, piece)| wanted.get(*file) && on_disk.get(*piece));
-        let mut joined = Vec::new();
+        let (mut joined, mut scratch) = (Vec::new(), Vec::new());
         for &(file, piece) in &parted {
             if let Some(piece) = self.layout().piece(piece) {
+                if !self.matches_at(homes, piece, &mut scratch)? {
+                    self.ledger.doubt_piece(piece)?;
+                    continue;
+                }
                 self.join(piece, FileIndex(file))?;
                 joined.push((FileIndex(file), piece));
             }

@@ -150,13 +150,13 @@ pub(crate) fn is_shared(place: Place) -> bool {
     lock().files.get(&place).is_some_and(|writers| !writers.others.is_empty())
 }
 
-/// Claims files that are not there, beside those that this torrent has claimed.
+/// Claims files that are not there, beside those that this torrent has claimed; all of these.
 ///
 /// # Errors
 /// The first that another torrent of this process claimed for other data. Nothing is claimed then.
-pub(crate) fn claim(claim: &Claim) -> Result<(), Clash> {
+pub(crate) fn claim(claim: &Claim) -> Result<Claim, Clash> {
     let mut register = lock();
-    let base = claim.root.join(claim.places().top());
+    let base = claim.base();
     let within = register.claims.range(base.clone()..).take_while(|(other, _)| other.starts_with(&base));
     let around = base.ancestors().skip(1).filter_map(|folder| register.claims.get_key_value(folder));
     let met = within.chain(around).flat_map(|(_, claims)| claims).filter(|other| other.id != claim.id);
@@ -168,22 +168,23 @@ pub(crate) fn claim(claim: &Claim) -> Result<(), Clash> {
         }
     }
     let claims = register.claims.entry(base).or_default();
-    match claims.iter_mut().find(|other| other.id == claim.id) {
-        Some(earlier) => earlier.files.union(&claim.files),
-        None => claims.push(claim.clone()),
+    if let Some(earlier) = claims.iter_mut().find(|other| other.id == claim.id) {
+        earlier.files.union(&claim.files);
+        return Ok(earlier.clone());
     }
-    Ok(())
+    claims.push(claim.clone());
+    Ok(claim.clone())
 }
 
-/// A torrent claims none but these files any more.
-pub(crate) fn keep(id: u64, wanted: &Bitfield) {
+/// A torrent claims none but these files any more. What it still claims, if that is less.
+pub(crate) fn keep(id: u64, wanted: &Bitfield) -> Option<Claim> {
     let mut register = lock();
-    for claim in register.claims.values_mut().flatten().filter(|claim| claim.id == id) {
-        let given_up: Vec<u32> = claim.files.iter_and_not(wanted).collect();
-        for file in given_up {
-            claim.files.clear(file);
-        }
+    let claim = register.claims.values_mut().flatten().find(|claim| claim.id == id)?;
+    let given_up: Vec<u32> = claim.files.iter_and_not(wanted).collect();
+    for &file in &given_up {
+        claim.files.clear(file);
     }
+    (!given_up.is_empty()).then(|| claim.clone())
 }
 
 /// What a torrent writes to a file, if it runs in this process, would be the same as what this one does.
@@ -220,12 +221,20 @@ pub(crate) fn leave(id: u64) {
 }
 
 impl Claim {
+    /// The folder or only file that holds all of the torrent's.
+    pub(crate) fn base(&self) -> PathBuf {
+        self.root.join(self.places().top())
+    }
+
     fn places(&self) -> RwLockReadGuard<'_, Places> {
         self.places.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The claimed files with their paths.
-    fn each(&self, mut each: impl FnMut(FileIndex, PathBuf) -> Option<FileIndex>) -> Option<FileIndex> {
+    /// Hands out the claimed files with their paths, up to the first that is given back.
+    pub(crate) fn each(
+        &self,
+        mut each: impl FnMut(FileIndex, PathBuf) -> Option<FileIndex>,
+    ) -> Option<FileIndex> {
         let places = self.places();
         let path = |file| Some(self.root.join(places.destined(file)?));
         self.files.iter_ones().map(FileIndex).find_map(|file| each(file, path(file)?))

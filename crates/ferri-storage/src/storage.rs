@@ -36,7 +36,6 @@ use crate::journal::Stamp;
 use crate::ledger::{Ended, InParts, Ledger, Numbered, parts_number};
 use crate::options::{Place, StorageOptions};
 use crate::places::{Places, is_refusal};
-use crate::register;
 use crate::served::Served;
 use crate::slices::Slices;
 use crate::verify::Verifier;
@@ -360,9 +359,18 @@ impl Storage {
         piece: PieceIndex,
         scratch: &mut Vec<u8>,
     ) -> Result<bool, StorageError> {
+        self.matches_at(&self.homes(), piece, scratch)
+    }
+
+    /// The same where the files are known to lie.
+    pub(crate) fn matches_at(
+        &self,
+        homes: &Homes,
+        piece: PieceIndex,
+        scratch: &mut Vec<u8>,
+    ) -> Result<bool, StorageError> {
         let Some(mut verifier) = Verifier::new(&self.info, piece) else { return Ok(false) };
-        let homes = self.homes();
-        for target in self.targets(&homes, piece, 0, self.layout.piece_len(piece)) {
+        for target in self.targets(homes, piece, 0, self.layout.piece_len(piece)) {
             let mut done = 0;
             while done < target.length {
                 let length = (target.length - done).min(CHECK_LENGTH);
@@ -749,7 +757,6 @@ impl fmt::Debug for Storage {
 
 impl Drop for Storage {
     fn drop(&mut self) {
-        self.options.files.remove_all(self.id);
-        register::leave(self.id);
+        self.leave();
     }
 }

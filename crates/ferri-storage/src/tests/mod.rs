@@ -210,3 +210,11 @@ pub(crate) fn tree(folder: &Path) -> Vec<String> {
 pub(crate) fn numbers(pieces: &[PieceIndex]) -> Vec<u32> {
     pieces.iter().map(|piece| piece.get()).collect()
 }
+
+/// Names in a folder, sorted.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

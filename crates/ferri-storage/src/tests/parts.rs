@@ -123,3 +123,23 @@ fn a_piece_too_large_for_memory_waits_beside_the_target_until_it_is_verified() {
     assert_eq!(t.good(&storage), [2]);
     assert!(matches!(storage.spill(piece, 1, &[bytes]), Err(StorageError::Invalid(_))));
 }
+
+#[test]
+fn what_somebody_did_to_the_parts_file_gets_into_no_file() {
+    let p = PIECE as u64;
+    let t = Fixture::new(&[("a", p + 50, ""), ("b", p, "")]);
+    let (storage, _) = t.start_wanting(&[true, false]);
+    t.write(&storage, [0, 1]);
+    storage.sync().unwrap();
+    let length = std::fs::metadata(t.state_file("parts")).unwrap().len() as usize;
+    std::fs::write(t.state_file("parts"), vec![7; length]).unwrap();
+    storage.set_wanted(&[]).unwrap();
+    assert!(!t.file("b").exists());
+    assert_eq!(numbers(&storage.doubtful()), [1]);
+    assert!(!storage.check_piece(t.piece(1), &mut Vec::new()).unwrap());
+    t.write(&storage, [1, 2]);
+    assert_eq!(t.good(&storage), [0, 1, 2]);
+    storage.close().unwrap();
+    drop(storage);
+    assert!(t.start().1.have.is_full());
+}

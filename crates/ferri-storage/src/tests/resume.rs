@@ -505,15 +505,16 @@ fn descriptors(below: &Path) -> usize {
 fn an_idle_torrent_holds_no_descriptor_of_its_own() {
     let t = two();
     let (storage, _) = t.start();
-    assert_eq!(descriptors(t.folder.path()), 1, "the lock, for it is not complete");
+    assert_eq!(descriptors(t.folder.path()), 2, "lock and claims of the session, for it is not complete");
     t.write(&storage, [0, 4]);
-    assert_eq!(descriptors(t.folder.path()), 4, "the journal and two files in the cache");
+    assert_eq!(descriptors(t.folder.path()), 5, "the journal and two files in the cache");
     storage.sync().unwrap();
-    assert_eq!(descriptors(t.folder.path()), 3);
+    assert_eq!(descriptors(t.folder.path()), 4);
     storage.close_idle();
-    assert_eq!(descriptors(t.folder.path()), 1);
+    assert_eq!(descriptors(t.folder.path()), 2);
     t.write_all(&storage);
     storage.close().unwrap();
+    storage.leave();
     assert_eq!(descriptors(t.folder.path()), 0);
     drop(storage);
     let (storage, _) = t.start();
