@@ -70,6 +70,6 @@ pub use torrent::Torrent;
 /// What [`Scraper`] answers.
 pub use ferri_tracker::{Scrape, TrackerError};
 
-pub use ferri_storage::{Alias, Places, StorageError, atomic_write, create_state_folder};
+pub use ferri_storage::{Alias, Conflict, Places, StorageError, atomic_write, create_state_folder};
 /// Recorded runs of the swarm machine, and their replay.
 pub use ferri_swarm::trace;

@@ -1,7 +1,7 @@
 //! Recording what the swarm machines hear and say, as JSON lines in one file, to be replayed later.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,25 +10,53 @@ use ferri_metainfo::{Bitfield, Layout};
 use ferri_swarm::trace::Recorder;
 use ferri_swarm::{Input, Output, SwarmOptions};
 
-/// The file that all torrents of a session write to.
+/// So many bytes go to the file at once.
+const BUFFER_LENGTH: usize = 8 << 10;
+
+/// The file that all torrents of a session write to. Whole lines alone go to it, so that however the process ends there is a
+/// trace that can be replayed.
 #[derive(Debug)]
-pub(crate) struct TraceFile(Mutex<BufWriter<File>>);
+pub(crate) struct TraceFile(Mutex<Lines>);
+
+#[derive(Debug)]
+struct Lines {
+    file: File,
+    /// Whole lines that are still to be written.
+    waiting: Vec<u8>,
+}
+
+impl Lines {
+    /// A trace that cannot be written must not stop a download; the reader sees that it ends early.
+    fn flush(&mut self) {
+        let _ = self.file.write_all(&self.waiting);
+        self.waiting.clear();
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
 
 impl TraceFile {
     /// A new file; what is there already is never replaced.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self(Mutex::new(BufWriter::new(File::create_new(path)?))))
+        Ok(Self(Mutex::new(Lines { file: File::create_new(path)?, waiting: Vec::new() })))
     }
 
     fn line(&self, line: &str) {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A trace that cannot be written must not stop a download; the reader sees that it ends early.
-        let _ = writeln!(file, "{line}");
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.waiting.extend(line.as_bytes());
+        lines.waiting.push(b'\n');
+        if BUFFER_LENGTH <= lines.waiting.len() {
+            lines.flush();
+        }
     }
 
     /// Hands what is buffered to the system.
     pub(crate) fn flush(&self) {
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush();
     }
 }
 

@@ -39,6 +39,8 @@ mod session;
 mod sink;
 mod source;
 mod space;
+#[cfg(test)]
+mod stutter;
 mod talk;
 #[cfg(test)]
 mod testing;

@@ -129,10 +129,11 @@ mod tests {
     use std::io;
     use std::path::PathBuf;
 
+    use ferri_engine::Conflict;
     use ferri_metainfo::{Metainfo, MetainfoError};
 
     use super::*;
-    use crate::text::stutters;
+    use crate::stutter::stutters;
 
     fn path() -> PathBuf {
         PathBuf::from("/a/b")
@@ -159,6 +160,18 @@ mod tests {
             StorageError::TooLarge { path: path() },
             StorageError::Busy { path: path() },
             StorageError::NoState { path: path() },
+            StorageError::SameFile { path: path() },
+            StorageError::Padding { path: path(), piece: 3 },
+            StorageError::Name { path: path(), source: source() },
+            StorageError::InUse { path: path() },
+            StorageError::OnlyRead { path: path() },
+            StorageError::Changed { path: path() },
+            StorageError::Taken { path: path(), torrent: "\"a\" (aa)".into(), by: "\"b\" (bb)".into() },
+            StorageError::InTheWay { path: path(), why: Conflict::Foreign },
+            StorageError::InTheWay { path: path(), why: Conflict::Differs },
+            StorageError::InTheWay { path: path(), why: Conflict::Longer },
+            StorageError::InTheWay { path: path(), why: Conflict::Undecided },
+            StorageError::InTheWay { path: path(), why: Conflict::Changed },
             StorageError::Invalid("a bitfield of another torrent"),
         ]
     }

@@ -5,14 +5,19 @@ mod bind;
 mod create;
 mod dht;
 mod json_page;
+mod killed;
 mod magnet;
 mod names;
 mod offline;
 mod output;
+mod places;
 mod scrape;
 mod secrets;
 mod sources;
+#[path = "../../src/stutter.rs"]
+mod stutter;
 mod swarm;
+mod told_twice;
 mod tty;
 
 use std::collections::BTreeMap;

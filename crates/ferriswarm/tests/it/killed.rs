@@ -1,0 +1,83 @@
+//! Commands that are killed while they write: what is under a final name is whole.
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use ferriswarm::Exit;
+
+use crate::swarm::{desk_with_payload, seed, stop};
+use crate::{ALONE, Desk, PATIENCE, names, noise};
+
+fn begin(desk: &Desk, words: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_ferriswarm"))
+        .args(words)
+        .current_dir(desk.folder.path())
+        .env("XDG_STATE_HOME", desk.path("state-home"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Lets the command go on until `is_so`, or its end, and kills it then. Whether it still ran.
+fn kill_when(mut child: Child, is_so: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() && child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it neither came nor ended");
+        std::thread::yield_now();
+    }
+    let is_alive = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    is_alive
+}
+
+#[test]
+fn a_torrent_that_is_being_written_has_its_name_when_it_is_whole() {
+    let desk = Desk::new();
+    desk.write("payload.bin", noise(8_000_000, 3));
+    desk.run(&["create", "payload.bin", "-o", "old.torrent", "-c", "old"]).is(Exit::Done);
+    let old = desk.read("old.torrent");
+    std::fs::create_dir(desk.path("out")).unwrap();
+    let mut killed = 0;
+    for round in 0..6 {
+        // The second half replaces one.
+        let is_there = 3 <= round;
+        if is_there {
+            desk.write("out/new.torrent", &old);
+        } else {
+            let _ = std::fs::remove_file(desk.path("out/new.torrent"));
+        }
+        let words = ["create", "payload.bin", "-o", "out/new.torrent", "-l", "16k", "--force"];
+        // The proof that it can be written is a file without a name; the first with one holds the torrent.
+        let is_begun = || names(&desk.path("out")).iter().any(|name| name.starts_with(".ferriswarm-"));
+        killed += usize::from(kill_when(begin(&desk, &words), is_begun));
+        match std::fs::read(desk.path("out/new.torrent")) {
+            Ok(found) if is_there && found == old => {}
+            Ok(_) => {
+                desk.run(&["show", "out/new.torrent"]).is(Exit::Done);
+                desk.run(&["verify", "out/new.torrent", "payload.bin"]).is(Exit::Done);
+            }
+            Err(_) => assert!(!is_there, "what was there is gone"),
+        }
+    }
+    assert_ne!(killed, 0, "it was always faster");
+}
+
+#[test]
+fn a_trace_of_a_killed_command_is_whole_lines() {
+    let desk = desk_with_payload();
+    let (seeder, peer) = seed(&desk, &["--up", "2M"]);
+    let words = ["get", "p.torrent", "-o", "here", "--no-trackers", "--peer", &peer, "--trace", "t.jsonl"];
+    let is_long = || std::fs::metadata(desk.path("t.jsonl")).is_ok_and(|found| 50_000 < found.len());
+    assert!(kill_when(begin(&desk, &[&words[..], &ALONE].concat()), is_long));
+    let trace = String::from_utf8(desk.read("t.jsonl")).unwrap();
+    assert!(trace.ends_with('\n'), "{:?}", trace.lines().last());
+    for line in trace.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    desk.run(&["replay", "t.jsonl"]).is(Exit::Done);
+    stop(seeder);
+}
