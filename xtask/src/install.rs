@@ -38,6 +38,10 @@ const LIBTORRENT: &str = "libtorrent==2.1.1";
 /// The version that we are measured against.
 const RQBIT: &str = "9.1.0";
 
+/// The trackers that ours is measured against, each a package of its own, and their version.
+const AQUATIC: [&str; 2] = ["aquatic_udp", "aquatic_http"];
+pub(crate) const AQUATIC_VERSION: &str = "0.9.0";
+
 /// Installs the missing foreign clients.
 ///
 /// # Errors
@@ -68,6 +72,26 @@ pub(crate) fn rqbit(root: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["install", "rqbit", "--version", RQBIT, "--locked", "--root"]).arg(place);
     run(command.env("CARGO_TARGET_DIR", root.join(".cache/rqbit-build")))
+}
+
+/// Installs aquatic's trackers, which Debian does not have, into `.cache/aquatic`. Without their metrics: the release's lock
+/// file has a version of the crate `metrics` for them that Rust since 1.79 does not compile.
+///
+/// # Errors
+/// When cargo cannot.
+pub(crate) fn aquatic(root: &Path) -> Result<()> {
+    let place = root.join(".cache/aquatic");
+    for package in AQUATIC {
+        if place.join("bin").join(package).exists() {
+            continue;
+        }
+        say(&format!("installing {package} {AQUATIC_VERSION} (some minutes)"));
+        let mut command = Command::new("cargo");
+        command.args(["install", package, "--version", AQUATIC_VERSION, "--locked"]);
+        command.args(["--no-default-features", "--features", "mimalloc", "--root"]).arg(&place);
+        run(command.env("CARGO_TARGET_DIR", root.join(".cache/aquatic-build")))?;
+    }
+    Ok(())
 }
 
 fn debian_packages(programs: &[(&str, &'static str)]) -> Result<()> {

@@ -355,6 +355,11 @@ impl Process {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id out of range")
     }
 
+    /// As the lab's processes know it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Fails, with the end of the log, when the program is no longer running.
     ///
     /// # Errors
@@ -456,6 +461,15 @@ pub(crate) fn own_a_network(host: &Host) -> Result<()> {
     run("ip", &["route", "add", "local", NETWORK, "dev", "lo"])?;
     let net = format!("--net=/run/netns/{}", host.namespace());
     run("nsenter", &[&net, "ip", "route", "add", NETWORK, "via", &Lab::ADDRESS.to_string()])
+}
+
+/// Makes fd20::/32 this machine's own, so that a program can send from any address of it.
+///
+/// # Errors
+/// When `ip` fails or the kernel does not want it.
+pub(crate) fn own_an_ipv6_network() -> Result<()> {
+    run("ip", &["-6", "route", "replace", "local", "fd20::/32", "dev", "lo"])?;
+    fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").context("ip_nonlocal_bind")
 }
 
 /// Looks at a condition until it holds.

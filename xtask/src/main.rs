@@ -7,6 +7,7 @@ mod http;
 mod install;
 mod interop;
 mod lab;
+mod opentracker;
 mod picture;
 mod report;
 mod sim;
@@ -31,7 +32,7 @@ cargo xtask kill [--kills 200] [--size 2GiB] [--rate 20MiB]
 cargo xtask flood [--seconds 60] [--rate 50000]
     Hostile packets to a node of the DHT for so long. The gate runs a short form.
 
-cargo xtask bench all|leech,seed,check,cold,create,relay,stall,swarm,memory,scale,many,crash,hash,magnet,dht
+cargo xtask bench all|leech,seed,check,cold,create,relay,stall,swarm,memory,scale,many,crash,hash,magnet,dht,files,hostile,tracker
                   [--clients floor,ours,rqbit,libtorrent,libtorrent-hp,aria2,rtorrent,transmission] [--runs 5]
                   [--size 1GiB] [--piece 256KiB,1MiB] [--peers 4,200] [--torrents 5000] [--idle 20]
                   [--write] [--as-built]

@@ -23,6 +23,7 @@ mod scenario;
 mod stage;
 mod swarm;
 mod table;
+mod tracker;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -185,6 +186,9 @@ fn prepare(root: &Path, options: &Options) -> Result<()> {
     if options.scenarios.contains(&Scenario::Create) {
         install::makers()?;
     }
+    if options.scenarios.contains(&Scenario::Tracker) {
+        install::aquatic(root)?;
+    }
     if options.clients.contains(&Kind::Rqbit) {
         install::rqbit(root)?;
     }
@@ -218,6 +222,10 @@ pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
             Scenario::Hostile => {
                 let _cable = lab::Lab::cable(0)?;
                 hostile::measure(&tools, &work, runs)?
+            }
+            Scenario::Tracker => {
+                let _cable = lab::Lab::cable(0)?;
+                tracker::measure(&tools, &work, runs)?
             }
             Scenario::Many => {
                 // Its programs talk through loopback, which the cable brings along.

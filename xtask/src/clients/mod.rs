@@ -134,6 +134,8 @@ pub(crate) struct Tools {
     pub(crate) peer_script: PathBuf,
     /// rqbit, where a measurement wants it.
     pub(crate) rqbit: PathBuf,
+    /// The folder of aquatic's trackers, where a measurement wants them.
+    pub(crate) aquatic: PathBuf,
 }
 
 impl Tools {
@@ -145,6 +147,7 @@ impl Tools {
             python: root.join(".cache/venv/bin/python"),
             peer_script: root.join("xtask/assets/peer.py"),
             rqbit: root.join(".cache/rqbit/bin/rqbit"),
+            aquatic: root.join(".cache/aquatic/bin"),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::payload::info_hash;
 use crate::clients::Tools;
 use crate::http;
 use crate::lab::{self, Host, Process};
+use crate::opentracker;
 
 const PORT: u16 = 6969;
 
@@ -55,26 +56,14 @@ impl Tracker {
         let hash = info_hash(torrent)?;
         let escaped =
             hash.as_bytes().chunks(2).map(|pair| format!("%{}", String::from_utf8_lossy(pair))).collect();
-        let port = PORT.to_string();
         let mut command = match kind {
             Kind::Opentracker => {
-                fs::write(home.join("whitelist"), format!("{hash}\n"))?;
-                // It will not run as root and becomes `nobody`, whom a user namespace does not have; there it must
-                // look like somebody else from the start.
-                let mut command = if lab::is_inside_as_root() {
-                    host.command("opentracker")
-                } else {
-                    let mut command = host.command("unshare");
-                    command.args(["--user", "--map-user=1000", "--map-group=1000", "--", "opentracker"]);
-                    command
-                };
-                // It changes its root to the folder if it can, so the list's name is relative to that.
-                command.args(["-p", &port, "-P", &port, "-w", "whitelist", "-d"]).arg(home);
-                command
+                let listen = (host.address(), PORT).into();
+                opentracker::command(home, listen, &hash, |program| host.command(program))?
             }
             Kind::Ours => {
                 let mut command = host.command(&tools.ferriswarm);
-                command.args(["tracker", "--listen", &format!("{}:{port}", host.address())]);
+                command.args(["tracker", "--listen", &format!("{}:{PORT}", host.address())]);
                 command
             }
         };
