@@ -2,10 +2,11 @@
 //! connection). Also SCGI, which rtorrent speaks. No TLS, no redirects, no proxies.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use socket2::{Domain, Socket, Type};
 
 /// A remote control on the same machine answers within this, or something is wrong with it. qBittorrent's has taken more
 /// than ten seconds.
@@ -49,6 +50,17 @@ pub(crate) fn get(to: SocketAddr, path: &str) -> Result<Response> {
     request(to, "GET", path, &[], b"")
 }
 
+/// GET from an address of this machine, with headers, each `Name: value`.
+///
+/// # Errors
+/// When the address is not ours, nobody listens or the answer is not HTTP.
+pub(crate) fn get_from(from: IpAddr, to: SocketAddr, path: &str, headers: &[&str]) -> Result<Response> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(from, 0).into()).with_context(|| format!("{from} is not ours"))?;
+    socket.connect_timeout(&to.into(), LIMIT).with_context(|| format!("connecting to {to}"))?;
+    parse(&exchange_over(socket.into(), &request_text(to, "GET", path, headers, b""))?)
+}
+
 /// POST with headers, each `Name: value`.
 ///
 /// # Errors
@@ -70,6 +82,10 @@ pub(crate) fn scgi(to: SocketAddr, body: &str) -> Result<String> {
 }
 
 fn request(to: SocketAddr, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Result<Response> {
+    parse(&exchange(to, &request_text(to, method, path, headers, body))?)
+}
+
+fn request_text(to: SocketAddr, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut text = format!(
         "{method} {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
@@ -81,11 +97,15 @@ fn request(to: SocketAddr, method: &str, path: &str, headers: &[&str], body: &[u
     text.push_str("\r\n");
     let mut bytes = text.into_bytes();
     bytes.extend_from_slice(body);
-    parse(&exchange(to, &bytes)?)
+    bytes
 }
 
 fn exchange(to: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&to, LIMIT).with_context(|| format!("connecting to {to}"))?;
+    let stream = TcpStream::connect_timeout(&to, LIMIT).with_context(|| format!("connecting to {to}"))?;
+    exchange_over(stream, bytes).with_context(|| format!("asking {to}"))
+}
+
+fn exchange_over(mut stream: TcpStream, bytes: &[u8]) -> Result<Vec<u8>> {
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     stream.write_all(bytes)?;
@@ -93,7 +113,7 @@ fn exchange(to: SocketAddr, bytes: &[u8]) -> Result<Vec<u8>> {
     let mut buffer = [0; 16384];
     // Some servers keep the connection in spite of `Connection: close`, so the announced length counts too.
     loop {
-        let count = stream.read(&mut buffer).with_context(|| format!("reading from {to}"))?;
+        let count = stream.read(&mut buffer)?;
         answer.extend_from_slice(&buffer[..count]);
         if count == 0 || is_whole(&answer) {
             return Ok(answer);

@@ -27,6 +27,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
     ("python3", "python3-venv"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// What makes torrents and is measured at it.
@@ -34,6 +36,9 @@ const MAKERS: &[(&str, &str)] = &[("mktorrent", "mktorrent"), ("transmission-cre
 
 /// The version that the tests were written against; newer ones change what they print.
 const LIBTORRENT: &str = "libtorrent==2.1.1";
+
+/// What Node's world runs as a tracker. The differential test knows what this version does.
+const BITTORRENT_TRACKER: &str = "bittorrent-tracker@11.2.3";
 
 /// The version that we are measured against.
 const RQBIT: &str = "9.1.0";
@@ -48,7 +53,8 @@ pub(crate) const AQUATIC_VERSION: &str = "0.9.0";
 /// When something is missing that cannot be installed from here; with the command that does.
 pub(crate) fn foreign_clients(root: &Path) -> Result<()> {
     debian_packages(PROGRAMS)?;
-    libtorrent(root)
+    libtorrent(root)?;
+    bittorrent_tracker(root)
 }
 
 /// Installs the programs that only make torrents.
@@ -149,6 +155,20 @@ fn libtorrent(root: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Installs bittorrent-tracker into `.cache/npm`.
+fn bittorrent_tracker(root: &Path) -> Result<()> {
+    let place = root.join(".cache/npm");
+    if place.join("node_modules/bittorrent-tracker/server.js").exists() {
+        return Ok(());
+    }
+    say(&format!("installing {BITTORRENT_TRACKER} into {}", place.display()));
+    std::fs::create_dir_all(&place)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--prefix"]).arg(&place).args(["--no-audit", "--no-fund", "--no-save"]);
+    // WebRTC for its client side would be built or fetched; a tracker does without it.
+    run(npm.args(["--ignore-scripts", "--omit=optional", BITTORRENT_TRACKER]))
 }
 
 /// Debian's python3 may come without what makes a virtual environment.

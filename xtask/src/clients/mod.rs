@@ -136,6 +136,8 @@ pub(crate) struct Tools {
     pub(crate) rqbit: PathBuf,
     /// The folder of aquatic's trackers, where a measurement wants them.
     pub(crate) aquatic: PathBuf,
+    /// The folder of npm's package bittorrent-tracker.
+    pub(crate) bittorrent_tracker: PathBuf,
 }
 
 impl Tools {
@@ -148,6 +150,7 @@ impl Tools {
             peer_script: root.join("xtask/assets/peer.py"),
             rqbit: root.join(".cache/rqbit/bin/rqbit"),
             aquatic: root.join(".cache/aquatic/bin"),
+            bittorrent_tracker: root.join(".cache/npm/node_modules/bittorrent-tracker"),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! which proves the drivers without our program.
 
 mod cut;
+mod differential;
 mod full;
 mod gateway;
 mod harm;
@@ -68,6 +69,8 @@ enum Case {
     Mixed { seed: Kind, leechers: Vec<Kind> },
     /// Two programs make the same torrent of the same files.
     Create { shape: Shape },
+    /// The same questions to three trackers.
+    Differential,
     /// Cases of their own, with names of their own.
     Trackerless(trackerless::Group),
 }
@@ -91,6 +94,7 @@ impl Case {
                 format!("mixed swarm: {seed} to {}", names.join(", "))
             }
             Self::Create { shape } => format!("create, {}: the same info hash as libtorrent's", shape.name()),
+            Self::Differential => "500 questions to our tracker, opentracker and bittorrent-tracker".into(),
             Self::Trackerless(group) => format!("{group:?}"),
         }
     }
@@ -166,6 +170,7 @@ fn cases(hub: Kind) -> Vec<Case> {
         |tracker, protocol| Case::Pair { seed: hub, leech: hub, shape: Shape::Multi, tracker, protocol };
     cases.extend([same(Opentracker, Protocol::Http), same(Opentracker, Protocol::Udp)]);
     if hub == Kind::Ferriswarm {
+        cases.push(Case::Differential);
         cases.extend([same(Ours, Protocol::Http), same(Ours, Protocol::Udp)]);
         let foreign = |leech, protocol| Case::Pair {
             seed: Kind::Transmission,
@@ -201,6 +206,7 @@ fn run_one(bench: &Bench, case: &Case) -> Tally {
         }
         Case::Mixed { seed, leechers } => mixed(bench, &work, *seed, leechers),
         Case::Create { shape } => create(bench, &work, *shape),
+        Case::Differential => differential::run(&bench.options.tools, &work),
         Case::Trackerless(_) => Ok(()),
     });
     let seconds = start.elapsed().as_secs_f64();
