@@ -89,23 +89,33 @@ struct Register {
     writers: BTreeSet<u64>,
     /// Torrents that lack files, by the path of the folder or only file that holds all of theirs. Never an empty list.
     claims: BTreeMap<PathBuf, Vec<Claim>>,
-    /// Torrents that may write, by info hash. Never an empty list.
-    running: BTreeMap<[u8; 20], Vec<(u64, Arc<Info>)>>,
+    /// Torrents that may write.
+    torrents: BTreeMap<u64, Running>,
+    /// The same by info hash. Never an empty list.
+    running: BTreeMap<[u8; 20], Vec<u64>>,
+}
+
+/// A torrent that may write.
+#[derive(Debug)]
+struct Running {
+    info: Arc<Info>,
+    /// Where its claim is.
+    base: Option<PathBuf>,
 }
 
 static REGISTER: Mutex<Register> = Mutex::new(Register {
     files: BTreeMap::new(),
     writers: BTreeSet::new(),
     claims: BTreeMap::new(),
+    torrents: BTreeMap::new(),
     running: BTreeMap::new(),
 });
 
 /// Enters a torrent that may write.
 pub(crate) fn begin(id: u64, info: &Arc<Info>) {
     let mut register = lock();
-    let running = register.running.entry(*info.info_hashes().wire().as_bytes()).or_default();
-    if running.iter().all(|(other, _)| *other != id) {
-        running.push((id, info.clone()));
+    if register.torrents.insert(id, Running { info: info.clone(), base: None }).is_none() {
+        register.running.entry(*info.info_hashes().wire().as_bytes()).or_default().push(id);
     }
 }
 
@@ -156,7 +166,8 @@ pub(crate) fn is_shared(place: Place) -> bool {
 /// The first that another torrent of this process claimed for other data. Nothing is claimed then.
 pub(crate) fn claim(claim: &Claim) -> Result<Claim, Clash> {
     let mut register = lock();
-    let base = claim.base();
+    let known = register.torrents.get(&claim.id).and_then(|torrent| torrent.base.clone());
+    let base = known.unwrap_or_else(|| claim.base());
     let within = register.claims.range(base.clone()..).take_while(|(other, _)| other.starts_with(&base));
     let around = base.ancestors().skip(1).filter_map(|folder| register.claims.get_key_value(folder));
     let met = within.chain(around).flat_map(|(_, claims)| claims).filter(|other| other.id != claim.id);
@@ -166,6 +177,9 @@ pub(crate) fn claim(claim: &Claim) -> Result<Claim, Clash> {
         if let Some(file) = mine.clash(other) {
             return Err(Clash { file, by: other.info.clone() });
         }
+    }
+    if let Some(torrent) = register.torrents.get_mut(&claim.id) {
+        torrent.base = Some(base.clone());
     }
     let claims = register.claims.entry(base).or_default();
     if let Some(earlier) = claims.iter_mut().find(|other| other.id == claim.id) {
@@ -179,7 +193,8 @@ pub(crate) fn claim(claim: &Claim) -> Result<Claim, Clash> {
 /// A torrent claims none but these files any more. What it still claims, if that is less.
 pub(crate) fn keep(id: u64, wanted: &Bitfield) -> Option<Claim> {
     let mut register = lock();
-    let claim = register.claims.values_mut().flatten().find(|claim| claim.id == id)?;
+    let base = register.torrents.get(&id)?.base.clone()?;
+    let claim = register.claims.get_mut(&base)?.iter_mut().find(|claim| claim.id == id)?;
     let given_up: Vec<u32> = claim.files.iter_and_not(wanted).collect();
     for &file in &given_up {
         claim.files.clear(file);
@@ -190,10 +205,9 @@ pub(crate) fn keep(id: u64, wanted: &Bitfield) -> Option<Claim> {
 /// What a torrent writes to a file, if it runs in this process, would be the same as what this one does.
 pub(crate) fn runs(info_hash: &[u8; 20], (file, info, mine): (FileIndex, &Info, FileIndex)) -> Runs {
     let register = lock();
-    let Some((_, other)) = register.running.get(info_hash).and_then(|running| running.first()) else {
-        return Runs::No;
-    };
-    if is_same_data((other, file), (info, mine)) { Runs::WithSameData } else { Runs::WithOtherData }
+    let running = register.running.get(info_hash).and_then(|running| running.first());
+    let Some(other) = running.and_then(|id| register.torrents.get(id)) else { return Runs::No };
+    if is_same_data((&other.info, file), (info, mine)) { Runs::WithSameData } else { Runs::WithOtherData }
 }
 
 /// Whether a torrent runs in this process.
@@ -210,14 +224,22 @@ pub(crate) fn leave(id: u64) {
     if register.writers.remove(&id) {
         register.files.retain(|_, writers| writers.remove(id));
     }
-    register.claims.retain(|_, claims| {
-        claims.retain(|claim| claim.id != id);
-        !claims.is_empty()
-    });
-    register.running.retain(|_, running| {
-        running.retain(|(other, _)| *other != id);
-        !running.is_empty()
-    });
+    let Some(Running { info, base }) = register.torrents.remove(&id) else { return };
+    let register = &mut *register;
+    take_out(&mut register.running, info.info_hashes().wire().as_bytes(), |other| *other == id);
+    if let Some(base) = base {
+        take_out(&mut register.claims, &base, |claim| claim.id == id);
+    }
+}
+
+/// Removes from a list what `is_it`, and the list when it was the last.
+fn take_out<K: Ord, T>(lists: &mut BTreeMap<K, Vec<T>>, key: &K, is_it: impl Fn(&T) -> bool) {
+    if let Some(list) = lists.get_mut(key) {
+        list.retain(|item| !is_it(item));
+        if list.is_empty() {
+            lists.remove(key);
+        }
+    }
 }
 
 impl Claim {

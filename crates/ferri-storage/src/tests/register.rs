@@ -327,3 +327,25 @@ fn a_journal_that_is_damaged_speaks_as_far_as_it_goes() {
             .unwrap();
     }
 }
+
+#[test]
+fn names_that_a_file_system_takes_for_one_are_one_place() {
+    let t = Fixture::new(&[("Notes/ReadMe", 2 * P, "")]);
+    let other = Fixture::new(&[("notes/readme", 3 * P, "")]);
+    fs::create_dir_all(t.root()).unwrap();
+    crate::beneath::fake::register(&t.root(), crate::beneath::fake::Fake::Folds);
+    let (first, _) = t.start();
+    // Where nothing is yet nobody can tell.
+    let second = begin(&other, &t.root(), &t.state(), &[]).unwrap();
+    t.write(&first, [0]);
+    is_taken(other.try_write(&second, 0), (&other, &t), &t.file("notes/readme"));
+    drop(second);
+    is_taken(beside(&t, &other, Fixture::options()), (&other, &t), &t.file("notes/readme"));
+    is_taken(beside(&t, &other, overwriting()), (&other, &t), &t.file("notes/readme"));
+    t.write(&first, [1]);
+    first.close().unwrap();
+    assert_eq!(
+        (t.good(&first).len(), tree(&t.root())),
+        (2, vec!["t/".into(), "t/Notes/".into(), "t/Notes/ReadMe".into()])
+    );
+}
