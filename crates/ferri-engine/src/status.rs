@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, InfoHashes};
+use ferri_swarm::Standstill;
 
 /// What a torrent is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,30 +40,7 @@ pub enum State {
 }
 
 /// Why a torrent that wants something gets nothing at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// Nobody is connected.
-    Peers(Sources),
-    /// No connected peer has any of the pieces that are missing.
-    Pieces {
-        /// The first of them.
-        first: u32,
-        /// How many there are.
-        pieces: u32,
-    },
-    /// All peers that have something of it choke us.
-    Choked {
-        /// How many there are.
-        peers: usize,
-    },
-    /// Peers answer our requests, and send nothing.
-    Silent {
-        /// How many there are.
-        peers: usize,
-    },
-    /// What came is being written.
-    Disk,
-}
+pub type Wait = Standstill<Sources>;
 
 /// Where addresses of peers could come from, and what became of those that came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

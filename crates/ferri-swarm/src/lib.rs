@@ -54,5 +54,5 @@ pub use network::Network;
 pub use options::SwarmOptions;
 pub use output::{Event, Output};
 pub use reason::{DisconnectReason, Misbehavior};
-pub use status::{PeerFlags, PeerStatus, Role, SourceCounts, Standstill, SwarmStats};
+pub use status::{Dials, PeerFlags, PeerStatus, Role, SourceCounts, Standstill, SwarmStats};
 pub use swarm::Swarm;

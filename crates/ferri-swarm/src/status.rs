@@ -99,16 +99,12 @@ pub struct SwarmStats {
     pub end_game: bool,
 }
 
-/// Why a swarm that wants something gets nothing.
+/// Why a swarm that wants something gets nothing. `P` says where peers are looked for: the swarm itself knows addresses
+/// only, its owner knows where they come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standstill {
-    /// Nobody is connected.
-    Alone {
-        /// Connections being opened.
-        connecting: usize,
-        /// Addresses known.
-        known: usize,
-    },
+pub enum Standstill<P = Dials> {
+    /// No peer is connected.
+    Alone(P),
     /// No connected peer has any of what is missing.
     Unseen {
         /// The first missing piece.
@@ -128,6 +124,28 @@ pub enum Standstill {
     },
     /// All that was asked for has come, and the caller has not said that it is verified.
     Disk,
+}
+
+/// What becomes of the addresses that a swarm knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dials {
+    /// Connections being opened.
+    pub connecting: usize,
+    /// Addresses known.
+    pub known: usize,
+}
+
+impl<P> Standstill<P> {
+    /// The same, with what `find` says about where peers are looked for.
+    pub fn map_alone<Q>(self, find: impl FnOnce(P) -> Q) -> Standstill<Q> {
+        match self {
+            Self::Alone(places) => Standstill::Alone(find(places)),
+            Self::Unseen { first, pieces } => Standstill::Unseen { first, pieces },
+            Self::Choked { peers } => Standstill::Choked { peers },
+            Self::Silent { peers } => Standstill::Silent { peers },
+            Self::Disk => Standstill::Disk,
+        }
+    }
 }
 
 /// The state of a connection, as people know it from other clients.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ferri_swarm::Standstill;
+use ferri_swarm::Dials;
 
 use super::task::Task;
 use crate::dht::Dht;
@@ -17,16 +17,10 @@ impl Task {
             // Only the last touches are due.
             return Some(Wait::Disk);
         }
-        Some(match self.swarm.standstill()? {
-            Standstill::Alone { connecting, known } => Wait::Peers(self.sources(connecting, known, now)),
-            Standstill::Unseen { first, pieces } => Wait::Pieces { first, pieces },
-            Standstill::Choked { peers } => Wait::Choked { peers },
-            Standstill::Silent { peers } => Wait::Silent { peers },
-            Standstill::Disk => Wait::Disk,
-        })
+        Some(self.swarm.standstill()?.map_alone(|dials| self.sources(dials, now)))
     }
 
-    fn sources(&self, connecting: usize, known: usize, now: Instant) -> Sources {
+    fn sources(&self, dials: Dials, now: Instant) -> Sources {
         let is_public = !self.info.is_private();
         let trackers = self.trackers.statuses(now);
         Sources {
@@ -34,8 +28,8 @@ impl Task {
             lsd: is_public && self.shared.lsd.is_on(),
             trackers: trackers.len(),
             trackers_failed: trackers.iter().filter(|tracker| tracker.error.is_some()).count(),
-            known,
-            connecting,
+            known: dials.known,
+            connecting: dials.connecting,
         }
     }
 }

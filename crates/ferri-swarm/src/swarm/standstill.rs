@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{State, Swarm};
 use crate::peer::Peer;
-use crate::status::{Role, Standstill};
+use crate::status::{Dials, Role, Standstill};
 
 /// A peer that has just come has had no time to say what it has and to unchoke us.
 const ARRIVAL: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ impl Swarm {
         }
         if self.peers.is_empty() {
             let (connecting, known) = (self.candidates.connecting(), self.candidates.len());
-            return Some(Standstill::Alone { connecting, known });
+            return Some(Standstill::Alone(Dials { connecting, known }));
         }
         if self.picker.is_all_verifying() {
             return Some(Standstill::Disk);

@@ -38,7 +38,7 @@ fn still(name: &str) -> TorrentStatus {
 }
 
 fn waiting(wait: Wait) -> TorrentStatus {
-    let peers = if matches!(wait, Wait::Peers(_)) { 0 } else { 3 };
+    let peers = if matches!(wait, Wait::Alone(_)) { 0 } else { 3 };
     TorrentStatus { wait: Some(wait), peers, ..still("debian-13.iso") }
 }
 
@@ -88,7 +88,7 @@ fn each_width_shows_what_fits() {
 #[test]
 fn several_stand_below_each_other_with_their_sum() {
     let stalled = TorrentStatus {
-        wait: Some(Wait::Pieces { first: 7, pieces: 1 }),
+        wait: Some(Wait::Unseen { first: 7, pieces: 1 }),
         ..still("a-long-name-that-goes-on-and-on.iso")
     };
     let all = [status("debian-13.iso"), seeding("ubuntu.iso"), stalled, checking("x")];
@@ -130,18 +130,18 @@ fn a_seed_needs_no_bar() {
 fn every_wait_has_its_words() {
     let sources = Sources { trackers: 2, dht_nodes: Some(12), ..Sources::default() };
     let cases = [
-        (Wait::Peers(Sources::default()), "looking for peers: nobody to ask; waiting for peers that call"),
-        (Wait::Peers(sources), "looking for peers: DHT with 12 nodes, 2 trackers"),
+        (Wait::Alone(Sources::default()), "looking for peers: nobody to ask; waiting for peers that call"),
+        (Wait::Alone(sources), "looking for peers: DHT with 12 nodes, 2 trackers"),
         (
-            Wait::Peers(Sources { connecting: 1, known: 3, ..sources }),
+            Wait::Alone(Sources { connecting: 1, known: 3, ..sources }),
             "connecting to 1 peer (DHT with 12 nodes, 2 trackers, 3 known addresses)",
         ),
         (
-            Wait::Peers(Sources { trackers: 1, trackers_failed: 1, known: 1, ..Sources::default() }),
+            Wait::Alone(Sources { trackers: 1, trackers_failed: 1, known: 1, ..Sources::default() }),
             "looking for peers: 1 tracker, which failed, 1 known address without an answer so far",
         ),
-        (Wait::Pieces { first: 7, pieces: 1 }, "stalled: no peer has piece 7"),
-        (Wait::Pieces { first: 7, pieces: 3 }, "stalled: no peer has piece 7 or 2 others"),
+        (Wait::Unseen { first: 7, pieces: 1 }, "stalled: no peer has piece 7"),
+        (Wait::Unseen { first: 7, pieces: 3 }, "stalled: no peer has piece 7 or 2 others"),
         (Wait::Choked { peers: 1 }, "choked by the only peer that has something"),
         (Wait::Choked { peers: 3 }, "choked by all 3 peers that have something"),
         (Wait::Silent { peers: 3 }, "stalled: 3 peers let us ask and send nothing"),
@@ -213,7 +213,7 @@ fn those_that_work_are_shown_before_those_that_are_done() {
 #[test]
 fn no_line_is_as_wide_as_the_terminal_and_the_percentage_is_the_last_to_go() {
     let long = "a name that is longer than most and has 日本 in it, which is twice as wide.iso";
-    let stalled = TorrentStatus { wait: Some(Wait::Pieces { first: 7, pieces: 99 }), ..still(long) };
+    let stalled = TorrentStatus { wait: Some(Wait::Unseen { first: 7, pieces: 99 }), ..still(long) };
     let search = View {
         name: long.to_owned(),
         done: None,

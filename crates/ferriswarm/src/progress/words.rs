@@ -44,6 +44,18 @@ impl View {
             flow: Flow { down, eta, ..Flow::default() },
         }
     }
+
+    /// Files that are looked at, of which nobody knows how many there are.
+    pub(crate) fn of_files(what: &str, done: u64, since: Duration) -> Self {
+        let files = units::count(done, "file", "files");
+        Self {
+            name: harmless(what),
+            done: None,
+            wanted: None,
+            doing: Doing::Says(vec![files]),
+            flow: Flow { lasts: Some(since), ..Flow::default() },
+        }
+    }
 }
 
 /// Why it waits, in a few words and in all of them; `None` while it does not.
@@ -79,14 +91,14 @@ fn doing(status: &TorrentStatus) -> Doing {
 
 fn waits(wait: Wait) -> Doing {
     match wait {
-        Wait::Peers(sources) => {
+        Wait::Alone(sources) => {
             let few = if sources.connecting == 0 { "looking for peers" } else { "connecting" };
             says(["no peers".to_owned(), few.to_owned(), looking(&sources)])
         }
-        Wait::Pieces { first, pieces: 1 } => {
+        Wait::Unseen { first, pieces: 1 } => {
             says(["stalled".to_owned(), format!("stalled: no peer has piece {first}")])
         }
-        Wait::Pieces { first, pieces } => {
+        Wait::Unseen { first, pieces } => {
             let few = format!("stalled: no peer has piece {first}");
             let others = units::count(u64::from(pieces) - 1, "other", "others");
             says(["stalled".to_owned(), few.clone(), format!("{few} or {others}")])

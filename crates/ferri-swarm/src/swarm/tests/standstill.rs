@@ -1,7 +1,7 @@
 //! What the swarm tells of a wait.
 
 use super::*;
-use crate::status::Standstill;
+use crate::status::{Dials, Standstill};
 
 impl Lab {
     /// What there is to tell after so many seconds in which nobody said anything.
@@ -15,9 +15,9 @@ impl Lab {
 #[test]
 fn nobody_is_there() {
     let mut lab = Lab::new(&[]);
-    assert_eq!(lab.swarm.standstill(), Some(Standstill::Alone { connecting: 0, known: 0 }));
+    assert_eq!(lab.swarm.standstill(), Some(Standstill::Alone(Dials { connecting: 0, known: 0 })));
     lab.input(Input::PeersFound { source: Source::Tracker, addrs: vec![addr(77)] });
-    assert_eq!(lab.swarm.standstill(), Some(Standstill::Alone { connecting: 1, known: 1 }));
+    assert_eq!(lab.swarm.standstill(), Some(Standstill::Alone(Dials { connecting: 1, known: 1 })));
 }
 
 #[test]
