@@ -349,10 +349,12 @@ impl Shared {
     }
 
     /// A torrent is not to be found without its trackers any more.
-    pub(crate) fn hide(&self, info_hash: InfoHash) {
-        self.lsd.forget(info_hash);
-        if let Some(dht) = &self.dht {
-            dht.remove(info_hash);
+    pub(crate) fn hide(&self, hashes: &InfoHashes) {
+        for name in hashes.names() {
+            self.lsd.forget(name);
+            if let Some(dht) = &self.dht {
+                dht.remove(name);
+            }
         }
     }
 

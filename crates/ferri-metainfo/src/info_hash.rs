@@ -129,6 +129,11 @@ impl InfoHashes {
         self.v1.and(self.v2).map(|v2| v2.truncated())
     }
 
+    /// All names on the wire, [`Self::wire`] first: where others look for the torrent, by either of them.
+    pub fn names(&self) -> impl Iterator<Item = InfoHash> + use<> {
+        std::iter::once(self.wire()).chain(self.other())
+    }
+
     /// Whether `info` is the info dictionary with these names: every one that is there matches. What is in it does not
     /// matter here.
     pub fn are_of(&self, info: &[u8]) -> bool {

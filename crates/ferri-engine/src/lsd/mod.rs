@@ -255,7 +255,7 @@ impl Local {
         // The scope of an address on the link stays: without it there is no way there.
         peer.set_port(announce.port);
         let wanted = shared.lsd.registry().hear(&announce, peer, Instant::now());
-        let torrent = |info_hash| shared.torrents().get(&info_hash).cloned();
+        let torrent = |info_hash| shared.torrent(info_hash);
         for one in wanted {
             match one {
                 // A torrent that lacks nothing tries a newcomer, who heard our last announce hardly ever, and once: if

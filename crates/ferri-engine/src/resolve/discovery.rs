@@ -4,8 +4,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 
-use ferri_metainfo::InfoHash;
+use ferri_metainfo::InfoHashes;
 use tokio::sync::mpsc;
 
 use crate::session::Shared;
@@ -13,40 +14,44 @@ use crate::session::Shared;
 /// A search that others look for peers for. Dropping it ends that.
 pub(super) struct Discovery {
     shared: Arc<Shared>,
-    info_hash: InfoHash,
-    neighbours: mpsc::Receiver<SocketAddr>,
+    hashes: InfoHashes,
+    neighbours: Vec<mpsc::Receiver<SocketAddr>>,
 }
 
 impl Discovery {
-    pub(super) fn begin(shared: &Arc<Shared>, info_hash: InfoHash) -> Self {
+    pub(super) fn begin(shared: &Arc<Shared>, hashes: InfoHashes) -> Self {
         if let Some(dht) = &shared.dht {
-            dht.find(info_hash);
+            hashes.names().for_each(|name| dht.find(name));
         }
-        Self { shared: shared.clone(), info_hash, neighbours: shared.lsd.listen(info_hash) }
+        let neighbours = hashes.names().map(|name| shared.lsd.listen(name)).collect();
+        Self { shared: shared.clone(), hashes, neighbours }
     }
 
     /// There are too few peers.
     pub(super) fn want_peers(&self) {
         if let Some(dht) = &self.shared.dht {
-            dht.want(self.info_hash);
+            self.hashes.names().for_each(|name| dht.want(name));
         }
     }
 
     /// A peer on the local network. What the DHT finds comes by the search's door.
     pub(super) async fn neighbour(this: Option<&mut Self>) -> SocketAddr {
-        if let Some(this) = this
-            && let Some(addr) = this.neighbours.recv().await
-        {
-            return addr;
-        }
-        std::future::pending().await
+        let Some(this) = this else { return std::future::pending().await };
+        std::future::poll_fn(|context| {
+            let mut found = this.neighbours.iter_mut().map(|neighbours| neighbours.poll_recv(context));
+            // One that is closed never has anything more.
+            found
+                .find_map(|found| if let Poll::Ready(Some(addr)) = found { Some(addr) } else { None })
+                .map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }
 
 impl Drop for Discovery {
     fn drop(&mut self) {
         if let Some(dht) = &self.shared.dht {
-            dht.remove(self.info_hash);
+            self.hashes.names().for_each(|name| dht.remove(name));
         }
     }
 }

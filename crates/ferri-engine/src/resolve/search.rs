@@ -230,7 +230,7 @@ impl Search {
             self.machine.handle(Input::ExternalAddress { ip }, now);
         }
         self.trackers.start(now);
-        self.discovery = Some(Discovery::begin(&self.shared, self.handshake.info_hash));
+        self.discovery = Some(Discovery::begin(&self.shared, self.registered.hashes));
         self.publish(ResolveState::Searching);
     }
 

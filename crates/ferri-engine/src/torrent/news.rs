@@ -43,17 +43,19 @@ impl Task {
     /// Lets others find the torrent without a tracker, unless it is private (BEP 27).
     pub(super) fn show(&self) {
         if !self.info.is_private() {
-            let info_hash = self.handshake.info_hash;
-            self.shared.lsd.announce(info_hash);
-            if let Some(dht) = &self.shared.dht {
-                dht.add(info_hash, self.swarm.stats().left == 0);
+            // Programs that know a hybrid by one of its names only look for that one.
+            for name in self.info.info_hashes().names() {
+                self.shared.lsd.announce(name);
+                if let Some(dht) = &self.shared.dht {
+                    dht.add(name, self.swarm.stats().left == 0);
+                }
             }
         }
     }
 
     /// Is no longer found without a tracker.
     pub(super) fn hide(&self) {
-        self.shared.hide(self.handshake.info_hash);
+        self.shared.hide(&self.info.info_hashes());
     }
 }
 

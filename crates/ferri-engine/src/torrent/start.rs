@@ -127,7 +127,7 @@ pub(super) fn remove(shared: &Arc<Shared>, info: &Info) {
     if let Some(info_hash) = info.info_hashes().v1 {
         shared.torrents().remove(&info_hash);
         shared.forget_name(&info.info_hashes());
-        shared.hide(info_hash);
+        shared.hide(&info.info_hashes());
     }
     if let Some(trace) = &shared.trace {
         trace.flush();

@@ -515,7 +515,7 @@ impl Task {
             Output::WantPeers => {
                 self.trackers.want_peers(&self.swarm, now);
                 if let Some(dht) = &self.shared.dht {
-                    dht.want(self.handshake.info_hash);
+                    self.info.info_hashes().names().for_each(|name| dht.want(name));
                 }
             }
             Output::DhtNode { addr } => {

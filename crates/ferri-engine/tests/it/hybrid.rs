@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ferri_engine::{AddTorrent, Error, ResolveMagnet, Session, Torrent};
+use ferri_engine::dht::{DhtNode, DhtOptions};
+use ferri_engine::{AddTorrent, Error, ResolveMagnet, Session, SessionOptions, Torrent};
 use ferri_metainfo::create::{Builder, Content, Hasher};
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::{InfoHash, InfoHashes, Metainfo, Version};
@@ -39,6 +40,10 @@ fn second_name() -> InfoHash {
 }
 
 async fn seed() -> (Session, Torrent, TempDir) {
+    seed_with(options).await
+}
+
+async fn seed_with(options: impl FnOnce(&TempDir) -> SessionOptions) -> (Session, Torrent, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("payload.bin"), data()).unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
@@ -171,4 +176,29 @@ async fn a_hybrid_that_runs_is_known_by_both_names_and_by_none_once_it_has_stopp
     assert!(matches!(error, Error::AlreadyRunning(_)), "{error}");
     torrent.stop().await.unwrap();
     session.resolve(ResolveMagnet::new(magnet())).await.unwrap().cancel().await;
+}
+
+#[tokio::test]
+async fn the_dht_finds_a_hybrid_by_either_name() {
+    let bind = Some([127, 0, 0, 1].into());
+    let node = DhtNode::start(DhtOptions { bind, ..DhtOptions::default() }).await.unwrap();
+    let router = format!("127.0.0.1:{}", node.dht().udp_port());
+    let with_dht = |dir: &TempDir| {
+        let mut options = options(dir);
+        (options.dht, options.dht_routers) = (true, vec![router.clone()]);
+        options
+    };
+    let (seed, _torrent, _dir) = seed_with(with_dht).await;
+    let hashes = metainfo().info().info_hashes();
+    for one in [InfoHashes { v2: None, ..hashes }, InfoHashes { v1: None, ..hashes }] {
+        let dir = tempfile::tempdir().unwrap();
+        let leech = Session::start(with_dht(&dir)).await.unwrap();
+        let resolving = leech.resolve(ResolveMagnet::new(Magnet::new(one))).await.unwrap();
+        let resolved = within(resolving.wait()).await.unwrap();
+        assert_eq!(resolved.metainfo().info().info_hashes(), hashes);
+        drop(resolved);
+        leech.shutdown().await;
+    }
+    seed.shutdown().await;
+    node.shutdown().await;
 }
