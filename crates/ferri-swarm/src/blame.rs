@@ -71,7 +71,7 @@ mod tests {
     }
 
     fn sender(n: u64) -> Sender {
-        Sender { peer: PeerKey(n), addr: "1.2.3.4:5".parse().unwrap() }
+        Sender { peer: PeerKey(n), addr: "1.2.3.4:5".parse().unwrap(), known: crate::bans::Known::Connected }
     }
 
     fn copy(by_block: &[u16], senders: u64) -> Provenance {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ferri_wire::extension::pex::PexFlags;
 
-use crate::bans::Bans;
+use crate::bans::{Bans, Known};
 use crate::bep40;
 use crate::input::Source;
 use crate::network::Network;
@@ -390,16 +390,21 @@ impl Candidates {
 
     /// Refuses the culprit at this address from here on, and everybody around it if it is not the first one there. Port 0
     /// stands for everybody.
-    pub(crate) fn ban(&mut self, addr: SocketAddr) {
+    pub(crate) fn ban(&mut self, addr: SocketAddr, known: Known) {
         let addr = canonical(addr);
-        self.bans.add(addr);
+        self.bans.add(addr, known);
         if self.bans.has_all_of(addr) {
             let around = Network::of(addr.ip()).range();
             let same: Vec<_> = self.known.range(around).map(|(addr, _)| *addr).collect();
             same.into_iter().for_each(|addr| self.forget(addr));
-        } else {
+        } else if known == Known::Connected {
             self.forget(addr);
         }
+    }
+
+    /// Whether a peer that calls us and says that it listens there is refused.
+    pub(crate) fn is_claim_banned(&self, addr: SocketAddr) -> bool {
+        self.bans.has_claim(canonical(addr))
     }
 
     /// Whether the address is refused.

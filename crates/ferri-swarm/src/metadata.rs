@@ -20,6 +20,7 @@ use ferri_metainfo::InfoHashes;
 use ferri_wire::extension::metadata::Metadata;
 use ferri_wire::{Message, encoded_len};
 
+use crate::bans::Known;
 use crate::candidates::{Candidates, Need};
 use crate::house::Doorkeeper;
 use crate::input::{Input, PeerKey};
@@ -342,7 +343,9 @@ impl MetadataSwarm {
             // Nobody else can have done it.
             Some(key) => {
                 let addr = whole.senders[&key];
-                self.candidates.ban(addr);
+                // One that has gone may have told of a neighbour's port.
+                let known = self.peers.get(&key).map_or(Known::Claimed, |peer| Known::of(peer.addr, addr));
+                self.candidates.ban(addr, known);
                 self.punish(key, Misbehavior::WrongMetadata);
                 self.close_banned();
             }

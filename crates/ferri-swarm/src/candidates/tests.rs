@@ -98,7 +98,7 @@ fn a_peer_tells_a_hundred_addresses_and_more_only_as_they_prove_true() {
     assert_eq!(candidates.len(), 110);
     candidates.connected(hosts(0, 1)[0]);
     candidates.found(Source::Tracker, &hosts(1, 1), now);
-    candidates.ban(hosts(2, 1)[0]);
+    candidates.ban(hosts(2, 1)[0], Known::Connected);
     candidates.told(one, &told(200, 9), now);
     assert_eq!(candidates.len(), 112, "three of the hundred are no longer its own");
     assert_eq!((candidates.from().get(Source::Pex), candidates.from().get(Source::Tracker)), (111, 1));
@@ -170,12 +170,12 @@ fn who_is_banned_is_not_dialled_and_with_the_second_culprit_nobody_there() {
     let mut candidates = Candidates::new(None, 1);
     let all = ["1.2.3.4:1", "1.2.3.4:2", "1.2.3.4:3", "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"].map(addr);
     candidates.found(Source::Tracker, &all, now);
-    candidates.ban(addr("1.2.3.4:1"));
-    candidates.ban(addr("127.0.0.1:1"));
+    candidates.ban(addr("1.2.3.4:1"), Known::Connected);
+    candidates.ban(addr("127.0.0.1:1"), Known::Connected);
     assert_eq!(candidates.len(), 4);
     assert!(candidates.is_banned(addr("[::ffff:1.2.3.4]:1")) && !candidates.is_banned(addr("1.2.3.4:2")));
-    candidates.ban(addr("1.2.3.4:2"));
-    candidates.ban(addr("127.0.0.1:2"));
+    candidates.ban(addr("1.2.3.4:2"), Known::Connected);
+    candidates.ban(addr("127.0.0.1:2"), Known::Connected);
     assert_eq!(candidates.next(9, Need::Anybody, now), [addr("127.0.0.1:3")]);
     assert!(candidates.is_banned(addr("1.2.3.4:77")));
     candidates.found(Source::Tracker, &all, now);

@@ -7,6 +7,7 @@ use ferri_wire::{Handshake, Message};
 
 use super::peer::Peer;
 use super::{MetadataSwarm, PEERS_MAX, State};
+use crate::bans::Known;
 use crate::candidates::{Need, Parting, canonical};
 use crate::duplicate::keeps_newer;
 use crate::house::{self, Admission, Guest};
@@ -34,7 +35,7 @@ impl MetadataSwarm {
     }
 
     pub(super) fn ban(&mut self, addrs: &[SocketAddr]) {
-        addrs.iter().for_each(|addr| self.candidates.ban(*addr));
+        addrs.iter().for_each(|addr| self.candidates.ban(*addr, Known::Connected));
         self.close_banned();
     }
 

@@ -135,7 +135,7 @@ impl MetadataSwarm {
             self.candidates.found(Source::Incoming, &[addr], now);
             // It is connected; the address is for later.
             self.candidates.connected(addr);
-            if self.candidates.is_banned(addr) {
+            if self.candidates.is_claim_banned(addr) {
                 return self.disconnect(key, DisconnectReason::Banned);
             }
         }

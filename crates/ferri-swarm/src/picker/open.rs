@@ -7,6 +7,7 @@ use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::{Block, PieceIndex};
 use smallvec::SmallVec;
 
+use crate::bans::Known;
 use crate::input::PeerKey;
 
 /// A begun piece nobody was asked about for so long may be dropped to make room.
@@ -22,6 +23,8 @@ pub(crate) struct PeerSlot(pub(crate) u32);
 pub(crate) struct Sender {
     pub(crate) peer: PeerKey,
     pub(crate) addr: SocketAddr,
+    /// How the address is known.
+    pub(crate) known: Known,
 }
 
 /// What is known of one block.
@@ -297,7 +300,7 @@ mod tests {
     }
 
     fn sender(n: u64) -> Sender {
-        Sender { peer: PeerKey(n), addr: "1.2.3.4:5".parse().unwrap() }
+        Sender { peer: PeerKey(n), addr: "1.2.3.4:5".parse().unwrap(), known: Known::Connected }
     }
 
     #[test]

@@ -42,7 +42,11 @@ fn asker(slot: u32, has: &PeerPieces) -> Asker<'_> {
 }
 
 fn sender(slot: u32) -> Sender {
-    Sender { peer: PeerKey(u64::from(slot)), addr: "1.2.3.4:5".parse().unwrap() }
+    Sender {
+        peer: PeerKey(u64::from(slot)),
+        addr: "1.2.3.4:5".parse().unwrap(),
+        known: crate::bans::Known::Connected,
+    }
 }
 
 fn pick(picker: &mut Picker, asker: &Asker<'_>, count: usize) -> Vec<Block> {

@@ -7,6 +7,7 @@ use ferri_metainfo::PieceIndex;
 use ferri_wire::{Handshake, Message};
 
 use super::{State, Swarm};
+use crate::bans::Known;
 use crate::candidates::{Need, Parting, canonical};
 use crate::duplicate::keeps_newer;
 use crate::house::{self, Admission, Guest};
@@ -53,7 +54,7 @@ impl Swarm {
 
     /// Refuses addresses that were proven bad elsewhere, and their connections.
     pub(super) fn refuse_addrs(&mut self, addrs: &[SocketAddr]) {
-        addrs.iter().for_each(|addr| self.candidates.ban(*addr));
+        addrs.iter().for_each(|addr| self.candidates.ban(*addr, Known::Connected));
         self.for_each_peer(|swarm, slot| {
             if swarm.peers.get(slot).is_some_and(|peer| swarm.candidates.is_banned(peer.dial_addr())) {
                 swarm.disconnect(slot, DisconnectReason::Banned);
@@ -362,7 +363,7 @@ impl Swarm {
     /// shown to be honest stays.
     fn ban(&mut self, sender: Sender, piece: PieceIndex) {
         if !self.candidates.is_banned(sender.addr) {
-            self.candidates.ban(sender.addr);
+            self.candidates.ban(sender.addr, sender.known);
             self.emit(Event::Banned { addr: sender.addr, piece });
         }
         let banned = |peer: &Peer| {

@@ -8,6 +8,7 @@ use ferri_metainfo::{Block, PieceIndex};
 use ferri_wire::Message;
 
 use super::{Swarm, cancel_of, request_of};
+use crate::bans::Known;
 use crate::blame::Verdict;
 use crate::output::{Event, Output};
 use crate::peer::Peer;
@@ -175,7 +176,8 @@ impl Swarm {
         };
         peer.terms.useful_at = now;
         peer.patience.control.give(1);
-        let sender = Sender { peer: peer.id.key, addr: peer.dial_addr() };
+        let addr = peer.dial_addr();
+        let sender = Sender { peer: peer.id.key, addr, known: Known::of(peer.id.addr, addr) };
         match self.picker.receive(block, slot, sender, now) {
             Arrival::Unwanted => self.totals.wasted += length,
             Arrival::Stored { complete, others } => {

@@ -82,7 +82,7 @@ impl Swarm {
             if let Some(peer) = self.peers.get_mut(slot) {
                 peer.listens = Some(addr);
             }
-            if self.candidates.is_banned(addr) {
+            if self.candidates.is_claim_banned(addr) {
                 return self.disconnect(slot, DisconnectReason::Banned);
             }
             self.introduce(slot, addr);

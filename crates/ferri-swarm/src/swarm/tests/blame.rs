@@ -81,6 +81,21 @@ fn who_called_us_is_known_by_the_port_it_listens_on() {
 }
 
 #[test]
+fn a_port_that_a_liar_names_is_still_dialled() {
+    let mut lab = Lab::new(&[]);
+    seed_at(&mut lab, "10.0.0.1:1", None);
+    // The port is that of a neighbour behind the same router.
+    let (liar, asked) = seed_at(&mut lab, "10.78.5.5:50001", Some(7000));
+    let outputs = sends_piece(&mut lab, liar, &asked, false);
+    assert!(disconnected(liar, &outputs).is_some(), "{outputs:?}");
+    let neighbour = PeerKey(lab.next);
+    lab.next += 1;
+    let at = "10.78.5.5:7000".parse().unwrap();
+    let outputs = lab.connect_as(neighbour, at, Direction::Outgoing, peer_id(neighbour.0), Reserved::NONE);
+    assert_eq!(disconnected(neighbour, &outputs), None);
+}
+
+#[test]
 fn the_only_source_is_on_parole_and_its_next_good_piece_ends_that() {
     let mut lab = Lab::new(&[]);
     let (only, asked) = seed_at(&mut lab, "10.0.0.1:1", None);
