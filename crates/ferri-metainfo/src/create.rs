@@ -175,7 +175,6 @@ const AUTOMATIC_UP_TO: [u64; 10] = [
 
 /// Why there is no torrent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum CreateError {
     /// No file, or not a byte in any.
     #[error("there is nothing to share: no file has a byte")]

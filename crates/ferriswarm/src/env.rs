@@ -69,9 +69,9 @@ impl Env {
         self.vars.get(&OsString::from(name)).map(Path::new).filter(|value| !value.as_os_str().is_empty())
     }
 
-    /// `path` as typed, seen from [`Self::dir`].
+    /// `path` as typed, seen from [`Self::dir`]; `.` between its parts is left out.
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
-        self.dir.join(path)
+        self.dir.join(path).components().collect()
     }
 
     /// Where journals live unless `--state-dir` says otherwise: the XDG state folder.
@@ -235,6 +235,18 @@ impl Interrupts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
+
+    #[test]
+    fn paths_are_seen_from_the_folder_of_the_command() {
+        let (mut env, _) = testing::env(&[]);
+        env.dir = PathBuf::from("/home/me");
+        for (typed, path) in
+            [(".", "/home/me"), ("./a/./b", "/home/me/a/b"), ("../a", "/home/me/../a"), ("/x/./y", "/x/y")]
+        {
+            assert_eq!(env.path(Path::new(typed)).to_str(), Some(path), "{typed}");
+        }
+    }
 
     #[test]
     fn a_closed_terminal_and_a_logout_are_one_stop_and_a_second_ctrl_c_is_another() {

@@ -156,9 +156,13 @@ pub(crate) struct Failure {
     pub(crate) is_reader_gone: bool,
 }
 
+/// What can be done about what should not happen.
+const REPORT_IT: &str = "this is a fault of the program: please report it, with what you typed";
+
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hint: None, is_reader_gone: false }
+        let hint = (exit == Exit::Internal).then(|| REPORT_IT.to_owned());
+        Self { exit, message: message.into(), hint, is_reader_gone: false }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -173,6 +177,12 @@ impl Failure {
     /// The same without the secrets of `url`, whose server may have had a word in it.
     pub(crate) fn without_secrets(self, url: &str) -> Self {
         Self { message: redact_words(&self.message, url), ..self }
+    }
+
+    /// Standard input could not be read.
+    pub(crate) fn stdin(error: &io::Error) -> Self {
+        Self::new(Exit::Io, format!("cannot read standard input: {error}"))
+            .hint("give a file by its name, or send it once more")
     }
 
     /// A file operation: `doing` is a verb such as `read`.
@@ -203,7 +213,9 @@ impl Failure {
             _ => Exit::Io,
         };
         let is_reader_gone = error.kind() == io::ErrorKind::BrokenPipe;
-        Self { is_reader_gone, ..Self::new(exit, format!("cannot write to standard output: {error}")) }
+        let failure = Self::new(exit, format!("cannot write to standard output: {error}"))
+            .hint("send it to another file or program");
+        Self { is_reader_gone, ..failure }
     }
 }
 

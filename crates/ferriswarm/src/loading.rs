@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::display::redact_url;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::console::Console;
 use crate::env::{Env, Input, Interrupts};
@@ -19,6 +18,7 @@ use crate::exit::{Exit, Failure};
 use crate::progress::{Doing, Flow, View};
 use crate::source::{self, Source};
 use crate::text::harmless;
+use crate::work::wait_for;
 
 /// How a source is loaded, on a thread that may wait.
 pub(crate) type Load<T> = Arc<dyn Fn(&mut Env, &OsStr) -> Result<T, Failure> + Send + Sync>;
@@ -42,7 +42,6 @@ struct UnderWay {
 
 /// Whoever is not live hears of a source that takes longer than this.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl<T: Send + 'static> Loads<T> {
     pub(crate) fn new() -> Self {
@@ -167,20 +166,14 @@ pub(crate) async fn load<T: Send + 'static>(
 ) -> Result<Option<T>, Failure> {
     let mut loads = Loads::new();
     loads.start(0, env, source.to_owned(), Arc::new(load));
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let live = console.live_area();
-    loop {
-        tokio::select! {
-            biased;
-            () = interrupts.pressed(1) => return Ok(None),
-            (_, loaded) = loads.next() => return loaded.map(Some),
-            _ = ticks.tick() => {
-                loads.tell(console);
-                live.set(console.table(&loads.views().collect::<Vec<_>>()));
-            }
-        }
-    }
+    let next = async |loads: &mut Loads<T>| loads.next().await.1.map(Some);
+    let tell = |loads: &mut Loads<T>| {
+        loads.tell(console);
+        live.set(console.table(&loads.views().collect::<Vec<_>>()));
+        Ok(())
+    };
+    wait_for(&mut loads, next, tell, interrupts).await
 }
 
 impl Env {

@@ -59,7 +59,8 @@ impl Out {
         let path = env.path(&typed);
         nothing_in_the_way(&path, &typed, existing)?;
         // A file without a name, gone when it is closed: proof that one with a name can be made.
-        tempfile::tempfile_in(folder_of(&path)).map_err(|error| Failure::file("write", &typed, &error))?;
+        tempfile::tempfile_in(path.parent().unwrap_or(&path))
+            .map_err(|error| Failure::file("write", &typed, &error))?;
         Ok(Self::File { path, typed, existing })
     }
 
@@ -138,7 +139,8 @@ fn special(meta: &Metadata) -> Option<&'static str> {
 
 fn put(path: &Path, typed: &Path, existing: Existing, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |error: &io::Error| Failure::file("write", typed, error);
-    let folder = folder_of(path);
+    // A whole path, seen from the folder that the command runs in; the root itself is no file.
+    let folder = path.parent().unwrap_or(path);
     // A name of its own length, as the final one may be as long as names can be. The umask takes what it takes.
     let mut staged = tempfile::Builder::new()
         .prefix(".ferriswarm-")
@@ -155,19 +157,13 @@ fn put(path: &Path, typed: &Path, existing: Existing, bytes: &[u8]) -> Result<()
     placed.map_err(|error| match error.error.kind() {
         io::ErrorKind::AlreadyExists => {
             Failure::new(Exit::WouldOverwrite, format!("{} has appeared meanwhile", typed.display()))
+                .hint("choose another name with -o, or overwrite it with --force")
         }
         _ => failed(&error.error),
     })?;
     // Whether the name survives a power cut is the folder's; some file systems cannot sync one, and the file is there.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use ferri_metainfo::magnet::Magnet;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::args::Network;
 use crate::args::life::Patience;
@@ -20,6 +19,7 @@ use crate::exit::{Exit, Failure};
 use crate::progress::{Doing, Flow, View, looking, places};
 use crate::talk::TrackerTalk;
 use crate::text::harmless;
+use crate::work::wait_for;
 use crate::{network, session, units};
 
 /// Links whose torrents are looked for. Those that are left when it is dropped are given up.
@@ -320,26 +320,21 @@ async fn fetch_in(
     let mut seekers = Seekers::new(None, patience);
     let resolving = session::resolve(session, magnet.clone()).await?;
     seekers.add(magnet.magnet, resolving, console);
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let live = console.live_area();
-    loop {
-        tokio::select! {
-            biased;
-            () = interrupts.pressed(1) => return Ok(None),
-            news = seekers.next() => if let Some(found) = seekers.take(news, console)? {
-                return Ok(Some(found.resolved.metainfo().clone()));
-            },
-            _ = ticks.tick() => {
-                console.look_at_output();
-                seekers.tell(console);
-                live.set(console.table(&seekers.views().collect::<Vec<_>>()));
-                if !seekers.take_stalled().is_empty() {
-                    return Err(stalled("no peer told what the link stands for", patience));
-                }
-            }
+    let next = async |seekers: &mut Seekers| {
+        let news = seekers.next().await;
+        Ok(seekers.take(news, console)?.map(|found| found.resolved.metainfo().clone()))
+    };
+    let tell = |seekers: &mut Seekers| {
+        console.look_at_output();
+        seekers.tell(console);
+        live.set(console.table(&seekers.views().collect::<Vec<_>>()));
+        match seekers.take_stalled().is_empty() {
+            true => Ok(()),
+            false => Err(stalled("no peer told what the link stands for", patience)),
         }
-    }
+    };
+    wait_for(&mut seekers, next, tell, interrupts).await
 }
 
 /// How it ends when nothing has moved for as long as was allowed.
@@ -348,9 +343,6 @@ pub(crate) fn stalled(why: &str, patience: Option<Duration>) -> Failure {
     Failure::new(Exit::Stalled, format!("{why}; nothing moved for {patience}"))
         .hint("the same command goes on where it was")
 }
-
-/// Snapshots are a quarter of a second apart, and so are live lines.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What a search does, where there is little room.
 fn few_words(status: &ResolveStatus) -> &'static str {

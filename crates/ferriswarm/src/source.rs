@@ -74,8 +74,7 @@ pub(crate) async fn load(env: &mut Env, source: &OsStr, bind: Option<IpAddr>) ->
         return loaded.map_err(|failure| failure.without_secrets(text));
     }
     if source == "-" {
-        let bytes = read_capped(&mut env.stdin.0)
-            .map_err(|error| Failure::new(Exit::Io, format!("cannot read standard input: {error}")))?;
+        let bytes = read_capped(&mut env.stdin.0).map_err(|error| Failure::stdin(&error))?;
         return content::read(bytes, "standard input");
     }
     let mut path = env.path(Path::new(source));
@@ -218,7 +217,8 @@ fn is_path(word: &OsStr, sources: usize, env: &Env) -> bool {
 /// Two readers of one stream would get half of it each.
 pub(crate) fn refuse_doubled_stdin(sources: &[OsString]) -> Result<(), Failure> {
     if 1 < sources.iter().filter(|source| *source == "-").count() {
-        return Err(Failure::usage("standard input can be read as one source only"));
+        return Err(Failure::usage("standard input can be read as one source only")
+            .hint("give the others by the names of their files"));
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use ferri_engine::{State, Torrent, TorrentStatus};
 use ferri_metainfo::display::redact_url;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::console::{Area, Console};
 use crate::env::Interrupts;
@@ -22,6 +21,7 @@ use crate::select::Part;
 use crate::talk::TrackerTalk;
 use crate::text::{harmless, shell_quote};
 use crate::units;
+use crate::work::looks;
 
 /// When a torrent has done what it was started for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -358,7 +358,10 @@ impl Watched {
                 self.trouble = Some(exit);
                 console.event(&Event::Error { info_hash, message: text, recoverable, missing });
                 if !recoverable {
-                    self.failure = Some(Failure::new(exit, format!("{}: {text}", status.name)));
+                    self.failure = Some(
+                        Failure::new(exit, format!("{}: {text}", status.name))
+                            .hint("mend that, then run the same command again: it goes on where it was"),
+                    );
                 } else if !console.is_json() {
                     let missing = missing.map(|bytes| format!(" ({} are missing)", units::size(bytes)));
                     console.warn(&format!("{}: {text}{}", status.name, missing.unwrap_or_default()));
@@ -526,9 +529,8 @@ pub(crate) async fn watch(
 ) -> Result<Ended, Failure> {
     let (nobody, nothing) = (Seekers::new(None, None), Loads::<()>::new());
     let mut crew = Crew::new(console);
-    torrents.into_iter().for_each(|watched| crew.add(watched));
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    torrents.into_iter().enumerate().for_each(|(place, watched)| crew.add(watched, place));
+    let mut ticks = looks();
     loop {
         tokio::select! {
             biased;
@@ -552,7 +554,10 @@ pub(crate) async fn watch(
 /// Torrents at work: what they say is told, and how far they are is shown.
 #[derive(Debug)]
 pub(crate) struct Crew {
+    /// In the order in which they were started.
     torrents: Vec<Watched>,
+    /// Of each, its place among the sources: the order of the live lines.
+    places: Vec<usize>,
     streams: JoinSet<()>,
     events: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
     area: Area,
@@ -565,17 +570,19 @@ impl Crew {
     pub(crate) fn new(console: &Console) -> Self {
         Self {
             torrents: Vec::new(),
+            places: Vec::new(),
             streams: JoinSet::new(),
             events: mpsc::channel(EVENTS_MAX),
             area: console.live_area(),
         }
     }
 
-    /// One more, behind the others.
-    pub(crate) fn add(&mut self, mut watched: Watched) {
+    /// One more. `place` is its own among the sources.
+    pub(crate) fn add(&mut self, mut watched: Watched, place: usize) {
         let events = watched.events.take().unwrap_or_else(|| watched.torrent.events());
         self.streams.spawn(forward(self.torrents.len(), events, self.events.0.clone()));
         self.torrents.push(watched);
+        self.places.push(place);
     }
 
     pub(crate) fn torrents(&self) -> &[Watched] {
@@ -610,12 +617,22 @@ impl Crew {
             watched.look(console);
             watched.tell_progress(console, seekers.every());
         }
-        show(&self.area, seekers, loads, &self.torrents, console);
+        self.show(seekers, loads, console);
+    }
+
+    /// The live lines, and nothing elsewhere.
+    fn show<T: Send + 'static>(&self, seekers: &Seekers, loads: &Loads<T>, console: &Console) {
+        if !console.is_live() {
+            return;
+        }
+        let at_work = self.places.iter().zip(&self.torrents).filter(|(_, watched)| !watched.has_ended);
+        let mut torrents: Vec<_> = at_work.collect();
+        torrents.sort_by_key(|(place, _)| **place);
+        let torrents = torrents.into_iter().map(|(_, watched)| View::of_torrent(&watched.status()));
+        let views: Vec<View> = loads.views().chain(seekers.views()).chain(torrents).collect();
+        self.area.set(console.table(&views));
     }
 }
-
-/// Snapshots are a quarter of a second apart, and so are live lines.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Events of all torrents that wait to be told.
 const EVENTS_MAX: usize = 256;
@@ -633,21 +650,4 @@ async fn forward(index: usize, mut events: Events, to: mpsc::Sender<(usize, ferr
             Err(broadcast::error::RecvError::Closed) => return,
         }
     }
-}
-
-/// The live lines, and nothing elsewhere.
-fn show<T: Send + 'static>(
-    area: &Area,
-    seekers: &Seekers,
-    loads: &Loads<T>,
-    torrents: &[Watched],
-    console: &Console,
-) {
-    if !console.is_live() {
-        return;
-    }
-    let torrents = torrents.iter().filter(|watched| !watched.has_ended);
-    let torrents = torrents.map(|watched| View::of_torrent(&watched.status()));
-    let views: Vec<View> = loads.views().chain(seekers.views()).chain(torrents).collect();
-    area.set(console.table(&views));
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::console::Console;
 use crate::env::Interrupts;
@@ -16,17 +16,41 @@ use crate::units;
 pub(crate) struct Progress {
     done: AtomicU64,
     total: AtomicU64,
+    unit: Unit,
     is_cancelled: AtomicBool,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Bytes,
+    /// Nobody knows how many there are.
+    Files,
 }
 
 impl Progress {
     /// `total` in bytes.
     pub(crate) fn new(total: u64) -> Self {
-        Self { done: AtomicU64::new(0), total: AtomicU64::new(total), is_cancelled: AtomicBool::new(false) }
+        Self::counting(Unit::Bytes, total)
     }
 
-    pub(crate) fn add(&self, bytes: u64) {
-        self.done.fetch_add(bytes, Ordering::Relaxed);
+    /// Of files, of which it is not known how many there will be.
+    pub(crate) fn of_files() -> Self {
+        Self::counting(Unit::Files, 0)
+    }
+
+    fn counting(unit: Unit, total: u64) -> Self {
+        Self {
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(total),
+            unit,
+            is_cancelled: AtomicBool::new(false),
+        }
+    }
+
+    /// So many more bytes or files.
+    pub(crate) fn add(&self, count: u64) {
+        self.done.fetch_add(count, Ordering::Relaxed);
     }
 
     /// For workers that count by themselves.
@@ -40,8 +64,44 @@ impl Progress {
         &self.is_cancelled
     }
 
+    fn view(&self, what: &str, since: Duration) -> View {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        match self.unit {
+            Unit::Bytes => View::of_work(what, done, total, since),
+            Unit::Files => View::of_files(what, done, since),
+        }
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.is_cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// When live lines are drawn and snapshots looked at.
+pub(crate) fn looks() -> Interval {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Waits until `next` gives something, and has `tell` say what is waited for. `None`: Ctrl-C. `next` may be dropped while it
+/// waits.
+pub(crate) async fn wait_for<S, T>(
+    state: &mut S,
+    next: impl AsyncFn(&mut S) -> Result<Option<T>, Failure>,
+    tell: impl Fn(&mut S) -> Result<(), Failure>,
+    interrupts: &Interrupts,
+) -> Result<Option<T>, Failure> {
+    let mut ticks = looks();
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupts.pressed(1) => return Ok(None),
+            found = next(state) => if let Some(found) = found? {
+                return Ok(Some(found));
+            },
+            _ = ticks.tick() => tell(state)?,
+        }
     }
 }
 
@@ -58,10 +118,9 @@ pub(crate) async fn follow<T: Send + 'static>(
     let _cancel_on_drop = CancelOnDrop(progress);
     let started = Instant::now();
     let mut work = tokio::task::spawn_blocking(work);
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = looks();
     let live = console.live_area();
-    let mut tenth = 0;
+    let mut told = Told::default();
     let result = loop {
         tokio::select! {
             biased;
@@ -70,13 +129,10 @@ pub(crate) async fn follow<T: Send + 'static>(
             }
             result = &mut work => break result,
             _ = ticks.tick() => {
-                let done = progress.done.load(Ordering::Relaxed);
-                let total = progress.total.load(Ordering::Relaxed);
                 if console.is_live() {
-                    live.set(console.table(&[View::of_work(what, done, total, started.elapsed())]));
-                } else if 10 * done / total.max(1) != tenth {
-                    tenth = 10 * done / total.max(1);
-                    console.line(&format!("{what}  {}", units::percent(done, total)));
+                    live.set(console.table(&[progress.view(what, started.elapsed())]));
+                } else if let Some(news) = told.news(progress, started.elapsed()) {
+                    console.line(&format!("{what}{news}"));
                 }
             }
         }
@@ -90,6 +146,31 @@ pub(crate) async fn follow<T: Send + 'static>(
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// An output that cannot be rewritten hears of what takes longer than this.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
+
+/// What an output that cannot be rewritten has heard.
+#[derive(Debug, Default)]
+struct Told {
+    tenth: u64,
+    is_begun: bool,
+}
+
+impl Told {
+    /// Each tenth of bytes, and files once.
+    fn news(&mut self, progress: &Progress, since: Duration) -> Option<String> {
+        let (done, total) = (progress.done.load(Ordering::Relaxed), progress.total.load(Ordering::Relaxed));
+        if progress.unit == Unit::Files {
+            let is_due = TOLD_AFTER <= since && !self.is_begun;
+            self.is_begun |= is_due;
+            return is_due.then(String::new);
+        }
+        let tenth = 10 * done / total.max(1);
+        let is_due = tenth != self.tenth;
+        self.tenth = tenth;
+        is_due.then(|| format!("  {}", units::percent(done, total)))
+    }
+}
 
 struct CancelOnDrop<'a>(&'a Progress);
 

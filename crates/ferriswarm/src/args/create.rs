@@ -7,7 +7,7 @@ use ferri_metainfo::limits::{PIECE_LENGTH_MAX, PIECE_LENGTH_MIN};
 
 use crate::units::parse_size;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct CreateArgs {
     /// The files or folders to share, a torrent each
     #[arg(value_name = "PATH", required = true, value_hint = ValueHint::AnyPath)]
@@ -37,7 +37,7 @@ pub(crate) struct CreateArgs {
 }
 
 /// What stands in the torrent beside the files.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct About {
     /// The name in the torrent [default: that of PATH]
     #[arg(long, value_name = "NAME")]
@@ -97,7 +97,7 @@ pub(crate) struct About {
 }
 
 /// Which files of a folder.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Files of a folder")]
 pub(crate) struct Choice {
     /// Only files whose path or name matches, or that lie in a folder that does; also what is left out otherwise (hidden

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ferri_metainfo::create::{Builder, Plan};
+use ferri_metainfo::create::{Builder, CreateError, Plan};
 use ferri_metainfo::{InfoHashes, Metainfo, Version};
 use serde::Serialize;
 
@@ -45,8 +45,16 @@ pub(crate) async fn run(
     // A torrent that is written first is no part of a folder that is shared next: everything is walked before.
     let replaced: Vec<Identity> =
         targets.iter().flatten().filter_map(|target| target.out.replaced()).collect();
-    let jobs = targets.into_iter().map(|target| Job::new(target?, args, &replaced)).collect();
-    several(jobs, console, args, &interrupts).await
+    let progress = Arc::new(Progress::of_files());
+    let walk = {
+        let (progress, args) = (progress.clone(), args.clone());
+        move || Ok(targets.into_iter().map(|target| Job::new(target?, &args, &replaced, &progress)).collect())
+    };
+    let wait = console.aside();
+    match follow("looking at files", walk, &progress, &wait, &interrupts).await? {
+        Some(jobs) => several(jobs, console, args, &interrupts).await,
+        None => Err(walk::stopped()),
+    }
 }
 
 /// Makes all; what is wrong with one does not end the others.
@@ -69,7 +77,7 @@ async fn several(
                 end.outcome = Some(Outcome::Done);
             }
             Ok(None) if is_single => {
-                return Err(Failure::new(Exit::Interrupted, "stopped; nothing was written"));
+                return Err(walk::stopped());
             }
             Ok(None) => break,
             Err(failure) if is_single => return Err(failure),
@@ -118,12 +126,17 @@ struct Job {
 
 impl Job {
     /// `replaced` are the files that this command writes over.
-    fn new(target: Target, args: &CreateArgs, replaced: &[Identity]) -> Result<Self, Failure> {
+    fn new(
+        target: Target,
+        args: &CreateArgs,
+        replaced: &[Identity],
+        progress: &Progress,
+    ) -> Result<Self, Failure> {
         let choice = Choice::new(&args.choice, &target.name)?;
-        let payload = walk::payload(&target.root, replaced, &choice)?;
+        let payload = walk::payload(&target.root, replaced, &choice, progress)?;
         let plan = builder(&args.about, &target.name, &payload)
             .plan()
-            .map_err(|error| Failure::usage(format!("{}: {error}", target.typed.display())))?;
+            .map_err(|error| refused(&target.typed, &error))?;
         let walk::Payload { paths, left_out, .. } = payload;
         Ok(Self { target, plan, paths, left_out })
     }
@@ -166,6 +179,36 @@ impl Job {
         }
         Ok(Some(Some(metainfo.info().info_hashes())))
     }
+}
+
+/// Why there is no torrent of it, and what to do.
+fn refused(typed: &Path, error: &CreateError) -> Failure {
+    let message = format!("{}: {error}", typed.display());
+    let what_to_do = match error {
+        CreateError::Empty => "share something with data in it; --include NAME takes what is left out",
+        CreateError::TooManyFiles(_) => "leave some out with --exclude, or make several torrents",
+        CreateError::TooLong => "make several torrents of it",
+        CreateError::PieceLength(_) | CreateError::NotPowerOfTwo(_) => {
+            "give a power of two from 16k to 512M with -l, or leave -l away"
+        }
+        CreateError::TooManyPieces { .. } | CreateError::TorrentTooLarge(_) => {
+            "give longer pieces with -l, up to 512M, or make several torrents"
+        }
+        CreateError::Name { .. } => {
+            "rename it, leave it out with --exclude, or give the whole another name with --name"
+        }
+        CreateError::Url { what: "web seed", .. } => {
+            "give the whole address, as in -w https://example.org/folder/"
+        }
+        CreateError::Url { .. } => "give the whole address, as in -t udp://tracker.example:6969/announce",
+        CreateError::WrongLength { .. } | CreateError::TooMuchData => {
+            "run it again when nothing writes to the files"
+        }
+        CreateError::NoSuchPiece(_) | CreateError::WrongHash(_) | CreateError::Unfinished { .. } => {
+            return Failure::new(Exit::Internal, message);
+        }
+    };
+    Failure::usage(message).hint(what_to_do)
 }
 
 /// The torrent's name: what `--name` says, else that of the payload.
@@ -268,4 +311,37 @@ fn tell(
         units::rate(rate)
     ));
     console.line(&format!("  written to {}", text::harmless(&typed.to_string_lossy())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_says_what_to_do() {
+        let typed = Path::new("a");
+        let url = |what| CreateError::Url { what, url: "x".to_owned() };
+        for error in [
+            CreateError::Empty,
+            CreateError::TooManyFiles(1),
+            CreateError::TooLong,
+            CreateError::PieceLength(1),
+            CreateError::NotPowerOfTwo(3),
+            CreateError::TooManyPieces { count: 1, piece_length: 1 },
+            CreateError::Name { path: "x".to_owned(), problem: "is odd" },
+            url("tracker"),
+            url("web seed"),
+            CreateError::WrongLength { piece: 0, expected: 2, got: 1 },
+            CreateError::TooMuchData,
+            CreateError::TorrentTooLarge(1),
+        ] {
+            let failure = refused(typed, &error);
+            assert_eq!((failure.exit, failure.hint.is_some()), (Exit::Usage, true), "{error}");
+            assert!(failure.message.starts_with("a: "), "{failure}");
+        }
+        let unfinished = CreateError::Unfinished { missing: 1, total: 2 };
+        for error in [CreateError::NoSuchPiece(0), CreateError::WrongHash(0), unfinished] {
+            assert_eq!(refused(typed, &error).exit, Exit::Internal, "{error}");
+        }
+    }
 }

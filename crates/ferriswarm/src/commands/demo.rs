@@ -100,7 +100,8 @@ async fn make(
     interrupts: &Interrupts,
 ) -> Result<Option<payload::Made>, Failure> {
     if args.size == 0 {
-        return Err(Failure::usage("--size: there must be something to download"));
+        return Err(Failure::usage("--size: there must be something to download")
+            .hint("give a size such as --size 64M"));
     }
     let (path, size, seed) = (folder.join(NAME), args.size, args.number);
     let progress = Arc::new(Progress::new(size));

@@ -21,10 +21,14 @@ pub(super) fn magnet(text: &str) -> Result<Source, Failure> {
 
 /// What `name` holds.
 pub(super) fn read(bytes: Vec<u8>, name: &str) -> Result<Source, Failure> {
-    let too_large = || Failure::new(Exit::BadTorrent, format!("{name}: larger than any torrent (64 MiB)"));
+    let too_large = || {
+        Failure::new(Exit::BadTorrent, format!("{name}: larger than any torrent (64 MiB)"))
+            .hint("give the .torrent file, not what it describes: `ferriswarm create` makes one")
+    };
     let bytes = match bytes.starts_with(GZIP) {
         true => gunzip(&bytes).map_err(|error| {
             Failure::new(Exit::BadTorrent, format!("{name}: cannot be unpacked: {error}"))
+                .hint("it may be damaged: fetch it again, or ask the one who made it")
         })?,
         false => bytes,
     };

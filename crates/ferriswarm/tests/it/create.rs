@@ -281,3 +281,69 @@ fn a_torrent_that_is_written_into_another_source_is_no_part_of_it() {
     let again = desk.run(&["show", "--json", "album/album.torrent"]).json();
     assert_eq!(paths(&again), paths(&shown));
 }
+
+#[test]
+fn defaults_give_the_info_hashes_that_other_programs_give() {
+    // `noise.bin` as libtorrent 2.1.1 makes it with its own piece length, and imdl 0.1.16: its version 1 is the same but
+    // between 2 MiB and 2,684,355 bytes, where it takes twice the piece length (and so in each further row).
+    for (size, v1, v2, imdl) in [
+        (
+            1,
+            "7adbbf577934ba55c493a793274f45f6c740bad9",
+            "d78214dcb3ac990751f14cefc3797c0a341a6048ffad3c8a5214af718b866136",
+            None,
+        ),
+        (
+            16_385,
+            "c9e9f5b10538f10e7c14d380cfc6ec1984ad703d",
+            "c91d8e16401aed078d8b75f90d9dab7381db42097ea36d908c979581007fa2b9",
+            None,
+        ),
+        (
+            2_097_152,
+            "625a2bc7337894bc27c4ffab57d8b744914e4fa4",
+            "09c874bcb6330c4047028b972b809e6d9e1f707b2e46628cc4359f690fbb8b0e",
+            None,
+        ),
+        (
+            2_684_355,
+            "a1528f4e4e96509b951172a22ea10bfab4caa3f4",
+            "e421d820960bef2a576701958a7a6b302e3f0a5e2f983bd545e5c44c2ac0f1a9",
+            Some("3e4af298a3565278c4bb60ff9df56bca74c0b568"),
+        ),
+        (
+            2_684_356,
+            "8e6524ce55be2ef2c3063422fc49d7af7096605e",
+            "ca0278e4d94296cdbd376cd48928f1e55440f465137810c9690ab1291c78c015",
+            None,
+        ),
+        (
+            4_194_305,
+            "f19ab209db71973cef1f6a38cc975c9939718568",
+            "358f587c22e0a438c42930336812c8c90eafc5221e6c8213986b969f57d778bf",
+            None,
+        ),
+    ] {
+        let desk = Desk::new();
+        desk.write("noise.bin", noise(size, 3));
+        let made = |flags: &[&str]| {
+            desk.run(&[&["create", "noise.bin", "--json", "-f"], flags].concat()).is(Exit::Done).json()
+        };
+        assert_eq!(made(&[])["info_hash_v1"], v1, "{size}");
+        assert_eq!(made(&["--v2"])["info_hash_v2"], v2, "{size}");
+        if let Some(imdl) = imdl {
+            assert_eq!(made(&["-l", "32k"])["info_hash_v1"], imdl, "{size}");
+        }
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_look_at_files() {
+    let mut desk = desk_with_album();
+    desk.presses = 1;
+    for words in [&["create", "album", "-o", "x.torrent"][..], &["create", "album", "album/cd1"]] {
+        let outcome = desk.run(words);
+        outcome.failed(Exit::Interrupted, "stopped; nothing was written");
+    }
+    assert_eq!(names(desk.folder.path()), ["album"]);
+}

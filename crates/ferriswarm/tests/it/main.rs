@@ -7,6 +7,7 @@ mod dht;
 mod json_page;
 mod killed;
 mod magnet;
+mod many_files;
 mod names;
 mod offline;
 mod output;
@@ -34,6 +35,8 @@ struct Desk {
     folder: TempDir,
     stdin: Vec<u8>,
     is_tty: bool,
+    /// How often Ctrl-C was pressed before the command begins.
+    presses: u32,
 }
 
 /// What a command printed and how it ended.
@@ -49,7 +52,7 @@ struct Outcome {
 #[allow(clippy::unwrap_used)]
 impl Desk {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), stdin: Vec::new(), is_tty: false }
+        Self { folder: tempfile::tempdir().unwrap(), stdin: Vec::new(), is_tty: false, presses: 0 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -74,7 +77,7 @@ impl Desk {
     /// Runs on a thread of its own, to be interrupted.
     fn start(&self, words: &[&str]) -> Running {
         let (stdout, stderr) = (Captured::default(), Captured::default());
-        let (press, presses) = watch::channel(0);
+        let (press, presses) = watch::channel(self.presses);
         let state = self.path("state-home");
         let env = Env {
             args: std::iter::once(&"ferriswarm").chain(words).map(Into::into).collect(),

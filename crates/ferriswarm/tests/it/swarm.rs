@@ -1,6 +1,10 @@
 //! Commands that talk to each other over loopback.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
 use ferriswarm::Exit;
 
 use crate::{ALONE, Desk, Outcome, Running, names, noise};
@@ -210,7 +214,7 @@ fn a_trace_never_replaces_a_file_and_a_session_that_cannot_start_leaves_none() {
     outcome.is(Exit::WouldOverwrite);
     assert_eq!(desk.read("t.jsonl"), b"mine");
 
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let words = ["get", "p.torrent", "--no-trackers", "--bind", "127.0.0.1", "--port", &port];
     desk.run(&[&words[..], &["--trace", "new.jsonl"]].concat()).is(Exit::Network);
@@ -291,18 +295,49 @@ fn an_interrupted_demo_leaves_nothing_behind() {
     assert_eq!(names(desk.folder.path()), [""; 0]);
 }
 
+/// It answers all announces but `stopped`, for which a program that leaves waits five seconds.
+fn tracker_that_lets_nobody_go() -> String {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/announce", server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = [0; 2048];
+            let length = stream.read(&mut request).unwrap_or(0);
+            if String::from_utf8_lossy(&request[..length]).contains("event=stopped") {
+                held.push(stream);
+                continue;
+            }
+            let body = "d8:completei2e10:incompletei1e8:intervali1800e5:peers0:e";
+            let head =
+                format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    url
+}
+
 #[test]
 fn a_second_ctrl_c_ends_at_once() {
     let desk = desk_with_payload();
-    let running = get(&desk, "127.0.0.1:1", &[]);
-    running.wait_for("into ");
-    running.interrupt_twice();
+    let tracker = tracker_that_lets_nobody_go();
+    let words = ["get", "p.torrent", "-o", "here", "--tracker", &tracker];
+    let running = desk.start(&[&words[..], &ALONE].concat());
+    running.wait_for("2 seeds");
+    running.interrupt();
+    running.wait_for("stopping: ");
+    let pressed = Instant::now();
+    running.interrupt();
     assert!(running.finish().is(Exit::Killed).stderr.is_empty());
+    assert!(pressed.elapsed() < Duration::from_secs(4), "waited for the tracker: {:?}", pressed.elapsed());
 
     let running = desk.start(&["demo", "--size", "200M"]);
     running.wait_for("seeder    Cleo");
     running.interrupt_twice();
-    running.finish().is(Exit::Killed);
+    // A fast one has ended by itself.
+    let outcome = running.finish();
+    assert!([Exit::Killed, Exit::Interrupted].contains(&outcome.exit), "{outcome:?}");
     let left: Vec<_> = names(desk.folder.path()).into_iter().filter(|name| name.contains("demo")).collect();
     assert_eq!(left, [""; 0]);
 }

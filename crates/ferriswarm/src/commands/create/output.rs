@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use ferri_metainfo::display::redact_url;
+
 use super::Target;
 use crate::args::CreateArgs;
 use crate::env::Env;
@@ -41,7 +43,7 @@ pub(super) fn refuse_for_several(env: &Env, args: &CreateArgs) -> Result<(), Fai
             .hint("leave it away, or make the torrents one by one"));
     }
     if let Some(url) = args.about.web_seed.iter().find(|url| !url.ends_with('/')) {
-        return Err(Failure::usage(format!("--web-seed {url} is one file for {sources}"))
+        return Err(Failure::usage(format!("--web-seed {} is one file for {sources}", redact_url(url)))
             .hint("end it with a slash: the names of the payloads are put behind it"));
     }
     Ok(())

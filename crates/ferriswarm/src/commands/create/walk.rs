@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::choice::{Choice, Verdict};
 use crate::exit::{Exit, Failure};
 use crate::out::Identity;
+use crate::work::Progress;
 
 /// Content, and where each of its files is on this disk.
 #[derive(Debug)]
@@ -50,8 +51,14 @@ pub(crate) struct LeftOut {
 /// So many of what is left out are told by name.
 const NAMED_MAX: usize = 20;
 
-/// `root` is a file or a folder; `outputs` are what will be replaced, which may lie inside.
-pub(crate) fn payload(root: &Path, outputs: &[Identity], choice: &Choice) -> Result<Payload, Failure> {
+/// `root` is a file or a folder; `outputs` are what will be replaced, which may lie inside. Ends early when `progress` is
+/// cancelled.
+pub(crate) fn payload(
+    root: &Path,
+    outputs: &[Identity],
+    choice: &Choice,
+    progress: &Progress,
+) -> Result<Payload, Failure> {
     let meta = fs::metadata(root).map_err(|error| failed(root, &error))?;
     if !meta.is_dir() {
         if outputs.contains(&Identity::of(&meta)) {
@@ -64,6 +71,7 @@ pub(crate) fn payload(root: &Path, outputs: &[Identity], choice: &Choice) -> Res
     let mut walk = Walk {
         outputs,
         choice,
+        progress,
         files: Vec::new(),
         paths: Paths::new(),
         left_out: LeftOut::default(),
@@ -88,6 +96,7 @@ pub(crate) fn payload(root: &Path, outputs: &[Identity], choice: &Choice) -> Res
 struct Walk<'a> {
     outputs: &'a [Identity],
     choice: &'a Choice,
+    progress: &'a Progress,
     files: Vec<NewFile>,
     paths: Paths,
     left_out: LeftOut,
@@ -110,6 +119,9 @@ impl Walk<'_> {
     fn folder(&mut self, folder: &Folder) -> Result<(), Failure> {
         let entries = fs::read_dir(&folder.path).map_err(|error| failed(&folder.path, &error))?;
         for entry in entries {
+            if self.progress.is_cancelled() {
+                return Err(stopped());
+            }
             let entry = entry.map_err(|error| failed(&folder.path, &error))?;
             self.entry(folder, entry.path(), &entry.file_name())?;
         }
@@ -191,7 +203,8 @@ impl Walk<'_> {
         }
         self.count(&path)?;
         if PATH_COMPONENTS_MAX < components.len() {
-            return Err(Failure::usage(format!("{} lies too deep for a torrent", path.display())));
+            return Err(Failure::usage(format!("{} lies too deep for a torrent", path.display()))
+                .hint("move it up, or leave it out with --exclude"));
         }
         self.folders.push(Folder { path, components, is_named, above });
         Ok(())
@@ -208,12 +221,18 @@ impl Walk<'_> {
     /// One more; links can make a folder of a few files endless.
     fn count(&mut self, path: &Path) -> Result<(), Failure> {
         self.seen += 1;
+        self.progress.add(1);
         if FILES_MAX < self.seen {
             let message = format!("more than {FILES_MAX} files and folders, at {}", path.display());
             return Err(Failure::usage(message).hint("a torrent has no more; leave some out with --exclude"));
         }
         Ok(())
     }
+}
+
+/// Why nothing is made after Ctrl-C.
+pub(super) fn stopped() -> Failure {
+    Failure::new(Exit::Interrupted, "stopped; nothing was written")
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

@@ -48,7 +48,9 @@ pub(crate) fn make(path: &Path, size: u64, seed: u64, progress: &Progress) -> Re
     let failed = |error: std::io::Error| {
         Failure::file("write", path, &error).hint("TMPDIR chooses another folder, --size a smaller payload")
     };
-    let plan: Plan = builder(size).plan().map_err(|error| Failure::usage(format!("--size: {error}")))?;
+    let plan: Plan = builder(size)
+        .plan()
+        .map_err(|error| Failure::usage(format!("--size: {error}")).hint("give a size such as --size 64M"))?;
     let mut file = File::create_new(path).map_err(failed)?;
     let mut numbers = Numbers(seed);
     let mut whole = Sha256::new();

@@ -39,7 +39,8 @@ fn checked_salt(salt: &str) -> Result<Vec<u8>, Failure> {
         return Err(Failure::usage(format!(
             "the salt has {} bytes; at most {SALT_MAX} are kept",
             salt.len()
-        )));
+        ))
+        .hint("give a shorter --salt"));
     }
     Ok(salt.as_bytes().to_vec())
 }
@@ -56,14 +57,14 @@ pub(super) fn value(env: &mut Env, args: &PutArgs) -> Result<Vec<u8>, Failure> {
         Some(word) if word == OsStr::new("-") => {
             let mut bytes = Vec::new();
             let read = (&mut env.stdin.0).take(VALUE_MAX as u64 + 1).read_to_end(&mut bytes);
-            read.map_err(|error| Failure::new(Exit::Io, format!("cannot read standard input: {error}")))?;
+            read.map_err(|error| Failure::stdin(&error))?;
             bytes
         }
         word => word.unwrap_or_default().as_encoded_bytes().to_vec(),
     };
     let value = if args.bencode { typed } else { bencoded(&typed) };
     // The same checks as at the end, before anybody is asked anything.
-    Item::immutable(value.clone().into()).map_err(|error| Failure::usage(error.to_string()))?;
+    Item::immutable(value.clone().into()).map_err(refused)?;
     Ok(value)
 }
 
@@ -102,6 +103,10 @@ pub(super) async fn get(console: &Console, dht: &Dht, key: ItemKey) -> Result<Ex
     Ok(Exit::Done)
 }
 
+fn refused(error: ferri_engine::dht::ItemError) -> Failure {
+    Failure::usage(error.to_string()).hint("give a shorter value, or with --bencode one that is bencoded")
+}
+
 /// Stores an item and prints by what it is found.
 pub(super) async fn put(
     console: &Console,
@@ -111,7 +116,6 @@ pub(super) async fn put(
     signer: Option<SigningKey>,
 ) -> Result<Exit, Failure> {
     entered(console, dht).await?;
-    let refused = |error: ferri_engine::dht::ItemError| Failure::usage(error.to_string());
     let item = match signer {
         None => Item::immutable(value.into()).map_err(refused)?,
         Some(key) => {

@@ -4,13 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ferri_engine::{Resolving, Session};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::plan::Plan;
 use super::summary::Summary;
@@ -25,14 +23,13 @@ use crate::seek::{Found, News, Seekers};
 use crate::source::Source;
 use crate::space::Room;
 use crate::watch::{Crew, Watched};
+use crate::work::looks;
 use crate::{session, units};
 
 /// Sources that are loaded at once.
 const LOADS_MAX: usize = 4;
 /// Sources that are loaded and wait for their turn: each is as large as its torrent file.
 const READY_MAX: usize = 64;
-/// Between two looks at everything.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What is loaded and waits for its turn.
 #[derive(Debug)]
@@ -141,8 +138,7 @@ impl<'a> Batch<'a> {
     }
 
     async fn work(&mut self) -> Result<Ended, Failure> {
-        let mut ticks = interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = looks();
         loop {
             self.load_some();
             if !self.start_some().await? {
@@ -260,7 +256,7 @@ impl<'a> Batch<'a> {
                     self.compare(index, &watched, missing, &room);
                 }
                 self.order_of.push(index);
-                self.crew.add(*watched);
+                self.crew.add(*watched, index);
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use ferri_metainfo::magnet::Magnet;
 
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::{loading, source};
 
 /// A list of a hundred thousand magnet links.
@@ -34,7 +34,8 @@ pub(super) async fn all(
                 .hint("write one a line: a .torrent file, an address, a magnet link or an info hash"));
         }
         if list.as_os_str() == "-" && more.iter().chain(typed).any(|source| source == "-") {
-            return Err(Failure::usage("the list and a source both want standard input"));
+            return Err(Failure::usage("the list and a source both want standard input")
+                .hint("give one of them by the name of a file"));
         }
         sources.extend(more);
     }
@@ -51,13 +52,17 @@ fn read(env: &mut Env, list: &OsStr) -> Result<Vec<OsString>, Failure> {
             .and_then(|file| file.take(LIST_BYTES_MAX + 1).read_to_end(&mut bytes))
     };
     read.map_err(|error: io::Error| match list.as_bytes() {
-        b"-" => Failure::new(Exit::Io, format!("cannot read standard input: {error}")),
+        b"-" => Failure::stdin(&error),
         _ => Failure::file("read", Path::new(list), &error),
     })?;
     if LIST_BYTES_MAX < bytes.len() as u64 {
-        return Err(Failure::usage(format!("{}: larger than any list (64 MiB)", list.to_string_lossy())));
+        let message = format!("{}: larger than any list (64 MiB)", list.to_string_lossy());
+        return Err(Failure::usage(message).hint("give it in parts"));
     }
-    parse(&bytes).map_err(|why| Failure::usage(format!("{}: {why}", list.to_string_lossy())))
+    parse(&bytes).map_err(|why| {
+        Failure::usage(format!("{}: {why}", list.to_string_lossy()))
+            .hint("write one source a line: a .torrent file, an address, a magnet link or an info hash")
+    })
 }
 
 /// One source a line; empty lines and those that begin with `#` say nothing.
