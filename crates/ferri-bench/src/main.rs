@@ -43,7 +43,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Serve a file to whoever asks, at COUNT consecutive addresses, until killed
+    /// Serve a file to all peers that ask, at COUNT consecutive addresses, until killed
     Seeders {
         #[arg(long)]
         torrent: PathBuf,
@@ -89,7 +89,7 @@ enum Task {
     },
     /// Fill a tracker with peers and let them announce, and say what its answers cost it
     TrackerLoad(tracker_load::Load),
-    /// Send a file as one plain TCP stream to whoever connects, until killed
+    /// Send a file as one plain TCP stream to each connection, until killed
     Push {
         #[arg(long)]
         file: PathBuf,

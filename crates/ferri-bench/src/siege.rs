@@ -1,5 +1,5 @@
-//! A crowd that wants to keep others out: it connects, is interested, asks for nothing, and comes back when it is sent away.
-//! How long somebody waits who comes meanwhile and takes a MiB.
+//! A siege of a seed: a crowd of connections that say they are interested, ask for nothing, and connect again when the seed
+//! closes them. Measured is how long a newcomer, which connects meanwhile and takes a MiB, waits for it.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -20,9 +20,9 @@ use crate::torrent::Torrent;
 const NEWCOMERS: [u64; 4] = [5, 10, 20, 40];
 /// Bytes that a newcomer takes.
 const TAKES: usize = 1 << 20;
-/// Who waits longer is not served.
+/// A newcomer that waits longer is not served.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Somebody who was sent away comes back after this.
+/// A connection that the seed closed is made again after this.
 const BACK_AFTER: Duration = Duration::from_millis(500);
 /// Threads that share the crowd.
 const THREADS: usize = 4;
@@ -52,7 +52,7 @@ pub(crate) struct Siege {
 /// Runs it. Prints one JSON line.
 ///
 /// # Errors
-/// When the seed serves nobody even without the crowd.
+/// When the seed does not serve a newcomer even without the crowd.
 pub(crate) fn run(siege: &Siege) -> Result<()> {
     let torrent = Torrent::load(&siege.torrent)?;
     ensure!(TAKES as u64 <= torrent.piece_offset(torrent.piece_count()), "a torrent of a MiB at least");
@@ -132,7 +132,7 @@ fn stays(torrent: &Torrent, from: SocketAddr, to: SocketAddr, n: u32) -> Result<
     Ok(stream)
 }
 
-/// How long it takes until somebody from there has its bytes. Whoever is sent away tries again.
+/// How long it takes until a newcomer from there has its bytes. When the seed closes its connection, it connects again.
 fn waits(torrent: &Torrent, from: SocketAddr, to: SocketAddr) -> Result<Duration> {
     let start = Instant::now();
     loop {
