@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::{NAME, ROLES};
 use crate::env::Env;
@@ -36,9 +38,27 @@ impl DemoFolder {
     }
 }
 
+/// A second Ctrl-C drops the folder while tasks of the sessions still end, and each can make one more file. They take
+/// milliseconds.
+const REMOVALS_MAX: u32 = 20;
+const BETWEEN_REMOVALS: Duration = Duration::from_millis(10);
+
 impl Drop for DemoFolder {
     fn drop(&mut self) {
         // What cannot be removed is left, as it would be after a kill.
+        for _ in 0..REMOVALS_MAX {
+            self.remove();
+            if !self.0.exists() {
+                return;
+            }
+            thread::sleep(BETWEEN_REMOVALS);
+        }
+    }
+}
+
+impl DemoFolder {
+    /// What the demo made; the rest stays.
+    fn remove(&self) {
         let _ = fs::remove_file(self.0.join(NAME));
         let _ = fs::remove_file(self.download().join(NAME));
         let _ = fs::remove_dir(self.download());
