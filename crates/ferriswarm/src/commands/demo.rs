@@ -40,7 +40,7 @@ pub(crate) async fn run(
         return Ok(Exit::Interrupted);
     };
     let tracker = TrackerServer::start(Options::on(SocketAddr::new(LEECHER_IP, 0)))
-        .map_err(|error| Failure::new(Exit::Network, error.to_string()))?;
+        .map_err(|error| Failure::new(Exit::Network, error.to_string()).hint("loopback must be up"))?;
     let metainfo = with_tracker(&made, &tracker)?;
     let mut seeders = Vec::new();
     for role in &ROLES {

@@ -16,8 +16,10 @@ pub(crate) async fn run(
     args: &TrackerArgs,
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
-    let server = TrackerServer::start(Options::on(args.listen.to_string()))
-        .map_err(|error| Failure::new(Exit::Network, error.to_string()))?;
+    let server = TrackerServer::start(Options::on(args.listen.to_string())).map_err(|error| {
+        Failure::new(Exit::Network, error.to_string())
+            .hint("choose another address or port with --listen, or end the program that has this one")
+    })?;
     console.line(&format!("tracker  {}", server.http_url()));
     console.line(&format!("         {}", server.udp_url()));
     console.line(&format!("stats    http://{}/stats", server.addr()));
