@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ferri_metainfo::display::redact_words;
 use ferri_metainfo::limits::TORRENT_BYTES_MAX;
 use ferri_metainfo::magnet::Magnet;
+use hyper::StatusCode;
 
 use crate::Error;
 use crate::address_policy::Named;
@@ -24,23 +25,38 @@ pub enum Fetched {
 /// # Errors
 /// [`Error::Fetch`] says why, and whether the name, the document or the network was missing.
 pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Error> {
-    let failed = |reason: String, dns, not_found| Error::Fetch {
-        url: url.to_owned(),
-        reason: redact_words(&reason, url),
-        dns,
-        not_found,
-    };
     let ask = Ask { url, limit: TORRENT_BYTES_MAX, named: Named::ByUser, family: None };
     let answer = Http::new(bind)
         .get(ask)
         .await
-        .map_err(|error| failed(error.text, error.fault == Fault::Name, false))?;
+        .map_err(|error| failed(url, error.text, error.fault == Fault::Name, false))?;
     if answer.status.is_success() {
         return Ok(Fetched::Torrent(answer.body));
     }
     if let Some(link) = answer.location.filter(|location| Magnet::is_meant(location)) {
         return Ok(Fetched::Magnet(link));
     }
-    let reason = format!("the server answered {}", answer.status);
-    Err(failed(reason, false, matches!(answer.status.as_u16(), 404 | 410)))
+    Err(refused(url, answer.status))
+}
+
+/// Gets what is at `url`, which the user named, of at most `limit` bytes. Limits: 30 seconds, 5 redirects.
+///
+/// # Errors
+/// [`Error::Fetch`] says why, and whether the name, the document or the network was missing.
+pub async fn document(url: &str, limit: usize) -> Result<Vec<u8>, Error> {
+    let ask = Ask { url, limit, named: Named::ByUser, family: None };
+    let answer = Http::new(None)
+        .get(ask)
+        .await
+        .map_err(|error| failed(url, error.text, error.fault == Fault::Name, false))?;
+    if answer.status.is_success() { Ok(answer.body) } else { Err(refused(url, answer.status)) }
+}
+
+fn failed(url: &str, reason: String, dns: bool, not_found: bool) -> Error {
+    Error::Fetch { url: url.to_owned(), reason: redact_words(&reason, url), dns, not_found }
+}
+
+fn refused(url: &str, status: StatusCode) -> Error {
+    let is_missing = matches!(status.as_u16(), 404 | 410);
+    failed(url, format!("the server answered {status}"), false, is_missing)
 }

@@ -56,7 +56,7 @@ mod udp;
 pub use check::{locate, verify, verify_pieces};
 pub use error::Error;
 pub use events::Events;
-pub use fetch::{Fetched, torrent as fetch_torrent};
+pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
 pub use options::{AddTorrent, Check, FilePriority, ResolveMagnet, SessionOptions};

@@ -45,6 +45,19 @@ pub fn atomic_write_private(path: &Path, bytes: &[u8]) -> Result<(), StorageErro
     stage(path, bytes, PRIVATE_FILE, &hooks)?.put(&hooks)
 }
 
+/// The same for content that need not be in memory as a whole: `next` appends the next piece to an empty buffer, and says whether there
+/// are more.
+///
+/// # Errors
+/// As for [`atomic_write`].
+pub fn atomic_write_private_in_pieces(
+    path: &Path,
+    next: impl FnMut(&mut Vec<u8>) -> bool,
+) -> Result<(), StorageError> {
+    let hooks = Hooks::default();
+    stage_pieces(path, next, PRIVATE_FILE, &hooks)?.put(&hooks)
+}
+
 /// Makes a state folder with all that are missing above it, for its user alone (mode 0700). One that is there stays
 /// as it is, since others may have to read what else lies in it; what is ours in it, `torrents`, is closed to others.
 ///
@@ -80,12 +93,33 @@ pub(crate) fn stage<'a>(
     mode: u32,
     hooks: &Hooks,
 ) -> Result<Staged<'a>, StorageError> {
+    let whole = |piece: &mut Vec<u8>| {
+        piece.extend_from_slice(bytes);
+        false
+    };
+    stage_pieces(path, whole, mode, hooks)
+}
+
+fn stage_pieces<'a>(
+    path: &'a Path,
+    mut next: impl FnMut(&mut Vec<u8>) -> bool,
+    mode: u32,
+    hooks: &Hooks,
+) -> Result<Staged<'a>, StorageError> {
     let (temporary, file) = create_beside(path, mode, hooks)?;
     // From here on it is removed when something fails; a left-over of a power cut is harmless.
     let staged = Staged { path, temporary: Some(temporary) };
     let temporary = staged.temporary.as_deref().unwrap_or(path);
-    write_all(&file, temporary, bytes, hooks)
-        .and_then(|()| hooks.sync((Op::JournalSync, temporary, Synced::File), || rustix::fs::fsync(&file)))
+    let (mut piece, mut offset, mut has_more) = (Vec::new(), 0, true);
+    while has_more {
+        piece.clear();
+        has_more = next(&mut piece);
+        write_all(&file, temporary, offset, &piece, hooks)
+            .map_err(|errno| StorageError::writing(path, errno))?;
+        offset += piece.len() as u64;
+    }
+    hooks
+        .sync((Op::JournalSync, temporary, Synced::File), || rustix::fs::fsync(&file))
         .map_err(|errno| StorageError::writing(path, errno))?;
     Ok(staged)
 }
@@ -156,7 +190,7 @@ pub(crate) fn create_folders(path: &Path, mode: u32, hooks: &Hooks) -> Result<()
     }
 }
 
-fn write_all(file: &File, path: &Path, bytes: &[u8], hooks: &Hooks) -> Result<(), Errno> {
+fn write_all(file: &File, path: &Path, offset: u64, bytes: &[u8], hooks: &Hooks) -> Result<(), Errno> {
     let mut done = 0;
     while done < bytes.len() {
         let rest = &bytes[done..];
@@ -165,7 +199,7 @@ fn write_all(file: &File, path: &Path, bytes: &[u8], hooks: &Hooks) -> Result<()
             Ok(0) => return Err(Errno::IO),
             Ok(written) => {
                 let bytes = &rest[..written];
-                hooks.tell(Change::Written { path, offset: done as u64, bytes });
+                hooks.tell(Change::Written { path, offset: offset + done as u64, bytes });
                 done += written;
             }
             Err(Errno::INTR) => {}
@@ -205,6 +239,22 @@ fn folder_of(path: &Path) -> &Path {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn pieces_are_one_file_for_its_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let mut left = 3;
+        let pieces = |piece: &mut Vec<u8>| {
+            left -= 1;
+            piece.extend_from_slice(if left == 1 { b"" } else { b"piece " });
+            left != 0
+        };
+        atomic_write_private_in_pieces(&path, pieces).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"piece piece ");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, PRIVATE_FILE);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn the_file_is_replaced_and_nothing_is_left_beside_it() {

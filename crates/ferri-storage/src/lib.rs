@@ -39,7 +39,7 @@ mod tests;
 mod verify;
 mod witness;
 
-pub use atomic::{atomic_write, atomic_write_private, create_state_folder};
+pub use atomic::{atomic_write, atomic_write_private, atomic_write_private_in_pieces, create_state_folder};
 pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockPool};
 pub use check::Progress;
 pub use disk::{FileCache, OpenFile};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::lists::Unusable;
 
@@ -35,6 +36,14 @@ pub enum Error {
     /// The certificate or its key cannot be used, or is missing.
     #[error("{0}")]
     Tls(String),
+    /// The file that a restart begins with cannot be read or written.
+    #[error("cannot use {path}, which a restart begins with: {why}", path = path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The system gives no thread, or nothing to wait with.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),

@@ -17,6 +17,7 @@ mod options;
 mod proxy;
 mod server;
 mod service;
+mod state;
 mod sweeper;
 mod tls;
 mod web;
@@ -28,3 +29,6 @@ pub use options::{Listen, Options, Scheme};
 pub use proxy::{Cidr, CidrError, ProxyHeader};
 pub use server::TrackerServer;
 pub use tls::TlsFiles;
+
+/// What has happened so far, and how a registry behaves.
+pub use ferri_tracker::server::{Counters, RegistryOptions, Requests};

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use ferri_metainfo::display::redact_url;
 use ferri_tracker::server::Access;
 use ferri_tracker::server::access::{Faults, InfoHashList, LIST_BYTES_MAX, ListError, Passkeys};
 
@@ -38,8 +39,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            // A query may hold a secret.
-            Self::Url(url) => f.write_str(url.split(['?', '#']).next().unwrap_or(url)),
+            Self::Url(url) => f.write_str(&redact_url(url)),
         }
     }
 }
@@ -258,7 +258,7 @@ mod tests {
         let lists = |url: &str| Lists { deny: Some(Source::Url(url.to_owned())), ..Lists::default() };
         let (in_use, access) = read_all(lists("http://x/deny?key=s3cret"), &tools).unwrap();
         assert_eq!(access.denied.unwrap().len(), 1);
-        assert_eq!(in_use[0].describe(), "the list of denied torrents (http://x/deny)");
+        assert_eq!(in_use[0].describe(), "the list of denied torrents (http://x/***?***)");
         let (_, error) = read_all(lists("http://y/"), &tools).unwrap_err();
         assert_eq!(error.to_string(), "cannot fetch it: no answer");
     }

@@ -30,12 +30,12 @@ pub enum Notice {
     },
     /// What an earlier run knew is known again.
     Restored {
-        /// Torrents.
-        swarms: usize,
-        /// Their peers.
+        /// Peers that are known.
         peers: usize,
+        /// Peers that were silent for too long since, or have no room.
+        left_out: usize,
     },
-    /// What an earlier run wrote is damaged. The tracker begins empty.
+    /// What an earlier run wrote is damaged. The tracker begins with what is whole of it.
     StateSetAside {
         /// The file.
         path: PathBuf,
@@ -75,12 +75,16 @@ impl fmt::Display for Notice {
             Self::ListKept { list, why } => write!(f, "{list} stays as it was: {why}"),
             Self::CertificateRead => f.write_str("the TLS certificate was read again"),
             Self::CertificateKept { why } => write!(f, "the TLS certificate stays as it was: {why}"),
-            Self::Restored { swarms, peers } => {
-                write!(f, "{peers} peers of {swarms} torrents are known from the last run")
+            Self::Restored { peers, left_out: 0 } => write!(f, "peers known from the last run: {peers}"),
+            Self::Restored { peers, left_out } => {
+                write!(f, "peers known from the last run: {peers} ({left_out} were silent for too long)")
             }
             Self::StateSetAside { path, aside: Some(aside), why } => {
                 let (path, aside) = (path.display(), aside.display());
-                write!(f, "{path} is damaged ({why}) and lies at {aside} now; peers will announce again")
+                write!(
+                    f,
+                    "{path} is damaged ({why}) and lies at {aside} now; whoever it names no more announces again"
+                )
             }
             Self::StateSetAside { path, aside: None, why } => {
                 write!(

@@ -1,7 +1,11 @@
 //! What a tracker is told at its start.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use ferri_tracker::server::RegistryOptions;
 
+use crate::limits;
 use crate::lists::{Fetch, Lists};
 use crate::notice::Listener;
 use crate::proxy::{Cidr, ProxyHeader};
@@ -26,11 +30,18 @@ pub struct Options {
     pub fetch: Option<Fetch>,
     /// The certificate for [`Scheme::Https`].
     pub tls: Option<TlsFiles>,
+    /// The file that a restart begins with; without one everything is in memory only.
+    pub state: Option<PathBuf>,
+    /// How often it is written.
+    pub state_interval: Duration,
     /// Who hears of what happens.
     pub listener: Listener,
     /// What peers are told, and how much is remembered.
     pub registry: RegistryOptions,
 }
+
+/// What a crash may lose: announces of this time, which come again within the interval.
+const STATE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Default for Options {
     fn default() -> Self {
@@ -42,6 +53,8 @@ impl Default for Options {
             lists: Lists::default(),
             fetch: None,
             tls: None,
+            state: None,
+            state_interval: STATE_INTERVAL,
             listener: Listener::default(),
             proxy_header: ProxyHeader::default(),
             registry: RegistryOptions::default(),
@@ -50,6 +63,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// With room for as many torrents and peers as fit a part of this machine's memory.
+    #[must_use]
+    pub fn for_this_machine() -> Self {
+        let mut options = Self::default();
+        options.registry.peers_max = limits::peers();
+        options
+    }
+
     /// A tracker on one address.
     #[must_use]
     pub fn on(place: impl ToString) -> Self {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use ferri_tracker::server::Registry;
+use ferri_tracker::server::{Counters, Registry};
 use rustls::ServerConfig;
 
 use crate::bind::{Bound, bind_all, reachable};
@@ -17,6 +17,7 @@ use crate::lists::{self, Tools};
 use crate::options::{Options, Scheme};
 use crate::proxy::Proxies;
 use crate::service::Service;
+use crate::state::State;
 use crate::tls::{self, Certificate};
 use crate::web::{Listener, Stop, Worker};
 use crate::{datagrams, limits, sweeper};
@@ -29,16 +30,16 @@ pub struct TrackerServer {
     places: Vec<(SocketAddr, Scheme)>,
     datagrams: Vec<Arc<UdpSocket>>,
     orders: Sender<Order>,
-    /// Dropped to end the sweeper.
-    sweeping: Option<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
+    /// Ends when the sender is dropped, after everybody else.
+    sweeper: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl TrackerServer {
     /// Begins to serve.
     ///
     /// # Errors
-    /// When an address is taken or not ours, or a list or the certificate cannot be used.
+    /// When an address is taken or not ours, or a list, the certificate or the state file cannot be used.
     pub fn start(options: Options) -> Result<Self, Error> {
         let certificate = options.tls.map(Certificate::read).transpose().map_err(Error::Tls)?.map(Arc::new);
         let config = certificate.clone().map(tls::config).transpose().map_err(Error::Tls)?;
@@ -53,6 +54,9 @@ impl TrackerServer {
 
         let registry = Registry::new(options.registry, tools.secret, Instant::now());
         let proxies = Proxies::new(options.proxies, options.proxy_header);
+        let state =
+            options.state.map(|path| State::new(path, options.state_interval, options.listener.clone()));
+        state.as_ref().map_or(Ok(()), |state| state.begin(&registry))?;
         let service = Arc::new(Service::new(registry, access, proxies));
         let (orders, taken) = channel();
         let mut server = Self {
@@ -61,24 +65,25 @@ impl TrackerServer {
             places: bound.iter().map(|bound| (bound.addr, bound.scheme)).collect(),
             datagrams: Vec::new(),
             orders,
-            sweeping: None,
             threads: Vec::new(),
+            sweeper: None,
         };
         let keeper = Keeper { service, lists, tools, certificate, listener: options.listener };
         let connections = limits::connections(options.connections_max).div_ceil(workers);
         server
             .spawn("tracker-keeper", move || keeper.run(&taken))
-            .and_then(|()| server.spawn_sweeper())
+            .and_then(|()| server.spawn_sweeper(state))
             .and_then(|()| server.spawn_workers(bound, workers, connections, config.as_ref()))
             .map_err(Error::Worker)?;
         Ok(server)
     }
 
-    fn spawn_sweeper(&mut self) -> io::Result<()> {
+    fn spawn_sweeper(&mut self, state: Option<State>) -> io::Result<()> {
         let (end, ended) = channel();
-        self.sweeping = Some(end);
         let service = self.service.clone();
-        self.spawn("tracker-sweeper", move || sweeper::run(&service, &ended))
+        let work = move || sweeper::run(&service, state.as_ref(), &ended);
+        self.sweeper = Some((end, spawn("tracker-sweeper", work)?));
+        Ok(())
     }
 
     /// Every thread is joined by [`Self::end`], also when a later one cannot be started.
@@ -110,7 +115,7 @@ impl TrackerServer {
     }
 
     fn spawn(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(work)?);
+        self.threads.push(spawn(name, work)?);
         Ok(())
     }
 
@@ -161,6 +166,22 @@ impl TrackerServer {
         self.service.counts()
     }
 
+    /// The pages for people.
+    #[must_use]
+    pub fn stats_urls(&self) -> Vec<String> {
+        let page = |(addr, scheme): &(SocketAddr, Scheme)| {
+            let scheme = if *scheme == Scheme::Https { "https" } else { "http" };
+            reachable(*addr).into_iter().map(move |addr| format!("{scheme}://{addr}/stats"))
+        };
+        self.places.iter().flat_map(page).collect()
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.service.registry.counters()
+    }
+
     /// Reads all lists and the certificate again. What becomes of it is told to the listener.
     pub fn reload(&self) {
         // The keeper lives as long as this does.
@@ -176,12 +197,20 @@ impl TrackerServer {
         self.stop.ask();
         self.datagrams.drain(..).for_each(|socket| datagrams::wake(&socket));
         let _ = self.orders.send(Order::Stop);
-        self.sweeping = None;
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so.
             let _ = thread.join();
         }
+        // What is written last holds everything that was answered.
+        if let Some((end, thread)) = self.sweeper.take() {
+            drop(end);
+            let _ = thread.join();
+        }
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
 impl Drop for TrackerServer {

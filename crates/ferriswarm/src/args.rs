@@ -4,17 +4,19 @@ mod create;
 pub(crate) mod dht;
 pub(crate) mod files;
 pub(crate) mod life;
+mod tracker;
 pub(crate) mod useless;
 pub(crate) mod verb;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
 pub(crate) use create::{About, Choice, CreateArgs};
+pub(crate) use tracker::{Header, TrackerArgs};
 
 use crate::help;
 use crate::units::{Rate, parse_duration, parse_rate, parse_size};
@@ -73,9 +75,9 @@ pub(crate) enum Command {
     /// Compare data on disk with a torrent, and list what differs
     #[command(after_help = help::verify())]
     Verify(VerifyArgs),
-    /// Be a tracker: HTTP and UDP, from memory
+    /// Be a tracker: HTTP, HTTPS and UDP
     #[command(after_help = help::tracker())]
-    Tracker(TrackerArgs),
+    Tracker(Box<TrackerArgs>),
     /// Run a DHT node, or find and store values in the DHT
     #[command(after_help = help::dht())]
     Dht(Box<dht::DhtArgs>),
@@ -342,13 +344,6 @@ pub(crate) struct VerifyArgs {
     /// Print one JSON object a torrent
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct TrackerArgs {
-    /// Serve HTTP and UDP on this address
-    #[arg(short, long, value_name = "IP:PORT", default_value = "127.0.0.1:6969")]
-    pub(crate) listen: SocketAddr,
 }
 
 #[derive(Debug, Args)]

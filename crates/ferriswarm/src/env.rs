@@ -150,21 +150,41 @@ pub(crate) struct Interrupts {
 impl InterruptSource {
     /// Starts to listen. Needs the runtime.
     pub(crate) fn listen(&self) -> Interrupts {
+        self.listen_as(Hangup::Stops).0
+    }
+
+    /// As [`Self::listen`] for what has no terminal, where SIGHUP asks to read files again. When the terminal that it was started from
+    /// is closed that is a stop all the same.
+    pub(crate) fn listen_apart(&self) -> (Interrupts, Hangups) {
+        self.listen_as(Hangup::IsTold)
+    }
+
+    fn listen_as(&self, hangup: Hangup) -> (Interrupts, Hangups) {
+        let (hung_up, hangups) = watch::channel(());
+        let hangups = Hangups(hangups);
         match self {
-            Self::Count(receiver) => Interrupts { presses: receiver.clone(), is_heard: Arc::default() },
+            Self::Count(receiver) => {
+                (Interrupts { presses: receiver.clone(), is_heard: Arc::default() }, hangups)
+            }
             Self::Signals => {
                 let (sender, receiver) = watch::channel(0);
                 let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
-                if !is_ignored(SignalKind::hangup()) {
+                if hangup == Hangup::IsTold || !is_ignored(SignalKind::hangup()) {
                     kinds.push(SignalKind::hangup());
                 }
+                let had_terminal = io::stdin().is_terminal();
                 let counts = Arc::new(Mutex::new(BTreeMap::new()));
                 for kind in kinds {
-                    let (sender, counts) = (sender.clone(), counts.clone());
+                    let (sender, counts, hung_up) = (sender.clone(), counts.clone(), hung_up.clone());
                     // A signal that cannot be listened to keeps its usual effect, which is to end the process.
                     let Ok(mut signals) = signal(kind) else { continue };
                     tokio::spawn(async move {
                         while signals.recv().await.is_some() {
+                            let is_gone = had_terminal && !io::stdin().is_terminal();
+                            if kind == SignalKind::hangup() && hangup == Hangup::IsTold && !is_gone {
+                                hung_up.send_replace(());
+                                continue;
+                            }
                             let presses = pressed(&counts, kind);
                             sender.send_replace(presses);
                         }
@@ -173,8 +193,29 @@ impl InterruptSource {
                 tokio::spawn(end_at_second(receiver.clone()));
                 let is_heard = Arc::new(AtomicBool::new(false));
                 tokio::spawn(end_unheard(receiver.clone(), is_heard.clone()));
-                Interrupts { presses: receiver, is_heard }
+                (Interrupts { presses: receiver, is_heard }, hangups)
             }
+        }
+    }
+}
+
+/// What SIGHUP means to a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hangup {
+    Stops,
+    IsTold,
+}
+
+/// Hears of SIGHUP.
+#[derive(Debug)]
+pub(crate) struct Hangups(watch::Receiver<()>);
+
+impl Hangups {
+    /// Returns after the next one. Several at once are one.
+    pub(crate) async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // There will be none.
+            std::future::pending::<()>().await;
         }
     }
 }

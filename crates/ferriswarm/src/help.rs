@@ -253,10 +253,40 @@ pub(crate) fn tracker() -> String {
   ferriswarm tracker --listen 0.0.0.0:6969
   ferriswarm create photos --tracker http://192.0.2.7:6969/announce
 
-Announce addresses: http://IP:PORT/announce and udp://IP:PORT. The page
-http://IP:PORT/stats tells what it knows.
+A company, for its own torrents:
+  ferriswarm tracker -l 0.0.0.0:6969 --allow /srv/torrents/hashes
+
+An archive, for everybody, over IPv4, IPv6 and HTTPS:
+  ferriswarm tracker -l '[::]:6969' --listen-tls '[::]:443' --tls-cert cert.pem
+      --tls-key key.pem --deny https://archive.example/withdrawn
+
+A private community, with a key for each user, behind a web server:
+  ferriswarm tracker --passkeys /etc/tracker/users --behind-proxy 127.0.0.1
+
+Announce addresses: http://HOST:PORT/announce and udp://HOST:PORT/announce,
+with --passkeys http://HOST:PORT/KEY/announce. The page /stats is for people,
+/metrics for Prometheus; which torrents there are is told to this machine only.
+
+A list has an info hash a line (40 hex digits; # begins a remark). A list of
+users has KEY [peers=N] [torrents=N] [announces=N] a line, where announces are
+those of a minute. Files are looked at each minute, addresses each quarter of
+an hour, and both on SIGHUP. A list that cannot be used is an error at the
+start; later the old one stays in place. Ctrl-C and SIGTERM write down who is
+known, so that a restart loses nobody.
+
+A proxy must say for whom it asks, in the header of --proxy-header. For nginx:
+proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 ",
-        &[Exit::Done, Exit::Usage, Exit::Network, Exit::Killed],
+        &[
+            Exit::Done,
+            Exit::Internal,
+            Exit::Usage,
+            Exit::NotFound,
+            Exit::Network,
+            Exit::Io,
+            Exit::Dns,
+            Exit::Killed,
+        ],
     )
 }
 

@@ -56,7 +56,7 @@ use tokio::runtime::Runtime;
 
 use crate::args::{Cli, Command};
 use crate::console::{Console, Wanted};
-use crate::env::Interrupts;
+use crate::env::{Hangups, Interrupts};
 use crate::exit::Failure;
 use crate::log::Log;
 
@@ -204,9 +204,9 @@ fn dispatch(env: &mut Env, console: &Console, cli: Cli) -> Result<Exit, Failure>
         Command::Seed(args) => interruptible(env, async |env, interrupts| {
             commands::get::seed(env, console, &args, interrupts).await
         }),
-        Command::Tracker(args) => {
-            interruptible(env, async |_, interrupts| commands::tracker::run(console, &args, interrupts).await)
-        }
+        Command::Tracker(args) => reloadable(env, async |env, interrupts, hangups| {
+            commands::tracker::run(env, console, &args, interrupts, hangups).await
+        }),
         Command::Dht(args) => interruptible(env, async |env, interrupts| {
             commands::dht::run(env, console, *args, interrupts).await
         }),
@@ -225,13 +225,29 @@ fn interruptible(
     env: &mut Env,
     command: impl AsyncFnOnce(&mut Env, Interrupts) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
+    listening(env, |source| (source.listen(), ()), async |env, interrupts, ()| command(env, interrupts).await)
+}
+
+/// The same for a command that reads its files again on SIGHUP.
+fn reloadable(
+    env: &mut Env,
+    command: impl AsyncFnOnce(&mut Env, Interrupts, Hangups) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    listening(env, InterruptSource::listen_apart, command)
+}
+
+fn listening<T>(
+    env: &mut Env,
+    listen: impl FnOnce(&InterruptSource) -> (Interrupts, T),
+    command: impl AsyncFnOnce(&mut Env, Interrupts, T) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let interrupts = env.interrupts.listen();
+        let (interrupts, others) = listen(&env.interrupts);
         tokio::select! {
             biased;
             () = interrupts.pressed(2) => Ok(Exit::Killed),
-            result = command(env, interrupts.clone()) => result,
+            result = command(env, interrupts.clone(), others) => result,
         }
     });
     // What still runs there has been told to stop; waiting for it would keep a person waiting.

@@ -16,6 +16,14 @@ pub(crate) async fn fetch(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Fa
     ferri_engine::fetch_torrent(url, bind).await.map_err(|error| failure(&error))
 }
 
+/// Fetches what is at an address, of at most `limit` bytes, or says why not without naming it.
+pub(crate) async fn fetch_document(url: &str, limit: usize) -> Result<Vec<u8>, String> {
+    ferri_engine::fetch_document(url, limit).await.map_err(|error| match error {
+        Error::Fetch { reason, .. } => reason,
+        error => error.to_string(),
+    })
+}
+
 /// Starts a session.
 pub(crate) async fn start(options: SessionOptions) -> Result<Arc<Session>, Failure> {
     Session::start(options).await.map(Arc::new).map_err(|error| failure(&error))

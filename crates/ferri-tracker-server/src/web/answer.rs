@@ -20,10 +20,6 @@ pub(super) fn answer(
     now: Instant,
 ) {
     body.clear();
-    if request.method == Method::Other {
-        refuse(output, body, 405, "a tracker is asked with the method GET", request.persistence);
-        return;
-    }
     let (from, via) = match client(service, request, from) {
         (Client::At(from), via) => (from, via),
         (Client::Unknown, _) => {
@@ -33,7 +29,8 @@ pub(super) fn answer(
             return;
         }
     };
-    let asked = http::Request { method: b"GET", target: request.target.as_bytes(), from, via };
+    let method = if request.method == Method::Other { NO_GET } else { b"GET" };
+    let asked = http::Request { method, target: request.target.as_bytes(), from, via };
     if request.method == Method::Head {
         head(output, body, (service, view), &asked, request.persistence, now);
         return;
@@ -45,6 +42,9 @@ pub(super) fn answer(
     write_head(output, status.code, status.body.content_type(), body.len(), request.persistence);
     output.extend_from_slice(body);
 }
+
+/// A method that is refused, whatever its name.
+const NO_GET: &[u8] = b"POST";
 
 /// Answers what the head of an answer would be. Asking that must change nothing, so it is not asked about an announce.
 fn head(

@@ -5,6 +5,7 @@
 mod flood;
 mod lists;
 mod proxy;
+mod state;
 mod tls;
 mod udp;
 mod web;

@@ -50,5 +50,12 @@ fn who_looks_after_the_proxys_machine_asks_without_it() {
     let tracker = tracker(ProxyHeader::XForwardedFor);
     assert!(seen(&tracker, 2, "").text().contains("interval"));
     let mut client = Client::from(tracker.addr(), who(65));
-    assert_eq!(client.get("/stats").status, 200);
+    for page in ["/stats", "/metrics"] {
+        let answer = client.get(page);
+        assert_eq!(answer.status, 200, "{page}");
+        // Whoever comes through a proxy is not on this machine: torrents are not listed.
+        assert!(!answer.text().contains(&"01".repeat(20)), "{}", answer.text());
+    }
+    let metrics = client.get("/metrics").text();
+    assert!(metrics.contains("\nferriswarm_tracker_http_connections "), "{metrics}");
 }

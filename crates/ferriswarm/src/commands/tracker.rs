@@ -1,53 +1,229 @@
-//! `tracker`: a tracker from memory, until stopped.
+//! `tracker`: a tracker until stopped.
 
+mod show;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ferri_tracker_server::{Options, TrackerServer};
+use ferri_tracker_server::{
+    Error, Fetch, Listen, Listener, Lists, Notice, Options, ProxyHeader, Scheme, Source, TlsFiles,
+    TrackerServer, Unusable,
+};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
-use crate::args::TrackerArgs;
+use crate::args::{Header, TrackerArgs};
 use crate::console::Console;
-use crate::env::Interrupts;
+use crate::env::{Env, Hangups, Interrupts};
 use crate::exit::{Exit, Failure};
-use crate::units;
+use crate::session;
+use show::Rates;
 
 pub(crate) async fn run(
+    env: &Env,
     console: &Console,
     args: &TrackerArgs,
     interrupts: Interrupts,
+    mut hangups: Hangups,
 ) -> Result<Exit, Failure> {
-    let server = TrackerServer::start(Options::on(args.listen.to_string())).map_err(|error| {
-        Failure::new(Exit::Network, error.to_string())
-            .hint("choose another address or port with --listen, or end the program that has this one")
-    })?;
-    console.line(&format!("tracker  {}", server.http_url()));
-    console.line(&format!("         {}", server.udp_url()));
-    console.line(&format!("stats    http://{}/stats", server.addr()));
+    let (ending, ended) = watch::channel(());
+    let (notices, mut told) = mpsc::channel(NOTICES_MAX);
+    let options = options(env, args, notices, ended)?;
+    // Lists may have to be fetched first, which takes as long as their servers like.
+    let mut starting = tokio::task::spawn_blocking(move || TrackerServer::start(options));
+    let started = tokio::select! {
+        biased;
+        () = interrupts.pressed(1) => {
+            drop(ending);
+            return Ok(Exit::Done);
+        }
+        started = &mut starting => started,
+    };
+    let server = started
+        .map_err(|error| Failure::new(Exit::Internal, format!("the tracker could not be started: {error}")))?
+        .map_err(failure)?;
+    show::greeting(console, &server, args.access.passkeys.is_some());
     let live = console.live_area();
+    let mut rates = Rates::default();
     let mut ticks = interval(LOOK_EVERY);
     loop {
         tokio::select! {
             biased;
             () = interrupts.pressed(1) => break,
+            () = hangups.next() => server.reload(),
+            Some(notice) = told.recv() => show::notice(console, &notice),
             _ = ticks.tick() => {
                 console.look_at_output();
-                live.set(vec![counts(&server)]);
+                live.set(vec![rates.line(&server, LOOK_EVERY)]);
             }
         }
     }
     drop(live);
-    console.line(&format!("stopped; knew {}", counts(&server)));
-    server.shutdown();
+    drop(ending);
+    console.line(&format!("stopped; knew {}", show::counts(&server)));
+    let ended = tokio::task::spawn_blocking(move || server.shutdown()).await;
+    ended
+        .map_err(|error| Failure::new(Exit::Internal, format!("the tracker could not be ended: {error}")))?;
+    while let Ok(notice) = told.try_recv() {
+        show::notice(console, &notice);
+    }
     Ok(Exit::Done)
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-fn counts(server: &TrackerServer) -> String {
-    let (swarms, peers) = server.counts();
-    format!(
-        "{}, {}",
-        units::count(swarms as u64, "swarm", "swarms"),
-        units::count(peers as u64, "peer", "peers")
-    )
+/// Notices that wait to be shown. There are a few a minute at most; the log has them all.
+const NOTICES_MAX: usize = 64;
+
+/// The address when none is given: others cannot reach it.
+const LISTEN: &str = "127.0.0.1:6969";
+
+/// What the flags mean.
+fn options(
+    env: &Env,
+    args: &TrackerArgs,
+    notices: mpsc::Sender<Notice>,
+    ended: watch::Receiver<()>,
+) -> Result<Options, Failure> {
+    let listen = listen(args);
+    let state = state(env, args, &listen[0])?;
+    let (access, peers) = (&args.access, &args.peers);
+    let mut options = Options {
+        listen,
+        workers: args.workers.map_or(0, usize::from),
+        proxies: access.behind_proxy.clone(),
+        proxy_header: match access.proxy_header {
+            Header::XForwardedFor => ProxyHeader::XForwardedFor,
+            Header::XRealIp => ProxyHeader::XRealIp,
+            Header::Forwarded => ProxyHeader::Forwarded,
+        },
+        lists: Lists {
+            allow: access.allow.as_deref().map(|source| list(env, source)),
+            deny: access.deny.as_deref().map(|source| list(env, source)),
+            passkeys: access.passkeys.as_deref().map(|path| env.path(path)),
+        },
+        fetch: Some(fetch(ended)),
+        tls: args
+            .tls_cert
+            .as_deref()
+            .zip(args.tls_key.as_deref())
+            .map(|(certificate, key)| TlsFiles { certificate: env.path(certificate), key: env.path(key) }),
+        listener: Listener(Arc::new(move |notice| {
+            // One that finds no room is in the log.
+            let _ = notices.try_send(notice.clone());
+        })),
+        state,
+        ..Options::for_this_machine()
+    };
+    let registry = &mut options.registry;
+    registry.interval = peers.interval;
+    registry.peer_lifetime = peers.peer_lifetime.unwrap_or(2 * peers.interval + LATE);
+    if registry.peer_lifetime < registry.interval {
+        return Err(Failure::usage(
+            "--peer-lifetime is shorter than --interval: peers would be forgotten before they come back",
+        )
+        .hint("give at least twice the interval, so that one lost announce does no harm"));
+    }
+    if let Some(max) = peers.max_peers {
+        registry.peers_max = max;
+    }
+    registry.swarms_max = peers.max_torrents.unwrap_or_else(|| registry.peers_max.div_ceil(PEERS_A_TORRENT));
+    Ok(options)
+}
+
+/// How late a peer may be with its second announce.
+const LATE: Duration = Duration::from_secs(60);
+
+/// There is room for this many torrents with one peer each for every four peers.
+const PEERS_A_TORRENT: usize = 4;
+
+fn listen(args: &TrackerArgs) -> Vec<Listen> {
+    let all = |places: &[String], scheme| {
+        places.iter().map(|place| Listen { place: place.clone(), scheme }).collect::<Vec<_>>()
+    };
+    let mut listen = all(&args.listen, Scheme::Http);
+    listen.extend(all(&args.listen_tls, Scheme::Https));
+    if listen.is_empty() {
+        listen = all(&[LISTEN.to_owned()], Scheme::Http);
+    }
+    listen
+}
+
+fn list(env: &Env, source: &str) -> Source {
+    if source.starts_with("http://") || source.starts_with("https://") {
+        Source::Url(source.to_owned())
+    } else {
+        Source::File(env.path(source.as_ref()))
+    }
+}
+
+/// The file that a restart begins with. A tracker whose port is another one each time is not restarted.
+fn state(env: &Env, args: &TrackerArgs, first: &Listen) -> Result<Option<PathBuf>, Failure> {
+    if args.keeping.no_state {
+        return Ok(None);
+    }
+    if let Some(path) = &args.keeping.state {
+        return Ok(Some(env.path(path)));
+    }
+    if first.place.ends_with(":0") {
+        return Ok(None);
+    }
+    let folder = env.default_state_dir().ok_or_else(|| {
+        Failure::usage("neither HOME nor XDG_STATE_HOME says where state is kept")
+            .hint("choose a file with --state FILE, or --no-state")
+    })?;
+    // Two trackers of one user on one machine listen on different addresses.
+    let place: String =
+        first.place.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    Ok(Some(folder.join(format!("tracker-{place}.peers"))))
+}
+
+/// Fetches lists the way everything here is fetched, until the command ends.
+fn fetch(ended: watch::Receiver<()>) -> Fetch {
+    let runtime = Handle::current();
+    Fetch(Arc::new(move |url, limit| {
+        let mut ended = ended.clone();
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = ended.changed() => Err("the tracker ends".to_owned()),
+                fetched = session::fetch_document(url, limit) => fetched,
+            }
+        })
+    }))
+}
+
+/// What a refusal to start means to a script and to a person.
+fn failure(error: Error) -> Failure {
+    let (exit, hint) = match &error {
+        Error::Listen { addr, source } => (Exit::Network, listen_hint(*addr, source)),
+        Error::Resolve { .. } => (Exit::Dns, "check the name, or give an address of this machine"),
+        Error::List { why, .. } => match why {
+            Unusable::Read(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                (Exit::NotFound, "check the name, and the folder that you are in")
+            }
+            Unusable::Read(_) => (Exit::Io, "look at the file's owner and mode"),
+            Unusable::Fetch(_) => (Exit::Network, "try again, or fetch it and give the file's name"),
+            Unusable::Content(_) => (Exit::Usage, "mend the line, or put a # before it"),
+        },
+        Error::Tls(_) => {
+            (Exit::Usage, "give both --tls-cert and --tls-key, as PEM files that belong together")
+        }
+        Error::State { .. } => (Exit::Io, "choose another file with --state, or --no-state"),
+        Error::Worker(_) => (Exit::Internal, "run the command again, or with fewer --workers"),
+    };
+    Failure::new(exit, error.to_string()).hint(hint)
+}
+
+fn listen_hint(addr: SocketAddr, error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program listens there: choose another port with --listen",
+        std::io::ErrorKind::PermissionDenied if addr.port() < 1024 => {
+            "ports below 1024 are for root: choose another one, or grant CAP_NET_BIND_SERVICE"
+        }
+        _ => "choose an address of this machine with --listen",
+    }
 }

@@ -19,6 +19,7 @@ mod sources;
 mod stutter;
 mod swarm;
 mod told_twice;
+mod tracker;
 mod tty;
 
 use std::collections::BTreeMap;

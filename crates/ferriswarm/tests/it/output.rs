@@ -145,7 +145,8 @@ fn peers_known(addr: &str) -> u32 {
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     let peers = page.lines().find_map(|line| line.strip_prefix("peers ")).unwrap();
-    peers.trim().parse().unwrap()
+    // Of how many there can be stands behind it.
+    peers.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {

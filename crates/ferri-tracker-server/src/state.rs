@@ -1,0 +1,108 @@
+//! What a restart begins with: the registry in a file, written each minute and at the end.
+//!
+//! The file is replaced whole or not at all, and is for its user's eyes only (mode 0600): it says who shares what. One that is damaged
+//! is set aside, since somebody may want to know what happened, and the tracker begins with what was whole of it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ferri_storage::{atomic_write_private_in_pieces, create_state_folder};
+use ferri_tracker::server::Registry;
+use ferri_tracker::server::snapshot::{Snapshot, restore};
+
+use crate::error::Error;
+use crate::limits;
+use crate::notice::{Listener, Notice};
+
+/// What is added to the name of a damaged file.
+const ASIDE: &str = "damaged";
+
+/// The file, and who hears of it.
+#[derive(Debug)]
+pub(crate) struct State {
+    path: PathBuf,
+    /// How often it is written.
+    pub(crate) interval: Duration,
+    listener: Listener,
+}
+
+impl State {
+    pub(crate) fn new(path: PathBuf, interval: Duration, listener: Listener) -> Self {
+        Self { path, interval, listener }
+    }
+
+    /// Takes what an earlier run wrote into the registry, and makes sure that this one can write.
+    pub(crate) fn begin(&self, registry: &Registry) -> Result<(), Error> {
+        let unusable = |why: String| Error::State { path: self.path.clone(), why };
+        match read(&self.path) {
+            Ok(bytes) => self.restore(registry, &bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                folder.map_or(Ok(()), create_state_folder).map_err(|error| unusable(error.to_string()))?;
+            }
+            Err(error) => return Err(unusable(error.to_string())),
+        }
+        self.try_write(registry).map_err(unusable)
+    }
+
+    fn restore(&self, registry: &Registry, bytes: &[u8]) {
+        let outcome = restore(registry, bytes, Instant::now(), unix());
+        let (restored, damage) = match outcome {
+            Ok(restored) => (restored, None),
+            Err((damage, restored)) => (restored, Some(damage)),
+        };
+        if let Some(damage) = damage {
+            let aside = set_aside(&self.path);
+            let why = damage.to_string();
+            self.listener.tell(&Notice::StateSetAside { path: self.path.clone(), aside, why });
+        }
+        if damage.is_none() || restored.peers != 0 {
+            let (peers, left_out) = (restored.peers, restored.left_out);
+            self.listener.tell(&Notice::Restored { peers, left_out });
+        }
+    }
+
+    /// Writes what is known. That it fails is told, and no reason to stop.
+    pub(crate) fn write(&self, registry: &Registry) {
+        if let Err(why) = self.try_write(registry) {
+            self.listener.tell(&Notice::StateNotWritten { path: self.path.clone(), why });
+        }
+    }
+
+    fn try_write(&self, registry: &Registry) -> Result<(), String> {
+        let mut head = Vec::new();
+        let mut snapshot = Snapshot::begin(registry, Instant::now(), unix(), &mut head);
+        let pieces = |piece: &mut Vec<u8>| {
+            piece.append(&mut head);
+            snapshot.next_chunk(piece)
+        };
+        atomic_write_private_in_pieces(&self.path, pieces).map_err(|error| error.to_string())
+    }
+}
+
+/// Everything that a registry of this machine can have written.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let most = limits::memory() / MEMORY_PART;
+    let length = fs::metadata(path)?.len();
+    if most < length {
+        return Err(io::Error::other(format!("it has {length} bytes, more than half of the memory")));
+    }
+    fs::read(path)
+}
+
+/// A file of this part of the memory is none that a tracker on this machine wrote.
+const MEMORY_PART: u64 = 2;
+
+/// `None` when it could not be moved.
+fn set_aside(path: &Path) -> Option<PathBuf> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{ASIDE}"));
+    let aside = PathBuf::from(aside);
+    fs::rename(path, &aside).ok().map(|()| aside)
+}
+
+fn unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,159 @@
+//! `tracker`: what it says, whom it refuses, and what signals do.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use ferriswarm::Exit;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Desk, PATIENCE};
+
+/// The body of what is answered to `target` at an announce address such as `http://127.0.0.1:6969/announce`.
+fn get(announce: &str, target: &str) -> String {
+    let addr = announce.trim().trim_start_matches("http://").split('/').next().unwrap();
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(format!("GET {target} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn announce(byte: u8, peer: u8) -> String {
+    let (hash, id) = (format!("%{byte:02x}").repeat(20), format!("%{peer:02x}").repeat(20));
+    format!("/announce?info_hash={hash}&peer_id={id}&port={}&left=0", 7000 + u16::from(peer))
+}
+
+/// The first announce address that a tracker tells.
+fn address(said: &str) -> String {
+    let line = said.lines().find(|line| line.starts_with("tracker")).unwrap();
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn it_names_addresses_that_work_and_ends_when_asked() {
+    let desk = Desk::new();
+    let running = desk.start(&["tracker", "-l", "0.0.0.0:0", "--workers", "1"]);
+    let said = running.wait_for("stats ");
+    assert!(!said.contains("0.0.0.0") && said.contains("udp://"), "{said}");
+    assert!(get(&address(&said), &announce(1, 1)).contains("8:interval"));
+    running.interrupt();
+    let outcome = running.finish();
+    outcome.is(Exit::Done);
+    assert!(outcome.stdout.contains("stopped; knew 1 swarm, 1 peer\n"), "{}", outcome.stdout);
+}
+
+#[test]
+fn who_listens_on_this_machine_only_is_told_so() {
+    let desk = Desk::new();
+    let running = desk.start(&["tracker", "-l", "127.0.0.1:0", "--listen", "localhost:0"]);
+    assert!(running.wait_for("only this machine can reach it").matches("http://").count() >= 3);
+    running.interrupt();
+    running.finish().is(Exit::Done);
+}
+
+#[test]
+fn what_it_cannot_begin_with_is_named_with_the_next_step() {
+    let desk = Desk::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let refused = desk.run(&["tracker", "-l", &taken]);
+    refused.failed(Exit::Network, &taken).failed(Exit::Network, "choose another port");
+    let at = ["tracker", "-l", "127.0.0.1:0"];
+    let with = |words: &[&str]| desk.run(&[&at[..], words].concat());
+    with(&["--allow", "none"]).failed(Exit::NotFound, "none");
+    desk.write("bad", format!("{}\nxyz\n", "ab".repeat(20)));
+    with(&["--deny", "bad"]).failed(Exit::Usage, "line 2: \"xyz\"").failed(Exit::Usage, "mend the line");
+    let unreachable = with(&["--deny", "http://127.0.0.1:1/list?key=s3cret"]);
+    unreachable.failed(Exit::Network, "cannot fetch it: Connection refused");
+    assert!(!unreachable.stderr.contains("s3cret"), "{}", unreachable.stderr);
+    desk.write("users", "secret-key peers=many\n");
+    with(&["--passkeys", "users"]).failed(Exit::Usage, "line 1: peers= needs a number");
+    with(&["--interval", "1s"]).failed(Exit::Usage, "1m");
+    with(&["--interval", "1h", "--peer-lifetime", "10m"]).failed(Exit::Usage, "--peer-lifetime");
+    with(&["--behind-proxy", "10.0.0.0/40"]).failed(Exit::Usage, "bits");
+    with(&["--tls-cert", "bad"]).failed(Exit::Usage, "--tls-key");
+    with(&["--listen-tls", "127.0.0.1:0"]).failed(Exit::Usage, "--tls-cert");
+    with(&["--listen-tls", "127.0.0.1:0", "--tls-cert", "bad", "--tls-key", "bad"])
+        .failed(Exit::Usage, "bad");
+    desk.run(&["tracker", "-l", "::1:80"]).failed(Exit::Usage, "[::]:6969");
+}
+
+/// The program as a process of its own, and its first announce address.
+fn spawn(desk: &Desk, words: &[&str]) -> (Child, String, BufReader<std::process::ChildStdout>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ferriswarm"))
+        .arg("tracker")
+        .args(words)
+        .current_dir(desk.folder.path())
+        .env("XDG_STATE_HOME", desk.path("state-home"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    (child, address(&line), lines)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+fn sighup_reads_the_lists_again_and_sigterm_ends_it() {
+    let desk = Desk::new();
+    desk.write("deny", "01".repeat(20));
+    let (mut child, at, mut lines) = spawn(&desk, &["-l", "127.0.0.1:0", "--deny", "deny"]);
+    assert!(get(&at, &announce(1, 1)).contains("failure reason"));
+    desk.write("deny", "# nothing\n");
+    signal(&child, Signal::HUP);
+    let mut line = String::new();
+    while !line.contains("was read again: 0 entries") {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0);
+    }
+    assert!(get(&at, &announce(1, 1)).contains("8:interval"));
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("stopped; knew 1 swarm, 1 peer"), "{rest}");
+}
+
+#[test]
+fn sigterm_and_a_kill_after_it_lose_nobody() {
+    let desk = Desk::new();
+    let words = ["-l", "127.0.0.1:0", "--state", "kept/peers"];
+    let begin = || spawn(&desk, &words);
+    let (mut child, at, _lines) = begin();
+    assert!(get(&at, &announce(1, 1)).contains("8:interval"));
+    signal(&child, Signal::TERM);
+    assert!(child.wait().unwrap().success());
+    // Killed without a chance to write.
+    let (mut child, _, _lines) = begin();
+    signal(&child, Signal::KILL);
+    child.wait().unwrap();
+    let (mut child, at, mut lines) = begin();
+    assert!(get(&at, &announce(1, 2)).contains("5:peers6:"));
+    signal(&child, Signal::TERM);
+    child.wait().unwrap();
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("peers known from the last run: 1\n"), "{rest}");
+    assert!(rest.contains("stopped; knew 1 swarm, 2 peers"), "{rest}");
+    // Its state goes where --state says, and nowhere by default when any port will do.
+    assert!(!desk.path("state-home").exists());
+    desk.write("kept/peers", "nonsense");
+    let (child, at, _lines) = begin();
+    assert!(get(&at, &announce(1, 1)).contains("8:interval"));
+    signal(&child, Signal::TERM);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("kept/peers is damaged") && said.contains("kept/peers.damaged"), "{said}");
+    desk.run(&["tracker", "-l", "127.0.0.1:0", "--state", "kept/peers/x"]).failed(Exit::Io, "--no-state");
+}
