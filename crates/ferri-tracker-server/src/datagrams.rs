@@ -1,5 +1,10 @@
 //! The tracker over UDP: a worker takes what has come in with one call, up to [`BATCH`] datagrams, and sends all answers with
 //! another. It never waits for room to send: who gets no answer asks again.
+//!
+//! A socket that is bound to no address in particular answers from the one that was asked ([`source`]), since a client takes no
+//! answer from elsewhere. Such answers leave one by one: no call sends several from different addresses.
+
+mod source;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
@@ -9,11 +14,12 @@ use std::time::Instant;
 
 use ferri_tracker::server::udp::ANSWER_BYTES_MAX;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use smallvec::SmallVec;
 
 use crate::service::{Service, count};
+use source::Source;
 
 /// Datagrams taken with one call. Beyond this the calls cost nothing any more beside the work.
 const BATCH: usize = 64;
@@ -40,6 +46,13 @@ trait KernelAddress: SockaddrLike + Copy {
     fn addr(self) -> SocketAddr;
 }
 
+/// A datagram: how long it is, who sent it, and which of our addresses it was sent to where that matters.
+struct Datagram {
+    length: usize,
+    from: SocketAddr,
+    to: Option<Source>,
+}
+
 impl KernelAddress for SockaddrIn {
     fn addr(self) -> SocketAddr {
         SocketAddrV4::from(self).into()
@@ -53,7 +66,8 @@ impl KernelAddress for SockaddrIn6 {
 }
 
 fn serve_family<A: KernelAddress>(socket: &UdpSocket, service: &Service, stop: &AtomicBool) {
-    let mut headers = MultiHeaders::<A>::preallocate(BATCH, None);
+    let control = source::is_needed(socket).then(source::space);
+    let mut headers = MultiHeaders::<A>::preallocate(BATCH, control);
     let mut incoming = Box::new([[0; DATAGRAM_MAX]; BATCH]);
     let mut answers = Box::new([[0; ANSWER_BYTES_MAX]; BATCH]);
     let mut view = service.view();
@@ -71,10 +85,19 @@ fn serve_family<A: KernelAddress>(socket: &UdpSocket, service: &Service, stop: &
         let now = Instant::now();
         service.refresh(&mut view);
         let mut outgoing: SmallVec<[Outgoing<'_>; BATCH]> = SmallVec::new();
-        for ((buffer, answer), (length, from)) in incoming.iter().zip(&mut *answers).zip(received) {
+        for ((buffer, answer), Datagram { length, from, to }) in
+            incoming.iter().zip(&mut *answers).zip(received)
+        {
             let asker = SocketAddr::new(from.ip().to_canonical(), from.port());
-            if let Some(length) = service.datagram(&view, &buffer[..length], asker, now, answer) {
-                outgoing.push(Outgoing { to: from.into(), bytes: &answer[..length] });
+            let Some(length) = service.datagram(&view, &buffer[..length], asker, now, answer) else {
+                continue;
+            };
+            match to {
+                None => outgoing.push(Outgoing { to: from.into(), bytes: &answer[..length] }),
+                Some(source) => source.send(socket, &answer[..length], from).unwrap_or_else(|_| {
+                    // No room, or no way there. The network might have lost it too.
+                    count(&service.tally.unsent, 1);
+                }),
             }
         }
         send(socket, &outgoing, service);
@@ -87,7 +110,7 @@ struct Outgoing<'a> {
     bytes: &'a [u8],
 }
 
-type Received = SmallVec<[(usize, SocketAddr); BATCH]>;
+type Received = SmallVec<[Datagram; BATCH]>;
 
 /// Waits for a datagram, and takes those that came with it.
 fn receive<A: KernelAddress>(
@@ -103,8 +126,11 @@ fn receive<A: KernelAddress>(
         // What woke us was no datagram, and has no address.
         return Ok(Received::new());
     }
-    let datagram = |address: Option<A>, bytes: usize| Some((bytes, address?.addr()));
-    Ok(messages.map_while(|message| datagram(message.address, message.bytes)).collect())
+    let datagram = |message: RecvMsg<'_, '_, A>| {
+        let from = message.address?.addr();
+        Some(Datagram { length: message.bytes, from, to: Source::of(&message) })
+    };
+    Ok(messages.map_while(datagram).collect())
 }
 
 fn send(socket: &UdpSocket, outgoing: &[Outgoing<'_>], service: &Service) {

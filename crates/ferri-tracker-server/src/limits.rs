@@ -19,6 +19,12 @@ const CONNECTIONS_MIN: u64 = 16;
 /// The descriptors of a system that sets no limit.
 const UNLIMITED: u64 = 1 << 20;
 
+/// The part of the memory that connections may hold: clients that send half a request or take no answer.
+const BUFFER_PART: u64 = 16;
+
+/// What they may hold on the smallest machine.
+const BUFFERS_MIN: usize = 8 << 20;
+
 /// The part of the memory that peers may fill. The rest is for the system's buffers, and for writing down what is known.
 const MEMORY_PART: u64 = 4;
 
@@ -50,6 +56,11 @@ pub(crate) fn connections(wanted: usize) -> usize {
     let connections = descriptors.saturating_sub(DESCRIPTORS_LEFT).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
     let connections = usize::try_from(connections).unwrap_or(usize::MAX);
     if wanted == 0 { connections } else { wanted.min(connections) }
+}
+
+/// Bytes that connections over HTTP may hold, all together.
+pub(crate) fn buffers() -> usize {
+    usize::try_from(memory() / BUFFER_PART).unwrap_or(usize::MAX).max(BUFFERS_MIN)
 }
 
 /// Peers that this machine has room for.

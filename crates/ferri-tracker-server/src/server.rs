@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -19,7 +19,7 @@ use crate::proxy::Proxies;
 use crate::service::Service;
 use crate::state::State;
 use crate::tls::{self, Certificate};
-use crate::web::{Listener, Stop, Worker};
+use crate::web::{Bounds, Listener, Stop, Worker};
 use crate::{datagrams, limits, sweeper};
 
 /// A running tracker. It ends when this is dropped.
@@ -28,7 +28,8 @@ pub struct TrackerServer {
     service: Arc<Service>,
     stop: Arc<Stop>,
     places: Vec<(SocketAddr, Scheme)>,
-    datagrams: Vec<Arc<UdpSocket>>,
+    /// A worker that ends by accident takes its socket along, and the others get what came there.
+    datagrams: Vec<Weak<UdpSocket>>,
     orders: Sender<Order>,
     threads: Vec<JoinHandle<()>>,
     /// Ends when the sender is dropped, after everybody else.
@@ -69,11 +70,14 @@ impl TrackerServer {
             sweeper: None,
         };
         let keeper = Keeper { service, lists, tools, certificate, listener: options.listener };
-        let connections = limits::connections(options.connections_max).div_ceil(workers);
+        let bounds = Bounds {
+            connections: limits::connections(options.connections_max).div_ceil(workers),
+            bytes: limits::buffers().div_ceil(workers),
+        };
         server
             .spawn("tracker-keeper", move || keeper.run(&taken))
             .and_then(|()| server.spawn_sweeper(state))
-            .and_then(|()| server.spawn_workers(bound, workers, connections, config.as_ref()))
+            .and_then(|()| server.spawn_workers(bound, workers, bounds, config.as_ref()))
             .map_err(Error::Worker)?;
         Ok(server)
     }
@@ -91,7 +95,7 @@ impl TrackerServer {
         &mut self,
         bound: Vec<Bound>,
         workers: usize,
-        connections_max: usize,
+        bounds: Bounds,
         tls: Option<&Arc<ServerConfig>>,
     ) -> io::Result<()> {
         let mut listeners: Vec<Vec<Listener>> = (0..workers).map(|_| Vec::new()).collect();
@@ -102,13 +106,13 @@ impl TrackerServer {
             }
             for socket in place.udp {
                 let socket = Arc::new(socket);
-                self.datagrams.push(socket.clone());
+                self.datagrams.push(Arc::downgrade(&socket));
                 let (service, stop) = (self.service.clone(), self.stop.clone());
                 self.spawn("tracker-udp", move || datagrams::serve(&socket, &service, stop.is_asked()))?;
             }
         }
         for listeners in listeners {
-            let worker = Worker::new(listeners, self.service.clone(), self.stop.clone(), connections_max)?;
+            let worker = Worker::new(listeners, self.service.clone(), self.stop.clone(), bounds)?;
             self.spawn("tracker-http", move || worker.run())?;
         }
         Ok(())
@@ -195,7 +199,9 @@ impl TrackerServer {
 
     fn end(&mut self) {
         self.stop.ask();
-        self.datagrams.drain(..).for_each(|socket| datagrams::wake(&socket));
+        for socket in self.datagrams.drain(..).filter_map(|socket| socket.upgrade()) {
+            datagrams::wake(&socket);
+        }
         let _ = self.orders.send(Order::Stop);
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so.

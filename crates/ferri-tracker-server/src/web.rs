@@ -84,9 +84,20 @@ pub(crate) struct Worker {
     connections: Vec<Slot>,
     free: Vec<usize>,
     crowd: Crowd,
-    connections_max: usize,
+    bounds: Bounds,
+    /// Bytes that connections hold.
+    bytes: usize,
     /// Connections that have more to do than one turn.
     again: Vec<u64>,
+}
+
+/// A worker's share of what all have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Connections.
+    pub(crate) connections: usize,
+    /// Bytes of requests that are not whole, and of answers that are not taken.
+    pub(crate) bytes: usize,
 }
 
 /// A place for a connection. The number makes events of an earlier one of the same place known as such.
@@ -105,7 +116,7 @@ impl Worker {
         listeners: Vec<Listener>,
         service: Arc<Service>,
         stop: Arc<Stop>,
-        connections_max: usize,
+        bounds: Bounds,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &stop.bell, EventData::new_u64(BELL), EventFlags::IN)?;
@@ -121,7 +132,8 @@ impl Worker {
             connections: Vec::new(),
             free: Vec::new(),
             crowd: Crowd::default(),
-            connections_max,
+            bounds,
+            bytes: 0,
             again: Vec::new(),
         })
     }
@@ -165,10 +177,16 @@ impl Worker {
             return;
         };
         let Some(connection) = &mut slot.connection else { return };
-        match connection.drive(&self.service, desk, now) {
+        let before = connection.bytes_held();
+        let next = connection.drive(&self.service, desk, now);
+        self.bytes = self.bytes + connection.bytes_held() - before;
+        match next {
             Next::Wait => {}
             Next::Again => self.again.push(token),
             Next::Close => self.close(index),
+        }
+        if self.bounds.bytes < self.bytes {
+            self.make_room(|connection| connection.bytes_held() != 0);
         }
     }
 
@@ -184,7 +202,7 @@ impl Worker {
                 Err(Errno::AGAIN) => return,
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     tracing::warn!("out of descriptors or memory: connections are closed to make room");
-                    if !self.make_room(None) {
+                    if !self.make_room(|_| true) {
                         return;
                     }
                 }
@@ -199,11 +217,11 @@ impl Worker {
         let network = Network::from(from);
         // Everybody comes through a proxy.
         let is_crowd = !self.service.proxies.trust(from);
-        if is_crowd && self.connections_max / NETWORK_PART <= self.crowd.count(network) {
-            self.make_room(Some(network));
+        if is_crowd && self.bounds.connections / NETWORK_PART <= self.crowd.count(network) {
+            self.make_room(|connection| connection.network == network);
         }
-        if self.connections_max <= self.connections.len() - self.free.len() {
-            self.make_room(None);
+        if self.bounds.connections <= self.connections.len() - self.free.len() {
+            self.make_room(|_| true);
         }
         let transport = match &self.listeners[number].tls {
             None => Transport::plain(stream),
@@ -228,7 +246,9 @@ impl Worker {
         }
         self.crowd.enter(network);
         count(&self.service.tally.connections, 1);
-        self.connections[index].connection = Some(Connection::new(transport, from, now));
+        let connection = Connection::new(transport, from, now);
+        self.bytes += connection.bytes_held();
+        self.connections[index].connection = Some(connection);
         // Most have sent their request by the time they are accepted.
         self.drive(token, desk, now);
     }
@@ -237,6 +257,7 @@ impl Worker {
         let slot = &mut self.connections[index];
         if let Some(connection) = slot.connection.take() {
             self.crowd.leave(connection.network);
+            self.bytes -= connection.bytes_held();
             self.service.tally.connections.fetch_sub(1, Ordering::Relaxed);
             slot.generation = (slot.generation + 1) % GENERATIONS;
             self.free.push(index);
@@ -251,15 +272,14 @@ impl Worker {
         overdue.into_iter().for_each(|index| self.close(index));
     }
 
-    /// Closes some connections of `network`, or of those who have the most. Whether there were any.
-    fn make_room(&mut self, network: Option<Network>) -> bool {
+    /// Closes some of these connections, of those networks that have the most of them. Whether there were any.
+    fn make_room(&mut self, whose: impl Fn(&Connection) -> bool) -> bool {
         let held = |(index, slot): (usize, &Slot)| {
-            let connection = slot.connection.as_ref()?;
+            let connection = slot.connection.as_ref().filter(|connection| whose(connection))?;
             let Connection { network, state, since, .. } = *connection;
             Some(Held { index, network, state, since })
         };
-        let all = self.connections.iter().enumerate().filter_map(held);
-        let all: Vec<Held> = all.filter(|held| network.is_none_or(|only| only == held.network)).collect();
+        let all: Vec<Held> = self.connections.iter().enumerate().filter_map(held).collect();
         let room = all.len().div_ceil(ROOM_PART);
         let victims = victims(all, room);
         let is_any = !victims.is_empty();

@@ -119,6 +119,11 @@ impl Connection {
         self.state.patience() < now.saturating_duration_since(self.since)
     }
 
+    /// Bytes that are kept for it while it keeps us waiting.
+    pub(super) fn bytes_held(&self) -> usize {
+        self.unread.capacity() + self.unsent.capacity() + self.transport.bytes_held()
+    }
+
     /// Does what can be done without waiting.
     pub(super) fn drive(&mut self, service: &Service, desk: &mut Desk, now: Instant) -> Next {
         for _ in 0..READS_MAX {

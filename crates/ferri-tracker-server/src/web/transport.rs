@@ -9,6 +9,9 @@ use rustls::{InvalidMessage, ServerConfig, ServerConnection};
 /// Bytes that are encrypted before the socket takes any: one answer and the rest of one.
 const TLS_BUFFER: usize = 64 << 10;
 
+/// What [`Transport::bytes_held`] says of TLS.
+const TLS_BYTES: usize = 32 << 10;
+
 /// A connection's socket.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -101,6 +104,11 @@ impl Transport {
     /// Whether bytes wait here for the socket.
     pub(super) fn holds_back(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.wants_write())
+    }
+
+    /// Bytes that TLS keeps for it, at a guess: the state of its ciphers, a record that is not whole, one that has to leave.
+    pub(super) fn bytes_held(&self) -> usize {
+        if self.tls.is_some() { TLS_BYTES } else { 0 }
     }
 
     /// Tells the client that nothing more comes.

@@ -105,6 +105,24 @@ fn both_families_are_served_on_one_port_and_ipv4_is_itself() {
 }
 
 #[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    for place in ["0.0.0.0:0", "[::]:0"] {
+        let tracker = TrackerServer::start(Options { workers: 2, ..Options::on(place) }).unwrap();
+        let port = tracker.addr().port();
+        // Left alone, the system would answer all of them from 127.0.0.1.
+        for last in [1, 5, 77] {
+            // Connected: it takes no datagram from elsewhere.
+            let socket = client(SocketAddr::new(who(last), port), 1);
+            let connection = connect(&socket);
+            for peer in 1..4 {
+                socket.send(&announce_request(&connection, 1, peer, 1)).unwrap();
+                assert_eq!(receive(&socket)[..4], [0, 0, 0, 1], "{place} {last}");
+            }
+        }
+    }
+}
+
+#[test]
 fn several_addresses_are_one_tracker() {
     let listen = ["127.0.0.1:0", "127.0.0.5:0", "[::1]:0"];
     let listen = listen.map(|place| Listen { place: place.to_owned(), scheme: Scheme::Http }).to_vec();
