@@ -1,5 +1,6 @@
-//! Any bytes as a resume journal, and any records in one.
+//! Any bytes as a resume journal, and any records in one; and as what another process says of files it is going to make.
 
+use ferri_storage::intact_claims;
 use ferri_storage::resume::{JournalError, Parsed, parse};
 
 use crate::script::Script;
@@ -11,6 +12,7 @@ const RECORDS_MAX: usize = 64;
 /// would be reached.
 pub fn journal(data: &[u8]) {
     let _ = check(data);
+    claims(data);
     let framed = framed(data);
     if let Some(parsed) = check(&framed) {
         // Torn in the middle, it says what the records before say.
@@ -20,6 +22,17 @@ pub fn journal(data: &[u8]) {
             assert!(torn.valid_length <= parsed.valid_length.min(middle));
         }
     }
+}
+
+/// The bytes themselves, and behind a head that fits them.
+fn claims(data: &[u8]) {
+    // The shortest record has 40 bytes.
+    assert!(intact_claims(data) <= data.len() / 40);
+    let mut record = (data.len() as u32).to_le_bytes().to_vec();
+    record.extend(crc32c(0, data).to_le_bytes());
+    record.extend(data);
+    let count = intact_claims(&record);
+    assert!(count <= 1 && (count == 0 || 32 <= data.len()));
 }
 
 fn check(bytes: &[u8]) -> Option<Parsed> {
@@ -61,7 +74,7 @@ fn framed(data: &[u8]) -> Vec<u8> {
         if script.is_empty() {
             break;
         }
-        let kind = script.u8() % 13;
+        let kind = script.u8() % 17;
         push(&mut out, &mut chain, kind, script.short());
     }
     out

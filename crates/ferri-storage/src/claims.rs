@@ -243,6 +243,12 @@ impl Paths {
     }
 }
 
+/// How many intact records these bytes begin with; for the fuzz target, since such bytes come from another process.
+#[must_use]
+pub fn intact_claims(mut bytes: &[u8]) -> usize {
+    std::iter::from_fn(|| take_record(&mut bytes)).count()
+}
+
 /// `None`: it is damaged.
 fn take_record(bytes: &mut &[u8]) -> Option<Other> {
     let length = u32::from_le_bytes(take(bytes)?);
@@ -258,7 +264,7 @@ fn take_record(bytes: &mut &[u8]) -> Option<Other> {
     let name = u16::from_le_bytes(take(p)?);
     let name = String::from_utf8_lossy(take_slice(p, name.into())?).into_owned();
     let (files, folders) = (take_hashes(p)?, take_hashes(p)?);
-    Some(Other { info_hash, base, name, files, folders })
+    p.is_empty().then_some(Other { info_hash, base, name, files, folders })
 }
 
 fn take_hashes(bytes: &mut &[u8]) -> Option<HashSet<u64>> {
@@ -374,6 +380,7 @@ mod tests {
         let left = ours.join("claims").join(&names(&ours.join("claims"))[0]);
         let bytes = std::fs::read(&left).unwrap();
         let rival = Fixture::new(&[("a", 5, "")]);
+        assert_eq!(intact_claims(&[&bytes[..], &bytes, &bytes[..9]].concat()), 2);
         let beside = ours.join("claims/1-1");
         for length in 0..=bytes.len() {
             // Damaged, and of a process that lives.

@@ -42,6 +42,8 @@ mod witness;
 pub use atomic::{atomic_write, atomic_write_private, atomic_write_private_in_pieces, create_state_folder};
 pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockPool};
 pub use check::Progress;
+#[doc(hidden)]
+pub use claims::intact_claims;
 pub use disk::{FileCache, OpenFile};
 pub use error::{Conflict, StorageError};
 pub use faults::{Fault, FaultPlan, Op};

@@ -41,6 +41,9 @@ fn every_kind() -> Vec<Record> {
         Record::Parted { file: 2, piece: 7 },
         Record::Parted { file: 2, piece: 8 },
         Record::Joined { file: 2, piece: 7 },
+        Record::Owner { file: 2, owner: Some(Owner { origin: Origin::Theirs, ..OWNER }) },
+        Record::Name("früher".to_owned()),
+        Record::Name("ein Name".to_owned()),
     ]
 }
 
@@ -62,12 +65,35 @@ fn what_was_written_is_read_and_compacts_to_the_same() {
     assert_eq!(parsed.state.intents, BTreeMap::from([(19_999, 3_000)]));
     assert_eq!((parsed.state.last_time, parsed.state.session_time), (3_000, 1_000));
 
-    assert_eq!(parsed.state.owners.keys().collect::<Vec<_>>(), [&1]);
+    let origins: Vec<_> = parsed.state.owners.iter().map(|(file, owner)| (*file, owner.origin)).collect();
+    assert_eq!(origins, [(1, Origin::Found), (2, Origin::Theirs)]);
+    assert_eq!(parsed.state.name, "ein Name");
     assert_eq!(parsed.state.claims, BTreeSet::from([0, 1]));
     assert_eq!(parsed.state.parted, BTreeSet::from([(2, 8)]));
 
     let again = parse(&encoded(&parsed.state.records())).unwrap();
     assert_eq!(format!("{:?}", again.state), format!("{:?}", parsed.state));
+}
+
+#[test]
+fn its_records_can_be_read_without_a_state() {
+    let bytes = encoded(&every_kind());
+    let mut found = Vec::new();
+    assert_eq!(each_record(&bytes, |record| found.push(record)).unwrap(), identity());
+    assert_eq!(found, every_kind());
+    found.clear();
+    each_record(&bytes[..bytes.len() - 1], |record| found.push(record)).unwrap();
+    assert_eq!(found.len(), every_kind().len() - 1);
+    assert_eq!(each_record(b"nothing", drop), Err(JournalError::NotAJournal));
+}
+
+#[test]
+fn a_name_is_kept_as_far_as_a_file_may_be_called_so() {
+    let long = Record::Name("ü".repeat(400));
+    let parsed = parse(&encoded(std::slice::from_ref(&long))).unwrap();
+    assert!(!parsed.is_torn && parsed.state.name.starts_with(&"ü".repeat(127)));
+    let again = parse(&encoded(&parsed.state.records())).unwrap();
+    assert!(!again.is_torn && again.state.name.starts_with(&"ü".repeat(127)));
 }
 
 #[test]
