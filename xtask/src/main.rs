@@ -106,7 +106,8 @@ fn picture(root: &Path) -> Result<ExitCode> {
     let binary = gate::target(root).join("release/ferriswarm");
     // Well into the download, so that the live line is seen at work.
     let ready = |screen: &str| {
-        screen.contains("  peers ") && (60..90).any(|percent| screen.contains(&format!("  {percent}.")))
+        let mut shares = (600..900).map(|share| format!("  {}.{}%", share / 10, share % 10));
+        screen.contains("  peers ") && shares.any(|share| screen.contains(&share))
     };
     picture::draw(&binary, "demo", ready, &root.join("docs/demo.svg"))?;
     Ok(ExitCode::SUCCESS)

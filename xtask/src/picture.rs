@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-const COLUMNS: usize = 110;
+const COLUMNS: usize = 120;
 const ROWS: usize = 26;
 const CELL_WIDTH: f64 = 8.4;
 const CELL_HEIGHT: f64 = 19.0;
