@@ -53,7 +53,7 @@ mod tracker_client;
 mod tracker_udp;
 mod udp;
 
-pub use check::{locate, verify, verify_pieces};
+pub use check::{locate, verify, verify_places};
 pub use error::Error;
 pub use events::Events;
 pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};
@@ -70,6 +70,8 @@ pub use torrent::Torrent;
 /// What [`Scraper`] answers.
 pub use ferri_tracker::{Scrape, TrackerError};
 
-pub use ferri_storage::{Alias, Conflict, Places, StorageError, atomic_write, create_state_folder};
+pub use ferri_storage::{
+    Alias, Conflict, Found, Halt, Places, StorageError, atomic_write, create_state_folder,
+};
 /// Recorded runs of the swarm machine, and their replay.
 pub use ferri_swarm::trace;

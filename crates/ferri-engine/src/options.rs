@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::{Bitfield, Metainfo};
+use ferri_storage::Places;
 
 /// What a whole session does. Rates are in bytes per second, sizes in bytes.
 #[derive(Debug, Clone)]
@@ -169,6 +170,8 @@ pub struct AddTorrent {
     /// Write also to plain files that lie where the torrent's belong and are not its own. Without it the torrent waits in
     /// [`State::Error`](crate::State::Error), or is refused, until they are moved away.
     pub overwrite: bool,
+    /// Where the files lie, for whoever looked a moment ago: [`Places::find`] in [`Self::output`].
+    pub places: Option<Places>,
 }
 
 impl AddTorrent {
@@ -190,6 +193,7 @@ impl AddTorrent {
             up_limit: None,
             preallocate: false,
             overwrite: false,
+            places: None,
         }
     }
 }

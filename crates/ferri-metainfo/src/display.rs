@@ -20,6 +20,9 @@ pub use secrets::{redact_addresses, redact_words};
 /// order marks, tags). Combining marks stay: stacking them is ugly but changes nothing outside their own cell.
 #[must_use]
 pub fn sanitize(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Cow::Borrowed(text);
+    }
     let Some(first) = text.find(is_harmful) else { return Cow::Borrowed(text) };
     let (clean, rest) = text.split_at(first);
     let mut out = String::with_capacity(text.len() + 8);

@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::MetainfoError;
 use crate::info_hash::InfoHashes;
 use crate::layers::PieceLayers;
 use crate::layout::{FileIndex, Layout, PieceIndex, Version};
 use crate::limits::BLOCK_LENGTH;
+use crate::names::{LocalPaths, NameError};
 use crate::parse;
 use crate::paths::Paths;
 
@@ -33,6 +34,8 @@ pub struct Info {
     pub(crate) files: FileTable,
     /// Of the v2 side, once they are known.
     pub(crate) layers: Option<PieceLayers>,
+    /// Where the files go on a disk, once somebody asked: everybody who has to do with files does.
+    pub(crate) local_paths: OnceLock<Result<LocalPaths, NameError>>,
 }
 
 /// What [`Info`] keeps about files beside their lengths.
@@ -270,6 +273,16 @@ impl<'a> File<'a> {
     /// v1 torrent of a single file has it as its only one.
     pub fn path(&self) -> Vec<&'a str> {
         self.paths.path(self.index.as_usize())
+    }
+
+    /// Writes its path behind `out`, with `/` between the components.
+    pub fn write_path(&self, out: &mut String) {
+        for (depth, part) in self.path().into_iter().enumerate() {
+            if depth != 0 {
+                out.push('/');
+            }
+            out.push_str(part);
+        }
     }
 
     /// The last component of its path.

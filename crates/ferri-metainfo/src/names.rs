@@ -43,6 +43,7 @@
 mod component;
 mod foreign;
 mod links;
+mod plain;
 mod restyle;
 mod style;
 mod tree;
@@ -50,11 +51,12 @@ mod tree;
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use self::component::{COMPONENT_BYTES_MAX, local_component};
 pub use self::foreign::foreign_paths;
 pub use self::links::LinkProblem;
+use self::restyle::Particulars;
 pub use self::restyle::Rival;
 pub use self::style::{Style, composed};
 use self::tree::{Source, Tree};
@@ -82,14 +84,21 @@ struct Inner {
     links: Vec<(FileIndex, Box<str>)>,
     /// Ascending by file.
     ignored_links: Vec<(FileIndex, LinkProblem)>,
+    /// What particular file systems could have against the names, once somebody asked.
+    particulars: OnceLock<Particulars>,
 }
 
 impl LocalPaths {
-    /// Maps the paths of a torrent.
+    /// Maps the paths of a torrent; once for all that ask.
     ///
     /// # Errors
     /// When a file's path cannot be meant: rules 12 and 13 in the [module's documentation](self).
     pub fn new(info: &Info) -> Result<Self, NameError> {
+        info.local_paths.get_or_init(|| plain::paths(info).map_or_else(|| Self::by_tree(info), Ok)).clone()
+    }
+
+    /// For any names.
+    fn by_tree(info: &Info) -> Result<Self, NameError> {
         let files = info.files();
         let source = |file: FileIndex| {
             let file = files.get(file).expect("asked for files of this torrent only");
@@ -175,6 +184,7 @@ impl LocalPaths {
             changed_top: None,
             links: Vec::new(),
             ignored_links: file.link.map(|_| (FileIndex(0), LinkProblem::Nothing)).into_iter().collect(),
+            particulars: OnceLock::new(),
         })))
     }
 
@@ -195,6 +205,7 @@ impl LocalPaths {
             changed_top: (top != name).then(|| name.into()),
             links: Vec::new(),
             ignored_links: Vec::new(),
+            particulars: OnceLock::new(),
         };
         for file in (0..count).map(FileIndex) {
             inner.add(file, &source(file), &tree, &top)?;

@@ -16,7 +16,7 @@ mod tree;
 mod tests;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use encoding_rs::Encoding;
 use ferri_bencode::{Document, Value};
@@ -160,6 +160,7 @@ impl Draft {
             pieces: self.pieces,
             files: self.files,
             layers,
+            local_paths: OnceLock::new(),
         }
     }
 }

@@ -37,6 +37,11 @@ pub(crate) struct Directory(u32);
 impl Directory {
     /// The torrent's own.
     pub(crate) const ROOT: Self = Self(TOP);
+
+    /// Which of [`Paths::names`] it is; `None` for the torrent's own.
+    pub(crate) fn number(self) -> Option<u32> {
+        (self != Self::ROOT).then_some(self.0)
+    }
 }
 
 impl Paths {
@@ -83,8 +88,36 @@ impl Paths {
 
     /// The components of a file's path, outermost first.
     pub(crate) fn path(&self, file: usize) -> Vec<&str> {
+        self.components(self.files[file])
+    }
+
+    /// The last component of a file's path.
+    pub(crate) fn file_name(&self, file: usize) -> &str {
+        self.name(self.files[file])
+    }
+
+    /// The directory that a file is in.
+    pub(crate) fn directory(&self, file: usize) -> Directory {
+        Directory(self.nodes[self.files[file] as usize].parent)
+    }
+
+    /// The components of a directory's path, outermost first.
+    pub(crate) fn directory_path(&self, directory: Directory) -> Vec<&str> {
+        self.components(directory.0)
+    }
+
+    /// Every name that there is, once, and the directory it is in, which came before it.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (Directory, &str)> {
+        (0u32..).zip(&self.nodes).map(|(node, it)| (Directory(it.parent), self.name(node)))
+    }
+
+    /// Which of [`Self::names`] each file is, in the order of the torrent.
+    pub(crate) fn file_numbers(&self) -> &[u32] {
+        &self.files
+    }
+
+    fn components(&self, mut node: u32) -> Vec<&str> {
         let mut path = Vec::with_capacity(4);
-        let mut node = self.files[file];
         while node != TOP {
             debug_assert!(path.len() <= PATH_COMPONENTS_MAX, "depth was checked when the path came in");
             path.push(self.name(node));
@@ -92,11 +125,6 @@ impl Paths {
         }
         path.reverse();
         path
-    }
-
-    /// The last component of a file's path.
-    pub(crate) fn file_name(&self, file: usize) -> &str {
-        self.name(self.files[file])
     }
 
     fn name(&self, node: u32) -> &str {

@@ -11,9 +11,9 @@ pub(crate) mod fake;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,6 +52,19 @@ pub(crate) enum Access {
     New,
 }
 
+impl Access {
+    fn flags(self) -> OFlags {
+        // NONBLOCK: opening a pipe that somebody put there must not hang; it means nothing for regular files.
+        let base = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match self {
+            Self::Read => base | OFlags::RDONLY,
+            Self::Write => base | OFlags::RDWR,
+            Self::Create => base | OFlags::RDWR | OFlags::CREATE,
+            Self::New => base | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        }
+    }
+}
+
 impl Root {
     /// Opens the folder, following links in `path` itself.
     pub(crate) fn open(path: &Path, rights: Rights) -> Result<Self, Errno> {
@@ -81,14 +94,7 @@ impl Root {
             self.may_write()?;
         }
         let relative = &*self.actual(relative)?;
-        // NONBLOCK: opening a pipe that somebody put there must not hang; it means nothing for regular files.
-        let base = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let flags = match access {
-            Access::Read => base | OFlags::RDONLY,
-            Access::Write => base | OFlags::RDWR,
-            Access::Create => base | OFlags::RDWR | OFlags::CREATE,
-            Access::New => base | OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
-        };
+        let flags = access.flags();
         let mode = Mode::from_raw_mode(0o666);
         let opened = match self.resolve(relative, flags, mode) {
             Err(Errno::NOENT) if flags.contains(OFlags::CREATE) => {
@@ -105,11 +111,8 @@ impl Root {
             }
             opened => opened?,
         };
-        match FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode) {
-            FileType::RegularFile => Ok(opened),
-            FileType::Directory => Err(Errno::ISDIR),
-            _ => Err(Errno::NXIO),
-        }
+        is_file(&rustix::fs::fstat(&opened)?)?;
+        Ok(opened)
     }
 
     /// What lies at `relative`, links not followed; `None` when nothing does.
@@ -125,6 +128,11 @@ impl Root {
             Err(errno) if errno == Errno::NOENT || is_refusal(errno) => Ok(None),
             Err(other) => Err(other),
         }
+    }
+
+    /// For a look at many files, one after the other.
+    pub(crate) fn looks(&self) -> Looks<'_> {
+        Looks { root: self, folder: None }
     }
 
     /// Names in a folder, at most so many. `None` when it cannot be listed.
@@ -168,6 +176,20 @@ impl Root {
             return rustix::fs::openat(&self.folder, ".", flags, Mode::empty());
         }
         self.resolve(relative, flags | OFlags::NOFOLLOW, Mode::empty())
+    }
+
+    /// A folder beneath the root, for [`Looks`]. `relative` is as the file system understands it.
+    fn find_folder(&self, relative: &Path) -> Folder {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let found = match relative.as_os_str().is_empty() {
+            true => rustix::io::fcntl_dupfd_cloexec(&self.folder, 0),
+            false => self.resolve(relative, flags, Mode::empty()),
+        };
+        match found {
+            Ok(folder) => Folder::Open(folder),
+            Err(Errno::NOENT) => Folder::Absent,
+            Err(_) => Folder::Odd,
+        }
     }
 
     /// Every folder of `relative`, created where missing (mode 0777, less the umask); the last one, held open.
@@ -234,6 +256,115 @@ impl Root {
     }
 }
 
+/// Looks at files one after the other. The folder of the last one is held open, so that a million files cost a call each
+/// and no way through the tree.
+#[derive(Debug)]
+pub(crate) struct Looks<'r> {
+    root: &'r Root,
+    folder: Option<(PathBuf, Folder)>,
+}
+
+/// What lies where files are looked for.
+#[derive(Debug)]
+enum Folder {
+    Open(OwnedFd),
+    Absent,
+    /// A link or a file is in the way, or it may not be entered: each file says so itself.
+    Odd,
+}
+
+impl Looks<'_> {
+    /// As [`Root::stat`].
+    pub(crate) fn stat(&mut self, relative: &Path) -> Result<Option<Stat>, Errno> {
+        match self.enter(relative)? {
+            Entered::Absent => Ok(None),
+            Entered::Odd => self.root.stat(relative),
+            Entered::Folder(folder, name) => {
+                match rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(found) => Ok(Some(found)),
+                    Err(errno) if errno == Errno::NOENT || is_refusal(errno) => Ok(None),
+                    // Whatever it is, it has its name there.
+                    Err(_) => self.root.stat(relative),
+                }
+            }
+        }
+    }
+
+    /// As [`Root::open_file`] for reading, with what the file looks like.
+    pub(crate) fn open(&mut self, relative: &Path) -> Result<(OwnedFd, Stat), Errno> {
+        match self.enter(relative)? {
+            Entered::Absent => Err(Errno::NOENT),
+            Entered::Odd => {
+                let opened = self.root.open_file(relative, Access::Read)?;
+                let found = rustix::fs::fstat(&opened)?;
+                Ok((opened, found))
+            }
+            Entered::Folder(folder, name) => {
+                let flags = Access::Read.flags();
+                // One component, and a link is not followed: there is no way out of the folder.
+                let opened = rustix::fs::openat(folder, &*name, flags, Mode::empty())?;
+                let found = rustix::fs::fstat(&opened)?;
+                is_file(&found)?;
+                Ok((opened, found))
+            }
+        }
+    }
+
+    fn enter<'p>(&mut self, relative: &'p Path) -> Result<Entered<'_, 'p>, Errno> {
+        let (folder, name) = match self.root.actual(relative) {
+            Err(errno) if is_refusal(errno) => return Ok(Entered::Odd),
+            Err(errno) => return Err(errno),
+            Ok(Cow::Borrowed(path)) => {
+                let (folder, name) = split(path);
+                (Cow::Borrowed(folder), Cow::Borrowed(name))
+            }
+            Ok(Cow::Owned(path)) => {
+                let (folder, name) = split(&path);
+                (Cow::Owned(folder.to_owned()), Cow::Owned(name.to_owned()))
+            }
+        };
+        // Names come without `.` and `..`; what is none is not looked at in a folder.
+        if matches!(name.as_bytes(), b"" | b"." | b"..") {
+            return Ok(Entered::Odd);
+        }
+        if self.folder.as_ref().is_none_or(|(last, _)| last.as_os_str() != folder.as_os_str()) {
+            let found = self.root.find_folder(&folder);
+            self.folder = Some((folder.into_owned(), found));
+        }
+        Ok(match &self.folder {
+            Some((_, Folder::Open(folder))) => Entered::Folder(folder.as_fd(), name),
+            Some((_, Folder::Absent)) => Entered::Absent,
+            Some((_, Folder::Odd)) | None => Entered::Odd,
+        })
+    }
+}
+
+/// Where a file is looked for.
+enum Entered<'f, 'p> {
+    Folder(BorrowedFd<'f>, Cow<'p, OsStr>),
+    Absent,
+    Odd,
+}
+
+/// The folder of a relative path, and the name in it. Cheaper than the standard library, which takes odd paths too.
+pub(crate) fn split(path: &Path) -> (&Path, &OsStr) {
+    let bytes = path.as_os_str().as_bytes();
+    let (folder, name) = match bytes.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&bytes[..slash], &bytes[slash + 1..]),
+        None => (&[][..], bytes),
+    };
+    (Path::new(OsStr::from_bytes(folder)), OsStr::from_bytes(name))
+}
+
+/// `ISDIR` or `NXIO` when it is something else.
+fn is_file(found: &Stat) -> Result<(), Errno> {
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(Errno::ISDIR),
+        _ => Err(Errno::NXIO),
+    }
+}
+
 /// Device and inode, which no two things have at a time.
 // The fields have other types on other platforms.
 #[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
@@ -260,7 +391,7 @@ pub(crate) fn birth(file: BorrowedFd<'_>) -> i64 {
 }
 
 /// Opens a sub-folder, refusing a link.
-fn enter(folder: BorrowedFd<'_>, name: &std::ffi::OsStr) -> Result<OwnedFd, Errno> {
+fn enter(folder: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(folder, name, flags, Mode::empty()) {
         // The kernel says NOTDIR for a link too; the message to the user should not.
@@ -315,6 +446,40 @@ mod tests {
         for path in ["../out/secret", "/etc/passwd", "a/../../out/secret"] {
             assert!(root.resolve(Path::new(path), READ, Mode::empty()).is_err(), "{path}");
             assert!(root.walk(Path::new(path), READ, Mode::empty()).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_look_at_many_files_finds_what_a_look_at_each_does() {
+        let (folder, root) = setup();
+        let inside = folder.path().join("in");
+        symlink("../out", inside.join("dirlink")).unwrap();
+        symlink("../out/secret", inside.join("link")).unwrap();
+        symlink("file", inside.join("a/b/link")).unwrap();
+        let mut looks = root.looks();
+        let paths = [
+            "a/b/file",
+            "a/b/none",
+            "a/b/link",
+            "none/file",
+            "none/other",
+            "a/b/file/x",
+            "a/b/file/y",
+            "link",
+            "dirlink/secret",
+            "dirlink/none",
+            "a/b",
+            "a",
+            "none",
+            "a/b/file",
+        ];
+        for path in paths.map(Path::new) {
+            let seen = |found: Option<Stat>| found.map(|found| (identity(&found), found.st_mode));
+            assert_eq!(looks.stat(path).map(seen), root.stat(path).map(seen), "{path:?}");
+            let opened = looks.open(path).map(|(_, found)| identity(&found));
+            let alone =
+                root.open_file(path, Access::Read).and_then(rustix::fs::fstat).map(|it| identity(&it));
+            assert_eq!(opened, alone, "{path:?}");
         }
     }
 

@@ -62,9 +62,10 @@ pub fn run(
     let worker = || {
         let mut scratch = Vec::new();
         while !cancel.load(Ordering::Relaxed) {
-            match work.step(storage, pieces, &mut scratch) {
+            match work.step(storage, pieces, &mut scratch, cancel) {
                 Ok(Some(now)) => progress(now),
                 Ok(None) => return,
+                Err(StorageError::Halted) if cancel.load(Ordering::Relaxed) => return,
                 Err(error) => {
                     work.stop();
                     lock(&failure).get_or_insert(error);
@@ -148,17 +149,19 @@ impl Work {
         lock(&self.found).clone()
     }
 
-    /// Goes on with a group for some rounds; `None` when nothing is left to be taken.
+    /// Goes on with a group for some rounds; `None` when nothing is left to be taken. A group that is cancelled is lost: nothing
+    /// is said of its pieces.
     pub(crate) fn step(
         &self,
         storage: &Storage,
         pieces: &[PieceIndex],
         scratch: &mut Vec<u8>,
+        cancel: &AtomicBool,
     ) -> Result<Option<Progress>, StorageError> {
         let Some(mut group) = self.take(storage, pieces) else { return Ok(None) };
         let mut bytes = 0;
         for _ in 0..ROUNDS_AT_ONCE {
-            bytes += group.round(storage, self.stripes, scratch)?;
+            bytes += group.round(storage, self.stripes, scratch, cancel)?;
             if group.is_done() {
                 return Ok(Some(self.end(storage, group, bytes)));
             }

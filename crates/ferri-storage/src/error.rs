@@ -164,6 +164,9 @@ pub enum StorageError {
         /// The download folder.
         path: PathBuf,
     },
+    /// Whoever asked raised its [`Halt`](crate::Halt): not everything was looked at. Nothing was changed by that.
+    #[error("stopped before all files were looked at")]
+    Halted,
     /// The caller handed in something that does not fit the torrent; a fault of this program.
     #[error("internal error: {0}")]
     Invalid(&'static str),
@@ -230,11 +233,12 @@ impl StorageError {
             | Self::OnlyRead { .. }
             | Self::Changed { .. }
             | Self::NoState { .. }
+            | Self::Halted
             | Self::Invalid(_) => false,
         }
     }
 
-    /// The path that failed; `None` for an internal error.
+    /// The path that failed; `None` for an internal error, and when nothing failed.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -260,7 +264,7 @@ impl StorageError {
             | Self::OnlyRead { path }
             | Self::Changed { path }
             | Self::NoState { path } => Some(path),
-            Self::Invalid(_) => None,
+            Self::Halted | Self::Invalid(_) => None,
         }
     }
 

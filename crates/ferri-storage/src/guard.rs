@@ -68,7 +68,10 @@ impl Storage {
         let lacking = files.iter().filter(|file| !self.is_whole(**file, on_disk));
         let inodes = lacking.filter_map(|file| Some(self.ledger.stamp(file.0)?.inode)).collect();
         let neighbors = self.neighbors(inodes);
-        files.iter().try_for_each(|file| self.guard_file(*file, on_disk, &neighbors))
+        files.iter().try_for_each(|file| {
+            self.options().halt.check()?;
+            self.guard_file(*file, on_disk, &neighbors)
+        })
     }
 
     /// All of it is there, as far as is known.

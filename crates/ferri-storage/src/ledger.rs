@@ -244,6 +244,18 @@ impl Ledger {
         }
     }
 
+    /// The same for many at once.
+    pub(crate) fn stamp_all_before_check(&self, seen: &[(u32, Stamp)]) {
+        let mut inner = self.lock();
+        let known = &inner.state.stamps;
+        let unknown = seen.iter().filter(|(number, _)| !known.contains_key(number));
+        let records: Vec<_> =
+            unknown.map(|&(file, stamp)| Record::Stamp { file, stamp: Some(stamp) }).collect();
+        if !records.is_empty() {
+            let _ = inner.append(&records, &self.hooks);
+        }
+    }
+
     pub(crate) fn has_stamp(&self, number: u32) -> bool {
         self.lock().state.stamps.contains_key(&number)
     }

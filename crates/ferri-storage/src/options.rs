@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::disk::FileCache;
 use crate::faults::FaultPlan;
+use crate::halt::Halt;
+use crate::places::Places;
 use crate::witness::Witness;
 
 /// Where a torrent lives.
@@ -33,6 +35,10 @@ pub struct StorageOptions {
     pub files: FileCache,
     /// A resume journal below this length in bytes is not worth being written anew.
     pub compact_length: u64,
+    /// Where the files lie, for whoever looked a moment ago ([`Places::find`] in the same folder, with the same `top`).
+    pub places: Option<Places>,
+    /// Ends looks at many files.
+    pub halt: Halt,
     /// Faults to inject, for tests and simulations.
     pub faults: Option<FaultPlan>,
     /// Who is told every change of the disk, for simulations.
@@ -48,6 +54,8 @@ impl Default for StorageOptions {
             overwrite: false,
             files: FileCache::process(),
             compact_length: 1 << 20,
+            places: None,
+            halt: Halt::default(),
             faults: None,
             witness: None,
         }

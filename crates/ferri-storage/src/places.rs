@@ -14,13 +14,15 @@
 mod find;
 mod settle;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use ferri_metainfo::FileIndex;
-use ferri_metainfo::names::{LocalPaths, Rival, Style, composed};
+use ferri_metainfo::names::{LocalPaths, Style, composed};
 
+pub use find::Found;
 pub(crate) use settle::is_refusal;
 
 /// Why a file has another path than its name says.
@@ -59,8 +61,6 @@ pub struct Places {
     top: Option<OsString>,
     /// Whether it was found to be called so.
     is_top_found: bool,
-    /// Files whose names some file system takes for one.
-    rivals: BTreeMap<FileIndex, Rival>,
     /// Files that lie elsewhere.
     moved: BTreeMap<FileIndex, (Box<Path>, Alias)>,
 }
@@ -69,22 +69,35 @@ impl Places {
     /// Where the names say, with another name for the torrent's folder (or only file) if `top` is given. Looks at nothing.
     #[must_use]
     pub fn new(paths: LocalPaths, top: Option<OsString>) -> Self {
-        Self { rivals: paths.rivals(), paths, top, is_top_found: false, moved: BTreeMap::new() }
+        Self { paths, top, is_top_found: false, moved: BTreeMap::new() }
     }
 
     /// Where the file lies or will lie; `None` for padding.
     #[must_use]
     pub fn path(&self, file: FileIndex) -> Option<PathBuf> {
+        self.lies_at(file).map(Cow::into_owned)
+    }
+
+    /// The same, for whoever asks for a million.
+    #[must_use]
+    pub fn lies_at(&self, file: FileIndex) -> Option<Cow<'_, Path>> {
         match self.moved.get(&file) {
-            Some((path, _)) => Some(path.to_path_buf()),
-            None => self.named(file),
+            Some((path, _)) => Some(Cow::Borrowed(path)),
+            None => self.is_named(file),
         }
     }
 
     /// Where the name says; `None` for padding.
     #[must_use]
     pub fn named(&self, file: FileIndex) -> Option<PathBuf> {
-        Some(self.rebased(self.paths.path(file)?))
+        self.is_named(file).map(Cow::into_owned)
+    }
+
+    fn is_named(&self, file: FileIndex) -> Option<Cow<'_, Path>> {
+        let path = self.paths.path(file)?;
+        // Mostly nothing has to be put together.
+        let is_own = self.top() == self.paths.top();
+        Some(if is_own { Cow::Borrowed(path) } else { Cow::Owned(self.rebased(path)) })
     }
 
     /// Where the file will lie when it is whole; `None` for padding.
@@ -139,7 +152,7 @@ impl Places {
     }
 
     pub(crate) fn rival(&self, file: FileIndex) -> Option<(PathBuf, bool)> {
-        self.rivals.get(&file).map(|rival| (self.rebased(&rival.path), rival.holds_name))
+        self.paths.rivals().get(&file).map(|rival| (self.rebased(&rival.path), rival.holds_name))
     }
 
     /// The names these are made from.

@@ -452,12 +452,13 @@ impl Check {
         if self.cancel.load(Ordering::Relaxed) {
             return false;
         }
-        match guarded(|| self.work.step(&self.storage, &self.pieces, scratch)) {
+        match guarded(|| self.work.step(&self.storage, &self.pieces, scratch, &self.cancel)) {
             Ok(Some(now)) => {
                 (self.progress)(now);
                 true
             }
             Ok(None) => false,
+            Err(StorageError::Halted) if self.cancel.load(Ordering::Relaxed) => false,
             Err(error) => {
                 self.work.stop();
                 lock(&self.failure).get_or_insert(error);

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use rustix::fs::{FallocateFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use crate::atomic::{PRIVATE_FILE, PRIVATE_FOLDER, create_folders, sync_folder};
-use crate::beneath::{Access, Root};
+use crate::beneath::{Access, Looks, Root, split};
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
@@ -81,6 +81,7 @@ impl Storage {
         parted.retain(|(file, piece)| wanted.get(*file) && on_disk.get(*piece));
         let (mut joined, mut scratch) = (Vec::new(), Vec::new());
         for &(file, piece) in &parted {
+            self.options().halt.check()?;
             if let Some(piece) = self.layout().piece(piece) {
                 if !self.matches_at(homes, piece, &mut scratch)? {
                     self.ledger.doubt_piece(piece)?;
@@ -102,6 +103,7 @@ impl Storage {
     ) -> Result<(), StorageError> {
         let mut absent = Vec::new();
         for file in files {
+            self.options().halt.check()?;
             if self.local_path(file).is_some() && self.stat_now(file)?.is_none() {
                 absent.push(file.0);
             }
@@ -121,31 +123,52 @@ impl Storage {
     pub(crate) fn homes_for(&self, wanted: &[bool]) -> Result<Homes, StorageError> {
         let count = parts_number(self.layout());
         let mut homes = Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) };
+        let mut others = Vec::new();
         for file in self.layout().files() {
             let is_wanted = wanted.get(file.as_usize()).copied().unwrap_or(true);
             if is_wanted {
                 homes.wanted.set(file.0);
             }
-            if !self.layout().is_pad(file) && (is_wanted || self.exists(file)?) {
+            if self.layout().is_pad(file) {
+                continue;
+            }
+            if is_wanted {
+                homes.real.set(file.0);
+            } else {
+                others.push(file);
+            }
+        }
+        if others.is_empty() {
+            return Ok(homes);
+        }
+        let root = match self.root(false) {
+            Ok(root) => root,
+            Err(StorageError::Missing { .. }) => return Ok(homes),
+            Err(error) => return Err(error),
+        };
+        let mut looks = root.looks();
+        for file in others {
+            self.options().halt.check()?;
+            if self.exists(&mut looks, file)? {
                 homes.real.set(file.0);
             }
         }
         Ok(homes)
     }
 
-    fn exists(&self, file: FileIndex) -> Result<bool, StorageError> {
+    fn exists(&self, looks: &mut Looks<'_>, file: FileIndex) -> Result<bool, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(false) };
-        let root = match self.root(false) {
-            Ok(root) => root,
-            Err(StorageError::Missing { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        match self.hooks().call(Op::Stat, &root.full(&path), || root.stat(&path)) {
+        match self.stat_in(looks, &path) {
             Ok(stat) => Ok(stat.is_some_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile)),
             // Whatever is in the way will be told when somebody wants the file.
             Err(Errno::LOOP | Errno::NOTDIR) => Ok(false),
-            Err(errno) => Err(StorageError::reading(&root.full(&path), errno)),
+            Err(errno) => Err(StorageError::reading(&self.place().root.join(path), errno)),
         }
+    }
+
+    /// What lies at a path beneath the root.
+    pub(crate) fn stat_in(&self, looks: &mut Looks<'_>, path: &Path) -> Result<Option<Stat>, Errno> {
+        self.hooks().call_at(Op::Stat, || self.place().root.join(path), || looks.stat(path))
     }
 
     /// The last step of a download: files without bytes, executable files, and then, when the whole tree stands, the
@@ -154,7 +177,7 @@ impl Storage {
     /// Files that are [only read](crate::StorageOptions::read_only) have no last step.
     ///
     /// # Errors
-    /// When one of these could not be made.
+    /// When one of these could not be made. [`StorageError::Halted`]: it is to be asked for again, by the next start too.
     pub fn finish(&self) -> Result<(), StorageError> {
         if self.options().read_only {
             return Ok(());
@@ -165,11 +188,13 @@ impl Storage {
         let files = info.files();
         // Opened once: there may be a million files.
         let root = self.root(true)?;
+        let mut looks = root.looks();
         for file in files.iter().filter(|file| wanted.get(file.index.0)) {
             if file.attributes.pad || file.attributes.symlink {
                 continue;
             }
-            match self.length_in(&root, file.index)? {
+            self.options().halt.check()?;
+            match self.length_in(&mut looks, file.index)? {
                 Some(length) if length == file.length => {}
                 None if file.length != 0 => {
                     if self.ledger.has_stamp(file.index.0) {
@@ -188,6 +213,7 @@ impl Storage {
             }
         }
         for file in files.iter().filter(|file| file.attributes.symlink && wanted.get(file.index.0)) {
+            self.options().halt.check()?;
             self.make_link(file.index)?;
         }
         Ok(())
@@ -209,12 +235,18 @@ impl Storage {
             return false;
         }
         let mut files = info.files().iter().filter(|file| wanted.get(file.index.0) && !file.attributes.pad);
+        let root = self.root(false).ok();
+        let mut looks = root.as_ref().map(Root::looks);
+        let mut stat = |file| looks.as_mut()?.stat(&self.local_path(file)?).ok()?;
         files.all(|file| {
             let attributes = file.attributes;
+            if self.options().halt.is_raised() {
+                return false;
+            }
             if attributes.symlink {
-                self.paths().symlink_target(file.index).is_none() || self.stat(file.index).is_some()
+                self.paths().symlink_target(file.index).is_none() || stat(file.index).is_some()
             } else if attributes.executable || file.length == 0 {
-                self.stat(file.index).is_some_and(|stat| {
+                stat(file.index).is_some_and(|stat| {
                     let is_whole = u64::try_from(stat.st_size) == Ok(file.length);
                     is_whole && (!attributes.executable || runnable(stat.st_mode) == stat.st_mode)
                 })
@@ -222,10 +254,6 @@ impl Storage {
                 self.ledger.stamp(file.index.0).is_some_and(|stamp| stamp.size == file.length)
             }
         })
-    }
-
-    fn stat(&self, file: FileIndex) -> Option<Stat> {
-        self.root(false).ok()?.stat(&self.local_path(file)?).ok()?
     }
 
     /// What lies in a file's place now; `None` when nothing does.
@@ -250,12 +278,13 @@ impl Storage {
     }
 
     pub(crate) fn length_on_disk(&self, file: FileIndex) -> Result<Option<u64>, StorageError> {
-        self.length_in(&self.root(true)?, file)
+        self.length_in(&mut self.root(true)?.looks(), file)
     }
 
-    fn length_in(&self, root: &Root, file: FileIndex) -> Result<Option<u64>, StorageError> {
+    fn length_in(&self, looks: &mut Looks<'_>, file: FileIndex) -> Result<Option<u64>, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(None) };
-        let stat = root.stat(&path).map_err(|errno| StorageError::reading(&root.full(&path), errno))?;
+        let failed = |errno| StorageError::reading(&self.place().root.join(&path), errno);
+        let stat = looks.stat(&path).map_err(failed)?;
         Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
     }
 
@@ -364,6 +393,20 @@ impl Storage {
     pub(crate) fn note_new_folders(&self, file: FileIndex) {
         if let Some(path) = self.local_path(file) {
             self.ledger.add_dirty_folders(path.ancestors().skip(1));
+        }
+    }
+
+    /// The same for many: those of one folder are mostly neighbours.
+    pub(crate) fn note_folders_of(&self, numbers: &[u32]) {
+        let places = self.places();
+        let mut last = None;
+        for file in numbers.iter().map(|number| FileIndex(*number)) {
+            let Some(path) = places.lies_at(file) else { continue };
+            let folder = split(&path).0;
+            if last.as_deref() != Some(folder) {
+                self.ledger.add_dirty_folders(folder.ancestors());
+                last = Some(folder.to_owned());
+            }
         }
     }
 

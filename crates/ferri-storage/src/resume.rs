@@ -12,6 +12,7 @@
 //! long enough. A missing file's pieces are forgotten. When the journal is damaged, everything it does not vouch for
 //! is checked. See `ledger` for what this cannot see.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
@@ -128,6 +129,7 @@ impl Storage {
         let (state, mut owners) = (&parsed.state, BTreeMap::new());
         let rule = Rule::new(self, homes, parsed);
         for (&file, &known) in &state.stamps {
+            self.options().halt.check()?;
             let Some(Some(found)) = found.get(file as usize).filter(|_| file != parts_number(self.layout()))
             else {
                 continue;
@@ -159,6 +161,7 @@ impl Storage {
         }
         // A power cut may take away what was said of files that were just made.
         for &file in state.claims.iter().filter(|file| !state.owners.contains_key(file)) {
+            self.options().halt.check()?;
             if let Some(Some(found)) = found.get(file as usize)
                 && rule.is_of_session(found)
             {
@@ -211,14 +214,15 @@ impl Storage {
         let mut odd = Vec::new();
         match self.root(false) {
             Ok(root) => {
+                let mut looks = root.looks();
                 for file in homes.real.iter_ones().map(FileIndex) {
+                    self.options().halt.check()?;
                     if self.info().file(file).is_none_or(|file| file.attributes.symlink) {
                         continue;
                     }
-                    let Some(path) = self.local_path(file) else { continue };
-                    let full = root.full(&path);
-                    let found = self.hooks().call(Op::Stat, &full, || root.stat(&path));
-                    stamps[file.as_usize()] = match found {
+                    let places = self.places();
+                    let Some(path) = places.lies_at(file) else { continue };
+                    stamps[file.as_usize()] = match self.stat_in(&mut looks, &path) {
                         Ok(Some(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile => {
                             Some(Stamp::of(&stat))
                         }
@@ -228,7 +232,7 @@ impl Storage {
                             odd.push(file);
                             None
                         }
-                        Err(errno) => return Err(StorageError::reading(&full, errno)),
+                        Err(errno) => return Err(StorageError::reading(&root.full(&path), errno)),
                     };
                 }
             }
@@ -397,9 +401,15 @@ impl Storage {
 
     fn identity(&self) -> Identity {
         let mut digest = ferri_hash::Sha1::new();
+        let top = self.options().top.as_deref();
+        let is_own_top = top.is_none_or(|top| top == self.paths().top());
         for file in self.layout().files() {
             // As the names say: where a file was found is no other torrent.
-            if let Some(path) = self.named_path(file) {
+            let path = match is_own_top {
+                true => self.paths().path(file).map(Cow::Borrowed),
+                false => self.named_path(file).map(Cow::Owned),
+            };
+            if let Some(path) = path {
                 digest.update(path.as_os_str().as_encoded_bytes());
             }
             digest.update(&[0]);

@@ -14,7 +14,7 @@
 //! Everything under the download folder is opened beneath it, see `beneath`. All methods block on the disk except
 //! [`Storage::read_cached`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::io::IoSliceMut;
 use std::path::{Path, PathBuf};
@@ -123,7 +123,7 @@ impl Storage {
         info: Arc<Info>,
         paths: LocalPaths,
         mut place: Place,
-        options: StorageOptions,
+        mut options: StorageOptions,
         wanted: &[bool],
     ) -> Result<Self, StorageError> {
         static IDS: AtomicU64 = AtomicU64::new(0);
@@ -132,7 +132,12 @@ impl Storage {
         let layout = info.layout().clone();
         let count = parts_number(&layout);
         let hooks = Hooks { faults: options.faults.clone(), witness: options.witness.clone() };
-        let places = Places::find(&info, paths.clone(), &place.root, options.top.clone());
+        let places = match options.places.take() {
+            Some(places) => places,
+            None => {
+                Places::find_until(&info, paths.clone(), &place.root, options.top.clone(), &options.halt)?
+            }
+        };
         let storage = Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             ledger: Ledger::new(layout.clone(), options.compact_length, hooks.clone()),
@@ -203,6 +208,11 @@ impl Storage {
         let Some(mut verifier) = Verifier::new(&self.info, piece) else { return false };
         blocks.iter().for_each(|block| verifier.update(block));
         verifier.finish()
+    }
+
+    /// Raises its [`Halt`](crate::Halt): looks at many files end soon, for good. Writing, syncing and closing go on.
+    pub fn halt(&self) {
+        self.options.halt.raise();
     }
 
     /// A number that no other storage of this process has.
@@ -415,7 +425,8 @@ impl Storage {
     pub(crate) fn record_checks(&self, results: &[(PieceIndex, bool)]) {
         self.note_checked(results);
         let homes = self.homes();
-        let mut files = BTreeSet::new();
+        // Mostly neighbours: a file comes again at once or not at all.
+        let mut files = Vec::new();
         for (piece, _) in results.iter().filter(|(piece, matched)| !matched && self.ledger.had(*piece)) {
             self.disown_changed(*piece);
         }
@@ -425,14 +436,14 @@ impl Storage {
             let targets = self.targets(&homes, *piece, 0, self.layout.piece_len(*piece));
             for home in targets.map(|target| target.home) {
                 if let Some(number) = self.number(home)
-                    && files.insert(number)
-                    && let Home::File(file) = home
+                    && files.last() != Some(&number)
                 {
-                    // Who made it may have died before its folders were synced.
-                    self.note_new_folders(file);
+                    files.push(number);
                 }
             }
         }
+        // Who made them may have died before their folders were synced.
+        self.note_folders_of(&files);
         self.ledger.checked(results, files.into_iter());
     }
 

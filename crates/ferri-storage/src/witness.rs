@@ -4,7 +4,7 @@
 //! Without one (always, outside simulations) the cost is one branch.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -125,6 +125,24 @@ impl Hooks {
     ) -> Result<T, Errno> {
         loop {
             match self.check(op, path, 0).and_then(|_| call()) {
+                Err(Errno::INTR) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// The same for one of a million: the path is put together only for somebody who asked to hear of it.
+    pub(crate) fn call_at<T>(
+        &self,
+        op: Op,
+        path: impl FnOnce() -> PathBuf,
+        mut call: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        if self.faults.is_some() {
+            return self.call(op, &path(), call);
+        }
+        loop {
+            match call() {
                 Err(Errno::INTR) => {}
                 other => return other,
             }

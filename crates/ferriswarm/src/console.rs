@@ -155,10 +155,28 @@ impl Console {
 
     /// As [`Self::answer`]: one JSON object on a line of its own.
     pub(crate) fn answer_json(&self, value: &impl Serialize) -> Result<(), Failure> {
-        let line = json::line(value).map_err(|error| {
-            Failure::new(Exit::Internal, format!("cannot describe this as JSON: {error}"))
-        })?;
-        self.answer(&line)
+        self.answer_in_portions(|write| json::long_line(value, write))
+    }
+
+    /// The same for what writes itself.
+    pub(crate) fn answer_in_portions(
+        &self,
+        describe: impl FnOnce(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let mut refused = None;
+        let written = describe(&mut |portion| {
+            self.answer(portion).map_err(|failure| {
+                refused = Some(failure);
+                io::Error::other("not written")
+            })
+        });
+        match (refused, written) {
+            (Some(failure), _) => Err(failure),
+            (None, Err(error)) => {
+                Err(Failure::new(Exit::Internal, format!("cannot describe this as JSON: {error}")))
+            }
+            (None, Ok(())) => Ok(()),
+        }
     }
 
     /// One JSON object, with `--json` only.

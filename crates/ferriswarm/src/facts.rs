@@ -1,5 +1,6 @@
 //! What a torrent is, gathered once for `show`, `get`, `seed` and `verify`.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ pub(crate) struct Redacted<'a> {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct FileFacts {
+pub(crate) struct FileFacts<'a> {
     /// What `--select` takes, from 1; padding has none.
     pub(crate) number: Option<usize>,
     /// Inside the torrent, without the torrent's own name; `/` between components.
@@ -76,7 +77,7 @@ pub(crate) struct FileFacts {
     /// BEP 47 letters: `p` padding, `h` hidden, `x` executable, `l` symbolic link.
     pub(crate) attr: String,
     /// Where it goes on a disk that keeps all names, beneath the folder of the download.
-    pub(crate) disk_path: Option<String>,
+    pub(crate) disk_path: Option<Cow<'a, str>>,
     /// Why it is not stored.
     pub(crate) not_stored: Option<String>,
 }
@@ -117,7 +118,12 @@ impl FileList {
         self.info.file(index).map(|file| path(&file))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = FileFacts> {
+    /// Those that a person sees, with their numbers.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, File<'_>)> {
+        (1..).zip(self.visible())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = FileFacts<'_>> {
         self.info.files().iter().map(|file| FileFacts {
             number: self.number(file.index),
             path: path(&file),
@@ -128,9 +134,9 @@ impl FileList {
         })
     }
 
-    fn disk_path(&self, file: FileIndex) -> Option<String> {
+    fn disk_path(&self, file: FileIndex) -> Option<Cow<'_, str>> {
         let names = self.names.as_ref().ok()?;
-        if self.link_problem(file).is_some() { None } else { names.path(file).map(local_text) }
+        if self.link_problem(file).is_some() { None } else { names.path(file).map(Path::to_string_lossy) }
     }
 
     fn not_stored(&self, file: &File<'_>) -> Option<String> {
@@ -260,7 +266,9 @@ fn note(metainfo: &Metainfo) -> Option<String> {
 
 /// The path of a file inside its torrent, without the torrent's name.
 pub(crate) fn path(file: &File<'_>) -> String {
-    file.path().join("/")
+    let mut path = String::new();
+    file.write_path(&mut path);
+    path
 }
 
 /// Files that a person sees, in the torrent's order; `--select` counts them from 1.

@@ -9,18 +9,23 @@ use serde::Serialize;
 
 /// One object on one line, with the line's end.
 pub(crate) fn line(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    let mut line = escape(&serde_json::to_string(value)?);
+    let mut line = escape(&serde_json::to_string(value)?).into_owned();
     line.push('\n');
     Ok(line)
 }
 
-/// One object over several lines, for a person to read. It is handed on in portions: what describes a million files is
-/// never in memory as a whole.
+/// One object on one line, handed on in portions: what describes a million files is never in memory as a whole.
+pub(crate) fn long_line(value: &impl Serialize, write: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+    let mut portions = Portions { pending: Vec::new(), write };
+    serde_json::to_writer(&mut portions, value)?;
+    portions.end()
+}
+
+/// The same over several lines, for a person to read.
 pub(crate) fn pretty(value: &impl Serialize, write: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
     let mut portions = Portions { pending: Vec::new(), write };
     serde_json::to_writer_pretty(&mut portions, value)?;
-    portions.pending.push(b'\n');
-    portions.hand_on()
+    portions.end()
 }
 
 /// Text that waits until there is enough of it.
@@ -33,6 +38,11 @@ struct Portions<W> {
 const PORTION: usize = 64 << 10;
 
 impl<W: FnMut(&str) -> io::Result<()>> Portions<W> {
+    fn end(mut self) -> io::Result<()> {
+        self.pending.push(b'\n');
+        self.hand_on()
+    }
+
     fn hand_on(&mut self) -> io::Result<()> {
         // A character may have come in two parts.
         let whole = match std::str::from_utf8(&self.pending) {
@@ -62,9 +72,9 @@ impl<W: FnMut(&str) -> io::Result<()>> io::Write for Portions<W> {
 
 /// Characters that a terminal obeys stand only inside strings, where `\u` escapes mean the same; a raw line break
 /// is always layout.
-fn escape(json: &str) -> String {
-    if json.is_ascii() && !json.contains('\u{7f}') {
-        return json.to_owned();
+fn escape(json: &str) -> Cow<'_, str> {
+    if json.is_ascii() && !json.as_bytes().contains(&0x7f) {
+        return Cow::Borrowed(json);
     }
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
@@ -79,7 +89,7 @@ fn escape(json: &str) -> String {
             let _ = write!(out, "\\u{unit:04x}");
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Where the payload of a torrent lies, or will lie, on this disk.
 
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use ferri_engine::{Alias, Places};
+use ferri_engine::{Alias, Error, Found, Halt, Places, StorageError};
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{FileIndex, Info, Metainfo};
 
@@ -23,32 +23,41 @@ pub(crate) struct Place {
 
 impl Place {
     /// Below the folder that downloads go to.
-    pub(crate) fn in_folder(info: &Info, folder: &Path) -> Result<Self, Failure> {
-        let places = Places::find(info, names(info)?, folder, None);
+    pub(crate) fn in_folder(info: &Info, folder: &Path, halt: &Halt) -> Result<Self, Failure> {
+        let places = Places::find_until(info, names(info)?, folder, None, halt).map_err(halted)?;
         let payload = payload(folder, &places);
         Ok(Self { places, root: folder.to_owned(), payload })
     }
 
     /// At `path`, which is the payload or the folder that holds it; `typed` is how the person wrote it.
-    pub(crate) fn at(metainfo: &Metainfo, path: &Path, typed: &Path) -> Result<Self, Failure> {
-        let meta = fs::metadata(path).map_err(|error| Failure::file("read", typed, &error))?;
+    pub(crate) fn at(metainfo: &Metainfo, path: &Path, typed: &Path, halt: &Halt) -> Result<Self, Failure> {
         let info = metainfo.info();
-        if info.is_multi_file() && !meta.is_dir() {
-            let message = format!("{} is a file, but the torrent is a folder of files", typed.display());
-            return Err(Failure::new(Exit::NotFound, message).hint("name the folder that holds its files"));
-        }
-        let payload = ferri_engine::locate(info, path).map_err(|error| session::failure(&error))?;
+        let payload = payload_at(metainfo, path, typed)?;
         let (root, top) = match (payload.parent(), payload.file_name()) {
             (Some(root), Some(top)) => (root.to_owned(), top.to_owned()),
             // A folder without a name of its own (`..`): the files lie in it all the same.
             _ => (payload.clone(), OsString::new()),
         };
-        let places = Places::find(info, names(info)?, &root, Some(top));
+        let places = Places::find_until(info, names(info)?, &root, Some(top), halt).map_err(halted)?;
         Ok(Self { places, root, payload })
+    }
+
+    /// What a torrent that is added is told, so that nobody looks twice.
+    pub(crate) fn into_places(self) -> Places {
+        self.places
     }
 
     pub(crate) fn payload(&self) -> &Path {
         &self.payload
+    }
+
+    /// What the files' places are relative to.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// `None` for padding, which is never kept.
@@ -61,10 +70,30 @@ impl Place {
         self.places.alias(file)
     }
 
-    /// What lies there now; never looks through a link.
-    pub(crate) fn metadata(&self, file: FileIndex) -> Option<Metadata> {
-        self.path(file).and_then(|path| fs::symlink_metadata(path).ok())
+    /// What lies in the places of files now; never looks through a link.
+    pub(crate) fn look_at(
+        &self,
+        files: impl IntoIterator<Item = FileIndex>,
+        halt: &Halt,
+        each: impl FnMut(FileIndex, Found),
+    ) -> Result<(), Failure> {
+        self.places.look_at(&self.root, files, halt, each).map_err(halted)
     }
+}
+
+/// The payload of a torrent, at `path` or in it; `typed` is how the person wrote that.
+pub(crate) fn payload_at(metainfo: &Metainfo, path: &Path, typed: &Path) -> Result<PathBuf, Failure> {
+    let meta = fs::metadata(path).map_err(|error| Failure::file("read", typed, &error))?;
+    let info = metainfo.info();
+    if info.is_multi_file() && !meta.is_dir() {
+        let message = format!("{} is a file, but the torrent is a folder of files", typed.display());
+        return Err(Failure::new(Exit::NotFound, message).hint("name the folder that holds its files"));
+    }
+    ferri_engine::locate(info, path).map_err(|error| session::failure(&error))
+}
+
+fn halted(error: StorageError) -> Failure {
+    session::failure(&Error::Storage(error))
 }
 
 /// The file or folder that the files lie in, beneath `folder`.

@@ -130,6 +130,9 @@ impl Selection {
         metainfo: &Metainfo,
         named: Option<&SelectOnly>,
     ) -> Result<Vec<FilePriority>, Failure> {
+        if named.is_none() && self.is_all() {
+            return Ok(vec![FilePriority::Normal; metainfo.info().files().len()]);
+        }
         let files = facts::visible_files(metainfo);
         let paths: Vec<&str> = files.iter().map(|(_, path)| path.as_str()).collect();
         let paths = Paths { name: metainfo.info().name(), paths: &paths };
@@ -143,6 +146,11 @@ impl Selection {
             priorities[index.as_usize()] = level;
         }
         Ok(priorities)
+    }
+
+    /// Nothing was said about files.
+    fn is_all(&self) -> bool {
+        self.numbers.is_none() && self.only.is_empty() && self.exclude.is_empty() && self.wishes.is_empty()
     }
 
     /// What `--select` or `--only` chooses.

@@ -224,8 +224,10 @@ impl Shared {
             state = self.sleep(state);
         }
         state.is_writing = true;
-        let length = state.waiting.len().min(BATCH_MAX);
-        Some(state.waiting.drain(..length).collect())
+        let (front, _) = state.waiting.as_slices();
+        let batch = front[..front.len().min(BATCH_MAX)].to_vec();
+        state.waiting.drain(..batch.len());
+        Some(batch)
     }
 }
 

@@ -3,14 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ferri_engine::FilePriority;
-use ferri_metainfo::Metainfo;
+use ferri_engine::{FilePriority, Found, Halt};
+use ferri_metainfo::{FileIndex, Metainfo};
 
-use crate::facts;
+use crate::exit::Failure;
 use crate::place::Place;
-
-/// A block of `stat(2)`, whatever the file system's own are.
-const STAT_BLOCK: u64 = 512;
 
 /// The room of one file system, as seen from a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,16 +20,22 @@ pub(crate) struct Room {
 }
 
 /// Bytes of the wanted files that are not on disk yet.
-pub(crate) fn missing(metainfo: &Metainfo, place: &Place, priorities: &[FilePriority]) -> u64 {
+pub(crate) fn missing(
+    metainfo: &Metainfo,
+    place: &Place,
+    priorities: &[FilePriority],
+    halt: &Halt,
+) -> Result<u64, Failure> {
     let layout = metainfo.info().layout();
-    let is_wanted = |index: usize| priorities.get(index) != Some(&FilePriority::Skip);
-    let wanted = facts::visible_files(metainfo).into_iter().filter(|(file, _)| is_wanted(file.as_usize()));
-    let missing = wanted.map(|(file, _)| {
-        let here =
-            place.metadata(file).filter(|meta| meta.is_file()).map_or(0, |meta| meta.blocks() * STAT_BLOCK);
-        layout.file_len(file).saturating_sub(here)
-    });
-    missing.sum()
+    let is_wanted = |file: &FileIndex| {
+        !layout.is_pad(*file) && priorities.get(file.as_usize()) != Some(&FilePriority::Skip)
+    };
+    let mut missing = 0;
+    place.look_at(layout.files().filter(is_wanted), halt, |file, found| {
+        let here = if let Found::File { allocated, .. } = found { allocated } else { 0 };
+        missing += layout.file_len(file).saturating_sub(here);
+    })?;
+    Ok(missing)
 }
 
 /// The room at `folder`, or where it will be made. `None` when nobody can tell.
@@ -56,15 +59,23 @@ mod tests {
     fn what_is_wanted_and_not_on_disk_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let metainfo = Metainfo::parse(TWO_FILES).unwrap();
-        let place = Place::in_folder(metainfo.info(), folder.path()).unwrap();
+        let place = Place::in_folder(metainfo.info(), folder.path(), &Halt::default()).unwrap();
+        let missing =
+            |priorities: &[FilePriority]| missing(&metainfo, &place, priorities, &Halt::default()).unwrap();
         let all = [FilePriority::Normal, FilePriority::Normal];
-        assert_eq!(missing(&metainfo, &place, &all), 300_000);
-        assert_eq!(missing(&metainfo, &place, &[FilePriority::Skip, FilePriority::Normal]), 200_000);
+        assert_eq!(missing(&all), 300_000);
+        assert_eq!(missing(&[FilePriority::Skip, FilePriority::Normal]), 200_000);
         std::fs::create_dir(folder.path().join("set")).unwrap();
         std::fs::write(folder.path().join("set/a"), vec![1; 100_000]).unwrap();
+        let halt = Halt::default();
+        halt.raise();
+        assert!(
+            super::missing(&metainfo, &place, &all, &halt).is_err(),
+            "nobody looks who was asked to stop"
+        );
         // A hole is not room that was taken.
         std::fs::File::create(folder.path().join("set/b")).unwrap().set_len(200_000).unwrap();
-        assert_eq!(missing(&metainfo, &place, &all), 200_000);
+        assert_eq!(missing(&all), 200_000);
     }
 
     #[test]

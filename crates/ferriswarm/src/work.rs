@@ -1,9 +1,10 @@
 //! Long work on threads of its own, shown while it lasts and ended by Ctrl-C.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use ferri_engine::Halt;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 
 use crate::console::Console;
 use crate::env::Interrupts;
@@ -17,7 +18,7 @@ pub(crate) struct Progress {
     done: AtomicU64,
     total: AtomicU64,
     unit: Unit,
-    is_cancelled: AtomicBool,
+    halt: Halt,
 }
 
 /// What is counted.
@@ -40,12 +41,7 @@ impl Progress {
     }
 
     fn counting(unit: Unit, total: u64) -> Self {
-        Self {
-            done: AtomicU64::new(0),
-            total: AtomicU64::new(total),
-            unit,
-            is_cancelled: AtomicBool::new(false),
-        }
+        Self { done: AtomicU64::new(0), total: AtomicU64::new(total), unit, halt: Halt::default() }
     }
 
     /// So many more bytes or files.
@@ -60,8 +56,8 @@ impl Progress {
     }
 
     /// Raised when the work should end.
-    pub(crate) fn cancel_flag(&self) -> &AtomicBool {
-        &self.is_cancelled
+    pub(crate) fn halt(&self) -> &Halt {
+        &self.halt
     }
 
     fn view(&self, what: &str, since: Duration) -> View {
@@ -73,7 +69,7 @@ impl Progress {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed)
+        self.halt.is_raised()
     }
 }
 
@@ -114,6 +110,28 @@ pub(crate) async fn follow<T: Send + 'static>(
     console: &Console,
     interrupts: &Interrupts,
 ) -> Result<Option<T>, Failure> {
+    follow_until(what, work, progress, (console, interrupts), None).await
+}
+
+/// The same for work that only looks. After Ctrl-C nobody waits for it longer than [`PATIENCE`]: a disk may sleep, and nothing
+/// is left to be tidied.
+pub(crate) async fn look<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    progress: &Progress,
+    console: &Console,
+    interrupts: &Interrupts,
+) -> Result<Option<T>, Failure> {
+    follow_until(what, work, progress, (console, interrupts), Some(PATIENCE)).await
+}
+
+async fn follow_until<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    progress: &Progress,
+    (console, interrupts): (&Console, &Interrupts),
+    patience: Option<Duration>,
+) -> Result<Option<T>, Failure> {
     // Whoever stops waiting for the work, by a second Ctrl-C say, also stops the work.
     let _cancel_on_drop = CancelOnDrop(progress);
     let started = Instant::now();
@@ -121,13 +139,18 @@ pub(crate) async fn follow<T: Send + 'static>(
     let mut ticks = looks();
     let live = console.live_area();
     let mut told = Told::default();
+    let mut gives_up_at = None;
     let result = loop {
         tokio::select! {
             biased;
             () = interrupts.pressed(1), if !progress.is_cancelled() => {
-                progress.is_cancelled.store(true, Ordering::Relaxed);
+                progress.halt.raise();
+                gives_up_at = patience.map(|patience| tokio::time::Instant::now() + patience);
             }
             result = &mut work => break result,
+            () = sleep_until(gives_up_at.unwrap_or_else(tokio::time::Instant::now)), if gives_up_at.is_some() => {
+                return Ok(None);
+            }
             _ = ticks.tick() => {
                 if console.is_live() {
                     live.set(console.table(&[progress.view(what, started.elapsed())]));
@@ -146,6 +169,8 @@ pub(crate) async fn follow<T: Send + 'static>(
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Work that was told to stop has so long to do it.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// An output that cannot be rewritten hears of what takes longer than this.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 
@@ -176,6 +201,35 @@ struct CancelOnDrop<'a>(&'a Progress);
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.is_cancelled.store(true, Ordering::Relaxed);
+        self.0.halt.raise();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::mpsc;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::console::Wanted;
+    use crate::env::InterruptSource;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn nobody_waits_after_ctrl_c_for_a_look_that_hangs() {
+        let (mut env, _captured) = testing::env(&[]);
+        let (_presses, pressed) = watch::channel(1);
+        env.interrupts = InterruptSource::Count(pressed);
+        let (_never, wait) = mpsc::channel::<()>();
+        let hang = move || {
+            let _ = wait.recv();
+            Ok(())
+        };
+        let progress = Progress::new(1);
+        let console = Console::new(&env, Wanted::default(), None);
+        let looked = look("looking", hang, &progress, &console, &env.interrupts.listen()).await;
+        assert!(looked.unwrap().is_none() && progress.is_cancelled());
     }
 }

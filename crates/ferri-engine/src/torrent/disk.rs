@@ -487,8 +487,10 @@ impl Disk {
     /// Books the last touches. `false`: what was downloaded is not in its place, for it is gone or its file is not yet wanted
     /// as far as the disk is concerned; they are to be tried again.
     pub(crate) fn finished(&mut self, result: &Result<(), StorageError>) -> bool {
-        let is_displaced = matches!(result, Err(StorageError::Missing { .. } | StorageError::Moved { .. }))
-            || self.selecting
+        let is_displaced = matches!(
+            result,
+            Err(StorageError::Missing { .. } | StorageError::Moved { .. } | StorageError::Halted)
+        ) || self.selecting
             || self.selection.is_some();
         self.touches = if is_displaced { Touches::Failed } else { Touches::Put };
         !is_displaced

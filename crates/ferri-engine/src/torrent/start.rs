@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ferri_metainfo::magnet::PeerAddress;
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Bitfield, Info, InfoHash, PieceIndex};
-use ferri_storage::{Done, Job, Place, Progress, Resumed, Storage, StorageError, StorageOptions};
+use ferri_storage::{Done, Halt, Job, Place, Progress, Resumed, Storage, StorageError, StorageOptions};
 use ferri_swarm::{Input, Priority, Source, Swarm, SwarmOptions};
 use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
@@ -50,7 +50,7 @@ pub(crate) async fn add(
     if !resolved.as_ref().is_some_and(|resolved| resolved.is_search_for(info_hash)) {
         shared.refuse_known(info_hash)?;
     }
-    let (storage, resumed, is_finished) = open(shared, &add, &info, info_hash).await?;
+    let (storage, resumed, is_finished) = open(shared, &mut add, &info, info_hash).await?;
     let estate = match &mut resolved {
         Some(resolved) => resolved.claim(info_hash).await,
         None => None,
@@ -137,11 +137,13 @@ pub(super) fn remove(shared: &Arc<Shared>, info: &Info) {
 /// The torrent's files, what the journal says of them, and whether a complete download needs no last touches.
 async fn open(
     shared: &Shared,
-    add: &AddTorrent,
+    add: &mut AddTorrent,
     info: &Arc<Info>,
     info_hash: InfoHash,
 ) -> Result<(Arc<Storage>, Resumed, bool), Error> {
     let paths = LocalPaths::new(info)?;
+    // Who gives up the wait for it lets nobody go on with it.
+    let halt = Halt::default();
     let (root, top) = match &add.payload {
         Some(payload) => {
             let (root, top) = beside(payload)?;
@@ -158,8 +160,11 @@ async fn open(
         // Payload that is only shared is nobody's to touch.
         read_only: add.seed_only,
         overwrite: add.overwrite,
+        places: add.places.take(),
+        halt: halt.clone(),
         ..StorageOptions::default()
     };
+    let halt_on_drop = halt.raise_on_drop();
     let info = info.clone();
     let checks = add.check.clone();
     let opened = tokio::task::spawn_blocking(move || {
@@ -177,7 +182,9 @@ async fn open(
         }
         Ok((storage, resumed, is_finished))
     });
-    match opened.await.map_err(|_| Error::Closed)? {
+    let opened = opened.await.map_err(|_| Error::Closed)?;
+    halt_on_drop.disarm();
+    match opened {
         Ok(opened) => Ok(opened),
         Err(StorageError::Busy { .. }) => Err(Error::AlreadyRunning(info_hash)),
         Err(error) => Err(error.into()),
@@ -496,6 +503,7 @@ impl Start {
                 result = &mut answer => return match result {
                     Ok(Ok(_)) if cancel.load(Ordering::Relaxed) => Checked::Stopped,
                     Ok(Ok(found)) => Checked::Have(found),
+                    Ok(Err(StorageError::Halted)) => Checked::Stopped,
                     Ok(Err(error)) => Checked::Failed(error),
                     Err(_) => Checked::Stopped,
                 },
@@ -555,9 +563,9 @@ impl Start {
     async fn clear_the_way(&mut self, commands: &mut mpsc::Receiver<Command>) -> Way {
         let mut way = Way::Clear;
         loop {
-            let storage = self.storage.clone();
-            match tokio::task::spawn_blocking(move || storage.guard()).await {
+            match self.guard().await {
                 Ok(Ok(())) => return way,
+                Ok(Err(StorageError::Halted)) => return Way::Stopped,
                 Ok(Err(error)) => {
                     if !self.wait_for_disk(&error, commands).await {
                         return Way::Stopped;
@@ -565,6 +573,20 @@ impl Start {
                     way = Way::Cleared;
                 }
                 Err(_) => return Way::Stopped,
+            }
+        }
+    }
+
+    /// Looks for what is in the way, until the session ends.
+    async fn guard(&self) -> Result<Result<(), StorageError>, tokio::task::JoinError> {
+        let storage = self.storage.clone();
+        let mut guard = tokio::task::spawn_blocking(move || storage.guard());
+        tokio::select! {
+            biased;
+            result = &mut guard => result,
+            () = self.shared.shutdown.stop_accepting.cancelled() => {
+                self.storage.halt();
+                guard.await
             }
         }
     }

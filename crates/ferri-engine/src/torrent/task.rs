@@ -263,6 +263,8 @@ impl Task {
     fn stop(&mut self, now: Instant) {
         if self.ending.is_none() {
             self.ending = Some(now + STOP_TIMEOUT);
+            // What looks at a million files is done again by the next start.
+            self.disk.storage().halt();
             self.hide();
             self.handle(Input::Stop, now);
             self.trackers.stop(&self.swarm, now);

@@ -15,6 +15,9 @@ use crate::{FileIndex, Info};
 /// for torrents of very many files and for those without a v1 side.
 #[must_use]
 pub fn foreign_paths(info: &Info) -> Vec<(FileIndex, Vec<u8>)> {
+    if FOREIGN_FILES_MAX < info.files().len() {
+        return Vec::new();
+    }
     let Ok(document) = Document::parse_lenient(info.bytes()) else { return Vec::new() };
     let mut raw = raw_paths(info, document.root()).unwrap_or_default();
     let fallback = info.info_hashes().wire().to_string();
@@ -41,9 +44,6 @@ type RawPaths<'a> = Vec<(FileIndex, Vec<&'a [u8]>)>;
 
 /// The paths as the torrent has them. `None` without a v1 side.
 fn raw_paths<'d>(info: &Info, root: Value<'d>) -> Option<RawPaths<'d>> {
-    if FOREIGN_FILES_MAX < info.files().len() {
-        return None;
-    }
     let root = root.as_dict()?;
     let utf8 =
         root.get(b"name.utf-8").and_then(Value::as_bytes).filter(|name| std::str::from_utf8(name).is_ok());

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use super::style::Style;
+use rustc_hash::FxBuildHasher;
+
+use super::style::{Style, is_plain_anywhere};
 use super::tree::{Source, Tree};
 use super::{Inner, LocalPaths, index};
 use crate::FileIndex;
@@ -18,14 +21,21 @@ pub struct Rival {
     pub holds_name: bool,
 }
 
+/// What file systems that are more particular than Linux's own have against the names of a torrent.
+#[derive(Debug)]
+pub(super) struct Particulars {
+    rivals: BTreeMap<FileIndex, Rival>,
+    /// The least particular style in which a name on its own has to change.
+    refused_from: Option<Style>,
+}
+
 impl LocalPaths {
     /// The paths in a more particular style, made from these. Links lead nowhere in them, and [`LocalPaths::changed`]
     /// says which differ from these. `None` when none would, or when one would be too long.
     #[must_use]
     pub fn restyled(&self, style: Style) -> Option<Self> {
-        let needs_style =
-            |path: &str| path.split('/').any(|part| style.component(part).as_deref() != Some(part));
-        if !self.all().any(|(_, path)| needs_style(path)) && self.rivals().is_empty() {
+        let particulars = self.particulars();
+        if particulars.rivals.is_empty() && particulars.refused_from.is_none_or(|least| style < least) {
             return None;
         }
         let count = u32::try_from(self.0.ends.len()).expect("FILES_MAX is far below");
@@ -46,6 +56,7 @@ impl LocalPaths {
             changed_top: None,
             links: Vec::new(),
             ignored_links: Vec::new(),
+            particulars: OnceLock::new(),
         };
         for file in (0..count).map(FileIndex) {
             inner.add(file, &source(file), &tree, "").ok()?;
@@ -59,32 +70,37 @@ impl LocalPaths {
         style.component(&self.0.top).map(|name| PathBuf::from(&*name))
     }
 
-    /// Files that some file system cannot tell from another file or a folder of the torrent. Mostly none.
+    /// Files that some file system cannot tell from another file or a folder of the torrent. Mostly none. Looked for once.
     #[must_use]
-    pub fn rivals(&self) -> BTreeMap<FileIndex, Rival> {
-        let hashes = Hashes::of(self);
-        if hashes.files.len() == self.all().count() && hashes.are_apart() {
-            return BTreeMap::new();
-        }
+    pub fn rivals(&self) -> &BTreeMap<FileIndex, Rival> {
+        &self.particulars().rivals
+    }
+
+    fn particulars(&self) -> &Particulars {
+        self.0.particulars.get_or_init(|| {
+            let survey = Survey::of(self);
+            let rivals = if survey.are_apart() { BTreeMap::new() } else { self.find_rivals(&survey) };
+            Particulars { rivals, refused_from: survey.refused_from }
+        })
+    }
+
+    fn find_rivals(&self, survey: &Survey) -> BTreeMap<FileIndex, Rival> {
         // Who has which name: the first file, or the folder, which always keeps it.
         let mut holders: HashMap<String, (Option<FileIndex>, &str)> = HashMap::new();
         let mut rivals = BTreeMap::new();
         for (_, path) in self.all() {
             for (end, _) in path.match_indices('/') {
                 let folder = &path[..end];
-                let hash = hashes.hash(&fold(folder));
-                if hashes.files.contains_key(&hash) {
+                if survey.is_file(hash_of(folder)) {
                     holders.entry(fold(folder)).or_insert((None, folder));
                 }
             }
         }
         for (file, path) in self.all() {
-            let key = fold(path);
-            let hash = hashes.hash(&key);
-            if hashes.files.get(&hash) == Some(&1) && !hashes.folders.contains(&hash) {
+            if survey.is_alone(hash_of(path)) {
                 continue;
             }
-            let (holder, taken) = *holders.entry(key).or_insert((Some(file), path));
+            let (holder, taken) = *holders.entry(fold(path)).or_insert((Some(file), path));
             if holder == Some(file) {
                 continue;
             }
@@ -103,43 +119,77 @@ impl LocalPaths {
     }
 }
 
-/// How many files and folders have a name, by its hash: for nearly every torrent this tells that there is nothing more
-/// to be done.
-struct Hashes {
-    files: HashMap<u64, u32>,
-    folders: HashSet<u64>,
+/// One look at all names. For nearly every torrent it tells that there is nothing more to be done.
+struct Survey {
+    /// Hashes of the files' paths, folded and ascending.
+    files: Vec<u64>,
+    /// The same of folders.
+    folders: HashSet<u64, FxBuildHasher>,
+    refused_from: Option<Style>,
 }
 
-impl Hashes {
+impl Survey {
     fn of(paths: &LocalPaths) -> Self {
-        let mut hashes = Self { files: HashMap::new(), folders: HashSet::new() };
+        let mut survey = Self {
+            files: Vec::with_capacity(paths.0.ends.len()),
+            folders: HashSet::default(),
+            refused_from: None,
+        };
         // Neighbours mostly share their folder.
-        let (mut folder, mut key) = ("", String::new());
+        let (mut folder, mut around) = ("", TOP_HASH);
         for (_, path) in paths.all() {
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
             if parent != folder {
-                folder = parent;
-                key = fold(parent);
-                let ends = key.match_indices('/').map(|(end, _)| end).chain([key.len()]);
-                for end in ends {
-                    let hash = hashes.hash(&key[..end]);
-                    hashes.folders.insert(hash);
+                (folder, around) = (parent, TOP_HASH);
+                for part in parent.split('/') {
+                    survey.see(part);
+                    around = below(around, part);
+                    survey.folders.insert(around);
                 }
             }
-            let whole = if parent.is_empty() { fold(name) } else { format!("{key}/{}", fold(name)) };
-            let hash = hashes.hash(&whole);
-            *hashes.files.entry(hash).or_default() += 1;
+            survey.see(name);
+            // A file at the top has no folder around it.
+            survey.files.push(below(if parent.is_empty() { TOP_HASH } else { around }, name));
         }
-        hashes
+        survey.files.sort_unstable();
+        survey
+    }
+
+    fn see(&mut self, name: &str) {
+        if is_plain_anywhere(name) {
+            return;
+        }
+        let refuses = |style: &Style| style.component(name).as_deref() != Some(name);
+        let least = Style::PARTICULAR.into_iter().find(refuses);
+        self.refused_from = [self.refused_from, least].into_iter().flatten().min();
     }
 
     fn are_apart(&self) -> bool {
-        self.files.keys().all(|hash| !self.folders.contains(hash))
+        let is_twice = self.files.windows(2).any(|pair| pair[0] == pair[1]);
+        !is_twice && !self.folders.iter().any(|folder| self.is_file(*folder))
     }
 
-    fn hash(&self, key: &str) -> u64 {
-        self.files.hasher().hash_one(key)
+    fn is_file(&self, hash: u64) -> bool {
+        self.files.binary_search(&hash).is_ok()
     }
+
+    /// Whether no other file and no folder has this hash of a file.
+    fn is_alone(&self, hash: u64) -> bool {
+        let at = self.files.partition_point(|other| *other < hash);
+        self.files.get(at + 1) != Some(&hash) && !self.folders.contains(&hash)
+    }
+}
+
+/// Around the first component.
+const TOP_HASH: u64 = 0;
+
+/// The hash of a path, as [`Survey`] has it.
+fn hash_of(path: &str) -> u64 {
+    path.split('/').fold(TOP_HASH, below)
+}
+
+fn below(around: u64, name: &str) -> u64 {
+    FxBuildHasher.hash_one((around, Style::Folded.key(name.into())))
 }
 
 fn fold(path: &str) -> String {
@@ -212,7 +262,8 @@ mod tests {
 
     #[test]
     fn rivals_are_named_to_each_other() {
-        let rivals = paths(&["ReadMe", "other", "readme", "d", "D/x"]).rivals();
+        let paths_of_rivals = paths(&["ReadMe", "other", "readme", "d", "D/x"]);
+        let rivals = paths_of_rivals.rivals();
         let found: Vec<_> = rivals
             .iter()
             .map(|(file, rival)| (file.0, rival.path.to_str().unwrap(), rival.holds_name))

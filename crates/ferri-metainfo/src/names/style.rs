@@ -72,8 +72,13 @@ pub fn composed(name: &str) -> Cow<'_, str> {
 /// it can be asked before anything is known of the file system.
 fn fold(name: Cow<'_, str>) -> Cow<'_, str> {
     let is_folded = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-    if name.bytes().all(is_folded) && !name.ends_with(['.', ' ']) {
-        return name;
+    if !name.ends_with(['.', ' ']) {
+        if name.bytes().all(is_folded) {
+            return name;
+        }
+        if name.is_ascii() {
+            return Cow::Owned(name.to_ascii_lowercase());
+        }
     }
     // Large letters first: several small ones may have the same large one.
     let folded = name.nfd().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
@@ -86,6 +91,15 @@ fn fold(name: Cow<'_, str>) -> Cow<'_, str> {
 /// What file systems that fold leave out when they compare (soft hyphen, joiners, variation selectors).
 fn is_ignorable(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}')
+}
+
+/// Whether a name can be seen at a glance to be the same in every style; most can.
+pub(super) fn is_plain_anywhere(name: &str) -> bool {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && !br#""*/:<>?\|"#.contains(&byte);
+    name.len() <= NARROW_BYTES_MAX
+        && name.bytes().all(is_plain)
+        && !name.ends_with(['.', ' '])
+        && !is_device(name)
 }
 
 /// Rule 19.
@@ -111,6 +125,9 @@ fn portable(name: &str) -> Cow<'_, str> {
 
 /// Whether Windows takes the name for a device, whatever its extension.
 fn is_device(name: &str) -> bool {
+    if !name.as_bytes().first().is_some_and(|first| b"CLPANclpan".contains(first)) {
+        return false;
+    }
     let stem = name.split('.').next().unwrap_or(name).trim_end();
     let is = |device: &str| stem.eq_ignore_ascii_case(device);
     let is_port = stem.is_ascii()

@@ -93,7 +93,7 @@ fn multi(
     let list_place = info.place.key(b"files");
     for (index, value) in list.iter().enumerate() {
         let place = list_place.index(index);
-        let table = Table::new(value, &place)?;
+        let table = Table::of_file(value, &place)?;
         let mut properties = entry::properties(&table, names, warnings)?;
         read_path(&table, &properties, names, &mut path)?;
         let fills_piece = || layout.fills_piece(properties.length);

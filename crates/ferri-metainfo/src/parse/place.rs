@@ -86,19 +86,42 @@ impl fmt::Display for Shown<'_> {
 pub(super) struct Table<'d, 'p> {
     pub(super) dict: Dict<'d>,
     pub(super) place: &'p Place<'p>,
+    /// The values of [`FILE_KEYS`], where they were looked up at once.
+    of_file: Option<[Option<Value<'d>>; FILE_KEYS.len()]>,
 }
+
+/// What is read of each of a million files.
+const FILE_KEYS: [&str; 5] = ["attr", "length", "path", "path.utf-8", "symlink path"];
 
 impl<'d, 'p> Table<'d, 'p> {
     /// Unless `value` is a dictionary.
     pub(super) fn new(value: Value<'d>, place: &'p Place<'p>) -> Result<Self, MetainfoError> {
         match value.as_dict() {
-            Some(dict) => Ok(Self { dict, place }),
+            Some(dict) => Ok(Self { dict, place, of_file: None }),
             None => Err(place.error(Some(value.offset()), MetainfoErrorKind::NotA("a dictionary"))),
         }
     }
 
+    /// The same for a file: its keys are looked up in one go.
+    pub(super) fn of_file(value: Value<'d>, place: &'p Place<'p>) -> Result<Self, MetainfoError> {
+        let table = Self::new(value, place)?;
+        let mut found = [None; FILE_KEYS.len()];
+        for (key, value) in table.dict.iter() {
+            if let Some(at) = FILE_KEYS.iter().position(|name| name.as_bytes() == key) {
+                // Of doubled keys the first one counts.
+                found[at] = found[at].or(Some(value));
+            }
+        }
+        Ok(Self { of_file: Some(found), ..table })
+    }
+
     /// The value of a key, of any kind.
     pub(super) fn get(&self, key: &str) -> Option<Value<'d>> {
+        if let Some(found) = &self.of_file
+            && let Some(at) = FILE_KEYS.iter().position(|name| *name == key)
+        {
+            return found[at];
+        }
         self.dict.get(key.as_bytes())
     }
 

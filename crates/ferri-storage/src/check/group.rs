@@ -4,10 +4,12 @@ use ferri_hash::{Sha1, Sha1Digest, Sha256Digest, Stripes, merkle};
 use ferri_metainfo::{PieceIndex, PieceTree};
 use std::collections::BTreeSet;
 use std::io::IoSliceMut;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::beneath::Access;
 use crate::disk;
 use crate::error::StorageError;
+use crate::reader::Reader;
 use crate::storage::{Home, Storage, Target};
 
 /// The kernel is asked to read this much at a time; of longer requests it reads only the beginning.
@@ -87,6 +89,7 @@ impl Group {
         storage: &Storage,
         shape: Stripes,
         scratch: &mut Vec<u8>,
+        cancel: &AtomicBool,
     ) -> Result<u64, StorageError> {
         let length = shape.length;
         let stripes = self.stripes(shape);
@@ -95,7 +98,7 @@ impl Group {
             scratch.resize(needed, 0);
         }
         let buffer = &mut scratch[..needed];
-        for missing in read(storage, &stripes, buffer)? {
+        for missing in read(storage, &stripes, buffer, cancel)? {
             self.lanes[missing].hash = Hash::Wrong;
         }
         self.update(&stripes, buffer);
@@ -157,61 +160,93 @@ struct Run {
 }
 
 /// Reads the stripes into `buffer`; the lanes whose bytes are not there.
-fn read(storage: &Storage, stripes: &[Stripe], buffer: &mut [u8]) -> Result<Vec<usize>, StorageError> {
+///
+/// One absent file decides about its piece, and what else the piece needs is not asked for: a piece may lie over a million
+/// files.
+fn read(
+    storage: &Storage,
+    stripes: &[Stripe],
+    buffer: &mut [u8],
+    cancel: &AtomicBool,
+) -> Result<BTreeSet<usize>, StorageError> {
     let homes = storage.homes();
-    let targets =
-        |stripe: &Stripe| storage.targets(&homes, stripe.piece, as_u32(stripe.begin), as_u32(stripe.length));
-    let mut runs: Vec<Run> = Vec::new();
+    let root = storage.root_of_many();
+    let mut reading =
+        Reading { reader: storage.reader(root.as_ref()), stripes, missing: BTreeSet::new(), cancel };
+    let mut run: Option<Run> = None;
     for (number, stripe) in stripes.iter().enumerate() {
         let mut at = stripe.at;
-        for target in targets(stripe) {
-            match runs.last_mut() {
+        for target in storage.targets(&homes, stripe.piece, as_u32(stripe.begin), as_u32(stripe.length)) {
+            match &mut run {
                 Some(run) if continues(&run.target, &target) && run.at + run.target.length == at => {
                     run.target.length += target.length;
                     run.stripes.1 = number;
                 }
-                _ => runs.push(Run { target, at, stripes: (number, number) }),
+                _ => {
+                    let next = Run { target, at, stripes: (number, number) };
+                    if let Some(run) = run.replace(next) {
+                        reading.read(&run, buffer)?;
+                    }
+                    if reading.missing.contains(&stripe.lane) {
+                        // Nothing more of this piece is needed.
+                        run = None;
+                        break;
+                    }
+                }
             }
             at += target.length;
         }
     }
-    Ok(absent(storage, stripes, runs, buffer)?.into_iter().collect())
+    if let Some(run) = run {
+        reading.read(&run, buffer)?;
+    }
+    reading.reader.end();
+    Ok(reading.missing)
 }
 
-/// Reads the runs; the lanes of stripes whose bytes are not all there. One absent file decides about its piece, and what
-/// else the piece needs is not asked for: a piece may lie over a million files.
-fn absent(
-    storage: &Storage,
-    stripes: &[Stripe],
-    runs: Vec<Run>,
-    buffer: &mut [u8],
-) -> Result<BTreeSet<usize>, StorageError> {
-    let mut missing = BTreeSet::new();
-    for Run { target, at, stripes: (first, last) } in runs {
-        if stripes[first..=last].iter().all(|stripe| missing.contains(&stripe.lane)) {
-            continue;
+struct Reading<'a> {
+    reader: Reader<'a>,
+    stripes: &'a [Stripe],
+    /// Lanes whose bytes are not all there.
+    missing: BTreeSet<usize>,
+    cancel: &'a AtomicBool,
+}
+
+impl Reading<'_> {
+    fn read(
+        &mut self,
+        &Run { target, at, stripes: (first, last) }: &Run,
+        buffer: &mut [u8],
+    ) -> Result<(), StorageError> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(StorageError::Halted);
         }
-        if storage.read_for_check(target, &mut buffer[at..at + target.length])? {
-            continue;
+        self.reader.check_halt()?;
+        let stripes = &self.stripes[first..=last];
+        if stripes.iter().all(|stripe| self.missing.contains(&stripe.lane)) {
+            return Ok(());
         }
-        if first == last {
-            missing.insert(stripes[first].lane);
-            continue;
+        if self.reader.read(target, &mut buffer[at..at + target.length])? {
+            return Ok(());
+        }
+        if let [stripe] = stripes {
+            self.missing.insert(stripe.lane);
+            return Ok(());
         }
         // Some of it is not there: which stripes are there nevertheless? This run lies in one file, and so do their shares
         // of it.
-        for stripe in &stripes[first..=last] {
-            if missing.contains(&stripe.lane) {
+        for stripe in stripes {
+            if self.missing.contains(&stripe.lane) {
                 continue;
             }
             let (from, to) = (stripe.at.max(at), (stripe.at + stripe.length).min(at + target.length));
             let share = Target { offset: target.offset + (from - at) as u64, length: to - from, ..target };
-            if !storage.read_for_check(share, &mut buffer[from..to])? {
-                missing.insert(stripe.lane);
+            if !self.reader.read(share, &mut buffer[from..to])? {
+                self.missing.insert(stripe.lane);
             }
         }
+        Ok(())
     }
-    Ok(missing)
 }
 
 fn continues(last: &Target, next: &Target) -> bool {

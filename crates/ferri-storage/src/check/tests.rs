@@ -162,10 +162,14 @@ fn a_check_whose_process_was_killed_goes_on_where_it_was_synced() {
     let mut scratch = Vec::new();
     let mut done = 0;
     while done == 0 {
-        done = work.step(&storage, &resumed.recheck, &mut scratch).unwrap().unwrap().checked as usize;
+        done = work
+            .step(&storage, &resumed.recheck, &mut scratch, &AtomicBool::new(false))
+            .unwrap()
+            .unwrap()
+            .checked as usize;
     }
     // And a bit of the next group.
-    work.step(&storage, &resumed.recheck, &mut scratch).unwrap().unwrap();
+    work.step(&storage, &resumed.recheck, &mut scratch, &AtomicBool::new(false)).unwrap().unwrap();
     drop(storage);
     assert_eq!(go_on(&payload, state.path()), (40 - done) << 20);
 }

@@ -3,17 +3,19 @@
 //! Costs a look at every file, or a listing of every folder that has many of them; names that only might be are asked
 //! for when the file itself is not there. Whatever cannot be looked at counts as not there: who opens it later tells why.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ferri_metainfo::names::{LocalPaths, Style, composed, foreign_paths};
-use ferri_metainfo::{FileIndex, Info, Layout};
-use rustix::fs::FileType;
+use ferri_metainfo::{Bitfield, FileIndex, Info, Layout};
+use rustix::fs::{FileType, Stat};
 
 use super::{Alias, Places};
-use crate::beneath::{Rights, Root};
+use crate::beneath::{Rights, Root, split};
+use crate::error::StorageError;
+use crate::halt::Halt;
 
 /// A folder with more files of the torrent than this is listed instead of asked for each of them.
 const ASKED_MAX: usize = 16;
@@ -31,24 +33,63 @@ impl Places {
     /// Looks for the files in `root`. `top` is the name of the torrent's folder or only file where somebody chose it.
     #[must_use]
     pub fn find(info: &Info, paths: LocalPaths, root: &Path, top: Option<OsString>) -> Self {
+        let named = Self::new(paths.clone(), top.clone());
+        // Nobody halts it.
+        Self::find_until(info, paths, root, top, &Halt::default()).unwrap_or(named)
+    }
+
+    /// The same, until somebody has enough of it.
+    ///
+    /// # Errors
+    /// [`StorageError::Halted`].
+    pub fn find_until(
+        info: &Info,
+        paths: LocalPaths,
+        root: &Path,
+        top: Option<OsString>,
+        halt: &Halt,
+    ) -> Result<Self, StorageError> {
+        halt.check()?;
         let is_chosen = top.is_some();
         let mut places = Self::new(paths, top);
-        let Ok(root) = Root::open(root, Rights::Read) else { return places };
-        let search = Search { info, layout: info.layout(), root: &root };
+        let Ok(root) = Root::open(root, Rights::Read) else { return Ok(places) };
+        let search = Search { info, layout: info.layout(), root: &root, halt };
         if info.is_multi_file() && !search.is_folder(Path::new(places.top())) {
             if is_chosen {
-                return places;
+                return Ok(places);
             }
-            let Some(found) = search.top(&places) else { return places };
+            let Some(found) = search.top(&places) else { return Ok(places) };
             places.top = Some(found);
             places.is_top_found = true;
         }
-        let absent = search.by_name(&mut places);
-        if !absent.is_empty() {
-            search.by_style(&mut places, &absent);
-            search.by_other_clients(&mut places, &absent);
+        let absent = search.by_name(&mut places)?;
+        if !absent.none() {
+            search.by_style(&mut places, &absent)?;
+            search.by_other_clients(&mut places, &absent)?;
         }
-        places
+        Ok(places)
+    }
+
+    /// Looks at files one after the other: what lies in the place of each, beneath `root`. Links are not followed.
+    ///
+    /// # Errors
+    /// [`StorageError::Halted`].
+    pub fn look_at(
+        &self,
+        root: &Path,
+        files: impl IntoIterator<Item = FileIndex>,
+        halt: &Halt,
+        mut each: impl FnMut(FileIndex, Found),
+    ) -> Result<(), StorageError> {
+        let root = Root::open(root, Rights::Read);
+        let mut looks = root.as_ref().ok().map(Root::looks);
+        for file in files {
+            halt.check()?;
+            let path = self.lies_at(file);
+            let stat = looks.as_mut().zip(path).and_then(|(looks, path)| looks.stat(&path).ok()?);
+            each(file, stat.map_or(Found::Nothing, |stat| Found::of(&stat)));
+        }
+        Ok(())
     }
 
     /// What the payload of a torrent is called in `root`, if anything is there that may be it.
@@ -56,10 +97,39 @@ impl Places {
     pub fn find_top(info: &Info, paths: LocalPaths, root: &Path) -> OsString {
         let places = Self::new(paths, None);
         let Ok(root) = Root::open(root, Rights::Read) else { return places.top().to_owned() };
-        let search = Search { info, layout: info.layout(), root: &root };
+        let search = Search { info, layout: info.layout(), root: &root, halt: &Halt::default() };
         let is_there = search.kind(Path::new(places.top())).is_some();
         let found = if is_there { None } else { search.top(&places) };
         found.unwrap_or_else(|| places.top().to_owned())
+    }
+}
+
+/// What lies in the place of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, or it cannot be looked at.
+    Nothing,
+    /// A regular file.
+    File {
+        /// Its bytes.
+        length: u64,
+        /// Bytes of the device that it takes.
+        allocated: u64,
+    },
+    /// Something else: a folder, a link, a device.
+    Other,
+}
+
+impl Found {
+    fn of(stat: &Stat) -> Self {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Self::File {
+                length: u64::try_from(stat.st_size).unwrap_or(0),
+                // Blocks are counted in units of 512 bytes whatever the file system's are.
+                allocated: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+            },
+            _ => Self::Other,
+        }
     }
 }
 
@@ -67,15 +137,16 @@ struct Search<'a> {
     info: &'a Info,
     layout: &'a Layout,
     root: &'a Root,
+    halt: &'a Halt,
 }
 
 /// Names in a folder.
 type Listing = HashSet<OsString>;
 
-/// Files of one folder.
+/// Files of one folder, ascending.
 struct Group {
     folder: PathBuf,
-    files: Vec<(FileIndex, OsString)>,
+    files: Vec<FileIndex>,
 }
 
 impl Search<'_> {
@@ -113,76 +184,114 @@ impl Search<'_> {
         sample.all(|file| flat.named(file).is_some_and(|path| self.is_whole(&path, file)))
     }
 
-    /// Files that lie where their names say, but for the form of these; the others are returned, ascending.
-    fn by_name(&self, places: &mut Places) -> BTreeSet<FileIndex> {
-        let mut absent = BTreeSet::new();
-        let rivals: HashSet<FileIndex> = places.rivals.keys().copied().collect();
+    /// Files that lie where their names say, but for the form of these; the others are returned.
+    fn by_name(&self, places: &mut Places) -> Result<Bitfield, StorageError> {
+        let mut absent = Bitfield::new(u32::try_from(self.layout.file_count()).expect("at most FILES_MAX"));
         let mut renamed = HashMap::new();
-        for group in self.groups(places) {
-            let Some(folder) = self.folder(&group.folder, &mut renamed) else {
-                absent.extend(group.files.iter().map(|(file, _)| *file));
+        let names = places.names().clone();
+        // The only file carries the name that was chosen.
+        let only = (!self.info.is_multi_file()).then(|| places.top().to_owned());
+        // All groups are of one torrent, so that an absent folder is often around the next one.
+        let mut missing: Option<PathBuf> = None;
+        for group in self.groups(places)? {
+            let is_missing = missing.as_ref().is_some_and(|missing| group.folder.starts_with(missing));
+            let folder = if is_missing { None } else { self.folder(&group.folder, &mut renamed) };
+            let Some(folder) = folder else {
+                group.files.iter().for_each(|file| {
+                    absent.set(file.0);
+                });
+                if !is_missing {
+                    missing = self.absent_ancestor(&group.folder);
+                }
                 continue;
             };
             let is_moved = folder != group.folder;
             let mut listing = (ASKED_MAX < group.files.len()
-                || group.files.iter().any(|(file, _)| rivals.contains(file)))
+                || group.files.iter().any(|file| places.rival(*file).is_some()))
             .then(|| self.list(&folder).unwrap_or_default());
-            for (file, name) in &group.files {
-                let path = folder.join(name);
+            let mut others = None;
+            let mut looks = self.root.looks();
+            for &file in &group.files {
+                self.halt.check()?;
+                let Some(path) = names.path(file) else { continue };
+                let name = only.as_deref().unwrap_or_else(|| split(path).1);
                 let is_there = match &listing {
                     Some(listing) => listing.contains(name),
-                    None => self.kind(&path).is_some(),
+                    None => matches!(looks.stat(&folder.join(name)), Ok(Some(_))),
                 };
                 if is_there {
                     if is_moved {
-                        places.place(*file, path, Alias::Equivalent);
+                        places.place(file, folder.join(name), Alias::Equivalent);
                     }
                     continue;
                 }
                 if !name.as_bytes().is_ascii() {
                     let listing = listing.get_or_insert_with(|| self.list(&folder).unwrap_or_default());
-                    let found = equivalent(Some(listing), name);
                     // It may be another file of this torrent, which then has the name to itself.
-                    if let Some(found) =
-                        found.filter(|found| group.files.iter().all(|(_, other)| other != found))
-                    {
-                        places.place(*file, folder.join(found), Alias::Equivalent);
+                    let others = others.get_or_insert_with(|| others_of(&names, &group.files));
+                    let found = equivalent(Some(listing), name).filter(|found| !others.contains(&**found));
+                    if let Some(found) = found {
+                        places.place(file, folder.join(found), Alias::Equivalent);
                         continue;
                     }
                 }
-                match self.unfinished(&path, *file, listing.as_ref()) {
-                    Some(found) => places.place(*file, found, Alias::Unfinished),
-                    None => drop(absent.insert(*file)),
+                match self.unfinished(&folder, name, file, listing.as_ref()) {
+                    Some(found) => places.place(file, found, Alias::Unfinished),
+                    None => {
+                        absent.set(file.0);
+                    }
                 }
             }
         }
-        absent
+        Ok(absent)
+    }
+
+    /// The outermost folder around this one (or itself) that is not there.
+    fn absent_ancestor(&self, folder: &Path) -> Option<PathBuf> {
+        // One of another form may be there.
+        if !folder.as_os_str().as_bytes().is_ascii() {
+            return None;
+        }
+        let ancestors: Vec<_> = folder.ancestors().collect();
+        let absent = ancestors.into_iter().rev().find(|folder| !self.is_folder(folder));
+        absent.map(Path::to_owned)
     }
 
     /// The file under the name that it has in another client while it lacks something.
-    fn unfinished(&self, path: &Path, file: FileIndex, listing: Option<&Listing>) -> Option<PathBuf> {
+    fn unfinished(
+        &self,
+        folder: &Path,
+        name: &OsStr,
+        file: FileIndex,
+        listing: Option<&Listing>,
+    ) -> Option<PathBuf> {
+        // Mostly there is nothing at all.
+        if listing.is_some_and(Listing::is_empty) {
+            return None;
+        }
         let length = self.layout.file_len(file);
         UNFINISHED.iter().find_map(|suffix| {
-            let mut name = path.file_name()?.to_owned();
+            let mut name = name.to_owned();
             name.push(suffix);
             if listing.is_some_and(|listing| !listing.contains(&name)) {
                 return None;
             }
-            let path = path.with_file_name(name);
+            let path = folder.join(name);
             self.length(&path).is_some_and(|found| (1..=length).contains(&found)).then_some(path)
         })
     }
 
     /// Files that got their names because of the file system, now or in an earlier run.
-    fn by_style(&self, places: &mut Places, absent: &BTreeSet<FileIndex>) {
+    fn by_style(&self, places: &mut Places, absent: &Bitfield) -> Result<(), StorageError> {
         for style in Style::PARTICULAR {
             let Some(styled) = places.names().restyled(style) else { continue };
             let changed: Vec<_> = styled
                 .changed()
-                .filter(|(file, ..)| absent.contains(file) && places.alias(*file).is_none())
+                .filter(|(file, ..)| absent.get(file.0) && places.alias(*file).is_none())
                 .map(|(file, _, path)| (file, places.rebased(path)))
                 .collect();
             for (file, path) in changed {
+                self.halt.check()?;
                 // What is not in the folder's listing and there nevertheless is another file of the torrent.
                 let is_taken = || {
                     style == Style::Folded
@@ -193,12 +302,14 @@ impl Search<'_> {
                 }
             }
         }
+        Ok(())
     }
 
-    fn by_other_clients(&self, places: &mut Places, absent: &BTreeSet<FileIndex>) {
+    fn by_other_clients(&self, places: &mut Places, absent: &Bitfield) -> Result<(), StorageError> {
         let mut found: HashMap<PathBuf, FileIndex> = HashMap::new();
         for (file, path) in foreign_paths(self.info) {
-            if !absent.contains(&file) || places.alias(file).is_some() {
+            self.halt.check()?;
+            if !absent.get(file.0) || places.alias(file).is_some() {
                 continue;
             }
             let path = places.rebased(as_path(&path));
@@ -206,11 +317,11 @@ impl Search<'_> {
                 found.insert(path, file);
             }
         }
-        if let Some(path) = self.in_own_folder(places).filter(|_| absent.contains(&FileIndex(0))) {
+        if let Some(path) = self.in_own_folder(places).filter(|_| absent.get(0)) {
             found.insert(path, FileIndex(0));
         }
         if found.is_empty() {
-            return;
+            return Ok(());
         }
         for file in self.layout.files() {
             if let Some(path) = places.path(file) {
@@ -220,6 +331,7 @@ impl Search<'_> {
         for (path, file) in found {
             places.place(file, path, Alias::OtherClient);
         }
+        Ok(())
     }
 
     /// The only file in a folder of its own, which another client was told to make: called like it, without its extension.
@@ -234,23 +346,29 @@ impl Search<'_> {
 
     /// All files by folder. Files of one folder are mostly neighbours; the others are brought together, or a folder would
     /// be listed again and again.
-    fn groups(&self, places: &Places) -> Vec<Group> {
+    fn groups(&self, places: &Places) -> Result<Vec<Group>, StorageError> {
         let mut groups: Vec<Group> = Vec::new();
         let mut by_folder: HashMap<PathBuf, usize> = HashMap::new();
+        let mut last: Option<usize> = None;
         for file in self.layout.files() {
-            let Some(path) = places.named(file) else { continue };
-            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { continue };
-            let entry = (file, name.to_owned());
-            if let Some(last) = groups.last_mut().filter(|last| last.folder == folder) {
-                last.files.push(entry);
-            } else if let Some(at) = by_folder.get(folder) {
-                groups[*at].files.push(entry);
-            } else {
-                by_folder.insert(folder.to_owned(), groups.len());
-                groups.push(Group { folder: folder.to_owned(), files: vec![entry] });
-            }
+            self.halt.check()?;
+            let Some(path) = places.is_named(file) else { continue };
+            let folder = split(&path).0;
+            let at = match last {
+                Some(at) if same_path(&groups[at].folder, folder) => at,
+                _ => match by_folder.get(folder) {
+                    Some(at) => *at,
+                    None => {
+                        by_folder.insert(folder.to_owned(), groups.len());
+                        groups.push(Group { folder: folder.to_owned(), files: Vec::new() });
+                        groups.len() - 1
+                    }
+                },
+            };
+            groups[at].files.push(file);
+            last = Some(at);
         }
-        groups
+        Ok(groups)
     }
 
     /// The folder as it is called on disk.
@@ -318,6 +436,16 @@ fn equivalent(listing: Option<&Listing>, name: &OsStr) -> Option<OsString> {
     };
     // The least one, since a listing has no order.
     listing?.iter().filter(is_it).min().cloned()
+}
+
+/// The names of these files, without their folder; none of an only file.
+fn others_of<'a>(names: &'a LocalPaths, files: &[FileIndex]) -> HashSet<&'a OsStr> {
+    files.iter().filter(|_| 1 < files.len()).filter_map(|file| Some(split(names.path(*file)?).1)).collect()
+}
+
+/// Paths that come from names are the same when their bytes are.
+fn same_path(a: &Path, b: &Path) -> bool {
+    a.as_os_str() == b.as_os_str()
 }
 
 fn as_path(bytes: &[u8]) -> &Path {

@@ -7,6 +7,7 @@ mod faults;
 mod files;
 mod guard;
 mod hostile;
+mod many;
 mod parts;
 mod places;
 mod pool;

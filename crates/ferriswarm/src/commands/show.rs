@@ -2,10 +2,10 @@
 
 mod scrape;
 
-use std::io;
+use std::fmt::Write as _;
 
 use ferri_metainfo::Metainfo;
-use ferri_metainfo::display::redact_url;
+use ferri_metainfo::display::{redact_url, sanitize};
 use ferri_metainfo::magnet::Magnet;
 use serde::Serialize;
 
@@ -115,20 +115,7 @@ async fn answer(
 }
 
 fn print_json(console: &Console, facts: &impl Serialize) -> Result<(), Failure> {
-    let mut refused = None;
-    let written = json::pretty(facts, |portion| {
-        console.answer(portion).map_err(|failure| {
-            refused = Some(failure);
-            io::Error::other("not written")
-        })
-    });
-    match (refused, written) {
-        (Some(failure), _) => Err(failure),
-        (None, Err(error)) => {
-            Err(Failure::new(Exit::Internal, format!("cannot describe this as JSON: {error}")))
-        }
-        (None, Ok(())) => Ok(()),
-    }
+    console.answer_in_portions(|write| json::pretty(facts, write))
 }
 
 fn describe(facts: &Facts, console: &Console) -> String {
@@ -178,13 +165,20 @@ fn describe(facts: &Facts, console: &Console) -> String {
 fn list_files(facts: &Facts, console: &Console) -> Result<(), Failure> {
     let mut out = String::new();
     let width = facts.file_count().to_string().len().max(3);
-    for file in facts.files.iter() {
-        let Some(number) = file.number else { continue };
-        let attr = if file.attr.is_empty() { String::new() } else { format!("  [{}]", file.attr) };
-        let size = units::size(file.size);
-        out.push_str(&format!("{number:>width$}  {size:>9}  {}{attr}\n", harmless(&file.path)));
+    let mut path = String::new();
+    for (number, file) in facts.files.numbered() {
+        path.clear();
+        file.write_path(&mut path);
+        let size = units::size(file.length);
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{number:>width$}  {size:>9}  {}", sanitize(&path));
+        if !file.attributes.is_empty() {
+            let _ = write!(out, "  [{}]", file.attributes);
+        }
+        out.push('\n');
         if PORTION < out.len() {
-            console.answer(&std::mem::take(&mut out))?;
+            console.answer(&out)?;
+            out.clear();
         }
     }
     console.answer(&out)

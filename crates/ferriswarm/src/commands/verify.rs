@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::ops::RangeInclusive;
+use std::fmt::Write as _;
+use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use ferri_engine::FilePriority;
-use ferri_metainfo::{Bitfield, FileIndex, Info, Metainfo};
-use serde::Serialize;
+use ferri_engine::{FilePriority, Found, Halt};
+use ferri_metainfo::{Bitfield, FileIndex, Metainfo};
+use serde::{Serialize, Serializer};
 
 use crate::args::VerifyArgs;
 use crate::args::files::Wishes;
@@ -22,7 +23,7 @@ use crate::facts;
 use crate::place::Place;
 use crate::select::{Part, Selection};
 use crate::text::harmless;
-use crate::work::{Progress, follow};
+use crate::work::{Progress, look};
 use crate::{loading, session, source, units};
 
 pub(crate) async fn run(
@@ -35,7 +36,7 @@ pub(crate) async fn run(
     let wanted = Wanted {
         path: env.path(&typed),
         typed,
-        selection: Selection::new(&args.files, &Wishes::default()),
+        selection: Arc::new(Selection::new(&args.files, &Wishes::default())),
         console,
         interrupts: &interrupts,
     };
@@ -70,7 +71,7 @@ struct Wanted<'a> {
     path: PathBuf,
     /// The same as a person wrote it.
     typed: PathBuf,
-    selection: Selection,
+    selection: Arc<Selection>,
     console: &'a Console,
     interrupts: &'a Interrupts,
 }
@@ -113,57 +114,63 @@ impl Wanted<'_> {
         for warning in metainfo.warnings() {
             console.warn(&format!("{source}: {warning}"));
         }
-        let place = Place::at(metainfo, &self.path, &self.typed)?;
-        let priorities = self.selection.priorities(metainfo, None)?;
-        let look = Look::new(metainfo, &place, &priorities);
         let started = Instant::now();
-        let (info, pieces) = (metainfo.shared_info(), look.pieces.clone());
-        let checked = check_pieces(&info, &place, pieces, "verifying", console, self.interrupts).await?;
-        let Some(have) = checked else { return Ok(None) };
-        let verdict = Verdict::new(source, metainfo, &place, &look, &have);
+        let Some(verdict) = self.compare(source, metainfo.clone()).await? else { return Ok(None) };
         if console.is_json() {
-            let answered = console.answer_json(&verdict);
+            let answered = console.answer_json(&Report::new(&verdict));
             // That the data is bad is worth more than that nobody could be told.
             if verdict.is_good() {
                 answered?;
             }
         } else {
-            tell(&verdict, look.bytes, started, console);
+            tell(&verdict, started, console);
         }
         if verdict.is_good() {
             return Ok(Some(Outcome::Done));
         }
         Ok(Some(Outcome::Failed(Failure::new(Exit::VerifyFailed, verdict.what_differs()))))
     }
+
+    /// On a thread that may wait for the disk, from the first look at a file to the last. `None`: Ctrl-C.
+    async fn compare(&self, source: String, metainfo: Metainfo) -> Result<Option<Verdict>, Failure> {
+        let progress = Arc::new(Progress::new(metainfo.info().layout().total_length()));
+        let work = {
+            let (progress, selection) = (progress.clone(), self.selection.clone());
+            let (path, typed) = (self.path.clone(), self.typed.clone());
+            move || {
+                let halt = progress.halt();
+                let place = Place::at(&metainfo, &path, &typed, halt)?;
+                let priorities = selection.priorities(&metainfo, None)?;
+                let look = Look::new(&metainfo, &place, &priorities, halt)?;
+                let Some(have) = check_pieces(&metainfo, &place, &look.pieces, &progress)? else {
+                    return Ok(None);
+                };
+                Verdict::new(source, &metainfo, place, look, &have, halt).map(Some)
+            }
+        };
+        Ok(look("verifying", work, &progress, self.console, self.interrupts).await?.flatten())
+    }
 }
 
 /// Those of these pieces on disk that match. `None`: Ctrl-C.
-async fn check_pieces(
-    info: &Arc<Info>,
+fn check_pieces(
+    metainfo: &Metainfo,
     place: &Place,
-    pieces: Vec<u32>,
-    what: &str,
-    console: &Console,
-    interrupts: &Interrupts,
+    pieces: &[u32],
+    progress: &Progress,
 ) -> Result<Option<Bitfield>, Failure> {
-    let progress = Arc::new(Progress::new(info.layout().total_length()));
-    let work = {
-        let (progress, info, payload) = (progress.clone(), info.clone(), place.payload().to_owned());
-        move || {
-            let threads = thread::available_parallelism().map_or(1, usize::from);
-            let report = |done, total| progress.set(done, total);
-            ferri_engine::verify_pieces(&info, &payload, &pieces, threads, progress.cancel_flag(), &report)
-                .map_err(|error| session::failure(&error))
-        }
-    };
-    Ok(follow(what, work, &progress, console, interrupts).await?.flatten())
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let report = |done, total| progress.set(done, total);
+    let (info, places) = (metainfo.shared_info(), place.places().clone());
+    ferri_engine::verify_places(&info, place.root(), places, pieces, threads, progress.halt(), &report)
+        .map_err(|error| session::failure(&error))
 }
 
 /// What is looked at.
 #[derive(Debug)]
 struct Look {
     /// The chosen files and their numbers.
-    files: Vec<(usize, FileIndex, String)>,
+    files: Vec<(usize, FileIndex)>,
     /// Pieces that touch one of them, ascending.
     pieces: Vec<u32>,
     /// Bytes of those.
@@ -173,36 +180,67 @@ struct Look {
 }
 
 impl Look {
-    fn new(metainfo: &Metainfo, place: &Place, priorities: &[FilePriority]) -> Self {
+    fn new(
+        metainfo: &Metainfo,
+        place: &Place,
+        priorities: &[FilePriority],
+        halt: &Halt,
+    ) -> Result<Self, Failure> {
         let layout = metainfo.info().layout();
         let is_chosen = |file: FileIndex| priorities.get(file.as_usize()) != Some(&FilePriority::Skip);
-        let all = facts::visible_files(metainfo).into_iter().zip(1..);
-        let (chosen, others): (Vec<_>, Vec<_>) = all.partition(|((file, _), _)| is_chosen(*file));
-        let files = chosen.into_iter().map(|((file, path), number)| (number, file, path)).collect();
+        let all = (1..).zip(layout.files().filter(|file| !layout.is_pad(*file)));
+        let (files, others): (Vec<_>, Vec<_>) = all.partition(|(_, file)| is_chosen(*file));
         let Some(Part { pieces, bytes }) = Part::new(metainfo, priorities) else {
             let pieces = (0..layout.piece_count()).collect();
-            return Self { files, pieces, bytes: layout.total_length(), undecidable: BTreeSet::new() };
-        };
-        let is_whole = |file: FileIndex| {
-            place.metadata(file).is_some_and(|meta| meta.is_file() && layout.file_len(file) <= meta.len())
+            return Ok(Self { files, pieces, bytes: layout.total_length(), undecidable: BTreeSet::new() });
         };
         // A piece in the middle of such a file touches no other.
         let edges = |file: FileIndex| {
             let pieces = layout.file_pieces(file);
             [pieces.clone().next(), pieces.last()]
         };
-        let broken = others.iter().map(|((file, _), _)| *file).filter(|file| !is_whole(*file));
-        let undecidable = broken.flat_map(edges).flatten().collect();
-        Self { files, pieces, bytes, undecidable }
+        let mut undecidable = BTreeSet::new();
+        place.look_at(others.into_iter().map(|(_, file)| file), halt, |file, found| {
+            let is_whole = matches!(found, Found::File { length, .. } if layout.file_len(file) <= length);
+            if !is_whole {
+                undecidable.extend(edges(file).into_iter().flatten());
+            }
+        })?;
+        Ok(Self { files, pieces, bytes, undecidable })
     }
 }
 
-/// The answer of `verify --json`.
-#[derive(Debug, Serialize)]
+/// What was found. Files are described when they are asked for: there may be a million.
+#[derive(Debug)]
 struct Verdict {
-    /// As it was typed.
     source: String,
-    name: String,
+    metainfo: Metainfo,
+    place: Place,
+    /// That were looked at.
+    pieces: usize,
+    /// Their bytes.
+    bytes: u64,
+    bytes_bad: u64,
+    bad_pieces: Vec<u32>,
+    undecided_pieces: Vec<u32>,
+    files: Vec<Judged>,
+    bad_files: usize,
+}
+
+/// A file and what is wrong with it.
+#[derive(Debug, Clone, Copy)]
+struct Judged {
+    number: usize,
+    file: FileIndex,
+    status: FileStatus,
+}
+
+/// The answer of `verify --json`.
+#[derive(Serialize)]
+struct Report<'a> {
+    /// As it was typed.
+    source: &'a str,
+    name: &'a str,
     /// What is odd in the torrent and could be understood.
     warnings: Vec<String>,
     /// That were looked at.
@@ -210,15 +248,17 @@ struct Verdict {
     /// How many do not match.
     bad: usize,
     bytes_bad: u64,
-    bad_pieces: Vec<u32>,
+    bad_pieces: &'a [u32],
     /// Pieces that differ, perhaps only because of a file that was not chosen and is not whole.
-    undecided_pieces: Vec<u32>,
-    bad_files: Vec<String>,
-    files: Vec<FileVerdict>,
+    undecided_pieces: &'a [u32],
+    #[serde(serialize_with = "bad_paths")]
+    bad_files: &'a Verdict,
+    #[serde(serialize_with = "file_verdicts")]
+    files: &'a Verdict,
 }
 
 #[derive(Debug, Serialize)]
-struct FileVerdict {
+struct FileVerdict<'a> {
     number: usize,
     path: String,
     /// Where it lies or would lie.
@@ -228,7 +268,7 @@ struct FileVerdict {
     size: u64,
     status: FileStatus,
     /// Pieces that touch this file and do not match.
-    bad_pieces: Vec<u32>,
+    bad_pieces: &'a [u32],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -244,89 +284,141 @@ enum FileStatus {
 }
 
 impl Verdict {
-    fn new(source: String, metainfo: &Metainfo, place: &Place, look: &Look, have: &Bitfield) -> Self {
-        let layout = metainfo.info().layout();
-        let differ = look.pieces.iter().copied().filter(|piece| !have.get(*piece));
+    fn new(
+        source: String,
+        metainfo: &Metainfo,
+        place: Place,
+        look: Look,
+        have: &Bitfield,
+        halt: &Halt,
+    ) -> Result<Self, Failure> {
+        let info = metainfo.info();
+        let layout = info.layout();
+        let Look { files: chosen, pieces, bytes, undecidable } = look;
+        let differ = pieces.iter().copied().filter(|piece| !have.get(*piece));
         let (undecided_pieces, bad_pieces): (Vec<u32>, Vec<u32>) =
-            differ.partition(|piece| look.undecidable.contains(piece));
-        let verdict = |(number, index, path): &(usize, FileIndex, String)| {
-            let range = layout.file_pieces(*index);
-            // Ascending: a million files need not look at a million pieces each.
-            let from = bad_pieces.partition_point(|piece| *piece < range.start);
-            let to = bad_pieces.partition_point(|piece| *piece < range.end).max(from);
-            let bad_pieces = bad_pieces[from..to].to_vec();
-            let size = layout.file_len(*index);
-            let is_link = metainfo.info().file(*index).is_some_and(|file| file.attributes.symlink);
-            let status = status(place, *index, size, is_link, !bad_pieces.is_empty());
-            let disk_path = place.path(*index).map(|path| facts::local_text(&path));
-            let disk_note = place.alias(*index).map(|alias| alias.to_string());
-            FileVerdict {
-                number: *number,
-                path: path.clone(),
-                disk_path,
-                disk_note,
-                size,
-                status,
-                bad_pieces,
-            }
-        };
-        let files: Vec<FileVerdict> = look.files.iter().map(verdict).collect();
+            differ.partition(|piece| undecidable.contains(piece));
+        let mut files = Vec::with_capacity(chosen.len());
+        let mut numbers = chosen.iter().map(|(number, _)| *number);
+        place.look_at(chosen.iter().map(|(_, file)| *file), halt, |file, found| {
+            let is_link = info.file(file).is_some_and(|file| file.attributes.symlink);
+            let has_bad_pieces = !touching(&bad_pieces, layout.file_pieces(file)).is_empty();
+            let status = status(found, layout.file_len(file), is_link, has_bad_pieces);
+            files.extend(numbers.next().map(|number| Judged { number, file, status }));
+        })?;
         let lengths = bad_pieces.iter().filter_map(|piece| layout.piece(*piece));
-        Self {
+        Ok(Self {
             source,
-            name: metainfo.info().name().to_owned(),
-            warnings: metainfo.warnings().iter().map(ToString::to_string).collect(),
-            pieces: look.pieces.len(),
-            bad: bad_pieces.len(),
+            metainfo: metainfo.clone(),
+            place,
+            pieces: pieces.len(),
+            bytes,
             bytes_bad: lengths.map(|piece| u64::from(layout.piece_len(piece))).sum(),
-            undecided_pieces,
-            bad_files: files.iter().filter(|file| !file.is_good()).map(|file| file.path.clone()).collect(),
+            bad_files: files.iter().filter(|file| file.status != FileStatus::Good).count(),
             bad_pieces,
+            undecided_pieces,
             files,
-        }
+        })
     }
 
     fn is_good(&self) -> bool {
-        self.bad == 0 && self.bad_files.is_empty()
+        self.bad_pieces.is_empty() && self.bad_files == 0
+    }
+
+    fn bad(&self) -> impl Iterator<Item = &Judged> {
+        self.files.iter().filter(|file| file.status != FileStatus::Good)
+    }
+
+    fn path_of(&self, file: FileIndex) -> String {
+        self.metainfo.info().file(file).map(|file| facts::path(&file)).unwrap_or_default()
+    }
+
+    fn disk_path_of(&self, file: FileIndex) -> Option<String> {
+        self.place.path(file).map(|path| facts::local_text(&path))
+    }
+
+    fn bad_pieces_of(&self, file: FileIndex) -> &[u32] {
+        touching(&self.bad_pieces, self.metainfo.info().layout().file_pieces(file))
+    }
+
+    fn describe(&self, &Judged { number, file, status }: &Judged) -> FileVerdict<'_> {
+        FileVerdict {
+            number,
+            path: self.path_of(file),
+            disk_path: self.disk_path_of(file),
+            disk_note: self.place.alias(file).map(|alias| alias.to_string()),
+            size: self.metainfo.info().layout().file_len(file),
+            status,
+            bad_pieces: self.bad_pieces_of(file),
+        }
     }
 
     fn what_differs(&self) -> String {
         format!(
             "{} of {} differ, {} of {} pieces ({})",
-            self.bad_files.len(),
+            self.bad_files,
             units::count(self.files.len() as u64, "file", "files"),
-            self.bad,
+            self.bad_pieces.len(),
             self.pieces,
             units::size(self.bytes_bad),
         )
     }
 }
 
-impl FileVerdict {
-    fn is_good(&self) -> bool {
-        self.status == FileStatus::Good
+impl<'a> Report<'a> {
+    fn new(verdict: &'a Verdict) -> Self {
+        Self {
+            source: &verdict.source,
+            name: verdict.metainfo.info().name(),
+            warnings: verdict.metainfo.warnings().iter().map(ToString::to_string).collect(),
+            pieces: verdict.pieces,
+            bad: verdict.bad_pieces.len(),
+            bytes_bad: verdict.bytes_bad,
+            bad_pieces: &verdict.bad_pieces,
+            undecided_pieces: &verdict.undecided_pieces,
+            bad_files: verdict,
+            files: verdict,
+        }
     }
 }
 
-fn status(place: &Place, file: FileIndex, size: u64, is_link: bool, has_bad_pieces: bool) -> FileStatus {
-    let Some(meta) = place.metadata(file) else { return FileStatus::Missing };
-    if is_link {
-        return FileStatus::Good;
-    }
-    match meta.len() {
-        _ if !meta.is_file() => FileStatus::Missing,
-        length if length < size => FileStatus::Short,
-        _ if has_bad_pieces => FileStatus::Bad,
-        length if size < length => FileStatus::Long,
-        _ => FileStatus::Good,
+fn bad_paths<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(verdict.bad().map(|judged| verdict.path_of(judged.file)))
+}
+
+fn file_verdicts<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(verdict.files.iter().map(|judged| verdict.describe(judged)))
+}
+
+/// Those of `pieces`, which ascend, that are in `range`: a million files need not look at a million pieces each.
+fn touching(pieces: &[u32], range: Range<u32>) -> &[u32] {
+    let from = pieces.partition_point(|piece| *piece < range.start);
+    let to = pieces.partition_point(|piece| *piece < range.end).max(from);
+    &pieces[from..to]
+}
+
+fn status(found: Found, size: u64, is_link: bool, has_bad_pieces: bool) -> FileStatus {
+    match found {
+        Found::Nothing => FileStatus::Missing,
+        _ if is_link => FileStatus::Good,
+        Found::File { length, .. } if length < size => FileStatus::Short,
+        Found::File { .. } if has_bad_pieces => FileStatus::Bad,
+        Found::File { length, .. } if size < length => FileStatus::Long,
+        Found::File { .. } => FileStatus::Good,
+        _ => FileStatus::Missing,
     }
 }
 
-fn tell(verdict: &Verdict, total: u64, started: Instant, console: &Console) {
-    let moved = verdict.files.iter().filter_map(|file| Some((file, file.disk_note.as_deref()?)));
+fn tell(verdict: &Verdict, started: Instant, console: &Console) {
+    let moved =
+        verdict.files.iter().filter_map(|judged| Some((judged.file, verdict.place.alias(judged.file)?)));
     for (file, note) in moved.clone().take(MOVED_TOLD_MAX) {
-        let lies_at = file.disk_path.as_deref().unwrap_or_default();
-        console.line(&format!("{}  lies at {}: {note}", harmless(&file.path), harmless(lies_at)));
+        let lies_at = verdict.disk_path_of(file).unwrap_or_default();
+        console.line(&format!(
+            "{}  lies at {}: {note}",
+            harmless(&verdict.path_of(file)),
+            harmless(&lies_at)
+        ));
     }
     let more = moved.count().saturating_sub(MOVED_TOLD_MAX) as u64;
     if more != 0 {
@@ -335,28 +427,27 @@ fn tell(verdict: &Verdict, total: u64, started: Instant, console: &Console) {
     }
     // A million lines are not handed on one by one.
     let mut lines = String::new();
-    for file in verdict.files.iter().filter(|file| !file.is_good()) {
-        let what = match file.status {
+    for judged in verdict.bad() {
+        let what = match judged.status {
             FileStatus::Good => "good",
             FileStatus::Bad => "bad",
             FileStatus::Missing => "missing",
             FileStatus::Short => "too short",
             FileStatus::Long => "too long",
         };
-        let pieces = match file.bad_pieces.len() as u64 {
-            0 => String::new(),
-            count => {
-                format!("  {} {}", units::count(count, "piece:", "pieces:"), ranges(&file.bad_pieces))
-            }
-        };
-        let line = format!("{what:<9}  {}{pieces}", harmless(&file.path));
-        if PORTION < lines.len() + line.len() {
+        if PORTION < lines.len() {
             console.line(&std::mem::take(&mut lines));
         }
         if !lines.is_empty() {
             lines.push('\n');
         }
-        lines.push_str(&line);
+        // Writing to a string cannot fail.
+        let _ = write!(lines, "{what:<9}  {}", harmless(&verdict.path_of(judged.file)));
+        let pieces = verdict.bad_pieces_of(judged.file);
+        if !pieces.is_empty() {
+            let count = units::count(pieces.len() as u64, "piece:", "pieces:");
+            let _ = write!(lines, "  {count} {}", ranges(pieces));
+        }
     }
     if !lines.is_empty() {
         console.line(&lines);
@@ -365,11 +456,11 @@ fn tell(verdict: &Verdict, total: u64, started: Instant, console: &Console) {
     let time = started.elapsed();
     let took = format!(
         "{} in {} ({})",
-        units::size(total),
+        units::size(verdict.bytes),
         units::took(time),
-        units::rate(units::mean_rate(total, time))
+        units::rate(units::mean_rate(verdict.bytes, time))
     );
-    let name = harmless(&verdict.name);
+    let name = harmless(verdict.metainfo.info().name());
     if verdict.is_good() {
         let pieces = units::count(verdict.pieces as u64, "piece", "pieces");
         console.line(&format!("{name}  good: {pieces}, {took}"));

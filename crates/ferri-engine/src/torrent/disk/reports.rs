@@ -154,6 +154,10 @@ impl Task {
     }
 
     fn disk_failed(&mut self, error: &StorageError, now: Instant) {
+        // It was asked to stop, and does.
+        if matches!(error, StorageError::Halted) {
+            return;
+        }
         let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
         let was_working = !matches!(self.view.state, State::Error { .. });
         self.set_state(State::Error {

@@ -314,3 +314,18 @@ fn of_many_selections_the_last_one_is_carried_out_if_need_be_when_the_disk_is_ba
     assert!(t.done.try_recv().is_err(), "once is enough");
     assert!(!t.disk.storage.wanted().get(0));
 }
+
+#[test]
+fn last_touches_that_were_halted_are_still_to_be_put() {
+    let mut t = Fixture::new(1);
+    t.write(0);
+    t.disk.storage().halt();
+    t.disk.finish();
+    let DiskDone::Finished(result) = t.next() else { panic!("the last touches were to be put") };
+    assert!(matches!(result, Err(StorageError::Halted)));
+    assert!(!t.disk.finished(&result) && t.disk.is_finishing());
+    // The end in order goes on.
+    t.disk.sync();
+    t.synced(Instant::now()).unwrap();
+    t.disk.storage().close().unwrap();
+}

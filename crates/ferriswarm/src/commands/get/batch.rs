@@ -10,7 +10,7 @@ use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 use tokio::task::JoinSet;
 
-use super::plan::Plan;
+use super::plan::{Measured, Plan};
 use super::summary::Summary;
 use crate::console::Console;
 use crate::ends::{self, End, Outcome};
@@ -390,7 +390,7 @@ async fn start(plan: &Plan, session: Arc<Session>, ready: Ready) -> Result<Start
     };
     let magnet = found.as_ref().map(|found| &found.magnet);
     let add = plan.add(metainfo, magnet)?;
-    let (add, missing, room) = plan.measure(add).await?;
-    let watched = plan.start(&session, add, found).await?;
+    let Measured { add, path, missing, room } = plan.measure(add).await?;
+    let watched = plan.start(&session, (add, path), found).await?;
     Ok(Started::Torrent { watched: Box::new(watched), missing, room })
 }

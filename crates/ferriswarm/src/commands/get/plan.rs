@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferri_engine::{AddTorrent, Check, ResolveMagnet, Session, SessionOptions};
+use ferri_engine::{AddTorrent, Check, Halt, ResolveMagnet, Session, SessionOptions};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 
@@ -14,7 +14,7 @@ use super::Wishes;
 use crate::args::{Network, Report};
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
-use crate::place::Place;
+use crate::place::{self, Place};
 use crate::seek::Found;
 use crate::select::{Part, Selection};
 use crate::session::Hearing;
@@ -65,7 +65,7 @@ impl Plan {
             Kind::Get(wishes) => wishes.add(metainfo, magnet),
             Kind::Seed { path, typed, selection } => {
                 let priorities = selection.priorities(&metainfo, None)?;
-                let payload = Place::at(&metainfo, path, typed)?.payload().to_owned();
+                let payload = place::payload_at(&metainfo, path, typed)?;
                 let output = payload.parent().map_or_else(|| PathBuf::from("/"), Path::to_owned);
                 let mut add = AddTorrent::new(metainfo, output);
                 add.priorities = priorities;
@@ -78,16 +78,20 @@ impl Plan {
     }
 
     /// How much of what is wanted is not on disk yet, and the room there is for it.
-    pub(super) async fn measure(&self, add: AddTorrent) -> Result<(AddTorrent, u64, Option<Room>), Failure> {
-        if add.seed_only {
-            return Ok((add, 0, None));
+    pub(super) async fn measure(&self, mut add: AddTorrent) -> Result<Measured, Failure> {
+        if let (true, Some(payload)) = (add.seed_only, add.payload.clone()) {
+            return Ok(Measured { add, path: payload, missing: 0, room: None });
         }
         // A torrent may have a million files, and a disk may sleep.
+        let halt = Halt::default();
+        let _halt_on_drop = halt.raise_on_drop();
         let measured = tokio::task::spawn_blocking(move || {
-            let place = Place::in_folder(add.metainfo.info(), &add.output)?;
-            let missing = space::missing(&add.metainfo, &place, &add.priorities);
+            let place = Place::in_folder(add.metainfo.info(), &add.output, &halt)?;
+            let missing = space::missing(&add.metainfo, &place, &add.priorities, &halt)?;
             let room = space::room(&add.output);
-            Ok((add, missing, room))
+            let path = place.payload().to_owned();
+            add.places = Some(place.into_places());
+            Ok(Measured { add, path, missing, room })
         });
         measured
             .await
@@ -98,7 +102,7 @@ impl Plan {
     pub(super) async fn start(
         &self,
         session: &Arc<Session>,
-        mut add: AddTorrent,
+        (mut add, path): (AddTorrent, PathBuf),
         found: Option<Found>,
     ) -> Result<Watched, Failure> {
         add.extra_trackers.clone_from(&self.network.tracker);
@@ -110,7 +114,7 @@ impl Plan {
         };
         let setup = Setup {
             facts: Facts::new(&add.metainfo),
-            path: local_path(&add)?,
+            path,
             port: session.listen_addr().port(),
             goal: self.goal,
             is_seeder: add.seed_only,
@@ -127,10 +131,14 @@ impl Plan {
     }
 }
 
-/// Where the torrent's file or folder is.
-fn local_path(add: &AddTorrent) -> Result<PathBuf, Failure> {
-    if let Some(payload) = &add.payload {
-        return Ok(payload.clone());
-    }
-    Ok(Place::in_folder(add.metainfo.info(), &add.output)?.payload().to_owned())
+/// What is known of a torrent before it is added.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) add: AddTorrent,
+    /// Where the torrent's file or folder is.
+    pub(super) path: PathBuf,
+    /// Bytes of what is wanted that are not on disk yet.
+    pub(super) missing: u64,
+    /// What there is for them.
+    pub(super) room: Option<Room>,
 }
