@@ -96,7 +96,12 @@ const SMALL: Case = udp("200 peers a swarm", 1000, 200);
 const LARGE: Case = udp("100,000 peers a swarm", 2, 100_000);
 const MANY: Case = udp("1,000,000 peers in 20,000 swarms", 20_000, 50);
 const TWO: Case = Case { cores: Cores::Two, ..udp("200 peers a swarm, two cores", 1000, 200) };
-const HTTP_CASES: [Case; 2] = [http("HTTP, a request at a time", 1), http("HTTP, 8 requests at a time", 8)];
+/// opentracker ends a connection after its first answer.
+const PIPELINED: &[Program] = &[Program::Ours, Program::AquaticHttp];
+const HTTP_CASES: [Case; 2] = [
+    http("HTTP, a request at a time", 1),
+    Case { programs: PIPELINED, ..http("HTTP, 8 requests at a time", 8) },
+];
 const FLAT: [Case; 8] = [
     flat("10, IPv4", "127.0.0.1", 10),
     flat("1,000, IPv4", "127.0.0.1", 1000),

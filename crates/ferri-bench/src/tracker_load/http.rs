@@ -272,6 +272,8 @@ fn answer(received: &[u8]) -> Result<Option<(&[u8], usize)>> {
 
 /// Looks at the answer to an announce.
 fn count_peers(body: &[u8], phase: &mut Phase) -> Result<()> {
+    // aquatic_http ends the body with an empty line.
+    let body = body.trim_ascii_end();
     ensure!(
         body.starts_with(b"d") && body.ends_with(b"e"),
         "not an answer: {}",
@@ -332,6 +334,7 @@ mod tests {
         count_peers(b"d14:failure reason2:noe", &mut phase).expect("a refusal");
         assert_eq!(phase.errors, 1);
         assert!(count_peers(b"d8:intervali600e5:peers5:abcdee", &mut phase).is_err());
+        count_peers(b"d8:intervali120e5:peers0:6:peers60:e\r\n", &mut phase).expect("with an empty line");
         assert!(count_peers(b"<html>", &mut phase).is_err());
         let scrape = b"d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei1e10:incompletei2ee20:baaaaaaaaaaaaaaaaaaad8:completei4eeee";
         assert_eq!(numbers_after(scrape, "8:completei").sum::<u64>(), 5);
