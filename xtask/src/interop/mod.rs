@@ -65,6 +65,9 @@ pub(crate) struct Options {
 enum Case {
     /// One seeds, the other downloads.
     Pair { seed: Kind, leech: Kind, shape: Shape, tracker: tracker::Kind, protocol: Protocol },
+    /// One that has only a magnet link finds the seeder by our tracker, and by nothing else. Some say `left=0` while they
+    /// do not know the size.
+    Magnet { leech: Kind, protocol: Protocol },
     /// One seeder, everybody else downloads.
     Mixed { seed: Kind, leechers: Vec<Kind> },
     /// Two programs make the same torrent of the same files.
@@ -83,11 +86,10 @@ impl Case {
                     tracker::Kind::Opentracker => "opentracker",
                     tracker::Kind::Ours => "our tracker",
                 };
-                let protocol = match protocol {
-                    Protocol::Http => "http",
-                    Protocol::Udp => "udp",
-                };
-                format!("{seed} to {leech}, {}, {tracker} over {protocol}", shape.name())
+                format!("{seed} to {leech}, {}, {tracker} over {}", shape.name(), protocol.name())
+            }
+            Self::Magnet { leech, protocol } => {
+                format!("magnet link, our tracker alone over {}: to {leech}", protocol.name())
             }
             Self::Mixed { seed, leechers } => {
                 let names: Vec<&str> = leechers.iter().map(|kind| kind.name()).collect();
@@ -156,6 +158,13 @@ fn cases(hub: Kind) -> Vec<Case> {
     leechers.extend(foreign.iter().copied().filter(|kind| *kind != Kind::Libtorrent));
     let mut cases: Vec<Case> = trackerless::Group::ALL.into_iter().map(Case::Trackerless).collect();
     cases.push(Case::Mixed { seed: Kind::Libtorrent, leechers });
+    if hub == Kind::Ferriswarm {
+        for (n, &leech) in foreign.iter().chain([&hub]).enumerate() {
+            let udp = leech != Kind::Aria2 && n % 2 == 1;
+            let protocol = if udp { Protocol::Udp } else { Protocol::Http };
+            cases.push(Case::Magnet { leech, protocol });
+        }
+    }
     for (n, &kind) in foreign.iter().enumerate() {
         for shape in [Shape::Single, Shape::Multi] {
             // Alternating, so that every client meets both protocols.
@@ -204,6 +213,7 @@ fn run_one(bench: &Bench, case: &Case) -> Tally {
         Case::Pair { seed, leech, shape, tracker, protocol } => {
             pair(bench, &work, (*seed, *leech), *shape, *tracker, *protocol)
         }
+        Case::Magnet { leech, protocol } => magnet(bench, &work, *leech, *protocol),
         Case::Mixed { seed, leechers } => mixed(bench, &work, *seed, leechers),
         Case::Create { shape } => create(bench, &work, *shape),
         Case::Differential => differential::run(&bench.options.tools, &work),
@@ -244,6 +254,27 @@ fn pair(
     let log = seeder.process().map(|process| process.log_tail()).unwrap_or_default();
     seeder.stop();
     outcome.with_context(|| format!("the seeder wrote\n{log}"))
+}
+
+fn magnet(bench: &Bench, work: &Path, leech: Kind, protocol: Protocol) -> Result<()> {
+    let payload = bench.payload(Shape::Single);
+    let ours = tracker::Kind::Ours;
+    let host = bench.lab.host()?;
+    let tracker = Tracker::start(ours, host, &work.join("tracker"), &payload.torrent, &bench.options.tools)?;
+    let torrent = work.join("payload.torrent");
+    payload.with_tracker(&tracker.url(protocol), &torrent)?;
+    let mut seeder = clients::make(bench.options.hub, bench.place(&work.join("seed"))?)?;
+    seeder.start_seed(&torrent, &payload.dir).context("starting the seeder")?;
+    seeder.wait_done(TRANSFER_LIMIT).context("the seeder")?;
+    tracker.wait_for(1, 0).context("the seeder's announce")?;
+    let url = tracker.url(protocol).replace(':', "%3A").replace('/', "%2F");
+    let hash = payload::info_hash(&payload.torrent)?;
+    let link = format!("magnet:?xt=urn:btih:{hash}&tr={url}");
+    let mut download = Download::start(bench, work, leech, Path::new(&link))?;
+    download.wait()?;
+    // rtorrent leaves the torrent's metadata behind.
+    let _ = fs::remove_file(download.dir.join(format!("{}.meta", hash.to_uppercase())));
+    download.finish(payload)
 }
 
 fn mixed(bench: &Bench, work: &Path, seed: Kind, leechers: &[Kind]) -> Result<()> {

@@ -37,6 +37,16 @@ pub(crate) enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    /// For the names of cases.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Udp => "udp",
+        }
+    }
+}
+
 /// A running tracker on a host of its own.
 #[derive(Debug)]
 pub(crate) struct Tracker {

@@ -69,7 +69,7 @@ pub(super) const EXPLAINED: &[Explained] = {
         because(
             Opentracker,
             K::SeedsToSeed,
-            "seeds hang up on seeds; ours names them those who lack something",
+            "seeds hang up on seeds; ours names none to who said `completed`",
         ),
         because(Opentracker, K::NothingOfSwarm, "what nobody is in is left out over HTTP; ours says zeros"),
         because(Opentracker, K::Unusable, "`compact=0` is a bad request to it; ours answers with a list"),
