@@ -15,6 +15,8 @@ use ferri_metainfo::display::redact_url;
 use ferri_tracker::server::Access;
 use ferri_tracker::server::access::{Faults, InfoHashList, LIST_BYTES_MAX, ListError, Passkeys};
 
+use crate::notice::Notice;
+
 /// Who may use the tracker. The default lets everybody in.
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
@@ -93,7 +95,9 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct InUse {
     kind: Kind,
-    pub(crate) source: Source,
+    source: Source,
+    /// How many it had at the start.
+    entries: usize,
     /// What its file looked like when it was last read, well or not.
     stamp: Option<Stamp>,
 }
@@ -102,6 +106,11 @@ impl InUse {
     /// `the list of denied torrents (/etc/tracker/deny)`.
     pub(crate) fn describe(&self) -> String {
         format!("the list of {} ({})", self.kind.name(), self.source)
+    }
+
+    /// What is told of it at the start.
+    pub(crate) fn first_read(&self) -> Notice {
+        Notice::ListRead { list: self.describe(), entries: self.entries }
     }
 
     /// Whether its file is another one than was read last, or not there any more.
@@ -168,8 +177,8 @@ pub(crate) fn read_all(lists: Lists, tools: &Tools) -> Result<(Vec<InUse>, Acces
     let mut in_use = Vec::new();
     for (kind, source) in named {
         let Some(source) = source else { continue };
-        let mut list = InUse { kind, source, stamp: None };
-        list.read(tools, &mut access).map_err(|why| (list.describe(), why))?;
+        let mut list = InUse { kind, source, entries: 0, stamp: None };
+        list.entries = list.read(tools, &mut access).map_err(|why| (list.describe(), why))?;
         in_use.push(list);
     }
     Ok((in_use, access))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// A list was read again, and holds from here on.
+    /// A list was read, and holds from here on.
     ListRead {
         /// Which one.
         list: String,
@@ -70,8 +70,8 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ListRead { list, entries: 1 } => write!(f, "{list} was read again: 1 entry"),
-            Self::ListRead { list, entries } => write!(f, "{list} was read again: {entries} entries"),
+            Self::ListRead { list, entries: 1 } => write!(f, "{list} was read: 1 entry"),
+            Self::ListRead { list, entries } => write!(f, "{list} was read: {entries} entries"),
             Self::ListKept { list, why } => write!(f, "{list} stays as it was: {why}"),
             Self::CertificateRead => f.write_str("the TLS certificate was read again"),
             Self::CertificateKept { why } => write!(f, "the TLS certificate stays as it was: {why}"),

@@ -13,7 +13,8 @@ use rustls::ServerConfig;
 use crate::bind::{Bound, bind_all, reachable};
 use crate::error::Error;
 use crate::keeper::{Keeper, Order};
-use crate::lists::{self, Tools};
+use crate::lists::{self, InUse, Tools};
+use crate::notice::Notice;
 use crate::options::{Options, Scheme};
 use crate::proxy::Proxies;
 use crate::service::Service;
@@ -28,6 +29,7 @@ pub struct TrackerServer {
     service: Arc<Service>,
     stop: Arc<Stop>,
     places: Vec<(SocketAddr, Scheme)>,
+    lists: Vec<Notice>,
     /// A worker that ends by accident takes its socket along, and the others get what came there.
     datagrams: Vec<Weak<UdpSocket>>,
     orders: Sender<Order>,
@@ -64,6 +66,7 @@ impl TrackerServer {
             service: service.clone(),
             stop: Arc::new(Stop::new().map_err(Error::Worker)?),
             places: bound.iter().map(|bound| (bound.addr, bound.scheme)).collect(),
+            lists: lists.iter().map(InUse::first_read).collect(),
             datagrams: Vec::new(),
             orders,
             threads: Vec::new(),
@@ -162,6 +165,12 @@ impl TrackerServer {
             }
         }
         urls
+    }
+
+    /// The lists in use, as they were read at the start.
+    #[must_use]
+    pub fn lists(&self) -> &[Notice] {
+        &self.lists
     }
 
     /// Swarms and peers known now.

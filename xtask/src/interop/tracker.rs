@@ -73,7 +73,7 @@ impl Tracker {
             }
             Kind::Ours => {
                 let mut command = host.command(&tools.ferriswarm);
-                command.args(["tracker", "--listen", &format!("{}:{PORT}", host.address())]);
+                command.args(["tracker", "--no-state", "--listen", &format!("{}:{PORT}", host.address())]);
                 command
             }
         };

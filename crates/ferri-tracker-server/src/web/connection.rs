@@ -98,6 +98,8 @@ pub(super) struct Connection {
     unsent: Vec<u8>,
     /// The last answer is given.
     is_last: bool,
+    /// The client may still be sending what nobody reads.
+    is_sending: bool,
 }
 
 impl Connection {
@@ -112,6 +114,7 @@ impl Connection {
             is_behind: false,
             unsent: Vec::new(),
             is_last: false,
+            is_sending: false,
         }
     }
 
@@ -136,7 +139,11 @@ impl Connection {
                 Err(_) => return Next::Close,
             }
             if self.is_last {
-                self.transport.finish();
+                self.transport.notify_end();
+                if !self.is_sending {
+                    return Next::Close;
+                }
+                self.transport.end_writing();
                 self.turn(State::Closing, now);
                 continue;
             }
@@ -198,13 +205,14 @@ impl Connection {
                 Parsed::Partial => break,
                 Parsed::Bad(status, why) => {
                     answer::failure(&mut desk.output, &mut desk.body, status, why);
-                    self.is_last = true;
+                    (self.is_last, self.is_sending) = (true, true);
                 }
                 Parsed::Request(request) => {
                     let tools = (service, &desk.view);
                     answer::answer(&mut desk.output, &mut desk.body, tools, &request, self.from, now);
                     self.is_last = request.persistence == Persistence::Closed;
                     at += request.length;
+                    self.is_sending = self.is_last && (request.has_body || at < length);
                 }
             }
         }
@@ -245,7 +253,7 @@ impl Connection {
         desk.output.clear();
         answer::failure(&mut desk.output, &mut desk.body, status, why);
         self.unsent.extend_from_slice(&desk.output);
-        self.is_last = true;
+        (self.is_last, self.is_sending) = (true, true);
     }
 
     /// Reads and forgets until the client hangs up: closing a socket with unread bytes would take the last answer from it.

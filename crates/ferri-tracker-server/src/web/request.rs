@@ -31,6 +31,8 @@ pub(crate) struct Request<'a> {
     /// Path and query.
     pub(crate) target: &'a str,
     pub(crate) persistence: Persistence,
+    /// A body follows, which nobody reads.
+    pub(crate) has_body: bool,
     /// What a proxy says about whom it asks for.
     pub(crate) forwarded: Forwarded<'a>,
 }
@@ -133,7 +135,7 @@ fn whole<'a>(length: usize, request: &httparse::Request<'_, 'a>, proxy_header: O
         _ => Method::Other,
     };
     let mut persistence = if request.version == Some(0) { Persistence::Closed } else { Persistence::Kept };
-    let mut forwarded = Forwarded::default();
+    let (mut forwarded, mut has_body) = (Forwarded::default(), false);
     for header in request.headers.iter() {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("connection") {
@@ -143,16 +145,17 @@ fn whole<'a>(length: usize, request: &httparse::Request<'_, 'a>, proxy_header: O
                 persistence = Persistence::KeptAndTold;
             }
         } else if (is("content-length") && header.value != b"0") || is("transfer-encoding") {
-            // Nothing that is asked here has a body, so nobody reads it; what follows it is not found.
-            persistence = Persistence::Closed;
+            has_body = true;
         } else if proxy_header.is_some_and(is) {
             forwarded.push(header.value);
         }
     }
-    if method == Method::Other {
+    if method == Method::Other || has_body {
+        // What follows the body would not be found.
         persistence = Persistence::Closed;
     }
-    Parsed::Request(Request { length, method, target: path_and_query(target), persistence, forwarded })
+    let target = path_and_query(target);
+    Parsed::Request(Request { length, method, target, persistence, has_body, forwarded })
 }
 
 fn has_token(value: &[u8], token: &[u8]) -> bool {
@@ -212,6 +215,9 @@ pub(crate) fn write_failure(body: &mut Vec<u8>, why: &str) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(text: &str, expected: (Method, &str, Persistence)) {
@@ -267,6 +273,31 @@ mod tests {
             assert_eq!(parse(&text[..length], None), Parsed::Partial, "{length}");
         }
         assert!(matches!(parse(text, None), Parsed::Request(_)));
+    }
+
+    proptest! {
+        /// Whatever comes is answered with words, taken or waited for within the bounds, and a request that is whole is the same
+        /// however much of the next one is there.
+        #[test]
+        fn any_bytes_are_a_request_or_an_answer(
+            bytes in prop_oneof![
+                vec(any::<u8>(), 0..300),
+                "(GET|HEAD|POST) /[!-~]{0,40} HTTP/1.[01]\r\n(X-Forwarded-For|Connection|[a-z]{1,9}): [ -~]{0,40}\r\n\r\n.{0,20}"
+                    .prop_map(String::into_bytes),
+            ],
+        ) {
+            match parse(&bytes, Some("X-Forwarded-For")) {
+                Parsed::Partial => prop_assert!(bytes.len() < HEAD_MAX),
+                Parsed::Bad(status, why) => prop_assert!(400 <= status && !why.is_empty()),
+                Parsed::Request(request) => {
+                    prop_assert!(request.length <= bytes.len());
+                    prop_assert_eq!(
+                        parse(&bytes[..request.length], Some("X-Forwarded-For")),
+                        Parsed::Request(request)
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -111,12 +111,17 @@ impl Transport {
         if self.tls.is_some() { TLS_BYTES } else { 0 }
     }
 
-    /// Tells the client that nothing more comes.
-    pub(super) fn finish(&mut self) {
+    /// Says within TLS that nothing more comes.
+    pub(super) fn notify_end(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             let _ = tls.write_tls(&mut self.stream);
         }
+    }
+
+    /// Tells the client that nothing more comes, and leaves what it says.
+    pub(super) fn end_writing(&self) {
+        // Whoever has hung up knows.
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 }

@@ -113,7 +113,7 @@ fn sighup_reads_the_lists_again_and_sigterm_ends_it() {
     desk.write("deny", "# nothing\n");
     signal(&child, Signal::HUP);
     let mut line = String::new();
-    while !line.contains("was read again: 0 entries") {
+    while !line.contains("deny) was read: 0 entries") {
         line.clear();
         assert_ne!(lines.read_line(&mut line).unwrap(), 0);
     }

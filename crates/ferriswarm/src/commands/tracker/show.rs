@@ -19,6 +19,7 @@ pub(super) fn greeting(console: &Console, server: &TrackerServer, has_passkeys: 
     if let Some(url) = server.stats_urls().first() {
         console.line(&format!("stats    {url}"));
     }
+    server.lists().iter().for_each(|list| notice(console, list));
     if server.places().iter().all(|(addr, _)| addr.ip().is_loopback()) {
         console.line("only this machine can reach it; --listen 0.0.0.0:6969 serves others");
     }
