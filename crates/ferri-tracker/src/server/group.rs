@@ -14,9 +14,9 @@ const SCANNED_MAX: usize = 64;
 /// An array that shrank to this size gives its index up. Half, so that none is made and given up by turns.
 const INDEX_DROPPED_AT: usize = SCANNED_MAX / 2;
 
-/// From how many places of the array the peers of one answer come at most. Peers that arrived together are named together less
-/// often the more there are, and each costs a cache line.
-const WINDOWS_MAX: usize = 4;
+/// From how many places of the array the peers of one answer and kind come at most. Peers that arrived together are named
+/// together less often the more there are, and each costs a cache line or two.
+const WINDOWS_MAX: usize = 3;
 
 /// Peers of one window at the least, where there are so many.
 const WINDOW_MIN: usize = 8;
@@ -339,6 +339,14 @@ impl Runs {
         let mut runs = Self::default();
         runs.push_run(0, 1);
         runs
+    }
+
+    /// Reads a word at the beginning of each run, so that the memory of all of them is on its way before the first is copied.
+    /// In a large swarm that takes as long as waiting for one.
+    pub(super) fn read_ahead<A>(&self, peers: &[Peer<A>]) {
+        let begins = self.runs[..self.count].iter().filter_map(|(begin, _)| peers.get(*begin as usize));
+        let ends = self.runs[..self.count].iter().filter_map(|(_, end)| peers.get(*end as usize - 1));
+        std::hint::black_box(begins.chain(ends).fold(0, |sum, peer| sum ^ peer.identity));
     }
 
     /// The peers, of the array that they were chosen from.

@@ -29,7 +29,10 @@ pub(super) struct Index {
     /// By the first `bits` bits of the hash, which segment.
     directory: Vec<u32>,
     bits: u32,
-    segments: Vec<Segment>,
+    /// The first segment, here so that a small index is reached in one step less.
+    first: Segment,
+    /// The others, from number 1.
+    more: Vec<Segment>,
     /// Of all segments.
     slots: usize,
 }
@@ -46,7 +49,7 @@ struct Segment {
 impl Index {
     pub(super) fn new() -> Self {
         let segment = Segment { bits: 0, used: 0, slots: vec![EMPTY; SLOTS_MIN].into() };
-        Self { directory: vec![0], bits: 0, segments: vec![segment], slots: SLOTS_MIN }
+        Self { directory: vec![0], bits: 0, first: segment, more: Vec::new(), slots: SLOTS_MIN }
     }
 
     /// An index of things whose hashes are given in the order of their places.
@@ -60,7 +63,7 @@ impl Index {
 
     /// The place of the thing with this hash that `is_it`.
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(usize) -> bool) -> Option<usize> {
-        let segment = &self.segments[self.segment_of(hash)];
+        let segment = self.segment(self.segment_of(hash));
         let mask = segment.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
@@ -80,14 +83,15 @@ impl Index {
         debug_assert!(place < PLACES_MAX);
         loop {
             let number = self.segment_of(hash);
-            let segment = &mut self.segments[number];
+            let segment = self.segment_mut(number);
             if 4 * (segment.used as usize + 1) <= 3 * segment.slots.len() {
                 segment.put(hash, place);
                 return;
             }
             if segment.slots.len() < SEGMENT_SLOTS || segment.bits == BITS_MAX {
-                self.slots += segment.slots.len();
-                segment.resize(2 * segment.slots.len(), &hash_at);
+                let slots = segment.slots.len();
+                segment.resize(2 * slots, &hash_at);
+                self.slots += slots;
             } else {
                 self.split(number, hash, &hash_at);
             }
@@ -99,11 +103,11 @@ impl Index {
         // Both are looked up before either is written: afterwards they may look the same.
         let slots = [one, other].map(|(hash, place)| {
             let number = self.segment_of(hash);
-            (number, self.segments[number].slot_of(hash, place))
+            (number, self.segment(number).slot_of(hash, place))
         });
         for ((number, at), (hash, place)) in slots.into_iter().zip([(one.0, other.1), (other.0, one.1)]) {
             if let Some(at) = at {
-                self.segments[number].slots[at] = slot(hash, place);
+                self.segment_mut(number).slots[at] = slot(hash, place);
             }
         }
     }
@@ -111,7 +115,7 @@ impl Index {
     /// A thing has moved to a place that nothing else has.
     pub(super) fn relocate(&mut self, hash: u64, from: usize, to: usize) {
         let number = self.segment_of(hash);
-        let segment = &mut self.segments[number];
+        let segment = self.segment_mut(number);
         if let Some(at) = segment.slot_of(hash, from) {
             segment.slots[at] = slot(hash, to);
         }
@@ -120,15 +124,16 @@ impl Index {
     /// Takes out the thing that was at a place. `hash_at` gives the hash of what is at any other place.
     pub(super) fn remove(&mut self, hash: u64, place: usize, hash_at: impl Fn(usize) -> u64) {
         let number = self.segment_of(hash);
-        let segment = &mut self.segments[number];
+        let segment = self.segment_mut(number);
         let Some(at) = segment.slot_of(hash, place) else { return };
         segment.close_gap(at, &hash_at);
         segment.used -= 1;
         // An eighth: far enough from three quarters that nothing grows and shrinks by turns.
         if 8 * (segment.used as usize) < segment.slots.len() {
             if SLOTS_MIN < segment.slots.len() && segment.bits == 0 {
-                self.slots -= segment.slots.len() / 2;
-                segment.resize(segment.slots.len() / 2, &hash_at);
+                let slots = segment.slots.len() / 2;
+                segment.resize(slots, &hash_at);
+                self.slots -= slots;
             } else if 0 < segment.bits {
                 self.merge(number, hash, &hash_at);
             }
@@ -139,12 +144,29 @@ impl Index {
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.directory.capacity() * size_of::<u32>()
-            + self.segments.capacity() * size_of::<Segment>()
+            + self.more.capacity() * size_of::<Segment>()
             + self.slots * size_of::<u32>()
     }
 
     fn segment_of(&self, hash: u64) -> usize {
-        self.directory[first_bits(hash, self.bits)] as usize
+        match self.bits {
+            0 => 0,
+            bits => self.directory[first_bits(hash, bits)] as usize,
+        }
+    }
+
+    fn segment(&self, number: usize) -> &Segment {
+        match number.checked_sub(1) {
+            None => &self.first,
+            Some(at) => &self.more[at],
+        }
+    }
+
+    fn segment_mut(&mut self, number: usize) -> &mut Segment {
+        match number.checked_sub(1) {
+            None => &mut self.first,
+            Some(at) => &mut self.more[at],
+        }
     }
 
     /// The part of the directory for hashes that begin like this one.
@@ -156,36 +178,36 @@ impl Index {
 
     /// Makes two segments of a full one, by the next bit.
     fn split(&mut self, number: usize, hash: u64, hash_at: &impl Fn(usize) -> u64) {
-        let bits = self.segments[number].bits + 1;
+        let bits = self.segment(number).bits + 1;
         if self.bits < bits {
             self.directory = self.directory.iter().flat_map(|segment| [*segment; 2]).collect();
             self.bits = bits;
         }
         let mut halves = [0, 1].map(|_| Segment { bits, used: 0, slots: vec![EMPTY; SEGMENT_SLOTS].into() });
-        for slot in self.segments[number].slots.iter().filter(|slot| **slot != EMPTY) {
+        for slot in self.segment(number).slots.iter().filter(|slot| **slot != EMPTY) {
             let hash = hash_at(place(*slot));
             halves[first_bits(hash, bits) & 1].put(hash, place(*slot));
         }
         let range = self.directory_range(hash, bits - 1);
-        let second = u32::try_from(self.segments.len()).expect("at most 2^20 segments");
+        let second = u32::try_from(1 + self.more.len()).expect("at most 2^20 segments");
         self.directory[range.start + range.len() / 2..range.end].fill(second);
         let [low, high] = halves;
-        self.slots += 2 * SEGMENT_SLOTS - self.segments[number].slots.len();
-        self.segments[number] = low;
-        self.segments.push(high);
+        self.slots += 2 * SEGMENT_SLOTS - self.segment(number).slots.len();
+        *self.segment_mut(number) = low;
+        self.more.push(high);
     }
 
     /// Joins a nearly empty segment with the one it was split from, when that has room.
     fn merge(&mut self, number: usize, hash: u64, hash_at: &impl Fn(usize) -> u64) {
-        let bits = self.segments[number].bits;
+        let bits = self.segment(number).bits;
         let other_hash = hash ^ 1 << (u64::BITS - bits);
         let other = self.segment_of(other_hash);
-        let used = self.segments[number].used + self.segments[other].used;
-        if self.segments[other].bits != bits || SEGMENT_SLOTS < 2 * used as usize {
+        let used = self.segment(number).used + self.segment(other).used;
+        if self.segment(other).bits != bits || SEGMENT_SLOTS < 2 * used as usize {
             return;
         }
         let mut joined = Segment { bits: bits - 1, used: 0, slots: vec![EMPTY; SEGMENT_SLOTS].into() };
-        for slot in [number, other].iter().flat_map(|number| self.segments[*number].slots.iter()) {
+        for slot in [number, other].iter().flat_map(|number| self.segment(*number).slots.iter()) {
             if *slot != EMPTY {
                 joined.put(hash_at(place(*slot)), place(*slot));
             }
@@ -194,12 +216,13 @@ impl Index {
         let range = self.directory_range(hash, bits - 1);
         self.directory[range].fill(u32::try_from(kept).expect("at most 2^20 segments"));
         self.slots += SEGMENT_SLOTS;
-        self.slots -= self.segments[kept].slots.len() + self.segments[gone].slots.len();
-        self.segments[kept] = joined;
-        self.segments.swap_remove(gone);
+        self.slots -= self.segment(kept).slots.len() + self.segment(gone).slots.len();
+        *self.segment_mut(kept) = joined;
+        // The first segment has the least number, so it is never the one that goes.
+        self.more.swap_remove(gone - 1);
         // The last segment took the free number.
-        if gone < self.segments.len() {
-            let last = u32::try_from(self.segments.len()).expect("at most 2^20 segments");
+        if gone <= self.more.len() {
+            let last = u32::try_from(1 + self.more.len()).expect("at most 2^20 segments");
             let number = u32::try_from(gone).expect("at most 2^20 segments");
             self.directory
                 .iter_mut()
@@ -289,6 +312,12 @@ mod tests {
         index: Index,
     }
 
+    impl Index {
+        fn segments(&self) -> impl Iterator<Item = &Segment> {
+            std::iter::once(&self.first).chain(&self.more)
+        }
+    }
+
     fn hash(number: u64) -> u64 {
         Random::new(number).next_u64()
     }
@@ -334,7 +363,7 @@ mod tests {
         assert!((0..100_000).all(|number| all.find(number).is_some() == (number % 100 == 7)));
         assert!(all.index.bytes() < full / 16, "{} bytes of {full}", all.index.bytes());
         (0..100_000).filter(|number| number % 100 == 7).for_each(|number| all.remove(number));
-        assert!(all.numbers.is_empty() && all.index.segments.iter().all(|segment| segment.used == 0));
+        assert!(all.numbers.is_empty() && all.index.segments().all(|segment| segment.used == 0));
     }
 
     #[test]
@@ -351,9 +380,9 @@ mod tests {
                 _ => {}
             }
         }
-        let used: u32 = all.index.segments.iter().map(|segment| segment.used).sum();
+        let used: u32 = all.index.segments().map(|segment| segment.used).sum();
         assert_eq!(used as usize, all.numbers.len());
-        let slots: usize = all.index.segments.iter().map(|segment| segment.slots.len()).sum();
+        let slots: usize = all.index.segments().map(|segment| segment.slots.len()).sum();
         assert_eq!(slots, all.index.slots);
         assert!(all.numbers.iter().enumerate().all(|(place, number)| all.find(*number) == Some(place)));
     }

@@ -348,6 +348,8 @@ impl<'a> Picks<'a> {
     /// lead anybody else to themselves.
     pub(super) fn for_asker(mut self, identity: u32, ip: IpAddr) -> Self {
         (self.but, self.tells_loopback) = (identity, ip.is_loopback());
+        self.v4_runs.read_ahead(self.v4);
+        self.v6_runs.read_ahead(self.v6);
         self
     }
 
