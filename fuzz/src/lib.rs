@@ -16,6 +16,7 @@ pub mod seeds;
 mod swarm;
 mod torrent;
 mod tracker;
+mod tracker_files;
 mod tracker_server;
 mod wire;
 
@@ -29,6 +30,7 @@ pub use schedule::schedule;
 pub use swarm::{swarm, trace};
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
 pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp, tracker_url};
+pub use tracker_files::{tracker_lists, tracker_snapshot};
 pub use tracker_server::tracker_server;
 pub use wire::{extension, handshake, metadata, pex, wire};
 
@@ -74,9 +76,12 @@ pub const TARGETS: &[Target] = &[
     // A line of a trace can tell of a torrent of two million pieces.
     Target { name: "trace", run: trace, memory_factor: 1 << 20 },
     Target { name: "tracker_announce", run: tracker_announce, memory_factor: 64 },
+    // A fault is told with what is in its line, twice.
+    Target { name: "tracker_lists", run: tracker_lists, memory_factor: 1024 },
     Target { name: "tracker_packet", run: tracker_packet, memory_factor: 64 },
     Target { name: "tracker_scrape", run: tracker_scrape, memory_factor: 64 },
     Target { name: "tracker_server", run: tracker_server, memory_factor: 256 },
+    Target { name: "tracker_snapshot", run: tracker_snapshot, memory_factor: 256 },
     Target { name: "tracker_udp", run: tracker_udp, memory_factor: 64 },
     Target { name: "tracker_url", run: tracker_url, memory_factor: 64 },
     Target { name: "wire", run: wire, memory_factor: 64 },

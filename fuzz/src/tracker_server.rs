@@ -11,7 +11,7 @@ use ferri_tracker::{TrackerError, http};
 
 use crate::script::Script;
 
-const OPTIONS: RegistryOptions = RegistryOptions {
+pub(crate) const OPTIONS: RegistryOptions = RegistryOptions {
     interval: Duration::from_secs(600),
     min_interval: Duration::from_secs(60),
     peer_lifetime: Duration::from_secs(1260),

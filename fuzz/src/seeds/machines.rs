@@ -1,19 +1,24 @@
 //! Seeds that are scripts for machines: the resume journal, the announce schedule, our own tracker, the swarm.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{Bitfield, Layout};
 use ferri_swarm::trace::Recorder;
 use ferri_swarm::{Direction, Input, PeerKey, Source, Swarm, SwarmOptions};
+use ferri_tracker::server::http::{self, Request, Via};
+use ferri_tracker::server::{Access, Registry, RegistryOptions};
 use ferri_wire::{Handshake, Message, PeerId, Reserved};
 
 use super::{Seed, add};
+use crate::tracker_files::snapshot;
 
 /// Those of this file.
 pub(super) fn all(seeds: &mut Vec<Seed>) {
     journals(seeds);
     schedules(seeds);
     servers(seeds);
+    tracker_files(seeds);
     swarms(seeds);
     traces(seeds);
     searches(seeds);
@@ -82,6 +87,45 @@ fn servers(seeds: &mut Vec<Seed>) {
     // The same under another address's id.
     udp[5] = 0x2d;
     seed("udp-of-somebody-else", &[udp]);
+}
+
+/// What our own tracker reads from files.
+fn tracker_files(seeds: &mut Vec<Seed>) {
+    let (v1, v2) = ("0123456789abcdef0123456789ABCDEF01234567", "fedcba98".repeat(8));
+    let torrents = format!("\u{feff}# ours\r\n{v1} # the first\r\n\n{v2}\n{}\n", "mfrggzdf".repeat(4));
+    add(seeds, "tracker_lists", "torrents", torrents);
+    add(
+        seeds,
+        "tracker_lists",
+        "users",
+        "alice-0001 peers=3 torrents=20 announces=60 # a user\nbob_000002\n",
+    );
+    add(
+        seeds,
+        "tracker_lists",
+        "faults",
+        "short\nno\x1b[31m\nsecret-key peers=many\nsecret-key another-key\nsec/ret\n",
+    );
+    let now = Instant::now();
+    let registry = Registry::new(RegistryOptions { shards: 2, ..RegistryOptions::default() }, [7; 16], now);
+    for number in 0..9_u8 {
+        let from = match number % 3 {
+            0 => IpAddr::from([0x2001, 0xdb8, 0, u16::from(number), 0, 0, 0, 1]),
+            _ => IpAddr::from([10, 0, 0, number]),
+        };
+        let hash = format!("%{:02x}", number % 4).repeat(20);
+        let id = format!("%{number:02x}").repeat(20);
+        let event = ["", "&event=completed", "&event=paused"][usize::from(number / 3)];
+        let target = format!("/announce?info_hash={hash}&peer_id={id}&port=6881&left={}{event}", number % 2);
+        let request = Request { method: b"GET", target: target.as_bytes(), from, via: Via::Direct };
+        http::answer(&registry, &Access::default(), &request, now, &mut Vec::new());
+    }
+    let whole = snapshot(&registry, now);
+    add(seeds, "tracker_snapshot", "cut", &whole[..whole.len() / 2]);
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    add(seeds, "tracker_snapshot", "damaged", damaged);
+    add(seeds, "tracker_snapshot", "whole", whole);
 }
 
 /// How scripts for the swarm begin: flags, total length in units of 8 bytes, seed. This one has 40,000 bytes in pieces of

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::super::access::Access;
 use super::super::http::{Request, Via, answer};
 use super::super::registry::RegistryOptions;
@@ -193,17 +195,44 @@ fn a_damaged_snapshot_says_where() {
     assert_eq!((restored.peers, after.census().peers), (300, 300));
 }
 
-#[test]
-fn a_chunk_that_lies_about_its_swarms_is_refused() {
+/// A snapshot of one chunk whose checksum is right, whatever it says.
+fn sealed(chunk: &[u8]) -> Vec<u8> {
     let now = Instant::now();
     let mut bytes = Vec::new();
     let _ = Snapshot::begin(&registry(1, now), now, UNIX, &mut bytes);
+    bytes.extend_from_slice(&u32::try_from(chunk.len()).unwrap().to_be_bytes());
+    bytes.extend_from_slice(&siphash(&CHECKSUM_KEY, chunk).to_be_bytes());
+    bytes.extend_from_slice(chunk);
+    bytes
+}
+
+#[test]
+fn a_chunk_that_lies_about_its_swarms_is_refused() {
+    let now = Instant::now();
     let mut chunk = vec![7; 20];
     chunk.extend_from_slice(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
     chunk.extend_from_slice(&[1; 15]);
-    bytes.extend_from_slice(&u32::try_from(chunk.len()).unwrap().to_be_bytes());
-    bytes.extend_from_slice(&siphash(&CHECKSUM_KEY, &chunk).to_be_bytes());
-    bytes.extend_from_slice(&chunk);
+    let bytes = sealed(&chunk);
     let (error, _) = restore(&registry(2, now), &bytes, now, UNIX).unwrap_err();
     assert_eq!(error, SnapshotError::Damaged { begin: 20, end: bytes.len() });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_a_chunk_says_is_taken_within_bounds_or_refused(
+        hash in any::<[u8; 20]>(),
+        counts in prop::array::uniform3(0..4_u32),
+        peers in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let now = Instant::now();
+        let counts: Vec<u8> = counts.iter().flat_map(|count| count.to_be_bytes()).collect();
+        let bytes = sealed(&[&hash[..], &counts, &peers].concat());
+        let registry = registry(2, now);
+        // It has no end.
+        let (_, restored) = restore(&registry, &bytes, now, UNIX).unwrap_err();
+        prop_assert!((restored.peers + restored.left_out) * (6 + PEER_TAIL_LENGTH) <= peers.len());
+        prop_assert!(registry.census().peers <= restored.peers);
+    }
 }
