@@ -31,6 +31,9 @@ const TRIES_MAX: u32 = 20;
 /// Trackers take a connection id for a minute at least.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(40);
 
+/// Peers that are announced between two looks at the age of the connection ids.
+const FILLED_AT_ONCE: u32 = 50_000;
+
 /// BEP 15: about 74 fit; aquatic takes 70.
 const SCRAPE_MAX: u32 = 70;
 
@@ -296,8 +299,23 @@ impl Transport for Udp {
     }
 
     fn fill(&mut self) -> Result<Phase> {
-        let everybody = (0..self.crowd.total()).map(|peer| Question::Announce { peer, is_new: true });
-        self.drive(everybody)
+        let mut phase = Phase::default();
+        let mut first = 0;
+        while first < self.crowd.total() {
+            // On a slow machine the filling outlives the connection ids.
+            self.connect()?;
+            let end = self.crowd.total().min(first + FILLED_AT_ONCE);
+            let part = self.drive((first..end).map(|peer| Question::Announce { peer, is_new: true }))?;
+            phase.answers += part.answers;
+            phase.peers += part.peers;
+            phase.errors += part.errors;
+            phase.lost += part.lost;
+            if phase.complaint.is_empty() {
+                phase.complaint = part.complaint;
+            }
+            first = end;
+        }
+        Ok(phase)
     }
 
     fn registered(&mut self) -> Result<u64> {
