@@ -45,7 +45,7 @@ pub(crate) async fn run(
     let server = started
         .map_err(|error| Failure::new(Exit::Internal, format!("the tracker could not be started: {error}")))?
         .map_err(failure)?;
-    show::greeting(console, &server, args.access.passkeys.is_some());
+    show::greeting(console, &server, &args.access);
     let live = console.live_area();
     let mut rates = Rates::default();
     let mut ticks = interval(LOOK_EVERY);

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use ferri_tracker_server::{Notice, Requests, TrackerServer};
 
+use crate::args::AccessArgs;
 use crate::console::Console;
 use crate::units;
 
 /// Where it is, in words that can be copied into a torrent.
-pub(super) fn greeting(console: &Console, server: &TrackerServer, has_passkeys: bool) {
+pub(super) fn greeting(console: &Console, server: &TrackerServer, access: &AccessArgs) {
     let urls = server.announce_urls();
-    let key = if has_passkeys { "KEY/announce" } else { "announce" };
+    let key = if access.passkeys.is_some() { "KEY/announce" } else { "announce" };
     for (number, url) in urls.iter().enumerate() {
         let label = if number == 0 { "tracker" } else { "" };
         let url = url.strip_suffix("announce").unwrap_or(url);
@@ -20,7 +21,9 @@ pub(super) fn greeting(console: &Console, server: &TrackerServer, has_passkeys: 
         console.line(&format!("stats    {url}"));
     }
     server.lists().iter().for_each(|list| notice(console, list));
-    if server.places().iter().all(|(addr, _)| addr.ip().is_loopback()) {
+    // Others come through the proxy.
+    let is_proxied = !access.behind_proxy.is_empty();
+    if !is_proxied && server.places().iter().all(|(addr, _)| addr.ip().is_loopback()) {
         console.line("only this machine can reach it; --listen 0.0.0.0:6969 serves others");
     }
 }
