@@ -107,7 +107,9 @@ fn tracker_files(seeds: &mut Vec<Seed>) {
         "short\nno\x1b[31m\nsecret-key peers=many\nsecret-key another-key\nsec/ret\n",
     );
     let now = Instant::now();
-    let registry = Registry::new(RegistryOptions { shards: 2, ..RegistryOptions::default() }, [7; 16], now);
+    // Small, for the memory of targets is measured meanwhile.
+    let options = RegistryOptions { shards: 2, peers_max: 1_000, ..RegistryOptions::default() };
+    let registry = Registry::new(options, [7; 16], now);
     for number in 0..9_u8 {
         let from = match number % 3 {
             0 => IpAddr::from([0x2001, 0xdb8, 0, u16::from(number), 0, 0, 0, 1]),
