@@ -398,16 +398,19 @@ impl Storage {
 
     /// The same for many: those of one folder are mostly neighbours.
     pub(crate) fn note_folders_of(&self, numbers: &[u32]) {
-        let places = self.places();
-        let mut last = None;
-        for file in numbers.iter().map(|number| FileIndex(*number)) {
-            let Some(path) = places.lies_at(file) else { continue };
-            let folder = split(&path).0;
-            if last.as_deref() != Some(folder) {
-                self.ledger.add_dirty_folders(folder.ancestors());
-                last = Some(folder.to_owned());
+        let mut folders: Vec<PathBuf> = Vec::new();
+        {
+            let places = self.places();
+            for file in numbers.iter().map(|number| FileIndex(*number)) {
+                let Some(path) = places.lies_at(file) else { continue };
+                let folder = split(&path).0;
+                if folders.last().is_none_or(|last| last.as_os_str() != folder.as_os_str()) {
+                    folders.push(folder.to_owned());
+                }
             }
         }
+        // Not while the places are held: who has the ledger may wait for them.
+        folders.iter().for_each(|folder| self.ledger.add_dirty_folders(folder.ancestors()));
     }
 
     /// `torrents/<info hash>` in the state folder.

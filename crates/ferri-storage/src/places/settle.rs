@@ -165,11 +165,13 @@ impl Storage {
 
     /// Files whose names are like another's get numbers, but for those that are there and for `but`.
     fn number_rivals(&self, but: Option<FileIndex>) {
+        let names = self.places().names().clone();
+        let Some(folded) = names.restyled(Style::Folded) else { return };
+        // Not while the places are held: who has the ledger may wait for them.
+        let unknown: Vec<_> = folded.changed().filter(|(file, ..)| !self.ledger.has_stamp(file.0)).collect();
         let mut places = self.places_mut();
-        let Some(folded) = places.names().restyled(Style::Folded) else { return };
-        for (file, _, path) in folded.changed() {
-            let is_settled =
-                Some(file) == but || self.ledger.has_stamp(file.0) || places.alias(file).is_some();
+        for (file, _, path) in unknown {
+            let is_settled = Some(file) == but || places.alias(file).is_some();
             if !is_settled {
                 let path = places.rebased(path);
                 places.place(file, path, Alias::Styled(Style::Folded));

@@ -147,17 +147,17 @@ impl Task {
     }
 
     fn disk_answered(&mut self, result: Result<(), StorageError>, now: Instant) {
-        if let Err(error) = result {
-            self.disk.failed(&error, now);
-            self.disk_failed(&error, now);
+        match result {
+            // It was asked to stop, and does.
+            Ok(()) | Err(StorageError::Halted) => {}
+            Err(error) => {
+                self.disk.failed(&error, now);
+                self.disk_failed(&error, now);
+            }
         }
     }
 
     fn disk_failed(&mut self, error: &StorageError, now: Instant) {
-        // It was asked to stop, and does.
-        if matches!(error, StorageError::Halted) {
-            return;
-        }
         let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
         let was_working = !matches!(self.view.state, State::Error { .. });
         self.set_state(State::Error {
