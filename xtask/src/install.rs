@@ -81,7 +81,7 @@ pub(crate) fn rqbit(root: &Path) -> Result<()> {
 }
 
 /// Installs aquatic's trackers, which Debian does not have, into `.cache/aquatic`. Without their metrics: the release's lock
-/// file has a version of the crate `metrics` for them that Rust since 1.79 does not compile.
+/// file has a version of the crate `metrics` for them that Rust 1.95 does not compile.
 ///
 /// # Errors
 /// When cargo cannot.

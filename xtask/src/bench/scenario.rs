@@ -126,8 +126,8 @@ const TRACKER: &str = "Trackers that are filled with peers of random swarms, hal
     processor time (user and system, of the tracker's process alone) and resident bytes that a peer adds. The tracker has one core \
     and the load the other, except where two cores are measured: there both run on both, so what is compared is the \
     processor time an answer takes with one core and with two. opentracker as Debian builds it takes listed torrents only (they \
-    are listed), speaks IPv4 only and ends every HTTP connection after its answer. aquatic is built without its metrics, which no Rust \
-    since 1.79 compiles.";
+    are listed), speaks IPv4 only and ends every HTTP connection after its answer; aquatic_http answers the first of requests that come together. aquatic is built without its metrics, which Rust 1.95 does \
+    not compile.";
 
 /// What the seeder of a swarm sends, in bytes a second.
 const SWARM_RATE: u64 = 10 * MIB;
