@@ -120,7 +120,8 @@ pub(crate) fn disk(error: &StorageError) -> Failure {
         StorageError::NoSpace { .. } => Exit::DiskFull,
         StorageError::Busy { .. } => Exit::AlreadyRunning,
         error if error.is_in_the_way() => Exit::WouldOverwrite,
-        StorageError::Invalid(_) => Exit::Internal,
+        // Only a fault of this program writes to what is shared, or takes a look that was stopped for a result.
+        StorageError::Invalid(_) | StorageError::OnlyRead { .. } | StorageError::Halted => Exit::Internal,
         _ => Exit::Io,
     };
     let failure = Failure::new(exit, error.to_string());
@@ -180,6 +181,7 @@ mod tests {
             StorageError::InTheWay { path: path(), why: Conflict::Longer },
             StorageError::InTheWay { path: path(), why: Conflict::Undecided },
             StorageError::InTheWay { path: path(), why: Conflict::Changed },
+            StorageError::Halted,
             StorageError::Invalid("a bitfield of another torrent"),
         ]
     }
