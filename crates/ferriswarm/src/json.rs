@@ -35,7 +35,7 @@ struct Portions<W> {
 }
 
 /// Bytes of a portion.
-const PORTION: usize = 64 << 10;
+const PORTION: usize = 256 << 10;
 
 impl<W: FnMut(&str) -> io::Result<()>> Portions<W> {
     fn end(mut self) -> io::Result<()> {

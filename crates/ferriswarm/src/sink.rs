@@ -29,6 +29,8 @@ struct Shared {
 struct State {
     waiting: VecDeque<u8>,
     is_writing: bool,
+    /// How many wait until all is written.
+    deliveries: u32,
     /// Nobody will say anything more.
     is_closed: bool,
     /// The reader has taken nothing for [`PATIENCE`]; nobody waits for it until it does.
@@ -49,6 +51,8 @@ struct State {
 const WAITING_MAX: usize = 1 << 20;
 /// Bytes given to the system at once, so that a slow reader is seen to move.
 const BATCH_MAX: usize = 16 << 10;
+/// The same while somebody waits until all is written, however slow the reader is. A file takes it with fewer calls.
+const DELIVERY_MAX: usize = 256 << 10;
 /// A reader that takes nothing for so long has stopped: a pager that waits for a key, a pipe that nobody empties.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -108,7 +112,8 @@ impl Sink {
         let failures = shared.lock().failures;
         self.write_directly(bytes);
         let mut state = shared.lock();
-        let parts = if self.0.direct.is_some() { [].chunks(1) } else { bytes.chunks(BATCH_MAX) };
+        state.deliveries += 1;
+        let parts = if self.0.direct.is_some() { [].chunks(1) } else { bytes.chunks(DELIVERY_MAX) };
         for part in parts {
             while WAITING_MAX < state.waiting.len() + part.len() && !state.is_dead {
                 state = shared.sleep(state);
@@ -121,6 +126,7 @@ impl Sink {
         while !state.is_idle() {
             state = shared.sleep(state);
         }
+        state.deliveries -= 1;
         state.is_news = false;
         match &state.failure {
             Some(error) if state.is_dead || failures != state.failures => Err(copy(error)),
@@ -225,7 +231,8 @@ impl Shared {
         }
         state.is_writing = true;
         let (front, _) = state.waiting.as_slices();
-        let batch = front[..front.len().min(BATCH_MAX)].to_vec();
+        let most = if 0 < state.deliveries { DELIVERY_MAX } else { BATCH_MAX };
+        let batch = front[..front.len().min(most)].to_vec();
         state.waiting.drain(..batch.len());
         Some(batch)
     }
