@@ -3,8 +3,12 @@
 use std::time::{Duration, Instant};
 
 /// Ticks in the lifetime of a peer at most. A quarter of what 16 bits can tell apart, so that a peer which nobody looked at for
-/// three more lifetimes still counts as old.
+/// two more lifetimes still counts as old.
 const LIFETIME_TICKS_MAX: u64 = 1 << 14;
+
+/// Ticks by which a peer may be seen after the moment it is compared with: a look through everything keeps the moment it began
+/// at, while peers announce. Far longer than any look takes, and little of what 16 bits can tell apart.
+const AHEAD_TICKS_MAX: u16 = 1 << 12;
 
 /// When the registry began, and how long a tick is.
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +51,12 @@ impl Clock {
 
     /// Whether a peer that was last seen at a tick has been silent for longer than its lifetime.
     pub(super) fn is_over(&self, seen: u16, now: Moment) -> bool {
-        self.lifetime_ticks < now.tick.wrapping_sub(seen)
+        self.lifetime_ticks < ticks_since(seen, now)
     }
 
     /// For how many seconds a peer has been silent.
     pub(super) fn silence(&self, seen: u16, now: Moment) -> u32 {
-        u32::from(now.tick.wrapping_sub(seen)).saturating_mul(self.tick_seconds)
+        u32::from(ticks_since(seen, now)).saturating_mul(self.tick_seconds)
     }
 
     /// The tick so many seconds ago. `None` when that is longer than a lifetime.
@@ -60,6 +64,12 @@ impl Clock {
         let ticks = u16::try_from(seconds / self.tick_seconds).ok()?;
         (ticks <= self.lifetime_ticks).then_some(now.tick.wrapping_sub(ticks))
     }
+}
+
+/// 0 for a peer that was seen after `now`.
+fn ticks_since(seen: u16, now: Moment) -> u16 {
+    let ticks = now.tick.wrapping_sub(seen);
+    if u16::MAX - AHEAD_TICKS_MAX < ticks { 0 } else { ticks }
 }
 
 #[cfg(test)]
@@ -83,6 +93,24 @@ mod tests {
             let before = clock.tick_before(at(seen + lifetime / 2), (lifetime / 2) as u32).unwrap();
             assert!(tick.wrapping_sub(before) <= 1 || before.wrapping_sub(tick) <= 1);
             assert_eq!(clock.tick_before(at(seen), (2 * lifetime + coarse) as u32), None);
+        }
+    }
+
+    #[test]
+    fn who_is_seen_after_a_look_began_is_not_silent() {
+        let began = Instant::now();
+        for lifetime in [60, 1260, 16_384, 7 * 24 * 3600] {
+            let clock = Clock::new(began, Duration::from_secs(lifetime));
+            let tick = u64::from(clock.tick_seconds);
+            // Where ticks come round between the two as well.
+            for second in [0, 100, tick * (1 << 16) - tick] {
+                let now = clock.moment(began + Duration::from_secs(second));
+                for ahead in [1, 2, 4_000] {
+                    let seen = clock.moment(began + Duration::from_secs(second + ahead * tick)).tick;
+                    assert!(!clock.is_over(seen, now), "{lifetime} {second} {ahead}");
+                    assert_eq!(clock.silence(seen, now), 0, "{lifetime} {second} {ahead}");
+                }
+            }
         }
     }
 

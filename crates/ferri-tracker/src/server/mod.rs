@@ -27,4 +27,4 @@ mod words;
 
 pub use access::Access;
 pub use counters::{Counters, Protocol, Requests};
-pub use registry::{Census, IpParameter, Registry, RegistryOptions};
+pub use registry::{Census, IpParameter, PEERS_LIMIT, Registry, RegistryOptions};

@@ -22,8 +22,8 @@ use super::hashing::TableKey;
 use super::index::PLACES_MAX;
 use super::ledger::Ledger;
 use super::refusal::Refusal;
-use super::shard::{Answer, Ask, Attempt, Shard, Shared, Visit, unknown};
-use crate::announce::Scrape;
+use super::shard::{Answer, Ask, Attempt, Shard, Shared, VICTIMS_LOOKED_AT, Visit, unknown};
+use crate::announce::{Event, Scrape};
 use crate::limits::INTERVAL_MIN;
 use crate::random::Random;
 use crate::siphash::siphash;
@@ -41,6 +41,12 @@ const SWEEP_STEP_MAX: usize = 4096;
 /// Shards that are asked to make room for one newcomer. More would let refused announces cost much.
 const SHARDS_ASKED_MAX: usize = 8;
 
+/// In a tracker of so few swarms all shards are asked: that is as much to look at as [`SHARDS_ASKED_MAX`] shards with many.
+const ALL_ASKED_SWARMS_MAX: usize = SHARDS_ASKED_MAX * VICTIMS_LOOKED_AT;
+
+/// Peers and torrents that one registry holds at most, whatever its options say: places in its tables have 26 bits.
+pub const PEERS_LIMIT: usize = PLACES_MAX;
+
 /// Shards at most. Each is some hundred bytes when empty.
 const SHARDS_MAX: usize = 1 << 12;
 
@@ -54,12 +60,12 @@ pub struct RegistryOptions {
     pub min_interval: Duration,
     /// How long a silent peer is kept. At least two intervals, so that one lost announce does no harm.
     pub peer_lifetime: Duration,
-    /// Torrents.
+    /// Torrents, at most [`PEERS_LIMIT`].
     pub swarms_max: usize,
     /// Peers of one torrent from one IPv4 address or IPv6 network (/64), so that nobody fills a swarm alone. More are served, but
     /// not remembered. High, since a whole company may be behind one address.
     pub address_peers_max: usize,
-    /// Peers of all torrents.
+    /// Peers of all torrents, at most [`PEERS_LIMIT`].
     pub peers_max: usize,
     /// Peers named to those who do not say how many they want.
     pub numwant_default: usize,
@@ -110,6 +116,8 @@ pub struct Registry {
     shards: Box<[Mutex<Shard>]>,
     /// When everything was swept last, in milliseconds since the registry began.
     swept: AtomicU64,
+    /// The shard that is asked for room next.
+    asked: AtomicUsize,
     /// Keys the connection ids of UDP.
     secret: [u8; 16],
     pub(super) tallies: Tallies,
@@ -134,12 +142,13 @@ impl Registry {
     /// An empty registry. `secret` must not be guessable: whoever knows it can forge the connection ids of UDP.
     pub fn new(mut options: RegistryOptions, secret: [u8; 16], now: Instant) -> Self {
         options.shards = options.shards.clamp(1, SHARDS_MAX).next_power_of_two();
-        options.peers_max = options.peers_max.min(PLACES_MAX);
-        options.swarms_max = options.swarms_max.min(PLACES_MAX);
+        options.peers_max = options.peers_max.min(PEERS_LIMIT);
+        options.swarms_max = options.swarms_max.min(PEERS_LIMIT);
         // Another key's worth of numbers, so that the choice of peers tells nothing of the secret.
         let mut random = Random::new(siphash(&secret, b"choice of peers"));
         let key = TableKey::new(std::array::from_fn(|at| siphash(&secret, &[at as u8])));
         let shards = (0..options.shards).map(|_| Mutex::new(Shard::new(random.next_u64()))).collect();
+        let first_asked = random.below(options.shards);
         let shared = Shared {
             clock: Clock::new(now, options.peer_lifetime),
             key,
@@ -152,10 +161,17 @@ impl Registry {
             unremembered: AtomicU64::new(0),
             options,
         };
-        Self { shared, shards, swept: AtomicU64::new(0), secret, tallies: Tallies::default() }
+        Self {
+            shared,
+            shards,
+            swept: AtomicU64::new(0),
+            asked: AtomicUsize::new(first_asked),
+            secret,
+            tallies: Tallies::default(),
+        }
     }
 
-    /// How it behaves.
+    /// How it behaves, with the limits that hold.
     pub fn options(&self) -> &RegistryOptions {
         &self.shared.options
     }
@@ -224,28 +240,44 @@ impl Registry {
     ) -> Result<R, Refusal> {
         let now = self.moment(now);
         let owner = match &ask.user {
-            Some(user) => self.shared.ledger.announce(user, now.seconds).map_err(Refusal::Limit)?,
-            None => 0,
+            // Who may not say that it leaves would keep its place.
+            Some(user) if ask.event != Some(Event::Stopped) => {
+                self.shared.ledger.announce(user, now.seconds).map_err(Refusal::Limit)?
+            }
+            _ => 0,
         };
         let hash = self.hash(&ask.info_hash);
-        let visit = Visit { ask, hash, owner, now, attempt: Attempt::First };
-        let answer = lock(self.shard(hash)).announce(&self.shared, visit, &mut write);
-        match answer {
-            Err(full @ (Refusal::PeersFull | Refusal::TorrentsFull)) => {
-                self.make_room_elsewhere(full, ask.addr.ip());
-                let visit = Visit { attempt: Attempt::Last, ..visit };
-                lock(self.shard(hash)).announce(&self.shared, visit, write)
+        let mut attempt = Attempt::First;
+        let mut has_asked_for_swarm = false;
+        loop {
+            let visit = Visit { ask, hash, owner, now, attempt };
+            let answer = lock(self.shard(hash)).announce(&self.shared, visit, &mut write);
+            let full = match answer {
+                Err(Refusal::PeersFull) if attempt == Attempt::First => Refusal::PeersFull,
+                Err(Refusal::TorrentsFull) if !has_asked_for_swarm => Refusal::TorrentsFull,
+                answer => return answer,
+            };
+            self.make_room_elsewhere(full, ask.addr.ip());
+            match full {
+                Refusal::PeersFull => attempt = Attempt::Last,
+                _ => has_asked_for_swarm = true,
             }
-            answer => answer,
         }
     }
 
     /// A shard that has nobody to make room may be full of honest peers while others are not. One after the other is asked, so
-    /// that no two are held at once.
+    /// that no two are held at once, and the next newcomer asks the shards behind them.
     fn make_room_elsewhere(&self, full: Refusal, newcomer: IpAddr) {
         let newcomer = self.shared.crowds.network(newcomer);
-        let begin = self.shared.evicted.load(Ordering::Relaxed) as usize;
-        for at in 0..SHARDS_ASKED_MAX.min(self.shards.len()) {
+        if !self.shared.may_yield(newcomer) {
+            return;
+        }
+        let asked = match self.shared.swarms.load(Ordering::Relaxed) {
+            0..=ALL_ASKED_SWARMS_MAX => self.shards.len(),
+            _ => SHARDS_ASKED_MAX.min(self.shards.len()),
+        };
+        let begin = self.asked.fetch_add(asked, Ordering::Relaxed);
+        for at in 0..asked {
             let mut shard = lock(&self.shards[begin.wrapping_add(at) & (self.shards.len() - 1)]);
             let has_room = match full {
                 Refusal::PeersFull => shard.evict_peer(&self.shared, newcomer),

@@ -22,11 +22,11 @@ use crate::random::Random;
 use crate::udp::Family;
 
 /// Swarms looked at when somebody has to make room. Whoever has a tenth of a full tracker is found in 96 of 100 tries.
-const VICTIMS_LOOKED_AT: usize = 32;
+pub(super) const VICTIMS_LOOKED_AT: usize = 32;
 
-/// Peers of a swarm that may have to go for another swarm. One is what a flood of invented info hashes brings; a few more cost
-/// who floods as much.
-const VICTIM_PEERS_MAX: usize = 4;
+/// Peers of a swarm that may have to go for another swarm: all of them are looked at. Whoever brings more to each invented info
+/// hash runs out of places for peers first, of which a tracker has four for each torrent.
+const VICTIM_PEERS_MAX: usize = 64;
 
 /// What all shards share.
 #[derive(Debug)]
@@ -41,6 +41,14 @@ pub(super) struct Shared {
     pub(super) expired: AtomicU64,
     pub(super) evicted: AtomicU64,
     pub(super) unremembered: AtomicU64,
+}
+
+impl Shared {
+    /// Whether any network can have so much that it makes room for this one. Who fills the tracker is refused without a search.
+    pub(super) fn may_yield(&self, newcomer: Network) -> bool {
+        let all = u32::try_from(self.peers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        self.crowds.yields(all, self.crowds.weight(newcomer))
+    }
 }
 
 /// Who announces what.
@@ -187,6 +195,7 @@ impl Shard {
         }
         let known = at.and_then(|at| Some((at, self.swarms[at].find(&shared.key, ask.addr)?)));
         if let Some((at, place)) = known {
+            self.check_owner(shared, self.swarms[at].known(place), visit)?;
             let place = self.refresh(shared, at, place, visit);
             return Ok((Some(at), Some(place)));
         }
@@ -194,6 +203,7 @@ impl Shard {
         let moved = at.and_then(|at| Some((at, self.swarms[at].find_identity(ask.identity, family)?)));
         if let Some((at, place)) = moved {
             let known = self.swarms[at].known(place);
+            self.check_owner(shared, known, visit)?;
             self.take_out(shared, at, place, hash);
             let place = self.put_in(shared, at, visit, known.marks.has_completed());
             return Ok((Some(at), Some(place)));
@@ -223,6 +233,16 @@ impl Shard {
             },
         };
         Ok((Some(at), Some(self.put_in(shared, at, visit, false))))
+    }
+
+    /// Whether a known peer may be this user's. It was nobody's when it comes from a snapshot, which names no users.
+    fn check_owner(&self, shared: &Shared, known: Known, visit: Visit<'_>) -> Result<(), Refusal> {
+        match &visit.ask.user {
+            Some(user) if known.marks.owner() != visit.owner => {
+                shared.ledger.check(visit.owner, user, visit.hash).map_err(Refusal::Limit)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A known peer is here again.
@@ -353,7 +373,7 @@ impl Shard {
         self.evict_swarm(shared, newcomer) && reserve(&shared.swarms, shared.options.swarms_max)
     }
 
-    /// Makes a swarm go that a network has to itself which has far more than the newcomer's. Says whether one went.
+    /// Makes a swarm go whose networks all have far more than the newcomer's. Says whether one went.
     pub(super) fn evict_swarm(&mut self, shared: &Shared, newcomer: Network) -> bool {
         let Some(at) = self.heaviest_swarm(shared, newcomer) else { return false };
         while let Some(place) = first_place(&self.swarms[at]) {
@@ -368,6 +388,9 @@ impl Shard {
     /// Of some peers, the one whose network has most, if it is to make room. Swarms are chosen first and peers in them then, so
     /// those alone in their swarm are looked at most.
     fn heaviest_peer(&mut self, shared: &Shared, newcomer: Network) -> Option<(usize, Place)> {
+        if !shared.may_yield(newcomer) {
+            return None;
+        }
         let mut heaviest = (shared.crowds.weight(newcomer), None);
         for _ in 0..VICTIMS_LOOKED_AT.min(4 * self.swarms.len()) {
             let at = self.random.below(self.swarms.len());
@@ -382,15 +405,21 @@ impl Shard {
         heaviest.1
     }
 
-    /// Of some swarms that one network has to itself, the one whose network has most, if it is to make room.
+    /// Of some swarms, or all where there are few, the one whose lightest network has most, if it is to make room.
     fn heaviest_swarm(&mut self, shared: &Shared, newcomer: Network) -> Option<usize> {
+        if !shared.may_yield(newcomer) {
+            return None;
+        }
         let own = shared.crowds.weight(newcomer);
         let mut heaviest = (own, None);
-        for _ in 0..VICTIMS_LOOKED_AT.min(4 * self.swarms.len()) {
-            let at = self.random.below(self.swarms.len());
-            let Some(network) = only_network(shared, &self.swarms[at]) else { continue };
-            let weight = shared.crowds.weight(network);
-            if shared.crowds.yields(weight, own) && heaviest.0 < weight {
+        for number in 0..VICTIMS_LOOKED_AT.min(self.swarms.len()) {
+            let at = match self.swarms.len() {
+                0..=VICTIMS_LOOKED_AT => number,
+                swarms => self.random.below(swarms),
+            };
+            if let Some(weight) = lightest(shared, &self.swarms[at], own)
+                && heaviest.0 < weight
+            {
                 heaviest = (weight, Some(at));
             }
         }
@@ -490,14 +519,20 @@ fn first_place(swarm: &Swarm) -> Option<Place> {
     (!swarm.is_empty()).then(|| place_of(swarm, 0))
 }
 
-/// The network that has a small swarm to itself.
-fn only_network(shared: &Shared, swarm: &Swarm) -> Option<Network> {
+/// How much the lightest of a swarm's networks has. `None` where one of them does not yield to a newcomer that has `own`.
+fn lightest(shared: &Shared, swarm: &Swarm, own: u32) -> Option<u32> {
     let peers = swarm.len(Family::V4) + swarm.len(Family::V6);
     if VICTIM_PEERS_MAX < peers {
         return None;
     }
-    let mut networks =
-        (0..peers).map(|number| shared.crowds.network(swarm.addr(place_of(swarm, number)).ip()));
-    let first = networks.next()?;
-    networks.all(|network| network == first).then_some(first)
+    let mut lightest = None;
+    for number in 0..peers {
+        let network = shared.crowds.network(swarm.addr(place_of(swarm, number)).ip());
+        let weight = shared.crowds.weight(network);
+        if !shared.crowds.yields(weight, own) {
+            return None;
+        }
+        lightest = Some(lightest.map_or(weight, |lightest: u32| lightest.min(weight)));
+    }
+    lightest
 }

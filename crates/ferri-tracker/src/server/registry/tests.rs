@@ -211,6 +211,113 @@ fn one_address_that_invents_torrents_changes_nothing_for_the_next_honest_one() {
     assert_eq!((registry.census().swarms, registry.counters().evicted >= 2_000), (3_000, true));
 }
 
+/// Fills the tracker with invented torrents, each with peers at all of `addrs`, and says how many of 20 honest new ones were
+/// served then.
+fn served_after_flood(addrs: &[SocketAddr]) -> usize {
+    let options = RegistryOptions { swarms_max: 3_000, peers_max: 30_000, ..RegistryOptions::default() };
+    let (registry, now) = registry(options);
+    for number in 0..500 {
+        tell(&registry, &honest(number, [number as u8; 20]), now).unwrap();
+    }
+    for number in 0..4_000 {
+        for (at, addr) in addrs.iter().enumerate() {
+            let identity = number * 100 + at as u32;
+            let _ = tell(&registry, &Ask { addr: *addr, identity, ..honest(0, invented(number)) }, now);
+        }
+    }
+    assert_eq!(registry.census().swarms, 3_000);
+    let served = (1_000..1_020)
+        .filter(|number| tell(&registry, &honest(*number, invented(1_000_000 + number)), now).is_ok());
+    let served = served.count();
+    assert!((0..=255).all(|byte| 0 < registry.scrape(&InfoHash::from([byte; 20])).leechers));
+    served
+}
+
+#[test]
+fn invented_torrents_with_several_peers_each_make_room_for_honest_ones() {
+    let at = |addr: &str| addr.parse::<SocketAddr>().unwrap();
+    let v4 = at("192.0.2.66:1000");
+    assert_eq!(served_after_flood(&[v4, at("192.0.2.67:1000")]), 20);
+    assert_eq!(served_after_flood(&[v4, at("[2001:db8::66]:1000")]), 20);
+    assert_eq!(served_after_flood(&[at("[2001:db8::66]:1000"), at("[2001:db8:0:1::66]:1000")]), 20);
+    let ports = [1, 2, 3, 4, 5].map(|port| SocketAddr::new(v4.ip(), port));
+    assert_eq!(served_after_flood(&ports), 20);
+}
+
+#[test]
+fn a_million_invented_torrents_change_nothing_for_the_next_honest_one() {
+    let options = RegistryOptions { swarms_max: 50_000, peers_max: 200_000, ..RegistryOptions::default() };
+    let (registry, now) = registry(options);
+    let first = honest(1, [1; 20]);
+    tell(&registry, &first, now).unwrap();
+    for number in 0..1_000_000 {
+        let _ = attack(&registry, number, now);
+    }
+    assert_eq!(registry.census().swarms, 50_000);
+    for number in 1_000..1_100 {
+        tell(&registry, &honest(number, invented(2_000_000 + number)), now).unwrap();
+        assert_eq!(registry.scrape(&InfoHash::from(invented(2_000_000 + number))).leechers, 1);
+    }
+    assert_eq!(registry.scrape(&first.info_hash).leechers, 1);
+}
+
+/// Numbers of invented torrents that fall to one shard.
+fn invented_for(registry: &Registry, shard: usize) -> impl Iterator<Item = u32> {
+    let number = move |hash: u64| (hash >> 12) as usize & (registry.shards.len() - 1);
+    (0..).filter(move |at| number(registry.hash(&InfoHash::from(invented(*at)))) == shard)
+}
+
+#[test]
+fn every_shard_is_asked_for_room() {
+    let most = |swarms_max| {
+        let options = RegistryOptions { swarms_max, peers_max: 2 * swarms_max, ..RegistryOptions::default() };
+        let (registry, now) = registry(options);
+        // All that could make room is in one shard, wherever that is.
+        let flood = swarms_max / 2;
+        for number in invented_for(&registry, 40).take(flood) {
+            attack(&registry, number, now).unwrap();
+        }
+        for number in 0..(swarms_max - flood) as u32 {
+            tell(&registry, &honest(number, invented(10_000_000 + number)), now).unwrap();
+        }
+        let newcomer = |number: &u32| {
+            let hash = invented(20_000_000 + number);
+            tell(&registry, &honest(100_000 + number, hash), now).is_ok()
+        };
+        (0..64).filter(newcomer).count()
+    };
+    assert_eq!(most(ALL_ASKED_SWARMS_MAX), 64);
+    // In a large one each newcomer asks some, and others the others.
+    assert!(8 <= most(2_000));
+}
+
+#[test]
+fn one_newcomer_is_made_room_for_as_a_peer_and_as_a_torrent() {
+    let options = RegistryOptions { swarms_max: 200, peers_max: 400, ..RegistryOptions::default() };
+    let (registry, now) = registry(options);
+    // Every place for a torrent is taken, and every one for a peer.
+    for number in 0..400u32 {
+        let addr = SocketAddr::from(([192, 0, 2, 66], 1 + number as u16));
+        tell(&registry, &Ask { addr, ..honest(number, invented(number / 2)) }, now).unwrap();
+    }
+    let served = (0..20).filter(|number| {
+        tell(&registry, &honest(1_000 + number, invented(1_000_000 + number)), now).unwrap();
+        registry.scrape(&InfoHash::from(invented(1_000_000 + number))).leechers == 1
+    });
+    assert_eq!(served.count(), 20);
+}
+
+#[test]
+fn a_peer_seen_during_a_sweep_stays() {
+    let (registry, now) = registry(RegistryOptions::default());
+    say(&registry, 1, Has::Some, None, now + Duration::from_secs(100));
+    let moment = registry.moment(now + Duration::from_secs(99));
+    for shard in &registry.shards {
+        lock(shard).sweep(&registry.shared, moment, 100);
+    }
+    assert_eq!(peers(&registry), 1);
+}
+
 #[test]
 fn one_address_that_invents_peers_makes_room_too() {
     let options = RegistryOptions { peers_max: 4_000, ..RegistryOptions::default() };
@@ -333,7 +440,7 @@ fn intervals_spread_a_herd_and_are_never_longer_than_said() {
 #[test]
 fn a_passkey_lets_in_as_many_as_it_says() {
     let (registry, now) = registry(RegistryOptions::default());
-    let limits = Limits { peers: Some(3), torrents: Some(2), announces: Some(8) };
+    let limits = Limits { peers: Some(3), torrents: Some(2), announces: Some(7) };
     let by = |number, hash| Ask {
         info_hash: InfoHash::from([hash; 20]),
         user: Some(User { id: 99, limits }),
@@ -351,12 +458,52 @@ fn a_passkey_lets_in_as_many_as_it_says() {
     // What somebody leaves is free again.
     let stopped = Ask { event: Some(Event::Stopped), ..by(1, 1) };
     tell(&registry, &stopped, now).unwrap();
-    assert_eq!(told(1, 3, 0), Err(Refusal::Limit(LimitReached::Announces(8))));
+    assert_eq!(told(1, 3, 0), Err(Refusal::Limit(LimitReached::Announces(7))));
     assert_eq!(told(1, 3, 60), Ok(()));
     // What fell silent too.
     registry.sweep(now + 3 * registry.options().peer_lifetime);
     assert_eq!(peers(&registry), 0);
     assert_eq!((told(7, 7, 9_000), told(7, 8, 9_000)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn peers_without_an_owner_count_for_the_passkey_they_come_back_with() {
+    let limits = Limits { peers: Some(2), torrents: Some(1), announces: None };
+    let user = Some(User { id: 99, limits });
+    let (registry, now) = registry(RegistryOptions::default());
+    let by = |number, hash| Ask { info_hash: InfoHash::from([hash; 20]), ..ask(number, Has::Some, None) };
+    // As a snapshot leaves them.
+    for (number, hash) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
+        tell(&registry, &by(number, hash), now).unwrap();
+    }
+    let back = |ask: Ask| tell(&registry, &Ask { user, ..ask }, now).map(|_| ());
+    assert_eq!(back(by(1, 1)), Ok(()));
+    assert_eq!(back(by(4, 2)), Err(Refusal::Limit(LimitReached::Torrents(1))));
+    // From another address of the same client too.
+    let moved = Ask { addr: "10.0.0.99:1005".parse().unwrap(), ..by(5, 2) };
+    assert_eq!(back(moved), Err(Refusal::Limit(LimitReached::Torrents(1))));
+    assert_eq!(back(by(2, 1)), Ok(()));
+    assert_eq!(back(by(3, 1)), Err(Refusal::Limit(LimitReached::Peers(2))));
+    assert_eq!((back(by(1, 1)), back(by(2, 1))), (Ok(()), Ok(())));
+}
+
+#[test]
+fn who_announces_too_often_may_still_leave() {
+    let limits = Limits { peers: None, torrents: None, announces: Some(1) };
+    let (registry, now) = registry(RegistryOptions::default());
+    let by = |event| Ask { user: Some(User { id: 99, limits }), ..ask(1, Has::Some, event) };
+    tell(&registry, &by(Some(Event::Started)), now).unwrap();
+    assert!(tell(&registry, &by(None), now).is_err());
+    tell(&registry, &by(Some(Event::Stopped)), now).unwrap();
+    assert_eq!(peers(&registry), 0);
+}
+
+#[test]
+fn limits_are_those_that_hold() {
+    let options =
+        RegistryOptions { peers_max: 100_000_000, swarms_max: usize::MAX, ..RegistryOptions::default() };
+    let (registry, _) = registry(options);
+    assert_eq!((registry.options().peers_max, registry.options().swarms_max), (PEERS_LIMIT, PEERS_LIMIT));
 }
 
 #[test]
