@@ -98,8 +98,11 @@ impl Storage {
         }
         let opened = self.open_beneath(file, Access::Read)?;
         match self.license(file, &opened, neighbors)? {
-            Some(owner) => self.ledger.own(file.0, Some(owner)),
-            None => Ok(()),
+            // One with nothing in it becomes ours when we hold it: until then another process may put its data there.
+            Some(owner) if owner.origin == Origin::Found || self.options().overwrite => {
+                self.ledger.own(file.0, Some(owner))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -146,7 +149,7 @@ impl Storage {
 
     /// Takes a file that is there, open for writing, if that is allowed and nobody else has it.
     pub(crate) fn take(&self, file: FileIndex, opened: &OpenFile) -> Result<Option<Owner>, StorageError> {
-        if self.enter(file, opened)? == Entered::Alone {
+        if self.enter(file, opened)? != Entered::Together {
             let licensed = self.license(file, opened, &Neighbors::default());
             if licensed.is_err() {
                 register::give_up(place_of(opened)?, self.id());
@@ -162,7 +165,8 @@ impl Storage {
         let place = place_of(opened)?;
         let entered = register::enter(place, self.id(), self.info(), file)
             .map_err(|by| self.taken(opened.path(), told(&by)))?;
-        if !hold(opened) && entered == Entered::Alone && !self.is_owner(file, opened)? {
+        // A file that this torrent has open already is held by that.
+        if !hold(opened) && entered == Entered::First {
             register::give_up(place, self.id());
             return Err(StorageError::InUse { path: opened.path().into() });
         }
@@ -350,9 +354,8 @@ impl Storage {
         {
             return Ok(());
         }
-        if register::is_shared(place_of(opened)?) {
-            return Ok(());
-        }
+        // Whoever writes the same may be in the middle of it.
+        let is_shared = register::is_shared(place_of(opened)?);
         let mut there = vec![0; target.length.min(LOOK_LENGTH)];
         let mut coming = there.clone();
         let mut done = 0;
@@ -364,7 +367,11 @@ impl Storage {
             new(at + done as u64, &mut coming[..length])?;
             // Zeros at the end may be a hole, or what the file was grown by.
             let end = there[..read].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-            if there[..end] != coming[..end] {
+            let is_begun = |there: &[u8], coming: &[u8]| {
+                there.iter().zip(coming).all(|(there, coming)| *there == 0 || there == coming)
+            };
+            let (there, coming) = (&there[..end], &coming[..end]);
+            if there != coming && !(is_shared && is_begun(there, coming)) {
                 return Err(StorageError::InTheWay { path: opened.path().into(), why: Conflict::Differs });
             }
             if read < length {

@@ -52,8 +52,10 @@ pub(crate) struct Clash {
 /// What a torrent found in the place that it entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entered {
-    /// Nobody else writes there.
-    Alone,
+    /// Nobody else writes there; it was not entered before.
+    First,
+    /// The same, entered before by this torrent.
+    Again,
     /// Others do, and what they write is the same.
     Together,
 }
@@ -130,7 +132,7 @@ pub(crate) fn enter(place: Place, id: u64, info: &Arc<Info>, file: FileIndex) ->
     let Some(writers) = register.files.get_mut(&place) else {
         register.files.insert(place, Writers { first: writer, others: Vec::new() });
         register.writers.insert(id);
-        return Ok(Entered::Alone);
+        return Ok(Entered::First);
     };
     let is_rival = |other: &&Writer| {
         let is_self = other.id == id && other.file == file;
@@ -144,7 +146,7 @@ pub(crate) fn enter(place: Place, id: u64, info: &Arc<Info>, file: FileIndex) ->
         register.writers.insert(id);
         return Ok(Entered::Together);
     }
-    Ok(if writers.others.is_empty() { Entered::Alone } else { Entered::Together })
+    Ok(if writers.others.is_empty() { Entered::Again } else { Entered::Together })
 }
 
 /// A torrent that entered a file does not write to it after all.

@@ -349,3 +349,40 @@ fn names_that_a_file_system_takes_for_one_are_one_place() {
         (2, vec!["t/".into(), "t/Notes/".into(), "t/Notes/ReadMe".into()])
     );
 }
+
+#[test]
+fn what_is_there_is_not_written_over_by_two_that_would_write_the_same_either() {
+    let t = Fixture::new(&[("a", 3 * P, "")]);
+    let other = Fixture::new(&[("a", 3 * P, "x")]);
+    fs::create_dir_all(t.file("")).unwrap();
+    let mut there = t.data[..PIECE].to_vec();
+    there.extend([b'u'; 500]);
+    fs::write(t.file("a"), &there).unwrap();
+    let (first, _) = t.start();
+    first.guard().unwrap();
+    let second = begin(&other, &t.root(), &other.state(), &[]).unwrap();
+    second.guard().unwrap();
+    t.write(&first, [2]);
+    other.write(&second, [2]);
+    for storage in [&first, &second] {
+        assert!(matches!(t.try_write(storage, 1), Err(StorageError::InTheWay { .. })));
+    }
+    assert_eq!(fs::read(t.file("a")).unwrap()[..there.len()], there[..]);
+}
+
+#[test]
+fn an_empty_file_that_another_program_fills_is_not_ours_because_it_was_empty_once() {
+    let t = Fixture::new(&[("a", 3 * P, "")]);
+    fs::create_dir_all(t.file("")).unwrap();
+    fs::write(t.file("a"), vec![0; 3 * PIECE]).unwrap();
+    let (storage, _) = t.start();
+    storage.guard().unwrap();
+    let theirs = fs::OpenOptions::new().read(true).write(true).open(t.file("a")).unwrap();
+    assert!(crate::lock::hold(&theirs));
+    assert!(matches!(t.try_write(&storage, 0), Err(StorageError::InUse { .. })));
+    fs::write(t.file("a"), vec![b'u'; 3 * PIECE]).unwrap();
+    assert!(matches!(t.try_write(&storage, 0), Err(StorageError::InUse { .. })));
+    drop(theirs);
+    assert!(matches!(t.try_write(&storage, 0), Err(StorageError::InTheWay { .. })));
+    assert_eq!(fs::read(t.file("a")).unwrap(), vec![b'u'; 3 * PIECE]);
+}
