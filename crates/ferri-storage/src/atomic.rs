@@ -1,7 +1,8 @@
 //! Files that are replaced whole or not at all: tmp, fsync, rename, fsync of the folder.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,9 +65,38 @@ pub fn atomic_write_private_in_pieces(
 /// # Errors
 /// When it cannot be made.
 pub fn create_state_folder(path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path)?;
+    create_private_folders(path)?;
     close_to_others(&path.join("torrents"));
     Ok(())
+}
+
+/// Makes a folder with all that are missing above it, for its user alone (mode 0700). What is there stays as it is, and so does
+/// everything in it: the folder may be one that others own and share.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create_private_folders(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path)
+}
+
+/// Removes what a process that was killed in the middle of [`atomic_write`] left beside `path`. The caller knows that nobody else writes
+/// there.
+pub fn remove_left_overs(path: &Path) {
+    let Some(name) = path.file_name() else { return };
+    let entries = fs::read_dir(folder_of(path)).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| is_left_over(&entry.file_name(), name)) {
+        // One that stays only takes room.
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// Whether `found` is the name of a temporary file for `name`, as [`create_beside`] gives them.
+fn is_left_over(found: &OsStr, name: &OsStr) -> bool {
+    let begin = [b".", name.as_bytes(), b"."].concat();
+    let numbers = found.as_bytes().strip_prefix(&*begin).and_then(|rest| rest.strip_suffix(b".tmp"));
+    let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let mut parts = numbers.unwrap_or_default().split(|byte| *byte == b'-');
+    parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number) && parts.next().is_none()
 }
 
 /// A folder of ours that an earlier version, or a copy, left open to others. That it cannot be closed is no reason not
@@ -254,6 +284,27 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"piece piece ");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, PRIVATE_FILE);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_our_own_temporary_files_are_left_overs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let kept = [
+            "state",
+            ".state.tmp",
+            ".state.1.tmp",
+            ".state.a-1.tmp",
+            ".other.1-1.tmp",
+            ".state.1-2-3.tmp",
+            ".state.-1.tmp",
+        ];
+        for name in kept.iter().chain(&[".state.4711-0.tmp", ".state.1-22.tmp"]) {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        remove_left_overs(&path);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), kept.len());
+        assert!(kept.iter().all(|name| folder.path().join(name).exists()));
     }
 
     #[test]

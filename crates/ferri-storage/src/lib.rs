@@ -41,7 +41,10 @@ mod tests;
 mod verify;
 mod witness;
 
-pub use atomic::{atomic_write, atomic_write_private, atomic_write_private_in_pieces, create_state_folder};
+pub use atomic::{
+    atomic_write, atomic_write_private, atomic_write_private_in_pieces, create_private_folders,
+    create_state_folder, remove_left_overs,
+};
 pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockPool};
 pub use check::Progress;
 #[doc(hidden)]
@@ -50,6 +53,7 @@ pub use disk::{FileCache, OpenFile};
 pub use error::{Conflict, StorageError};
 pub use faults::{Fault, FaultPlan, Op};
 pub use halt::{Halt, RaiseOnDrop};
+pub use lock::try_lock_file;
 pub use options::{Place, StorageOptions};
 pub use piece_hash::PieceHash;
 pub use places::{Alias, Found, Places};

@@ -71,6 +71,21 @@ pub(crate) fn hold(file: &impl AsFd) -> bool {
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&request)) != Err(Errno::EAGAIN)
 }
 
+/// The file at `path`, which is created if missing, locked as long as it is open. `None`: somebody else has it, in this process or
+/// another one. The lock ends with the process, however that ends; the file stays. Where the file system has no locks nobody is kept
+/// away.
+///
+/// # Errors
+/// When it cannot be opened.
+pub fn try_lock_file(path: &Path) -> std::io::Result<Option<File>> {
+    let file = open_lock_file(path)?;
+    Ok(hold(&file).then_some(file))
+}
+
+fn open_lock_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path)
+}
+
 /// Whether another process works on a torrent, by the lock file at `path`.
 pub(crate) fn is_held_elsewhere(path: &Path, info_hash: &[u8; 20]) -> bool {
     let Ok(file) = LockFile::open(path) else { return false };
@@ -88,8 +103,7 @@ pub(crate) fn is_held_elsewhere(path: &Path, info_hash: &[u8; 20]) -> bool {
 /// The file at `path`, locked as long as it is open: what others do with it is done. After [`TURN_WAIT`] it is given out
 /// without.
 pub(crate) fn take_turn(path: &Path) -> std::io::Result<File> {
-    let mut open = OpenOptions::new();
-    let file = open.write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path)?;
+    let file = open_lock_file(path)?;
     let until = Instant::now() + TURN_WAIT;
     while !hold(&file) && Instant::now() < until {
         std::thread::sleep(TURN_INTERVAL);
@@ -118,8 +132,7 @@ impl LockFile {
         if let Some(file) = files.get(path).and_then(Weak::upgrade) {
             return Ok(file);
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path);
-        let file = file.map_err(|error| StorageError::writing_io(path, error))?;
+        let file = open_lock_file(path).map_err(|error| StorageError::writing_io(path, error))?;
         let file = Arc::new(Self { file, held: Mutex::default() });
         files.retain(|_, file| file.strong_count() != 0);
         files.insert(path.to_path_buf(), Arc::downgrade(&file));

@@ -44,6 +44,12 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Another tracker writes to that file, and what both know would be lost by turns.
+    #[error("another tracker begins with {path} and writes to it", path = path.display())]
+    StateBusy {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system gives no thread, or nothing to wait with.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),

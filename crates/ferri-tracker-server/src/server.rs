@@ -57,9 +57,9 @@ impl TrackerServer {
 
         let registry = Registry::new(options.registry, tools.secret, Instant::now());
         let proxies = Proxies::new(options.proxies, options.proxy_header);
-        let state =
+        let mut state =
             options.state.map(|path| State::new(path, options.state_interval, options.listener.clone()));
-        state.as_ref().map_or(Ok(()), |state| state.begin(&registry))?;
+        state.as_mut().map_or(Ok(()), |state| state.begin(&registry))?;
         let service = Arc::new(Service::new(registry, access, proxies));
         let (orders, taken) = channel();
         let mut server = Self {

@@ -3,12 +3,14 @@
 //! The file is replaced whole or not at all, and is for its user's eyes only (mode 0600): it says who shares what. One that is damaged
 //! is set aside, since somebody may want to know what happened, and the tracker begins with what was whole of it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ferri_storage::{atomic_write_private_in_pieces, create_state_folder};
+use ferri_storage::{
+    atomic_write_private_in_pieces, create_private_folders, remove_left_overs, try_lock_file,
+};
 use ferri_tracker::server::Registry;
 use ferri_tracker::server::snapshot::{Snapshot, restore};
 
@@ -17,7 +19,10 @@ use crate::limits;
 use crate::notice::{Listener, Notice};
 
 /// What is added to the name of a damaged file.
-const ASIDE: &str = "damaged";
+const DAMAGED: &str = ".damaged";
+
+/// What is added to the name of the file whose lock its tracker has. The file itself is another one after each write.
+const LOCK: &str = ".lock";
 
 /// The file, and who hears of it.
 #[derive(Debug)]
@@ -26,22 +31,26 @@ pub(crate) struct State {
     /// How often it is written.
     pub(crate) interval: Duration,
     listener: Listener,
+    /// Keeps other trackers from the file as long as this one is there.
+    lock: Option<File>,
 }
 
 impl State {
     pub(crate) fn new(path: PathBuf, interval: Duration, listener: Listener) -> Self {
-        Self { path, interval, listener }
+        Self { path, interval, listener, lock: None }
     }
 
     /// Takes what an earlier run wrote into the registry, and makes sure that this one can write.
-    pub(crate) fn begin(&self, registry: &Registry) -> Result<(), Error> {
+    pub(crate) fn begin(&mut self, registry: &Registry) -> Result<(), Error> {
         let unusable = |why: String| Error::State { path: self.path.clone(), why };
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.map_or(Ok(()), create_private_folders).map_err(|error| unusable(error.to_string()))?;
+        let lock = try_lock_file(&beside(&self.path, LOCK)).map_err(|error| unusable(error.to_string()))?;
+        self.lock = Some(lock.ok_or_else(|| Error::StateBusy { path: self.path.clone() })?);
+        remove_left_overs(&self.path);
         match read(&self.path) {
             Ok(bytes) => self.restore(registry, &bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                folder.map_or(Ok(()), create_state_folder).map_err(|error| unusable(error.to_string()))?;
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unusable(error.to_string())),
         }
         self.try_write(registry).map_err(unusable)
@@ -54,7 +63,7 @@ impl State {
             Err((damage, restored)) => (restored, Some(damage)),
         };
         if let Some(damage) = damage {
-            let aside = set_aside(&self.path);
+            let aside = set_aside(&self.path, DAMAGED);
             let why = damage.to_string();
             self.listener.tell(&Notice::StateSetAside { path: self.path.clone(), aside, why });
         }
@@ -96,11 +105,15 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 const MEMORY_PART: u64 = 2;
 
 /// `None` when it could not be moved.
-fn set_aside(path: &Path) -> Option<PathBuf> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{ASIDE}"));
-    let aside = PathBuf::from(aside);
+fn set_aside(path: &Path, suffix: &str) -> Option<PathBuf> {
+    let aside = beside(path, suffix);
     fs::rename(path, &aside).ok().map(|()| aside)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn unix() -> u64 {

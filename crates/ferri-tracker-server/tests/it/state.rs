@@ -105,3 +105,38 @@ fn a_state_file_that_cannot_be_written_is_an_error_at_once() {
     let error = TrackerServer::start(options).unwrap_err();
     assert!(matches!(error, Error::State { .. }) && error.to_string().contains("file/state"), "{error}");
 }
+
+#[test]
+fn a_folder_of_others_stays_as_it_is_and_new_ones_are_for_their_user_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+    let theirs = folder.path().join("torrents");
+    fs::create_dir(&theirs).unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o755)).unwrap();
+    start(&folder.path().join("peers")).0.shutdown();
+    start(&folder.path().join("new/peers")).0.shutdown();
+    assert_eq!((mode("torrents"), mode("new"), mode("peers")), (0o755, 0o700, 0o600));
+}
+
+#[test]
+fn a_second_tracker_with_the_same_file_is_refused_until_the_first_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    let (first, _) = start(&path);
+    fill(&first);
+    let second = Options { state: Some(path.clone()), ..Options::on("127.0.0.1:0") };
+    let error = TrackerServer::start(second).unwrap_err();
+    assert!(matches!(&error, Error::StateBusy { path: busy } if *busy == path), "{error}");
+    first.shutdown();
+    let (again, _) = start(&path);
+    assert_eq!(again.counts(), (2, 3));
+}
+
+#[test]
+fn what_a_killed_tracker_was_writing_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join(".peers.4711-3.tmp");
+    fs::write(&left, "half").unwrap();
+    start(&folder.path().join("peers")).0.shutdown();
+    assert!(!left.exists());
+}

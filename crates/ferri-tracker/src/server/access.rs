@@ -179,7 +179,7 @@ impl fmt::Debug for InfoHashList {
 /// What one user may do. `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Peers registered at the same time, over all torrents.
+    /// Peers registered at the same time, over all torrents: a client in 20 torrents is 20, and 40 when it comes by IPv4 and IPv6.
     pub peers: Option<u32>,
     /// Torrents with a peer of this user at the same time.
     pub torrents: Option<u32>,

@@ -115,7 +115,10 @@ impl fmt::Display for Refusal {
                 f.write_str("this tracker takes no passkeys: its address is /announce")
             }
             Self::Limit(LimitReached::Peers(limit)) => {
-                write!(f, "this passkey may have {limit} peers at a time; stop one of your clients first")
+                write!(
+                    f,
+                    "this passkey may have {limit} peers, one a torrent and client: stop a torrent first"
+                )
             }
             Self::Limit(LimitReached::Torrents(limit)) => {
                 write!(f, "this passkey may have {limit} torrents at a time; stop one of yours first")

@@ -47,7 +47,7 @@ pub(crate) struct Peers {
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) max_torrents: Option<usize>,
 
-    /// Remember at most this many peers [default: what fits a quarter of the memory]
+    /// Remember at most this many peers, each a client in a torrent by IPv4 or IPv6 [default: what fits a quarter of the memory]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(crate) max_peers: Option<usize>,
 
@@ -71,7 +71,8 @@ pub(crate) struct AccessArgs {
     #[arg(long, value_name = "FILE|URL", value_hint = ValueHint::AnyPath)]
     pub(crate) deny: Option<String>,
 
-    /// Serve only users with a key of this list, at /KEY/announce: KEY [peers=N] [torrents=N] [announces=N] a line
+    /// Serve only users with a key of this list, at /KEY/announce: KEY [peers=N] [torrents=N] [announces=N] a line. A peer is one client
+    /// in one torrent, and by IPv4 and IPv6 two; announces are those of a minute
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passkeys: Option<PathBuf>,
 

@@ -213,6 +213,9 @@ fn failure(error: Error) -> Failure {
             (Exit::Usage, "give both --tls-cert and --tls-key, as PEM files that belong together")
         }
         Error::State { .. } => (Exit::Io, "choose another file with --state, or --no-state"),
+        Error::StateBusy { .. } => {
+            (Exit::AlreadyRunning, "end that one, or give this one a file of its own with --state")
+        }
         Error::Worker(_) => (Exit::Internal, "run the command again, or with fewer --workers"),
     };
     Failure::new(exit, error.to_string()).hint(hint)

@@ -157,3 +157,45 @@ fn sigterm_and_a_kill_after_it_lose_nobody() {
     assert!(said.contains("kept/peers is damaged") && said.contains("kept/peers.damaged"), "{said}");
     desk.run(&["tracker", "-l", "127.0.0.1:0", "--state", "kept/peers/x"]).failed(Exit::Io, "--no-state");
 }
+
+/// The number behind `name` in a line such as `KEY peers=3 torrents=1`.
+fn limit(line: &str, name: &str) -> u32 {
+    let value = line.split(name).nth(1).unwrap();
+    value.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn limits_of_the_read_me_lock_out_nobody_and_the_help_says_what_they_count() {
+    let text = include_str!("../../../../README.md");
+    let line = text.lines().find(|line| line.contains("torrents=")).unwrap();
+    let (peers, torrents) = (limit(line, "peers="), limit(line, "torrents="));
+    assert!(2 * torrents <= peers, "a client of both families has two peers a torrent: {line}");
+    let (key, limits) = line.split_once('\'').unwrap().1.split_once('\'').unwrap().0.split_once(' ').unwrap();
+    let desk = Desk::new();
+    desk.write("users", format!("{key} {limits}\nsmall-key peers=2\n"));
+    let running = desk.start(&["tracker", "-l", "127.0.0.1:0", "--passkeys", "users"]);
+    let at = address(&running.wait_for("stats ")).replace("KEY/", "");
+    for torrent in 1..=100 {
+        assert!(get(&at, &format!("/{key}{}", announce(torrent, 1))).contains("8:interval"), "{torrent}");
+    }
+    assert!(get(&at, &format!("/small-key{}", announce(201, 1))).contains("8:interval"));
+    assert!(get(&at, &format!("/small-key{}", announce(202, 1))).contains("8:interval"));
+    let refused = get(&at, &format!("/small-key{}", announce(203, 1)));
+    assert!(refused.contains("may have 2 peers, one a torrent and client"), "{refused}");
+    running.interrupt();
+    running.finish().is(Exit::Done);
+    let help = desk.run(&["tracker", "--help"]).stdout;
+    let words: Vec<&str> = help.split_whitespace().collect();
+    assert!(words.join(" ").contains("A peer is one client in one torrent"), "{help}");
+}
+
+#[test]
+fn a_second_tracker_with_the_same_state_is_refused() {
+    let desk = Desk::new();
+    let words = ["tracker", "-l", "127.0.0.1:0", "--state", "peers"];
+    let running = desk.start(&words);
+    running.wait_for("stats ");
+    desk.run(&words).failed(Exit::AlreadyRunning, "another tracker").failed(Exit::AlreadyRunning, "--state");
+    running.interrupt();
+    running.finish().is(Exit::Done);
+}
