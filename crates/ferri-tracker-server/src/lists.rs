@@ -243,7 +243,7 @@ mod tests {
         assert!(matches!(error, Unusable::Read(_)), "{error}");
         fs::write(&path, format!("{hash}\n\nnot a hash\n")).unwrap();
         let (_, error) = read_all(lists(), &TOOLS).unwrap_err();
-        assert!(error.to_string().starts_with("line 3: \"not a hash\" is no info hash"), "{error}");
+        assert!(error.to_string().starts_with("line 3: \"not …\" is no info hash"), "{error}");
         fs::write(&path, format!("{hash}\na\nb\nc\n")).unwrap();
         let (_, error) = read_all(lists(), &TOOLS).unwrap_err();
         assert!(error.to_string().ends_with("; and 2 more lines"), "{error}");

@@ -83,13 +83,13 @@ impl fmt::Display for Notice {
                 let (path, aside) = (path.display(), aside.display());
                 write!(
                     f,
-                    "{path} is damaged ({why}) and lies at {aside} now; whoever it names no more announces again"
+                    "{path} cannot be used ({why}) and lies at {aside} now; whoever it names no more announces again"
                 )
             }
             Self::StateSetAside { path, aside: None, why } => {
                 write!(
                     f,
-                    "{} is damaged ({why}) and cannot be moved away; it will be replaced",
+                    "{} cannot be used ({why}) and cannot be moved away; it will be replaced",
                     path.display()
                 )
             }

@@ -61,6 +61,9 @@ fn head(
         return;
     }
     let status = service.request(view, asked, now, body);
+    if status.body == Body::Metrics {
+        append_metrics(body, service);
+    }
     write_head(output, status.code, status.body.content_type(), body.len(), persistence);
 }
 

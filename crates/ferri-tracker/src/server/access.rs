@@ -28,8 +28,8 @@ pub const PASSKEY_LENGTH_MIN: usize = 8;
 /// Longer than any passkey in use (32 hex digits are usual), and short enough for a path.
 pub const PASSKEY_LENGTH_MAX: usize = 128;
 
-/// Characters of a faulty line that are shown.
-const EXCERPT_CHARS_MAX: usize = 50;
+/// Characters of a faulty line that are shown. It may be a passkey, in a file given by mistake.
+const EXCERPT_CHARS_MAX: usize = 4;
 
 /// What the tracker lets in. The default lets everybody in.
 ///
@@ -127,7 +127,8 @@ pub struct InfoHashList {
 
 impl InfoHashList {
     /// Reads one info hash a line: 40 hex digits or 32 base32 digits, or the 64 hex digits of a v2 torrent, which trackers
-    /// know by its first 20 bytes (BEP 52). `#` begins a remark. Lines that are something else are left out and named.
+    /// know by its first 20 bytes (BEP 52). `#` begins a remark. Lines that are something else are not in the list, but among the
+    /// faults; `ferriswarm tracker` refuses a list that has any.
     ///
     /// # Errors
     /// More than [`ENTRIES_MAX`] entries.
@@ -205,7 +206,8 @@ pub(super) struct User {
 
 impl Passkeys {
     /// Reads one user a line: `KEY [peers=N] [torrents=N] [announces=N] [# remark]`, where `announces` is for a minute. A key is
-    /// letters, digits, `-` and `_`. Lines that are something else are left out and named, without the key.
+    /// letters, digits, `-` and `_`. Lines that are something else are not in the list, but among the faults, without the key;
+    /// `ferriswarm tracker` refuses a list that has any.
     ///
     /// `secret` is the one that the registry was made with, each time the list is read: limits are counted by it.
     ///
@@ -227,7 +229,7 @@ impl Passkeys {
             }
             let (id, check) = passkeys.hashes(key);
             if passkeys.users.insert(id, (check, limits)).is_some() {
-                faults.add(line, "this passkey was in the list before; the later limits count".to_owned());
+                faults.add(line, "this passkey is in the list twice".to_owned());
             }
         }
         Ok((passkeys, faults))
@@ -379,10 +381,10 @@ mod tests {
         let hex = "ab".repeat(20);
         let (count, named) = hashes(&format!("{hex}\n{}\n\nno\u{1b}[31m\n", &hex[1..]));
         assert_eq!(count, 1);
-        assert!(named[0].starts_with("line 2: \"babab"), "{named:?}");
+        assert!(named[0].starts_with("line 2: \"baba…\" is no info hash"), "{named:?}");
         assert_eq!(
             named[1],
-            "line 4: \"no\\u{1b}[31m\" is no info hash (40 or 64 hex digits, or 32 base32 digits)"
+            "line 4: \"no\\u{1b}[…\" is no info hash (40 or 64 hex digits, or 32 base32 digits)"
         );
         let (_, faults) = InfoHashList::parse("x\n".repeat(1000).as_bytes()).unwrap();
         assert_eq!((faults.count, faults.first.len()), (1000, FAULTS_NAMED_MAX));
@@ -415,6 +417,8 @@ mod tests {
 
     #[test]
     fn a_faulty_line_of_passkeys_is_told_without_the_key() {
+        let twice = Passkeys::parse(b"secret-key\nsecret-key peers=1\n", SECRET).unwrap().1;
+        assert_eq!(twice.first[0].to_string(), "line 2: this passkey is in the list twice");
         check_user_fault("short", "a passkey has 8 to 128 characters, not 5");
         check_user_fault(&"k".repeat(129), "a passkey has 8 to 128 characters, not 129");
         check_user_fault("sec/ret-key", "a passkey has letters, digits, - and _ only");

@@ -1,7 +1,8 @@
 //! The tracker over HTTP: `/announce`, `/scrape`, `/stats` and `/metrics` ([BEP 3], [7], [21], [23], [24], [31], [48]).
 //!
 //! Of a request only method, path and query are looked at; connections, headers and time-outs are the HTTP server's business.
-//! Clients read refusals from the body, so those come with status 200, as everywhere. Answers to announces and scrapes are
+//! Clients read refusals from the body, so those come with status 200, as everywhere; only other methods than GET get 405, and
+//! other paths 404. Heads that cannot be read are the server's to refuse (400, 414, 431). Answers to announces and scrapes are
 //! written where they are sent from, without another allocation.
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
@@ -103,8 +104,13 @@ pub fn answer(
     registry.tallies.refused(refusal.reason(), from);
     match refusal {
         Refusal::NoSuchPath => {
-            out.extend_from_slice(b"This is a BitTorrent tracker. ");
-            push_text(out, format_args!("{refusal}.\n"));
+            let key = if access.passkeys.is_some() { "/KEY" } else { "" };
+            push_text(
+                out,
+                format_args!(
+                    "This is a BitTorrent tracker. It answers at {key}/announce, {key}/scrape, /stats and /metrics.\n"
+                ),
+            );
             Status { code: 404, body: Body::Text }
         }
         refusal => {

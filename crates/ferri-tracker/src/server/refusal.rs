@@ -96,7 +96,8 @@ impl Refusal {
 /// When lists may have changed.
 const RETRY_MINUTES: u32 = 15;
 
-/// At most 90 bytes each but for faults: an error over UDP is no longer than the request, and an announce has 98.
+/// At most 90 bytes each but for faults: an error over UDP is no longer than the request, and an announce has 98. What shorter
+/// requests can get has the point in its first words.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -129,12 +130,10 @@ impl fmt::Display for Refusal {
             Self::TorrentsFull => f.write_str("this tracker has no room for another torrent"),
             Self::PeersFull => f.write_str("this tracker has no room for another peer"),
             Self::Method => f.write_str("this tracker answers GET requests only"),
-            Self::NoSuchPath => {
-                f.write_str("this tracker answers at /announce, /scrape, /stats and /metrics")
-            }
+            Self::NoSuchPath => f.write_str("there is nothing at this path"),
             Self::NotConnected => f.write_str(NOT_CONNECTED),
-            Self::TooShort(length) => write!(f, "a request of {length} bytes is too short"),
-            Self::PrivateScrape => f.write_str("a scrape over UDP has no room for a passkey; ask over HTTP"),
+            Self::TooShort(length) => write!(f, "too short: {length} bytes"),
+            Self::PrivateScrape => f.write_str("scrape over HTTP: UDP has no room for a passkey"),
         }
     }
 }

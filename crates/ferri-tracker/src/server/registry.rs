@@ -96,7 +96,8 @@ impl Default for RegistryOptions {
     }
 }
 
-/// Whether the address in the parameters `ip`, `ipv4` and `ipv6` is believed.
+/// Whether the address in the parameters `ip`, `ipv4` and `ipv6` is believed. `ferriswarm tracker` never does; the choice is for
+/// programs that embed a registry in a network of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpParameter {
     /// Never.

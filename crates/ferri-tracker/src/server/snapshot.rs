@@ -139,7 +139,7 @@ pub enum SnapshotError {
     #[error("this is no snapshot of a tracker")]
     NotASnapshot,
     /// Made by a newer program.
-    #[error("a snapshot of version {0}, of which this program knows nothing")]
+    #[error("a newer program wrote it: its version is {0}, and this one reads {VERSION}")]
     Version(u32),
     /// The file was cut.
     #[error("it ends at byte {at}, in the middle")]
@@ -186,8 +186,11 @@ fn restore_into(
     }
     let cut = SnapshotError::Cut { at: bytes.len() };
     let version = fields.u32().ok_or(cut)?;
-    if version != VERSION {
+    if VERSION < version {
         return Err(SnapshotError::Version(version));
+    }
+    if version != VERSION {
+        return Err(SnapshotError::Damaged { begin: MAGIC.len(), end: fields.at });
     }
     let made = u64::from_be_bytes(fields.take().ok_or(cut)?);
     debug_assert_eq!(fields.at, HEAD_LENGTH);

@@ -130,10 +130,11 @@ fn announce(
         return Err(Refusal::TooShort(CONNECT_LENGTH + head.rest.len()));
     };
     let mut ask = parse(registry, fields, from);
-    access.torrent(&ask.info_hash).map_err(Refusal::Barred)?;
+    // First, so that strangers do not learn which torrents there are.
     if access.passkeys.is_some() {
         ask.user = user(access, options).map_err(Refusal::Barred)?;
     }
+    access.torrent(&ask.info_hash).map_err(Refusal::Barred)?;
     let transaction = head.transaction;
     registry.announce(&ask, now, |answer| write(out, transaction, Family::of(from), answer))
 }

@@ -154,7 +154,7 @@ fn sigterm_and_a_kill_after_it_lose_nobody() {
     signal(&child, Signal::TERM);
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("kept/peers is damaged") && said.contains("kept/peers.damaged"), "{said}");
+    assert!(said.contains("kept/peers cannot be used") && said.contains("kept/peers.damaged"), "{said}");
     desk.run(&["tracker", "-l", "127.0.0.1:0", "--state", "kept/peers/x"]).failed(Exit::Io, "--no-state");
 }
 

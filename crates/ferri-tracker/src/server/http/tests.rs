@@ -139,8 +139,15 @@ fn other_paths_are_not_found() {
     for path in ["/", "", "/announce/", "/favicon.ico", "*", "/a/stats", "/a/b/announce", "/a/metrics"] {
         let (status, body) = ask_of(&registry, &Access::default(), path, [192, 0, 2, 1].into(), now);
         assert_eq!(status, Status { code: 404, body: Body::Text }, "{path}");
-        assert!(body.starts_with(b"This is a BitTorrent tracker."));
+        let words = "This is a BitTorrent tracker. It answers at /announce, /scrape, /stats and /metrics.\n";
+        assert_eq!(String::from_utf8_lossy(&body), words);
     }
+    let (passkeys, _) = Passkeys::parse(b"secret-key", [1; 16]).unwrap();
+    let private = Access { passkeys: Some(Arc::new(passkeys)), ..Access::default() };
+    let (_, body) = ask_of(&registry, &private, "/", [192, 0, 2, 1].into(), now);
+    let words =
+        "This is a BitTorrent tracker. It answers at /KEY/announce, /KEY/scrape, /stats and /metrics.\n";
+    assert_eq!(String::from_utf8_lossy(&body), words);
 }
 
 #[test]

@@ -177,6 +177,10 @@ fn a_damaged_snapshot_says_where() {
     let mut newer = bytes.clone();
     newer[11] = 2;
     assert_eq!(error(&newer), SnapshotError::Version(2));
+    let words = "a newer program wrote it: its version is 2, and this one reads 1";
+    assert_eq!(error(&newer).to_string(), words);
+    newer[11] = 0;
+    assert_eq!(error(&newer), SnapshotError::Damaged { begin: 8, end: 12 });
     let end = bytes.len() - CHUNK_HEAD_LENGTH;
     for at in [24, 31, 32, 500, end - 1] {
         let mut damaged = bytes.clone();

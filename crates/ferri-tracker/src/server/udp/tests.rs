@@ -138,7 +138,7 @@ fn a_request_that_is_cut_short_is_told_so() {
     for length in 16..whole.len() {
         let reply = reply(&registry, &whole[..length], addr(1), now).unwrap();
         assert!(reply.len() <= length && reply[..8] == [0, 0, 0, 3, 0, 0, 0, 9]);
-        let text = format!("a request of {length} bytes is too short");
+        let text = format!("too short: {length} bytes");
         assert_eq!(reply[8..], text.as_bytes()[..text.len().min(length - 8)]);
     }
     assert_eq!(registry.census().peers, 0);
@@ -205,7 +205,27 @@ fn a_private_tracker_answers_no_scrape_over_udp() {
             .encode();
     let reply = reply_of(&registry, &private(), &scrape, addr(1), now).unwrap();
     let Ok(Response::Error { message, .. }) = Response::decode(&reply, Family::V4) else { panic!() };
-    assert_eq!(message, "a scrape over UDP has no room for a passkey; ask over HTTP");
+    assert_eq!(message, "scrape over HTTP: UDP has no room for a passkey");
+    // One of a single torrent is answered with 28 bytes of it.
+    let reply = reply_of(&registry, &private(), &scrape[..36], addr(1), now).unwrap();
+    let Ok(Response::Error { message, .. }) = Response::decode(&reply, Family::V4) else { panic!() };
+    assert_eq!(message, "scrape over HTTP: UDP has no");
+}
+
+#[test]
+fn a_stranger_to_a_private_tracker_does_not_learn_which_torrents_it_serves() {
+    let (registry, now) = registry();
+    let list = |text: &str| Some(Arc::new(InfoHashList::parse(text.as_bytes()).unwrap().0));
+    let is_private = |access: &Access| {
+        let Response::Error { message, .. } = announce(&registry, access, b"", addr(1), now) else {
+            panic!()
+        };
+        message.starts_with("this tracker is private")
+    };
+    let hash = "03".repeat(20);
+    assert!(is_private(&Access { allowed: list(&hash), ..private() }));
+    assert!(is_private(&Access { allowed: list(""), ..private() }));
+    assert!(is_private(&Access { denied: list(&hash), ..private() }));
 }
 
 #[test]
