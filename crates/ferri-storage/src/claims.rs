@@ -92,12 +92,19 @@ fn enter(
     let _turn = take_turn(&folder.join("lock"))?;
     let mine = own.get(torrents).map(|own| own.path.clone());
     for entry in folder.read_dir()? {
-        let path = entry?.path();
-        if Some(&path) == mine.as_ref() || path.file_name().is_some_and(|name| name == "lock") {
+        let entry = entry?;
+        let path = entry.path();
+        let is_other = Some(&path) != mine.as_ref() && path.file_name().is_some_and(|name| name != "lock");
+        if !is_other || !entry.file_type()?.is_file() {
             continue;
         }
-        if let Some(elsewhere) = look(&path, torrents, paths)? {
-            return Ok(Err(elsewhere));
+        match look(&path, torrents, paths) {
+            Ok(None) => {}
+            Ok(Some(elsewhere)) => return Ok(Err(elsewhere)),
+            // One that cannot be read does not silence the others.
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "what another process says of the files it is going to make cannot be read");
+            }
         }
     }
     if !own.contains_key(torrents) {
@@ -339,6 +346,8 @@ mod tests {
         let [ours, theirs] = processes(folder.path());
         let t = Fixture::new(&[("a", 9, ""), ("sub/b", 9, "")]);
         let hooks = Hooks::default();
+        // Nobody's words.
+        std::fs::create_dir_all(ours.join("claims/a folder")).unwrap();
         claim(&ours, &lacking(&t, 1_000, "/d"), &hooks).unwrap();
         let running = TorrentLock::take(&ours.join("lock"), &hash_of(&t)).unwrap();
         for (files, met) in [
@@ -367,7 +376,7 @@ mod tests {
         leave(1_000);
         leave(2_000);
         leave(2_002);
-        assert_eq!(names(&ours.join("claims")), ["lock"]);
+        assert_eq!(names(&ours.join("claims")), ["a folder", "lock"]);
     }
 
     #[test]

@@ -114,6 +114,9 @@ pub(crate) struct GetArgs {
     pub(crate) sequential: bool,
 
     /// Replace plain files of the same name that are not this torrent's
+    ///
+    /// Also those of another torrent that is not running, which loses them. A file with several names (hard links) changes under
+    /// all of them.
     #[arg(long)]
     pub(crate) overwrite: bool,
 

@@ -123,8 +123,8 @@ impl LocalPaths {
 struct Survey {
     /// Hashes of the files' paths, folded and ascending.
     files: Vec<u64>,
-    /// The same of folders.
-    folders: HashSet<u64, FxBuildHasher>,
+    /// The same of folders. By a secret key, for strangers choose the names.
+    folders: HashSet<u64>,
     refused_from: Option<Style>,
 }
 

@@ -467,7 +467,7 @@ fn tell(verdict: &Verdict, started: Instant, console: &Console) {
         return;
     }
     console.line(&format!("{name}  {}, {took}", verdict.what_differs()));
-    console.line("`ferriswarm get SOURCE -o DIR --check` fetches what differs");
+    console.line("`ferriswarm get SOURCE -o DIR --check` fetches what differs; a file of yours it writes over only with --overwrite");
 }
 
 fn tell_undecided(pieces: &[u32], console: &Console) {

@@ -84,9 +84,12 @@ impl Task {
         let count = pieces.len();
         let pieces = pieces.iter().map(|piece| piece.get()).collect();
         self.handle(Input::PiecesWithdrawn { pieces }, now);
-        let pieces = if count == 1 { "1 piece is".to_owned() } else { format!("{count} pieces are") };
+        let (pieces, their) = match count {
+            1 => ("1 piece is".to_owned(), "its"),
+            _ => (format!("{count} pieces are"), "their"),
+        };
         self.view.event(Event::Note(format!(
-            "{pieces} not offered any more, and nothing is fetched in their place: the files are as somebody changed them"
+            "{pieces} not offered any more, and nothing is fetched in {their} place: the files are as somebody changed them"
         )));
     }
 
