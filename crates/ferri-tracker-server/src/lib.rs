@@ -31,4 +31,4 @@ pub use server::TrackerServer;
 pub use tls::TlsFiles;
 
 /// What has happened so far, and how a registry behaves.
-pub use ferri_tracker::server::{Counters, RegistryOptions, Requests};
+pub use ferri_tracker::server::{Counters, PEERS_LIMIT, RegistryOptions, Requests};

@@ -90,7 +90,7 @@ fn check_set_aside(damage: impl Fn(&mut Vec<u8>), why: &str, known: (usize, usiz
 fn a_damaged_snapshot_is_set_aside_and_named_and_the_tracker_starts() {
     check_set_aside(|bytes| bytes.clear(), "no snapshot", (0, 0));
     check_set_aside(|bytes| bytes[0] ^= 1, "no snapshot", (0, 0));
-    check_set_aside(|bytes| bytes[11] = 9, "version 9", (0, 0));
+    check_set_aside(|bytes| bytes[11] = 9, "a newer program wrote it: its version is 9", (0, 0));
     check_set_aside(|bytes| bytes[60] ^= 1, "damaged between", (0, 0));
     // Only the mark of the end is missing.
     check_set_aside(|bytes| bytes.truncate(bytes.len() - 1), "in the middle", (2, 3));

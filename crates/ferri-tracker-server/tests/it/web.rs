@@ -144,4 +144,13 @@ fn asking_for_the_head_only_changes_nothing() {
     }
     let text = String::from_utf8(std::mem::take(&mut client.unread)).unwrap();
     assert_eq!((text.matches("HTTP/1.1 200").count(), text.matches("<html").count()), (2, 1));
+    let lengths = |text: &str| -> Vec<usize> {
+        let values = text.lines().filter_map(|line| line.strip_prefix("Content-Length: "));
+        values.map(|length| length.trim().parse().unwrap()).collect()
+    };
+    client.send("HEAD /metrics HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n");
+    while client.fill() {}
+    let lengths = lengths(&String::from_utf8(std::mem::take(&mut client.unread)).unwrap());
+    // But for a digit more of a number that grows.
+    assert!(lengths.len() == 2 && lengths[0].abs_diff(lengths[1]) < 16, "{lengths:?}");
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferri_tracker_server::{
-    Error, Fetch, Listen, Listener, Lists, Notice, Options, ProxyHeader, Scheme, Source, TlsFiles,
-    TrackerServer, Unusable,
+    Error, Fetch, Listen, Listener, Lists, Notice, Options, PEERS_LIMIT, ProxyHeader, Scheme, Source,
+    TlsFiles, TrackerServer, Unusable,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -130,7 +130,9 @@ fn options(
     if let Some(max) = peers.max_peers {
         registry.peers_max = max;
     }
-    registry.swarms_max = peers.max_torrents.unwrap_or_else(|| registry.peers_max.div_ceil(PEERS_A_TORRENT));
+    // Of the places there will be, not of those that were asked for.
+    let places = registry.peers_max.min(PEERS_LIMIT);
+    registry.swarms_max = peers.max_torrents.unwrap_or_else(|| places.div_ceil(PEERS_A_TORRENT));
     Ok(options)
 }
 
