@@ -48,8 +48,12 @@ pub fn tracker_snapshot(data: &[u8]) {
             restored
         }
     };
-    let Restored { peers, left_out } = restored;
-    assert!(PEER_BYTES_MIN * (peers + left_out) <= data.len(), "{restored:?} of {} bytes", data.len());
+    let Restored { peers, silent, no_room } = restored;
+    assert!(
+        PEER_BYTES_MIN * (peers + silent + no_room) <= data.len(),
+        "{restored:?} of {} bytes",
+        data.len()
+    );
     let census = registry.census();
     assert!(census.peers <= OPTIONS.peers_max.min(peers) && census.swarms <= OPTIONS.swarms_max);
     let again = Registry::new(OPTIONS, [8; 16], now);

@@ -30,6 +30,8 @@ const PORTS_TRIED: u32 = 16;
 pub(crate) struct Bound {
     pub(crate) addr: SocketAddr,
     pub(crate) scheme: Scheme,
+    /// IPv4 is left to others on this port.
+    pub(crate) only_v6: bool,
     /// One a worker.
     pub(crate) tcp: Vec<TcpListener>,
     /// One a worker; none for TLS.
@@ -50,12 +52,28 @@ pub(crate) fn bind_all(listens: &[Listen], workers: usize) -> Result<Vec<Bound>,
     }
     let mut bound = Vec::new();
     for (addr, scheme) in &addrs {
-        // Beside an IPv4 address of the same port the IPv6 one leaves that family alone.
-        let has_v4 = addrs.iter().any(|(other, _)| other.is_ipv4() && other.port() == addr.port());
+        // Beside an IPv4 address of the same port the IPv6 one leaves that family alone. Port 0 is another one each time.
+        let is_same_port = |other: &SocketAddr| addr.port() != 0 && other.port() == addr.port();
+        let has_v4 = addrs.iter().any(|(other, _)| other.is_ipv4() && is_same_port(other));
         let only_v6 = addr.is_ipv6() && (has_v4 || !addr.ip().is_unspecified());
-        bound.push(bind(*addr, *scheme, workers, only_v6)?);
+        bound.push(bind(*addr, *scheme, workers, only_v6).map_err(|error| own_fault(error, &bound))?);
     }
     Ok(bound)
+}
+
+/// An address that is taken by another one that we listen on ourselves is told as that.
+fn own_fault(error: Error, bound: &[Bound]) -> Error {
+    let Error::Listen { addr, source } = &error else { return error };
+    let is_in_the_way = |other: &SocketAddr| {
+        let is_any = addr.ip().is_unspecified() || other.ip().is_unspecified();
+        other.port() == addr.port()
+            && other.is_ipv4() == addr.is_ipv4()
+            && (is_any || other.ip() == addr.ip())
+    };
+    match bound.iter().map(|bound| bound.addr).find(is_in_the_way) {
+        Some(other) if source.kind() == io::ErrorKind::AddrInUse => Error::Twice { addr: *addr, other },
+        _ => error,
+    }
 }
 
 fn resolve(place: &str) -> Result<Vec<SocketAddr>, Error> {
@@ -78,10 +96,10 @@ fn bind(addr: SocketAddr, scheme: Scheme, workers: usize, only_v6: bool) -> Resu
             .map_err(|source| Error::Listen { addr, source })?;
         let (bound, tcp) = tcp;
         if scheme == Scheme::Https {
-            return Ok(Bound { addr: bound, scheme, tcp, udp: Vec::new() });
+            return Ok(Bound { addr: bound, scheme, only_v6, tcp, udp: Vec::new() });
         }
         match share(bound, workers, |addr, sharing| udp_socket(addr, only_v6, sharing)) {
-            Ok((_, udp)) => return Ok(Bound { addr: bound, scheme, tcp, udp }),
+            Ok((_, udp)) => return Ok(Bound { addr: bound, scheme, only_v6, tcp, udp }),
             Err(source) if tries == 0 => return Err(Error::Listen { addr: bound, source }),
             // Somebody has this port for UDP; TCP gets another one.
             Err(_) => {}
@@ -146,13 +164,13 @@ fn bind_shared(socket: &Socket, addr: SocketAddr, only_v6: bool, sharing: Sharin
 }
 
 /// The addresses under which others can ask what listens on `addr`. For the unspecified address those are this machine's.
-pub(crate) fn reachable(addr: SocketAddr) -> Vec<SocketAddr> {
+pub(crate) fn reachable(addr: SocketAddr, only_v6: bool) -> Vec<SocketAddr> {
     if !addr.ip().is_unspecified() {
         return vec![addr];
     }
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let mut ips: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
-    ips.retain(|ip| is_told(*ip) && (addr.is_ipv6() || ip.is_ipv4()));
+    ips.retain(|ip| is_told(*ip) && if ip.is_ipv4() { !only_v6 } else { addr.is_ipv6() });
     // What others reach comes before what only this machine does, and within that IPv4 first.
     ips.sort_by_key(|ip| (ip.is_loopback(), ip.is_ipv6()));
     ips.dedup();
@@ -230,17 +248,31 @@ mod tests {
         std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         drop(both);
         let places = [listen(&format!("0.0.0.0:{port}")), listen(&format!("[::]:{port}"))];
-        assert_eq!(bind_all(&places, 2).unwrap().len(), 2);
+        let each = bind_all(&places, 2).unwrap();
+        assert_eq!(each.iter().map(|bound| bound.only_v6).collect::<Vec<_>>(), [false, true]);
+        assert!(reachable(each[1].addr, true).iter().all(SocketAddr::is_ipv6));
+        // Of any free ports each is another one.
+        let each = bind_all(&[listen("127.0.0.1:0"), listen("[::]:0")], 1).unwrap();
+        assert!(!each[1].only_v6);
+        std::net::TcpStream::connect(("127.0.0.1", each[1].addr.port())).unwrap();
+    }
+
+    #[test]
+    fn two_addresses_of_ours_that_are_in_each_others_way_are_both_named() {
+        let port = bind_all(&[listen("127.0.0.1:0")], 1).unwrap()[0].addr.port();
+        let places = [listen(&format!("127.0.0.1:{port}")), listen(&format!("0.0.0.0:{port}"))];
+        let error = bind_all(&places, 1).unwrap_err();
+        assert!(matches!(error, Error::Twice { .. }), "{error}");
     }
 
     #[test]
     fn nobody_is_told_to_ask_the_unspecified_address() {
         for addr in ["0.0.0.0:6969", "[::]:6969"] {
-            let told = reachable(addr.parse().unwrap());
+            let told = reachable(addr.parse().unwrap(), false);
             assert!(!told.is_empty() && told.iter().all(|told| !told.ip().is_unspecified()), "{told:?}");
             assert!(told.iter().all(|told| told.port() == 6969), "{told:?}");
         }
         let named = "192.0.2.1:80".parse().unwrap();
-        assert_eq!(reachable(named), [named]);
+        assert_eq!(reachable(named, false), [named]);
     }
 }

@@ -17,6 +17,14 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// Two addresses that were asked for are in each other's way.
+    #[error("cannot listen on {addr} beside {other}: one has what the other needs")]
+    Twice {
+        /// The second.
+        addr: SocketAddr,
+        /// The first.
+        other: SocketAddr,
+    },
     /// The name to listen on has no address.
     #[error("cannot find the address of {place}: {source}")]
     Resolve {

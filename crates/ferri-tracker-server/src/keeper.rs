@@ -67,7 +67,7 @@ impl Keeper {
             match list.read(&self.tools, &mut access) {
                 Ok(entries) => {
                     self.service.set_access(access);
-                    self.listener.tell(&Notice::ListRead { list: list.describe(), entries });
+                    self.listener.tell(&list.read_again(entries));
                 }
                 Err(why) => {
                     let why = why.to_string();

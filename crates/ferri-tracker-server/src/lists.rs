@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ferri_metainfo::display::redact_url;
 use ferri_tracker::server::Access;
@@ -96,7 +96,7 @@ impl Kind {
 pub(crate) struct InUse {
     kind: Kind,
     source: Source,
-    /// How many it had at the start.
+    /// How many it had when it was read last.
     entries: usize,
     /// What its file looked like when it was last read, well or not.
     stamp: Option<Stamp>,
@@ -116,7 +116,10 @@ impl InUse {
     /// Whether its file is another one than was read last, or not there any more.
     pub(crate) fn is_changed(&self) -> bool {
         match &self.source {
-            Source::File(path) => self.stamp != Stamp::of(path),
+            Source::File(path) => {
+                let stamp = Stamp::of(path);
+                self.stamp != stamp && stamp.is_none_or(|stamp| stamp.is_settled())
+            }
             Source::Url(_) => false,
         }
     }
@@ -125,13 +128,28 @@ impl InUse {
         matches!(self.source, Source::Url(_))
     }
 
+    /// What is told when it was read again and has so many entries.
+    pub(crate) fn read_again(&mut self, entries: usize) -> Notice {
+        let before = std::mem::replace(&mut self.entries, entries);
+        let list = self.describe();
+        if entries == 0 && before != 0 {
+            Notice::ListEmptied { list, before }
+        } else {
+            Notice::ListRead { list, entries }
+        }
+    }
+
     /// Reads it, and puts it in its place of `access`. Returns how many entries it has.
     pub(crate) fn read(&mut self, tools: &Tools, access: &mut Access) -> Result<usize, Unusable> {
         let text = match &self.source {
             Source::File(path) => {
-                // Looked at before: what changes while it is read is noticed the next time.
+                // Of what changes while it is read nobody knows which part is new. The next look sees that it is another one.
                 self.stamp = Stamp::of(path);
-                read_file(path)?
+                let text = read_file(path)?;
+                if self.stamp != Stamp::of(path) {
+                    return Err(Unusable::Content("somebody wrote to it while it was read".to_owned()));
+                }
+                text
             }
             Source::Url(url) => match &tools.fetch {
                 Some(fetch) => (fetch.0)(url, LIST_BYTES_MAX).map_err(Unusable::Fetch)?,
@@ -209,6 +227,9 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
     Ok(text)
 }
 
+/// Whoever rewrites a list in place pauses for less than this.
+const SETTLING_TIME: Duration = Duration::from_secs(2);
+
 /// How a file that was written to is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -222,6 +243,12 @@ impl Stamp {
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let found = fs::metadata(path).ok()?;
         Some(Self { modified: found.modified().ok(), length: found.len(), inode: found.ino() })
+    }
+
+    /// Whether nobody seems to be writing to it. A time that is yet to come says nothing.
+    fn is_settled(self) -> bool {
+        let age = self.modified.and_then(|modified| modified.elapsed().ok());
+        age.is_none_or(|age| SETTLING_TIME <= age)
     }
 }
 
@@ -252,6 +279,9 @@ mod tests {
         assert_eq!((in_use.len(), access.allowed.unwrap().len()), (1, 1));
         assert!(!in_use[0].is_changed());
         fs::write(&path, format!("{hash}\n{hash}\n")).unwrap();
+        assert!(!in_use[0].is_changed(), "somebody may still be writing");
+        let old = SystemTime::now() - 2 * SETTLING_TIME;
+        File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
         assert!(in_use[0].is_changed());
         fs::remove_file(&path).unwrap();
         assert!(in_use[0].is_changed());

@@ -14,6 +14,13 @@ pub enum Notice {
         /// How many torrents or users are in it.
         entries: usize,
     },
+    /// A list has nothing in it any more, and that holds from here on.
+    ListEmptied {
+        /// Which one.
+        list: String,
+        /// How many torrents or users were in it.
+        before: usize,
+    },
     /// A list could not be read again; the old one holds.
     ListKept {
         /// Which one.
@@ -32,8 +39,15 @@ pub enum Notice {
     Restored {
         /// Peers that are known.
         peers: usize,
-        /// Peers that were silent for too long since, or have no room.
-        left_out: usize,
+        /// Peers that were silent for too long since.
+        silent: usize,
+    },
+    /// An earlier run knew more than there is room for. What it wrote is kept.
+    NoRoom {
+        /// Peers that are not known any more.
+        peers: usize,
+        /// Where it lies.
+        kept: PathBuf,
     },
     /// What an earlier run wrote is damaged. The tracker begins with what is whole of it.
     StateSetAside {
@@ -60,6 +74,8 @@ impl Notice {
         match self {
             Self::ListRead { .. } | Self::CertificateRead | Self::Restored { .. } => false,
             Self::ListKept { .. }
+            | Self::ListEmptied { .. }
+            | Self::NoRoom { .. }
             | Self::CertificateKept { .. }
             | Self::StateSetAside { .. }
             | Self::StateNotWritten { .. } => true,
@@ -73,17 +89,28 @@ impl fmt::Display for Notice {
             Self::ListRead { list, entries: 1 } => write!(f, "{list} was read: 1 entry"),
             Self::ListRead { list, entries } => write!(f, "{list} was read: {entries} entries"),
             Self::ListKept { list, why } => write!(f, "{list} stays as it was: {why}"),
+            Self::ListEmptied { list, before } => {
+                write!(
+                    f,
+                    "{list} is empty, and that holds: look whether it should be; it had {before} entries"
+                )
+            }
             Self::CertificateRead => f.write_str("the TLS certificate was read again"),
             Self::CertificateKept { why } => write!(f, "the TLS certificate stays as it was: {why}"),
-            Self::Restored { peers, left_out: 0 } => write!(f, "peers known from the last run: {peers}"),
-            Self::Restored { peers, left_out } => {
-                write!(f, "peers known from the last run: {peers} ({left_out} were silent for too long)")
+            Self::Restored { peers, silent: 0 } => write!(f, "peers known from the last run: {peers}"),
+            Self::Restored { peers, silent } => {
+                write!(f, "peers known from the last run: {peers} ({silent} were silent for too long)")
             }
+            Self::NoRoom { peers, kept } => write!(
+                f,
+                "no room for {peers} peers of the last run, which --max-peers and --max-torrents bound; {} keeps them",
+                kept.display()
+            ),
             Self::StateSetAside { path, aside: Some(aside), why } => {
                 let (path, aside) = (path.display(), aside.display());
                 write!(
                     f,
-                    "{path} cannot be used ({why}) and lies at {aside} now; whoever it names no more announces again"
+                    "{path} cannot be used ({why}) and lies at {aside} now; peers that were lost are known again when they next announce"
                 )
             }
             Self::StateSetAside { path, aside: None, why } => {

@@ -29,6 +29,8 @@ pub struct TrackerServer {
     service: Arc<Service>,
     stop: Arc<Stop>,
     places: Vec<(SocketAddr, Scheme)>,
+    /// Of these, what others can ask.
+    reachable: Vec<(SocketAddr, Scheme)>,
     lists: Vec<Notice>,
     /// A worker that ends by accident takes its socket along, and the others get what came there.
     datagrams: Vec<Weak<UdpSocket>>,
@@ -66,6 +68,7 @@ impl TrackerServer {
             service: service.clone(),
             stop: Arc::new(Stop::new().map_err(Error::Worker)?),
             places: bound.iter().map(|bound| (bound.addr, bound.scheme)).collect(),
+            reachable: all_reachable(&bound),
             lists: lists.iter().map(InUse::first_read).collect(),
             datagrams: Vec::new(),
             orders,
@@ -141,27 +144,25 @@ impl TrackerServer {
     /// An address to announce to over HTTP, which others can reach.
     #[must_use]
     pub fn http_url(&self) -> String {
-        format!("http://{}/announce", reachable(self.addr())[0])
+        format!("http://{}/announce", self.reachable[0].0)
     }
 
     /// An address to announce to over UDP, which others can reach.
     #[must_use]
     pub fn udp_url(&self) -> String {
-        format!("udp://{}/announce", reachable(self.addr())[0])
+        format!("udp://{}/announce", self.reachable[0].0)
     }
 
     /// All addresses to announce to that others can reach, by HTTP, HTTPS and UDP. None has a passkey in it.
     #[must_use]
     pub fn announce_urls(&self) -> Vec<String> {
         let mut urls = Vec::new();
-        for (addr, scheme) in &self.places {
-            for addr in reachable(*addr) {
-                match scheme {
-                    Scheme::Http => {
-                        urls.extend([format!("http://{addr}/announce"), format!("udp://{addr}/announce")]);
-                    }
-                    Scheme::Https => urls.push(format!("https://{addr}/announce")),
+        for (addr, scheme) in &self.reachable {
+            match scheme {
+                Scheme::Http => {
+                    urls.extend([format!("http://{addr}/announce"), format!("udp://{addr}/announce")]);
                 }
+                Scheme::Https => urls.push(format!("https://{addr}/announce")),
             }
         }
         urls
@@ -184,9 +185,9 @@ impl TrackerServer {
     pub fn stats_urls(&self) -> Vec<String> {
         let page = |(addr, scheme): &(SocketAddr, Scheme)| {
             let scheme = if *scheme == Scheme::Https { "https" } else { "http" };
-            reachable(*addr).into_iter().map(move |addr| format!("{scheme}://{addr}/stats"))
+            format!("{scheme}://{addr}/stats")
         };
-        self.places.iter().flat_map(page).collect()
+        self.reachable.iter().map(page).collect()
     }
 
     /// What has happened so far.
@@ -222,6 +223,19 @@ impl TrackerServer {
             let _ = thread.join();
         }
     }
+}
+
+/// Each once, however many of our addresses lead to it.
+fn all_reachable(bound: &[Bound]) -> Vec<(SocketAddr, Scheme)> {
+    let mut all = Vec::new();
+    for place in bound {
+        for addr in reachable(place.addr, place.only_v6) {
+            if !all.contains(&(addr, place.scheme)) {
+                all.push((addr, place.scheme));
+            }
+        }
+    }
+    all
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

@@ -21,6 +21,9 @@ use crate::notice::{Listener, Notice};
 /// What is added to the name of a damaged file.
 const DAMAGED: &str = ".damaged";
 
+/// What is added to the name of a file with more peers than there is room for.
+const FULL: &str = ".full";
+
 /// What is added to the name of the file whose lock its tracker has. The file itself is another one after each write.
 const LOCK: &str = ".lock";
 
@@ -49,14 +52,14 @@ impl State {
         self.lock = Some(lock.ok_or_else(|| Error::StateBusy { path: self.path.clone() })?);
         remove_left_overs(&self.path);
         match read(&self.path) {
-            Ok(bytes) => self.restore(registry, &bytes),
+            Ok(bytes) => self.restore(registry, &bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unusable(error.to_string())),
         }
         self.try_write(registry).map_err(unusable)
     }
 
-    fn restore(&self, registry: &Registry, bytes: &[u8]) {
+    fn restore(&self, registry: &Registry, bytes: &[u8]) -> Result<(), Error> {
         let outcome = restore(registry, bytes, Instant::now(), unix());
         let (restored, damage) = match outcome {
             Ok(restored) => (restored, None),
@@ -68,9 +71,21 @@ impl State {
             self.listener.tell(&Notice::StateSetAside { path: self.path.clone(), aside, why });
         }
         if damage.is_none() || restored.peers != 0 {
-            let (peers, left_out) = (restored.peers, restored.left_out);
-            self.listener.tell(&Notice::Restored { peers, left_out });
+            let (peers, silent) = (restored.peers, restored.silent);
+            self.listener.tell(&Notice::Restored { peers, silent });
         }
+        if restored.no_room != 0 {
+            // The next write would forget them for good. A damaged file lies aside already.
+            let full = beside(&self.path, FULL);
+            if damage.is_none() {
+                fs::rename(&self.path, &full).map_err(|error| Error::State {
+                    path: self.path.clone(),
+                    why: format!("it has more peers than there is room for, and cannot be kept: {error}"),
+                })?;
+            }
+            self.listener.tell(&Notice::NoRoom { peers: restored.no_room, kept: full });
+        }
+        Ok(())
     }
 
     /// Writes what is known. That it fails is told, and no reason to stop.

@@ -48,6 +48,13 @@ fn a_list_is_read_again_when_asked_and_the_old_one_stays_when_it_is_bad() {
     let notice = notices.recv_timeout(PATIENCE).unwrap();
     assert!(notice.is_bad() && notice.to_string().contains("stays as it was: line 1"), "{notice}");
     assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (true, false));
+    fs::write(&path, "# nothing\n").unwrap();
+    tracker.reload();
+    let notice = notices.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(notice, Notice::ListEmptied { before: 1, .. }) && notice.is_bad(), "{notice}");
+    write(&path, 2);
+    tracker.reload();
+    assert!(!notices.recv_timeout(PATIENCE).unwrap().is_bad());
     fs::remove_file(&path).unwrap();
     tracker.reload();
     assert!(notices.recv_timeout(PATIENCE).unwrap().is_bad());

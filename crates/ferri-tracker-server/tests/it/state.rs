@@ -41,7 +41,7 @@ fn a_restart_loses_nobody() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let (tracker, told) = start(&path);
     assert_eq!(tracker.counts(), (2, 3));
-    assert_eq!(*told.lock().unwrap(), [Notice::Restored { peers: 3, left_out: 0 }]);
+    assert_eq!(*told.lock().unwrap(), [Notice::Restored { peers: 3, silent: 0 }]);
     let answer = Client::from(tracker.addr(), who(9)).get(&announce(2, 9, 1));
     assert!(answer.body.windows(6).any(|window| window == [127, 0, 0, 3, 0x17, 0x73]), "{}", answer.text());
 }
@@ -139,4 +139,30 @@ fn what_a_killed_tracker_was_writing_is_removed() {
     fs::write(&left, "half").unwrap();
     start(&folder.path().join("peers")).0.shutdown();
     assert!(!left.exists());
+}
+
+#[test]
+fn what_has_no_room_any_more_is_kept_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    let (tracker, _) = start(&path);
+    fill(&tracker);
+    tracker.shutdown();
+    let written = fs::read(&path).unwrap();
+    let told = Told::default();
+    let hears = told.clone();
+    let mut options = Options {
+        state: Some(path.clone()),
+        listener: Listener(Arc::new(move |notice| hears.lock().unwrap().push(notice.clone()))),
+        ..Options::on("127.0.0.1:0")
+    };
+    options.registry.peers_max = 1;
+    TrackerServer::start(options).unwrap().shutdown();
+    let full = folder.path().join("peers.full");
+    assert_eq!(fs::read(&full).unwrap(), written);
+    let expected =
+        [Notice::Restored { peers: 1, silent: 0 }, Notice::NoRoom { peers: 2, kept: full.clone() }];
+    assert_eq!(*told.lock().unwrap(), expected);
+    fs::rename(&full, &path).unwrap();
+    assert_eq!(start(&path).0.counts(), (2, 3));
 }

@@ -128,8 +128,10 @@ fn encode_peer<A: Compact>(registry: &Registry, peer: &Peer<A>, now: Moment, out
 pub struct Restored {
     /// Peers that are in the registry.
     pub peers: usize,
-    /// Peers that were silent for too long, or had no room.
-    pub left_out: usize,
+    /// Peers that were silent for too long.
+    pub silent: usize,
+    /// Peers that found no room.
+    pub no_room: usize,
 }
 
 /// Why a snapshot cannot be used, or not to its end. Chunks before the damage were taken.
@@ -242,12 +244,14 @@ fn decode_swarm(
         let fresh = Marks::new(has);
         let marks = if marks & MARK_COMPLETED == 0 { fresh } else { fresh.completed() };
         let seen = registry.shared().clock.tick_before(now, silence);
-        let is_in = seen.is_some_and(|seen| {
-            let known = Known { seen, identity, marks };
-            shard.restore(registry.shared(), info_hash, downloaded, addr, known)
-        });
+        let Some(seen) = seen else {
+            restored.silent += 1;
+            return Some(());
+        };
+        let known = Known { seen, identity, marks };
+        let is_in = shard.restore(registry.shared(), info_hash, downloaded, addr, known);
         restored.peers += usize::from(is_in);
-        restored.left_out += usize::from(!is_in);
+        restored.no_room += usize::from(!is_in);
         Some(())
     };
     for _ in 0..v4 {

@@ -19,11 +19,11 @@ pub(crate) struct TrackerArgs {
     pub(crate) listen_tls: Vec<String>,
 
     /// Certificate for HTTPS and those that lead to a root (PEM); read again when it changes
-    #[arg(long, value_name = "FILE", requires = "tls_key", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", requires = "tls_key", requires = "listen_tls", value_hint = ValueHint::FilePath)]
     pub(crate) tls_cert: Option<PathBuf>,
 
     /// Private key of the certificate (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", requires = "tls_cert", requires = "listen_tls", value_hint = ValueHint::FilePath)]
     pub(crate) tls_key: Option<PathBuf>,
 
     /// Threads for HTTP, and for UDP on each address [default: as many as cores]
@@ -56,7 +56,7 @@ pub(crate) struct Peers {
     pub(crate) interval: Duration,
 
     /// Forget peers that were silent for this long [default: twice the interval and a minute]
-    #[arg(long, value_name = "DURATION", value_parser = parse_interval)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_lifetime)]
     pub(crate) peer_lifetime: Option<Duration>,
 }
 
@@ -125,11 +125,16 @@ fn parse_count(text: &str) -> Result<usize, String> {
 }
 
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let interval = parse_duration(text)?;
-    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval) {
-        return Err("write a duration from 1m to 1d".to_owned());
-    }
-    Ok(interval)
+    parse_within(text, INTERVAL_MAX, "write a duration from 1m to 1d")
+}
+
+fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    parse_within(text, LIFETIME_MAX, "write a duration from 1m to 3d")
+}
+
+fn parse_within(text: &str, max: Duration, else_write: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if (INTERVAL_MIN..=max).contains(&duration) { Ok(duration) } else { Err(else_write.to_owned()) }
 }
 
 /// Clients wait for a minute whatever they are told.
@@ -137,3 +142,6 @@ const INTERVAL_MIN: Duration = Duration::from_secs(60);
 
 /// Longer than a machine that was switched off should be told of.
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Two of the longest intervals, and a day for whoever comes late.
+const LIFETIME_MAX: Duration = Duration::from_secs(3 * 24 * 60 * 60);

@@ -13,7 +13,7 @@ use ferri_tracker_server::{
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
 use crate::args::{Header, TrackerArgs};
 use crate::console::Console;
@@ -89,7 +89,7 @@ fn options(
     ended: watch::Receiver<()>,
 ) -> Result<Options, Failure> {
     let listen = listen(args);
-    let state = state(env, args, &listen[0])?;
+    let state = state(env, args, &listen)?;
     let (access, peers) = (&args.access, &args.peers);
     let mut options = Options {
         listen,
@@ -101,8 +101,8 @@ fn options(
             Header::Forwarded => ProxyHeader::Forwarded,
         },
         lists: Lists {
-            allow: access.allow.as_deref().map(|source| list(env, source)),
-            deny: access.deny.as_deref().map(|source| list(env, source)),
+            allow: access.allow.as_deref().map(|source| list(env, source)).transpose()?,
+            deny: access.deny.as_deref().map(|source| list(env, source)).transpose()?,
             passkeys: access.passkeys.as_deref().map(|path| env.path(path)),
         },
         fetch: Some(fetch(ended)),
@@ -154,25 +154,31 @@ fn listen(args: &TrackerArgs) -> Vec<Listen> {
     listen
 }
 
-fn list(env: &Env, source: &str) -> Source {
-    if source.starts_with("http://") || source.starts_with("https://") {
-        Source::Url(source.to_owned())
-    } else {
-        Source::File(env.path(source.as_ref()))
+fn list(env: &Env, source: &str) -> Result<Source, Failure> {
+    let Some((scheme, _)) = source.split_once("://") else {
+        return Ok(Source::File(env.path(source.as_ref())));
+    };
+    if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Ok(Source::Url(source.to_owned()));
     }
+    Err(Failure::usage(format!("a list cannot be fetched by {scheme}://"))
+        .hint("give the name of a file, or an address that begins with http:// or https://"))
 }
 
-/// The file that a restart begins with. A tracker whose port is another one each time is not restarted.
-fn state(env: &Env, args: &TrackerArgs, first: &Listen) -> Result<Option<PathBuf>, Failure> {
+/// The file that a restart begins with, named by the first address with a port of its own. A tracker whose port is another one each
+/// time is not restarted.
+fn state(env: &Env, args: &TrackerArgs, listen: &[Listen]) -> Result<Option<PathBuf>, Failure> {
     if args.keeping.no_state {
         return Ok(None);
     }
     if let Some(path) = &args.keeping.state {
         return Ok(Some(env.path(path)));
     }
-    if first.place.ends_with(":0") {
-        return Ok(None);
-    }
+    let is_fixed = |listen: &&Listen| {
+        let port = listen.place.rsplit(':').next().unwrap_or_default();
+        port.parse() != Ok(0_u16)
+    };
+    let Some(first) = listen.iter().find(is_fixed) else { return Ok(None) };
     let folder = env.default_state_dir().ok_or_else(|| {
         Failure::usage("neither HOME nor XDG_STATE_HOME says where state is kept")
             .hint("choose a file with --state FILE, or --no-state")
@@ -183,6 +189,9 @@ fn state(env: &Env, args: &TrackerArgs, first: &Listen) -> Result<Option<PathBuf
     Ok(Some(folder.join(format!("tracker-{place}.peers"))))
 }
 
+/// Who looks at files waits for what is fetched.
+const FETCH_TIME: Duration = Duration::from_secs(60);
+
 /// Fetches lists the way everything here is fetched, until the command ends.
 fn fetch(ended: watch::Receiver<()>) -> Fetch {
     let runtime = Handle::current();
@@ -192,7 +201,9 @@ fn fetch(ended: watch::Receiver<()>) -> Fetch {
             tokio::select! {
                 biased;
                 _ = ended.changed() => Err("the tracker ends".to_owned()),
-                fetched = session::fetch_document(url, limit) => fetched,
+                fetched = timeout(FETCH_TIME, session::fetch_document(url, limit)) => {
+                    fetched.unwrap_or_else(|_| Err("it was not whole within a minute".to_owned()))
+                }
             }
         })
     }))
@@ -202,6 +213,7 @@ fn fetch(ended: watch::Receiver<()>) -> Fetch {
 fn failure(error: Error) -> Failure {
     let (exit, hint) = match &error {
         Error::Listen { addr, source } => (Exit::Network, listen_hint(*addr, source)),
+        Error::Twice { .. } => (Exit::Usage, "leave out one of the two, or choose another port for it"),
         Error::Resolve { .. } => (Exit::Dns, "check the name, or give an address of this machine"),
         Error::List { why, .. } => match why {
             Unusable::Read(error) if error.kind() == std::io::ErrorKind::NotFound => {

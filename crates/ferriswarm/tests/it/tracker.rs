@@ -79,6 +79,10 @@ fn what_it_cannot_begin_with_is_named_with_the_next_step() {
     with(&["--listen-tls", "127.0.0.1:0"]).failed(Exit::Usage, "--tls-cert");
     with(&["--listen-tls", "127.0.0.1:0", "--tls-cert", "bad", "--tls-key", "bad"])
         .failed(Exit::Usage, "bad");
+    with(&["--allow", "ftp://x/list"]).failed(Exit::Usage, "ftp://").failed(Exit::Usage, "https://");
+    with(&["--tls-cert", "bad", "--tls-key", "bad"]).failed(Exit::Usage, "--listen-tls");
+    with(&["--interval", "13h", "--peer-lifetime", "26h", "--deny", "none"]).failed(Exit::NotFound, "none");
+    with(&["--peer-lifetime", "4d"]).failed(Exit::Usage, "3d");
     desk.run(&["tracker", "-l", "::1:80"]).failed(Exit::Usage, "[::]:6969");
 }
 
@@ -110,10 +114,10 @@ fn sighup_reads_the_lists_again_and_sigterm_ends_it() {
     desk.write("deny", "01".repeat(20));
     let (mut child, at, mut lines) = spawn(&desk, &["-l", "127.0.0.1:0", "--deny", "deny"]);
     assert!(get(&at, &announce(1, 1)).contains("failure reason"));
-    desk.write("deny", "# nothing\n");
+    desk.write("deny", "02".repeat(20));
     signal(&child, Signal::HUP);
     let mut line = String::new();
-    while !line.contains("deny) was read: 0 entries") {
+    while !line.contains("deny) was read: 1 entry") {
         line.clear();
         assert_ne!(lines.read_line(&mut line).unwrap(), 0);
     }

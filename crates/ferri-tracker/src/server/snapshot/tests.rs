@@ -64,7 +64,7 @@ fn a_restart_loses_nobody() {
     let begin = Instant::now();
     let after = registry(2, begin);
     let restored = restore(&after, &bytes, begin, UNIX + 30).unwrap();
-    assert_eq!(restored, Restored { peers: 300, left_out: 0 });
+    assert_eq!(restored, Restored { peers: 300, silent: 0, no_room: 0 });
     assert_eq!(numbers(&after), numbers(&before));
     let (one, other) = (before.census(), after.census());
     assert_eq!(
@@ -236,7 +236,7 @@ proptest! {
         let registry = registry(2, now);
         // It has no end.
         let (_, restored) = restore(&registry, &bytes, now, UNIX).unwrap_err();
-        prop_assert!((restored.peers + restored.left_out) * (6 + PEER_TAIL_LENGTH) <= peers.len());
+        prop_assert!((restored.peers + restored.silent + restored.no_room) * (6 + PEER_TAIL_LENGTH) <= peers.len());
         prop_assert!(registry.census().peers <= restored.peers);
     }
 }
