@@ -37,6 +37,9 @@ const ACCEPTS_MAX: usize = 64;
 /// How often everything is looked through for clients that keep us waiting.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A shortage that lasts is told this often.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Of the connections of a full worker this part is closed at once, so that room is not looked for at each dial.
 const ROOM_PART: usize = 64;
 
@@ -89,6 +92,10 @@ pub(crate) struct Worker {
     bytes: usize,
     /// Connections that have more to do than one turn.
     again: Vec<u64>,
+    /// No connection is taken until the next sweep.
+    is_paused: bool,
+    /// When it was last told that descriptors are short.
+    warned: Option<Instant>,
 }
 
 /// A worker's share of what all have.
@@ -135,6 +142,8 @@ impl Worker {
             bounds,
             bytes: 0,
             again: Vec::new(),
+            is_paused: false,
+            warned: None,
         })
     }
 
@@ -157,8 +166,13 @@ impl Worker {
             let now = Instant::now();
             self.service.refresh(&mut desk.view);
             let again = std::mem::take(&mut self.again);
-            for token in told.iter().map(|event| event.data.u64()).chain(again) {
+            let told =
+                told.iter().map(|event| (event.data.u64(), { event.flags }.contains(EventFlags::RDHUP)));
+            for (token, has_ended) in told.chain(again.into_iter().map(|token| (token, false))) {
                 if token & NO_CONNECTION != NO_CONNECTION {
+                    if has_ended {
+                        self.note_end(token);
+                    }
                     self.drive(token, &mut desk, now);
                 } else if token != BELL {
                     self.accept((token ^ NO_CONNECTION) as usize, &mut desk, now);
@@ -166,13 +180,21 @@ impl Worker {
             }
             if SWEEP_INTERVAL <= now.saturating_duration_since(swept) {
                 swept = now;
-                self.sweep(now);
+                self.sweep(&mut desk, now);
             }
         }
     }
 
+    fn note_end(&mut self, token: u64) {
+        let (index, generation) = place(token);
+        let slot = self.connections.get_mut(index).filter(|slot| slot.generation == generation);
+        if let Some(connection) = slot.and_then(|slot| slot.connection.as_mut()) {
+            connection.has_ended = true;
+        }
+    }
+
     fn drive(&mut self, token: u64, desk: &mut Desk, now: Instant) {
-        let (index, generation) = ((token & u64::from(u32::MAX)) as usize, (token >> 32) as u32);
+        let (index, generation) = place(token);
         let Some(slot) = self.connections.get_mut(index).filter(|slot| slot.generation == generation) else {
             return;
         };
@@ -201,8 +223,14 @@ impl Worker {
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    tracing::warn!("out of descriptors or memory: connections are closed to make room");
+                    if self.warned.is_none_or(|warned| WARN_INTERVAL <= now.saturating_duration_since(warned))
+                    {
+                        self.warned = Some(now);
+                        tracing::warn!("out of descriptors or memory: connections are closed to make room");
+                    }
                     if !self.make_room(|_| true) {
+                        // Others of this process have them all.
+                        self.listen(EventFlags::empty());
                         return;
                     }
                 }
@@ -264,12 +292,38 @@ impl Worker {
         }
     }
 
-    fn sweep(&mut self, now: Instant) {
+    fn sweep(&mut self, desk: &mut Desk, now: Instant) {
+        if self.is_paused {
+            self.listen(EventFlags::IN);
+        }
         let overdue = |(index, slot): (usize, &Slot)| {
             slot.connection.as_ref().filter(|connection| connection.is_overdue(now)).map(|_| index)
         };
         let overdue: Vec<usize> = self.connections.iter().enumerate().filter_map(overdue).collect();
-        overdue.into_iter().for_each(|index| self.close(index));
+        for index in overdue {
+            let Slot { generation, connection } = &mut self.connections[index];
+            let token = u64::from(*generation) << 32 | index as u64;
+            let Some(connection) = connection else { continue };
+            let before = connection.bytes_held();
+            let is_told = connection.tell_overdue(desk);
+            self.bytes = self.bytes + connection.bytes_held() - before;
+            if is_told {
+                self.drive(token, desk, now);
+            } else {
+                self.close(index);
+            }
+        }
+    }
+
+    /// Waits for connections, or for none until the next sweep: one that cannot be taken would wake us without end.
+    fn listen(&mut self, flags: EventFlags) {
+        self.is_paused = flags.is_empty();
+        for (number, listener) in self.listeners.iter().enumerate() {
+            let data = EventData::new_u64(NO_CONNECTION | number as u64);
+            if let Err(error) = epoll::modify(&self.epoll, &listener.socket, data, flags) {
+                tracing::error!(%error, "cannot wait for connections");
+            }
+        }
     }
 
     /// Closes some of these connections, of those networks that have the most of them. Whether there were any.
@@ -287,6 +341,11 @@ impl Worker {
         victims.into_iter().for_each(|index| self.close(index));
         is_any
     }
+}
+
+/// The place and the generation of a connection.
+fn place(token: u64) -> (usize, u32) {
+    ((token & u64::from(u32::MAX)) as usize, (token >> 32) as u32)
 }
 
 /// Below what stands for "no connection" in the upper half of a token.

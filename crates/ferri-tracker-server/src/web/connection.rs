@@ -13,6 +13,8 @@ use crate::service::{Service, View};
 /// A whole request has to be there this long after its first byte, or after the dial.
 const ASKING_TIME: Duration = Duration::from_secs(15);
 
+const OVERDUE: &str = "the rest of the request did not come within 15 seconds";
+
 /// What was answered has to be taken in this time.
 const ANSWERING_TIME: Duration = Duration::from_secs(15);
 
@@ -100,6 +102,8 @@ pub(super) struct Connection {
     is_last: bool,
     /// The client may still be sending what nobody reads.
     is_sending: bool,
+    /// The end of what the client sends has come in, and is not told again (epoll(7)): everything up to it is read.
+    pub(super) has_ended: bool,
 }
 
 impl Connection {
@@ -115,11 +119,22 @@ impl Connection {
             unsent: Vec::new(),
             is_last: false,
             is_sending: false,
+            has_ended: false,
         }
     }
 
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         self.state.patience() < now.saturating_duration_since(self.since)
+    }
+
+    /// Begins to tell a client whose time is over why. `false`: it has sent nothing that could be answered, or was told already.
+    pub(super) fn tell_overdue(&mut self, desk: &mut Desk) -> bool {
+        let is_told = self.state == State::Asking && !self.unread.is_empty() && !self.is_last;
+        if is_told {
+            self.unread = Vec::new();
+            self.last_word(desk, 408, OVERDUE);
+        }
+        is_told
     }
 
     /// Bytes that are kept for it while it keeps us waiting.
@@ -166,8 +181,8 @@ impl Connection {
             if self.answer_all(service, desk, kept + length, now).is_err() {
                 return Next::Close;
             }
-            if matches!(read, Ok(Read::Last(_))) && self.unsent.is_empty() && !self.is_last && !self.is_behind
-            {
+            let is_all = matches!(read, Ok(Read::Last(_))) && !self.has_ended;
+            if is_all && self.unsent.is_empty() && !self.is_last && !self.is_behind {
                 return Next::Wait;
             }
         }
@@ -261,6 +276,7 @@ impl Connection {
         for _ in 0..READS_MAX {
             match self.transport.read(&mut desk.input) {
                 Ok(Read::Some(_)) => {}
+                Ok(Read::Last(_)) if self.has_ended => {}
                 Ok(Read::Last(_)) => return Next::Wait,
                 Ok(Read::End | Read::NotTls) | Err(_) => return Next::Close,
             }

@@ -154,3 +154,29 @@ fn asking_for_the_head_only_changes_nothing() {
     // But for a digit more of a number that grows.
     assert!(lengths.len() == 2 && lengths[0].abs_diff(lengths[1]) < 16, "{lengths:?}");
 }
+
+#[test]
+fn a_client_that_ends_its_side_is_answered_and_hung_up_on_at_once() {
+    let tracker = tracker();
+    for half in ["", "GET /an"] {
+        let mut client = Client::new(tracker.addr());
+        client.send(format!("GET {} HTTP/1.1\r\n\r\n{half}", announce(1, 1, 1)));
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(client.answer().status, 200);
+        assert!(client.is_at_end());
+        // Idle connections are kept for a minute, half-sent requests for 15 seconds.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_request_that_stays_half_sent_is_told_why_it_is_given_up() {
+    let tracker = tracker();
+    let mut client = Client::new(tracker.addr());
+    client.send("GET /announce?info_hash=");
+    let answer = client.answer();
+    assert_eq!(answer.status, 408);
+    assert!(answer.text().starts_with("d14:failure reason"), "{}", answer.text());
+    assert!(client.is_at_end());
+}
