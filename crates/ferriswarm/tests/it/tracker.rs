@@ -114,10 +114,10 @@ fn sighup_reads_the_lists_again_and_sigterm_ends_it() {
     desk.write("deny", "01".repeat(20));
     let (mut child, at, mut lines) = spawn(&desk, &["-l", "127.0.0.1:0", "--deny", "deny"]);
     assert!(get(&at, &announce(1, 1)).contains("failure reason"));
-    desk.write("deny", "02".repeat(20));
+    desk.write("deny", ["02".repeat(20), "03".repeat(20)].join("\n"));
     signal(&child, Signal::HUP);
     let mut line = String::new();
-    while !line.contains("deny) was read: 1 entry") {
+    while !line.contains("deny) was read: 2 entries") {
         line.clear();
         assert_ne!(lines.read_line(&mut line).unwrap(), 0);
     }
