@@ -117,6 +117,8 @@ pub(super) fn state_folder(scene: &Scene<'_>) -> Result<String> {
         code == DISK_FULL,
         "exit code {DISK_FULL} was expected after Ctrl-C on a full disk, {code} was seen\n{said}"
     );
+    // What a process says to others of the files it makes is gone with it, and leaves a little room.
+    fill(&ballast)?;
     let mut life = download.start()?;
     let (code, said) = life.ended(PATIENCE)?;
     ensure!(
