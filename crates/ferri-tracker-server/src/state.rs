@@ -65,10 +65,10 @@ impl State {
             Ok(restored) => (restored, None),
             Err((damage, restored)) => (restored, Some(damage)),
         };
-        if let Some(damage) = damage {
-            let aside = set_aside(&self.path, DAMAGED);
-            let why = damage.to_string();
-            self.listener.tell(&Notice::StateSetAside { path: self.path.clone(), aside, why });
+        let damaged = damage.as_ref().and_then(|_| set_aside(&self.path, DAMAGED).ok());
+        if let Some(damage) = &damage {
+            let (path, aside, why) = (self.path.clone(), damaged.clone(), damage.to_string());
+            self.listener.tell(&Notice::StateSetAside { path, aside, why });
         }
         if damage.is_none() || restored.peers != 0 {
             let (peers, silent) = (restored.peers, restored.silent);
@@ -76,16 +76,20 @@ impl State {
         }
         if restored.no_room != 0 {
             // The next write would forget them for good. A damaged file lies aside already.
-            let full = beside(&self.path, FULL);
-            if damage.is_none() {
-                fs::rename(&self.path, &full).map_err(|error| Error::State {
-                    path: self.path.clone(),
-                    why: format!("it has more peers than there is room for, and cannot be kept: {error}"),
-                })?;
+            let kept = if damage.is_some() { damaged } else { Some(self.keep_full()?) };
+            if let Some(kept) = kept {
+                self.listener.tell(&Notice::NoRoom { peers: restored.no_room, kept });
             }
-            self.listener.tell(&Notice::NoRoom { peers: restored.no_room, kept: full });
         }
         Ok(())
+    }
+
+    /// Moves a file with more peers than there is room for to another name.
+    fn keep_full(&self) -> Result<PathBuf, Error> {
+        set_aside(&self.path, FULL).map_err(|error| Error::State {
+            path: self.path.clone(),
+            why: format!("it has more peers than there is room for, and cannot be kept: {error}"),
+        })
     }
 
     /// Writes what is known. That it fails is told, and no reason to stop.
@@ -119,10 +123,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// A file of this part of the memory is none that a tracker on this machine wrote.
 const MEMORY_PART: u64 = 2;
 
-/// `None` when it could not be moved.
-fn set_aside(path: &Path, suffix: &str) -> Option<PathBuf> {
+/// Where it lies then.
+fn set_aside(path: &Path, suffix: &str) -> io::Result<PathBuf> {
     let aside = beside(path, suffix);
-    fs::rename(path, &aside).ok().map(|()| aside)
+    fs::rename(path, &aside).map(|()| aside)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {

@@ -149,15 +149,19 @@ fn what_has_no_room_any_more_is_kept_and_told() {
     fill(&tracker);
     tracker.shutdown();
     let written = fs::read(&path).unwrap();
-    let told = Told::default();
-    let hears = told.clone();
-    let mut options = Options {
-        state: Some(path.clone()),
-        listener: Listener(Arc::new(move |notice| hears.lock().unwrap().push(notice.clone()))),
-        ..Options::on("127.0.0.1:0")
+    let start_small = || {
+        let told = Told::default();
+        let hears = told.clone();
+        let mut options = Options {
+            state: Some(path.clone()),
+            listener: Listener(Arc::new(move |notice| hears.lock().unwrap().push(notice.clone()))),
+            ..Options::on("127.0.0.1:0")
+        };
+        options.registry.peers_max = 1;
+        TrackerServer::start(options).unwrap().shutdown();
+        told
     };
-    options.registry.peers_max = 1;
-    TrackerServer::start(options).unwrap().shutdown();
+    let told = start_small();
     let full = folder.path().join("peers.full");
     assert_eq!(fs::read(&full).unwrap(), written);
     let expected =
@@ -165,4 +169,11 @@ fn what_has_no_room_any_more_is_kept_and_told() {
     assert_eq!(*told.lock().unwrap(), expected);
     fs::rename(&full, &path).unwrap();
     assert_eq!(start(&path).0.counts(), (2, 3));
+    // One that is damaged too lies where that puts it.
+    fs::write(&path, &written[..written.len() - 1]).unwrap();
+    let told = start_small();
+    let damaged = folder.path().join("peers.damaged");
+    assert!(damaged.exists() && !full.exists());
+    let kept = Notice::NoRoom { peers: 2, kept: damaged };
+    assert!(told.lock().unwrap().contains(&kept), "{told:?}");
 }
