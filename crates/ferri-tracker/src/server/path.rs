@@ -11,14 +11,23 @@ pub(super) fn split(path: &[u8]) -> (Option<&[u8]>, &[u8]) {
 
 /// Path and query. A request to a proxy names the whole URL, of which the host is left out.
 pub(super) fn path_and_query(target: &[u8]) -> (&[u8], &[u8]) {
-    let target = match target.strip_prefix(b"http://").or_else(|| target.strip_prefix(b"https://")) {
-        Some(rest) => rest.iter().position(|byte| *byte == b'/').map_or(&b"/"[..], |at| &rest[at..]),
+    let rest = [&b"http://"[..], b"https://"].iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    });
+    let target = match rest {
+        Some(rest) => {
+            let host = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+            &rest[host..]
+        }
         None => target,
     };
-    match target.iter().position(|byte| *byte == b'?') {
+    let (path, query) = match target.iter().position(|byte| *byte == b'?') {
         Some(at) => (&target[..at], &target[at + 1..]),
-        None => (target, &[]),
-    }
+        None => (target, &b""[..]),
+    };
+    // The root of a host may be left out of a URL.
+    (if rest.is_some() && path.is_empty() { b"/" } else { path }, query)
 }
 
 #[cfg(test)]
@@ -37,6 +46,8 @@ mod tests {
         check(b"/a/b/announce", Some(b"a"), b"/b/announce", b"");
         check(b"http://tracker.example:80/announce?x", None, b"/announce", b"x");
         check(b"http://tracker.example", None, b"/", b"");
+        check(b"HTTP://tracker.example/announce?x", None, b"/announce", b"x");
+        check(b"http://tracker.example?a/b", None, b"/", b"a/b");
         check(b"announce", None, b"announce", b"");
         check(b"", None, b"", b"");
     }
