@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::path::Path;
 use std::thread::available_parallelism;
 
+use ferri_tracker::server::PEERS_LIMIT;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors left for everything but connections: sockets that listen, lists, state, the program's own files.
@@ -33,9 +34,6 @@ const PEER_BYTES: u64 = 64;
 
 /// Peers that are remembered on the smallest machine.
 const PEERS_MIN: u64 = 100_000;
-
-/// More than any tracker has been seen to have; a larger machine is told with `--max-peers`.
-const PEERS_MAX: u64 = 100_000_000;
 
 /// Bytes of memory of a machine that does not say how much it has.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
@@ -66,7 +64,7 @@ pub(crate) fn buffers() -> usize {
 /// Peers that this machine has room for.
 pub(crate) fn peers() -> usize {
     let peers = memory() / MEMORY_PART / PEER_BYTES;
-    usize::try_from(peers.clamp(PEERS_MIN, PEERS_MAX)).unwrap_or(usize::MAX)
+    usize::try_from(peers.max(PEERS_MIN)).unwrap_or(usize::MAX).min(PEERS_LIMIT)
 }
 
 /// Bytes of memory of this machine, or of the part of it that this process may use.
@@ -103,7 +101,7 @@ mod tests {
         assert_eq!(parse_meminfo("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
         assert_eq!(parse_meminfo("nothing"), None);
         assert_eq!(parse_group("1:cpu:/a\n0::/system.slice/x.service\n"), Some("/system.slice/x.service"));
-        assert!((PEERS_MIN..=PEERS_MAX).contains(&(peers() as u64)));
+        assert!((PEERS_MIN..=PEERS_LIMIT as u64).contains(&(peers() as u64)));
     }
 
     #[test]
