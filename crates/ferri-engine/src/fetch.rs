@@ -9,7 +9,7 @@ use hyper::StatusCode;
 
 use crate::Error;
 use crate::address_policy::Named;
-use crate::http::{Ask, Fault, Http};
+use crate::http::{Answer, Ask, Fault, Http};
 
 /// What is behind an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +25,7 @@ pub enum Fetched {
 /// # Errors
 /// [`Error::Fetch`] says why, and whether the name, the document or the network was missing.
 pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Error> {
-    let ask = Ask { url, limit: TORRENT_BYTES_MAX, named: Named::ByUser, family: None };
-    let answer = Http::new(bind)
-        .get(ask)
-        .await
-        .map_err(|error| failed(url, error.text, error.fault == Fault::Name, false))?;
+    let answer = get(url, bind, TORRENT_BYTES_MAX).await?;
     if answer.status.is_success() {
         return Ok(Fetched::Torrent(answer.body));
     }
@@ -44,12 +40,14 @@ pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Error> 
 /// # Errors
 /// [`Error::Fetch`] says why, and whether the name, the document or the network was missing.
 pub async fn document(url: &str, limit: usize) -> Result<Vec<u8>, Error> {
-    let ask = Ask { url, limit, named: Named::ByUser, family: None };
-    let answer = Http::new(None)
-        .get(ask)
-        .await
-        .map_err(|error| failed(url, error.text, error.fault == Fault::Name, false))?;
+    let answer = get(url, None, limit).await?;
     if answer.status.is_success() { Ok(answer.body) } else { Err(refused(url, answer.status)) }
+}
+
+async fn get(url: &str, bind: Option<IpAddr>, limit: usize) -> Result<Answer, Error> {
+    let ask = Ask { url, limit, named: Named::ByUser, family: None };
+    let answer = Http::new(bind).get(ask).await;
+    answer.map_err(|error| failed(url, error.text, error.fault == Fault::Name, false))
 }
 
 fn failed(url: &str, reason: String, dns: bool, not_found: bool) -> Error {

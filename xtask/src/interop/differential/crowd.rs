@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ferri_metainfo::InfoHash;
 use ferri_tracker::{Announce, Event};
 
+use crate::interop::payload::Random;
+
 /// Whose way of announcing it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
@@ -173,7 +175,7 @@ pub(super) type Truth = BTreeMap<InfoHash, BTreeMap<SocketAddr, Member>>;
 
 /// Peers of some swarms, one after the other.
 pub(super) struct Crowd {
-    chance: u64,
+    chance: Random,
     lives: Vec<Life>,
     truth: Truth,
 }
@@ -207,7 +209,7 @@ impl Crowd {
     /// Of either family; no swarm has both.
     pub(super) fn new(v6: bool) -> Self {
         let lives = (0..SWARMS).flat_map(|swarm| (0..PEERS).map(move |n| life(v6, swarm, n)));
-        Self { chance: 1 + u64::from(v6), lives: lives.collect(), truth: Truth::new() }
+        Self { chance: Random::new(1 + u64::from(v6)), lives: lives.collect(), truth: Truth::new() }
     }
 
     pub(super) fn info_hashes(v6: bool) -> impl Iterator<Item = InfoHash> {
@@ -245,13 +247,8 @@ impl Crowd {
         (Ask { over_udp, from, style, what: What::Announce(announce) }, &self.truth)
     }
 
-    /// SplitMix64.
     fn below(&mut self, end: u64) -> u64 {
-        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.chance;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
+        self.chance.next() % end
     }
 }
 
