@@ -84,18 +84,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     for step in steps {
         say(&format!("\n== {}", step.name()));
         let start = Instant::now();
-        let tally = match commands(root, step, options) {
-            Ok(commands) => {
-                commands.into_iter().try_fold(Tally::default(), |mut sum, (command, counts)| {
-                    sum += stream(command, counts)?;
-                    Ok::<_, anyhow::Error>(sum)
-                })?
-            }
-            Err(reason) => {
-                say(&format!("{reason:#}"));
-                Tally::default()
-            }
-        };
+        let tally = perform(step.name(), commands(root, step, options));
         let Tally { passed, failed } = tally;
         say(&format!(
             "-- {}: {passed} passed, {failed} failed, {:.1} s",
@@ -113,6 +102,27 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     }
     say(&format!("{} passed, {} failed", total.passed, total.failed));
     Ok(if total.failed == 0 && total.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the commands of a step and counts. A step that cannot be begun, or that checks nothing, has failed: a gate that says
+/// "passed" has looked.
+fn perform(name: &str, commands: Result<Vec<(Command, Counts)>>) -> Tally {
+    let mut sum = Tally::default();
+    let run = commands.and_then(|commands| {
+        for (command, counts) in commands {
+            sum += stream(command, counts)?;
+        }
+        Ok(())
+    });
+    if let Err(reason) = run {
+        say(&format!("{name}: {reason:#}"));
+        sum.count(false);
+    }
+    if sum == Tally::default() {
+        say(&format!("{name}: nothing was checked; no case has a name that fits the filter"));
+        sum.count(false);
+    }
+    sum
 }
 
 /// The long form of the kill test, with the words after `kill`.
@@ -244,6 +254,25 @@ pub(crate) fn target(root: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a step counts whose command is this line of a shell.
+    fn counted(line: &str, counts: Counts) -> Tally {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]);
+        perform("test", Ok(vec![(command, counts)]))
+    }
+
+    #[test]
+    fn a_step_that_cannot_be_begun_or_checks_nothing_fails() {
+        let failure = Tally { passed: 0, failed: 1 };
+        assert_eq!(perform("test", Err(anyhow::anyhow!("there is no lab"))), failure);
+        let missing = Command::new("no-program-has-this-name");
+        assert_eq!(perform("test", Ok(vec![(missing, Counts::ExitCode)])), failure);
+        assert_eq!(counted("echo 'test result: ok. 0 passed; 0 failed'", Counts::TestResults), failure);
+        assert_eq!(counted("exit 1", Counts::TestResults), failure);
+        let passes = counted("echo 'test result: ok. 2 passed; 0 failed'", Counts::TestResults);
+        assert_eq!(passes, Tally { passed: 2, failed: 0 });
+    }
 
     #[test]
     fn interop_needs_the_program() {

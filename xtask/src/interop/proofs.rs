@@ -40,6 +40,9 @@ const SUPERUSER_CASES: &[(&str, Proof)] = &[
     ("power cuts in the last sync", cut::power_at_the_end),
 ];
 
+/// What runs the cases that only the superuser can.
+const AS_SUPERUSER: &str = "sudo -E env PATH=\"$PATH\" cargo xtask test --only kill";
+
 /// Runs the cases; inside a lab only.
 ///
 /// # Errors
@@ -47,17 +50,17 @@ const SUPERUSER_CASES: &[(&str, Proof)] = &[
 pub(crate) fn run(options: &Options) -> Result<Tally> {
     let lab = prepare(options)?;
     let is_asked_for = |name: &str| options.filter.as_ref().is_none_or(|part| name.contains(part.as_str()));
-    let is_possible = |name: &str| {
-        let is_possible = lab::is_inside_as_root();
-        if !is_possible {
-            say(&format!("  not run: {name} (mounting an image takes the superuser)"));
+    let (mut cases, mut tally) = (VecDeque::new(), Tally::default());
+    for case in SUPERUSER_CASES.iter().filter(|(name, _)| is_asked_for(name)) {
+        if lab::is_inside_as_root() {
+            cases.push_back(case);
+        } else {
+            say(&format!("  FAIL  {}: only the superuser may mount an image; run: {AS_SUPERUSER}", case.0));
+            tally.count(false);
         }
-        is_possible
-    };
-    let superuser_cases = SUPERUSER_CASES.iter().filter(|(name, _)| is_asked_for(name) && is_possible(name));
-    let cases = CASES.iter().filter(|(name, _)| is_asked_for(name));
-    let cases: VecDeque<_> = superuser_cases.chain(cases).collect();
-    let (queue, tally) = (Mutex::new(cases), Mutex::new(Tally::default()));
+    }
+    cases.extend(CASES.iter().filter(|(name, _)| is_asked_for(name)));
+    let (queue, tally) = (Mutex::new(cases), Mutex::new(tally));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     thread::scope(|scope| {
         for _ in 0..CASES_AT_ONCE {
