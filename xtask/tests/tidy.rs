@@ -74,6 +74,13 @@ const IO_WORDS: &[&str] = &[
 const IO_CRATES: &[&str] =
     &["tokio", "socket2", "rustix", "libc", "rand", "reqwest", "hyper", "crossbeam-channel"];
 
+/// Who may depend on a runtime: who runs it, and who is run by it.
+const ASYNC: &[&str] = &["ferri-engine", "ferriswarm"];
+
+/// How the environment and the command line are read. Libraries are told everything by their callers.
+const ENVIRONMENT_WORDS: &[&str] =
+    &["std::env", "env::var", "env::var_os", "env::vars", "env::args", "env::args_os"];
+
 const FILE_LINES_MAX: usize = 800;
 
 const FUNCTION_LINES_MAX: usize = 70;
@@ -127,6 +134,36 @@ fn crates_without_io_do_not_name_it() {
         }
     }
     report("no I/O", &problems);
+}
+
+#[test]
+fn only_the_engine_and_the_program_know_a_runtime() {
+    let mut problems = Vec::new();
+    for (name, _) in LAYERS.iter().filter(|(name, _)| !ASYNC.contains(name)) {
+        let manifest = read(&root().join("crates").join(name).join("Cargo.toml"));
+        for dependency in section(&manifest, "dependencies") {
+            if dependency.starts_with("tokio") || dependency == "hyper" {
+                problems.push(format!("{name} must not depend on {dependency}: no runtime below the engine"));
+            }
+        }
+    }
+    report("runtime", &problems);
+}
+
+#[test]
+fn only_the_program_reads_the_environment() {
+    let mut problems = Vec::new();
+    for (name, _) in LAYERS.iter().filter(|(name, _)| *name != "ferriswarm") {
+        let files = rust_files(&root().join("crates").join(name).join("src"));
+        for file in files.into_iter().filter(|file| !is_test_file(file)) {
+            for (number, line) in product_code(&read(&file)) {
+                if ENVIRONMENT_WORDS.iter().any(|word| names(&line, word)) {
+                    problems.push(format!("{}:{number}: only the program reads it", relative(&file)));
+                }
+            }
+        }
+    }
+    report("environment", &problems);
 }
 
 #[test]
