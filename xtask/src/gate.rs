@@ -114,6 +114,11 @@ fn perform(name: &str, commands: Result<Vec<(Command, Counts)>>) -> Tally {
         }
         Ok(())
     });
+    judge(name, sum, run)
+}
+
+/// What a step counts that counted `sum` and ended so.
+fn judge(name: &str, mut sum: Tally, run: Result<()>) -> Tally {
     if let Err(reason) = run {
         say(&format!("{name}: {reason:#}"));
         sum.count(false);
@@ -255,23 +260,17 @@ pub(crate) fn target(root: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// What a step counts whose command is this line of a shell.
-    fn counted(line: &str, counts: Counts) -> Tally {
-        let mut command = Command::new("sh");
-        command.args(["-c", line]);
-        perform("test", Ok(vec![(command, counts)]))
-    }
-
     #[test]
     fn a_step_that_cannot_be_begun_or_checks_nothing_fails() {
         let failure = Tally { passed: 0, failed: 1 };
         assert_eq!(perform("test", Err(anyhow::anyhow!("there is no lab"))), failure);
-        let missing = Command::new("no-program-has-this-name");
-        assert_eq!(perform("test", Ok(vec![(missing, Counts::ExitCode)])), failure);
-        assert_eq!(counted("echo 'test result: ok. 0 passed; 0 failed'", Counts::TestResults), failure);
-        assert_eq!(counted("exit 1", Counts::TestResults), failure);
-        let passes = counted("echo 'test result: ok. 2 passed; 0 failed'", Counts::TestResults);
-        assert_eq!(passes, Tally { passed: 2, failed: 0 });
+        for program in ["no-program-has-this-name", "false"] {
+            assert_eq!(perform("test", Ok(vec![(Command::new(program), Counts::TestResults)])), failure);
+        }
+        assert_eq!(judge("test", Tally::default(), Ok(())), failure);
+        let two = Tally { passed: 2, failed: 0 };
+        assert_eq!(judge("test", two, Ok(())), two);
+        assert_eq!(judge("test", two, Err(anyhow::anyhow!("the lab is gone"))), Tally { failed: 1, ..two });
     }
 
     #[test]

@@ -109,8 +109,10 @@ impl Segment {
             (Terrain::Internet, Family::V4) => 32,
             (Terrain::Internet, Family::V6) => 128,
         };
+        // Without the search for doubles an address of IPv6 can be used at once, not only when the kernel gets round to it.
+        let ready = if self.family == Family::V6 { "nodad" } else { "" };
         for address in &host.segment {
-            script.push_str(&format!("ip {family} addr add {address}/{prefix} dev {DEVICE}; "));
+            script.push_str(&format!("ip {family} addr add {address}/{prefix} dev {DEVICE} {ready}; "));
         }
         let gateway = match (self.terrain, first) {
             (Terrain::Internet, _) | (Terrain::Link, 0) => String::new(),
