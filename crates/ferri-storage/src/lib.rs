@@ -40,6 +40,7 @@ mod sync;
 mod tests;
 mod verify;
 mod witness;
+mod write;
 
 pub use atomic::{
     atomic_write, atomic_write_private, atomic_write_private_in_pieces, create_private_folders,

@@ -31,18 +31,13 @@ use crate::beneath::{Access, Rights, Root};
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
-use crate::guard::NewBytes;
 use crate::journal::Stamp;
-use crate::ledger::{Ended, InParts, Ledger, Numbered, parts_number};
+use crate::ledger::{InParts, Ledger, parts_number};
 use crate::options::{Place, StorageOptions};
 use crate::places::{Places, is_refusal};
 use crate::served::Served;
-use crate::slices::Slices;
 use crate::verify::Verifier;
 use crate::witness::{Change, Hooks};
-
-/// A piece over thousands of tiny files is written so many files at a time, or descriptors would run out.
-const TARGETS_AT_ONCE: usize = 64;
 
 /// Read at once when a piece is checked.
 const CHECK_LENGTH: usize = 1 << 20;
@@ -96,9 +91,6 @@ pub(crate) struct Target {
     pub(crate) offset: u64,
     pub(crate) length: usize,
 }
-
-/// Puts a target's bytes into its file; `None` is padding.
-pub(crate) type WriteTarget<'a> = dyn FnMut(Option<&OpenFile>, &Target) -> Result<(), StorageError> + 'a;
 
 /// A run of bytes in an open file, for `sendfile`.
 #[derive(Debug, Clone)]
@@ -218,43 +210,6 @@ impl Storage {
     /// A number that no other storage of this process has.
     pub(crate) fn id(&self) -> u64 {
         self.id
-    }
-
-    /// Writes a whole piece, given as consecutive slices; its hash must have matched ([`Storage::hash_blocks`]).
-    ///
-    /// After `Ok` the bytes can be read back and survive the death of this process; [`Storage::sync`] makes them
-    /// survive that of the machine.
-    ///
-    /// # Errors
-    /// Any [`StorageError`]; the piece is then not on disk, and nothing claims that it is.
-    pub fn write_piece(&self, piece: PieceIndex, blocks: &[Bytes]) -> Result<(), StorageError> {
-        let length = self.layout.piece_len(piece);
-        if blocks.iter().map(|block| block.len() as u64).sum::<u64>() != u64::from(length) {
-            return Err(StorageError::Invalid("the blocks of a piece do not add up to its length"));
-        }
-        let homes = self.homes();
-        let targets = self.destinations(&homes, piece);
-        self.lay(&homes, piece)?;
-        let mut slices = Slices::new(blocks);
-        let new = |at: u64, buffer: &mut [u8]| {
-            Slices::new(blocks).copy_to(at, buffer);
-            Ok(())
-        };
-        self.write_targets(piece, &targets, &new, &mut |file, target| match file {
-            None => {
-                match slices.take(target.length).iter().all(|slice| slice.iter().all(|byte| *byte == 0)) {
-                    true => Ok(()),
-                    false => Err(self.odd_padding(piece)),
-                }
-            }
-            Some(file) => disk::write_all(file, &mut slices.take(target.length), target.offset, self.hooks())
-                .map_err(|errno| self.explain(StorageError::writing(file.path(), errno))),
-        })
-    }
-
-    /// Padding is not kept and reads as zeros, so a piece in which it is something else would not be what was written.
-    pub(crate) fn odd_padding(&self, piece: PieceIndex) -> StorageError {
-        StorageError::Padding { path: self.place.root.clone(), piece: piece.get() }
     }
 
     /// Fills `buffer` from the piece, from `begin` bytes on, for a peer. Hashes it only where somebody else may have changed
@@ -457,72 +412,6 @@ impl Storage {
     #[must_use]
     pub fn on_disk(&self) -> Bitfield {
         self.ledger.on_disk()
-    }
-
-    /// Lets `write` put each target's bytes into its file (`None`: padding), between the announcement and the end
-    /// that the ledger wants.
-    pub(crate) fn write_targets(
-        &self,
-        piece: PieceIndex,
-        targets: &[Target],
-        new: &NewBytes<'_>,
-        write: &mut WriteTarget<'_>,
-    ) -> Result<(), StorageError> {
-        self.may_write()?;
-        let piece = piece.get();
-        let groups = targets.chunks(TARGETS_AT_ONCE);
-        let last = groups.len().saturating_sub(1);
-        let mut begin = 0;
-        for (at, group) in groups.enumerate() {
-            let ends = ((at == 0).then_some(piece), (at == last).then_some(piece));
-            let result = self.write_group((group, begin), ends, new, write);
-            begin += group.iter().map(|target| target.length as u64).sum::<u64>();
-            if let Err((error, was_announced)) = result {
-                if was_announced || at != 0 {
-                    self.ledger.end(Some(Ended::Failed(piece)), &[]);
-                }
-                return Err(self.explain(error));
-            }
-        }
-        Ok(())
-    }
-
-    /// The flag says whether the piece was announced, so that its failure has to be told.
-    fn write_group(
-        &self,
-        (group, mut at): (&[Target], u64),
-        (first, last): (Option<u32>, Option<u32>),
-        new: &NewBytes<'_>,
-        write: &mut WriteTarget<'_>,
-    ) -> Result<(), (StorageError, bool)> {
-        let mut opened = Vec::with_capacity(group.len());
-        for target in group {
-            let file = self.open(target.home, Access::Create).map_err(|error| (error, false))?;
-            if let Some(file) = &file {
-                self.compare(target, file, at, new).map_err(|error| (error, false))?;
-            }
-            at += target.length as u64;
-            opened.push(file);
-        }
-        let mut files: Vec<Numbered<'_>> = Vec::with_capacity(group.len());
-        for (target, file) in group.iter().zip(&opened) {
-            // Several targets may be runs of the parts file.
-            if let (Some(number), Some(file)) = (self.number(target.home), file)
-                && files.iter().all(|(other, _)| *other != number)
-            {
-                files.push((number, file));
-            }
-        }
-        if let Err(error) = self.ledger.begin(first, &files) {
-            if let StorageError::Missing { .. } = error {
-                files.iter().for_each(|(number, _)| self.forget_open(*number));
-            }
-            return Err((error, false));
-        }
-        let written = group.iter().zip(&opened).try_for_each(|(target, file)| write(file.as_deref(), target));
-        let ended = if written.is_ok() { last.map(Ended::Written) } else { None };
-        self.ledger.end(ended, &files);
-        written.map_err(|error| (error, true))
     }
 
     fn read_target(&self, target: Target, buffer: &mut [u8]) -> Result<(), StorageError> {
