@@ -26,13 +26,13 @@ pub fn journal(data: &[u8]) {
 
 /// The bytes themselves, and behind a head that fits them.
 fn claims(data: &[u8]) {
-    // The shortest record has 40 bytes.
-    assert!(intact_claims(data) <= data.len() / 40);
+    // The shortest record has 44 bytes.
+    assert!(intact_claims(data) <= data.len() / 44);
     let mut record = (data.len() as u32).to_le_bytes().to_vec();
     record.extend(crc32c(0, data).to_le_bytes());
     record.extend(data);
     let count = intact_claims(&record);
-    assert!(count <= 1 && (count == 0 || 32 <= data.len()));
+    assert!(count <= 1 && (count == 0 || 36 <= data.len()));
 }
 
 fn check(bytes: &[u8]) -> Option<Parsed> {

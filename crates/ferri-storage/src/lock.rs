@@ -82,6 +82,24 @@ pub fn try_lock_file(path: &Path) -> std::io::Result<Option<File>> {
     Ok(hold(&file).then_some(file))
 }
 
+/// Whether somebody has a lock on this file. Asks without taking it for a moment: others may ask at the same time.
+pub(crate) fn is_held(file: &impl AsFd) -> bool {
+    is_locked(file, 0, 0)
+}
+
+/// Whether another description of the file has a lock on these bytes; 0 is all of them.
+fn is_locked(file: &impl AsFd, start: i64, length: i64) -> bool {
+    let mut request = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start,
+        l_len: length,
+        l_pid: 0,
+    };
+    let asked = fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut request));
+    asked.is_ok() && request.l_type != libc::F_UNLCK as libc::c_short
+}
+
 fn open_lock_file(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path)
 }
@@ -93,11 +111,7 @@ pub(crate) fn is_held_elsewhere(path: &Path, info_hash: &[u8; 20]) -> bool {
     if held.contains(&byte) {
         return false;
     }
-    let is_held = file.set(byte, libc::F_WRLCK) == Err(Errno::EAGAIN);
-    if !is_held {
-        let _ = file.set(byte, libc::F_UNLCK);
-    }
-    is_held
+    is_locked(&file.file, byte, 1)
 }
 
 /// The file at `path`, locked as long as it is open: what others do with it is done. After [`TURN_WAIT`] it is given out
@@ -202,5 +216,32 @@ mod tests {
         stranger.set(byte_of(&A), libc::F_WRLCK).unwrap();
         drop(stranger);
         TorrentLock::take(&path, &A).unwrap();
+    }
+
+    #[test]
+    fn asking_about_a_lock_keeps_nobody_from_taking_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        // What another process would have.
+        let theirs = folder.path().join("other");
+        File::create(&path).unwrap();
+        std::fs::hard_link(&path, &theirs).unwrap();
+        let _open = LockFile::open(&theirs).unwrap();
+        let until = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !until.load(std::sync::atomic::Ordering::Relaxed) {
+                    is_held_elsewhere(&theirs, &A);
+                }
+            });
+            let taken = (0..20_000).all(|_| TorrentLock::take(&path, &A).is_ok());
+            until.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(taken);
+        });
+        let held = TorrentLock::take(&path, &A).unwrap();
+        assert!(is_held_elsewhere(&theirs, &A) && !is_held_elsewhere(&theirs, &B));
+        assert!(!is_held_elsewhere(&path, &A), "by this process");
+        drop(held);
+        assert!(!is_held_elsewhere(&theirs, &A));
     }
 }
