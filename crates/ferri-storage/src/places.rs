@@ -9,10 +9,12 @@
 //!
 //! Nothing of this is written down. A start looks for the files ([`Places::find`]) and finds the same again, since what
 //! lies under a name of its own goes before what might be meant. A name that the torrent does not give is believed only
-//! when the file there has the length of the torrent's, and never when it is another file of the torrent.
+//! when the file there has the length of the torrent's, or is shorter as unfinished ones are and holds a piece of it; and never
+//! when it is another file of the torrent.
 
 mod find;
 mod settle;
+mod vouched;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! Looking for the files of a torrent under all names that they may have.
 //!
 //! Costs a look at every file, or a listing of every folder that has many of them; names that only might be are asked
-//! for when the file itself is not there. Whatever cannot be looked at counts as not there: who opens it later tells why.
+//! for when the file itself is not there. A file that another client seems not to have finished is read up to its first piece
+//! that is right. Whatever cannot be looked at counts as not there: who opens it later tells why.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -24,7 +25,7 @@ const ASKED_MAX: usize = 16;
 const ENTRIES_MAX: usize = 1 << 21;
 
 /// What other clients append to a file that lacks something: qBittorrent, Transmission.
-const UNFINISHED: [&str; 2] = [".!qB", ".part"];
+pub(super) const UNFINISHED: [&str; 2] = [".!qB", ".part"];
 
 /// Files that are looked at to find out whether the download folder itself is the torrent's.
 const SAMPLE: usize = 16;
@@ -133,11 +134,11 @@ impl Found {
     }
 }
 
-struct Search<'a> {
-    info: &'a Info,
-    layout: &'a Layout,
-    root: &'a Root,
-    halt: &'a Halt,
+pub(super) struct Search<'a> {
+    pub(super) info: &'a Info,
+    pub(super) layout: &'a Layout,
+    pub(super) root: &'a Root,
+    pub(super) halt: &'a Halt,
 }
 
 /// Names in a folder.
@@ -235,7 +236,7 @@ impl Search<'_> {
                         continue;
                     }
                 }
-                match self.unfinished(&folder, name, file, listing.as_ref()) {
+                match self.unfinished(&folder, name, file, listing.as_ref(), places)? {
                     Some(found) => places.place(file, found, Alias::Unfinished),
                     None => {
                         absent.set(file.0);
@@ -257,28 +258,34 @@ impl Search<'_> {
         absent.map(Path::to_owned)
     }
 
-    /// The file under the name that it has in another client while it lacks something.
+    /// The file under the name that it has in another client while it lacks something, if what it holds is the torrent's: such
+    /// names are given to other things too.
     fn unfinished(
         &self,
         folder: &Path,
         name: &OsStr,
         file: FileIndex,
         listing: Option<&Listing>,
-    ) -> Option<PathBuf> {
+        places: &Places,
+    ) -> Result<Option<PathBuf>, StorageError> {
         // Mostly there is nothing at all.
         if listing.is_some_and(Listing::is_empty) {
-            return None;
+            return Ok(None);
         }
         let length = self.layout.file_len(file);
-        UNFINISHED.iter().find_map(|suffix| {
+        for suffix in UNFINISHED {
             let mut name = name.to_owned();
             name.push(suffix);
             if listing.is_some_and(|listing| !listing.contains(&name)) {
-                return None;
+                continue;
             }
             let path = folder.join(name);
-            self.length(&path).is_some_and(|found| (1..=length).contains(&found)).then_some(path)
-        })
+            let is_possible = self.length(&path).is_some_and(|found| (1..=length).contains(&found));
+            if is_possible && self.is_vouched(&path, file, places)? {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
     /// Files that got their names because of the file system, now or in an earlier run.

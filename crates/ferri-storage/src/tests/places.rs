@@ -227,6 +227,53 @@ fn an_unfinished_file_of_another_client_is_finished_and_named() {
     assert!(!Path::new(&t.file("a.!qB")).exists());
 }
 
+#[test]
+fn what_only_has_the_name_of_an_unfinished_file_is_left_alone() {
+    let files = [("a", LEN, ""), ("none of its own", 50, ""), ("b", 2 * LEN, "")];
+    let t = Fixture::new(&files);
+    fs::create_dir_all(t.file("")).unwrap();
+    let before: Vec<_> = ["a.part", "a.!qB", "a.aria2", "none of its own.part", "b.part"]
+        .into_iter()
+        .map(|name| {
+            // Also one that begins as the torrent's, but not with a piece.
+            let bytes =
+                [&bytes_of(&t, 0)[..9], &vec![b'M'; if name == "b.part" { PIECE * 2 } else { 30 }]].concat();
+            fs::write(t.file(name), &bytes).unwrap();
+            (name, bytes, fs::metadata(t.file(name)).unwrap().modified().unwrap())
+        })
+        .collect();
+    let (storage, resumed) = t.start();
+    assert_eq!((aliases(&storage), resumed.why), (vec![], vec![]));
+    storage.guard().unwrap();
+    t.write_all(&storage);
+    storage.finish().unwrap();
+    storage.close().unwrap();
+    for (file, (name, ..)) in (0..).zip(files) {
+        assert!(fs::read(t.file(name)).unwrap() == bytes_of(&t, file), "{name}");
+    }
+    for (name, bytes, modified) in before {
+        assert_eq!(fs::read(t.file(name)).unwrap(), bytes, "{name}");
+        assert_eq!(fs::metadata(t.file(name)).unwrap().modified().unwrap(), modified, "{name}");
+    }
+}
+
+#[test]
+fn a_small_file_that_is_unfinished_by_its_name_is_known_by_its_neighbours() {
+    let t = Fixture::new(&[("a", LEN, ""), ("small", 50, ""), ("b", LEN, "")]);
+    fs::create_dir_all(t.file("")).unwrap();
+    for (file, name) in [(0, "a"), (1, "small.part"), (2, "b.!qB")] {
+        fs::write(t.file(name), bytes_of(&t, file)).unwrap();
+    }
+    let (storage, _) = t.start();
+    let found: Vec<_> = aliases(&storage).into_iter().map(|(file, ..)| file).collect();
+    assert_eq!(found, [1, 2]);
+    assert_eq!(t.good(&storage).len(), 3);
+    drop(storage);
+    fs::write(t.file("small.part"), [b'M'; 50]).unwrap();
+    let (storage, _) = t.start();
+    assert_eq!(aliases(&storage).len(), 1);
+}
+
 /// An exFAT file system in a file, behind FUSE, whose inode numbers mean nothing.
 struct Exfat {
     device: String,
