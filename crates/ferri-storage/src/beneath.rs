@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 
+use crate::error::StorageError;
 use crate::places::is_refusal;
 
 /// An open folder under which files are opened.
@@ -127,6 +128,26 @@ impl Root {
             // What cannot have this name is not there.
             Err(errno) if errno == Errno::NOENT || is_refusal(errno) => Ok(None),
             Err(other) => Err(other),
+        }
+    }
+
+    /// An error about `relative` with the path of the link, or of what is no folder, that is in the way to it.
+    pub(crate) fn blame(&self, relative: &Path, error: StorageError) -> StorageError {
+        let obstacle = || {
+            let mut way = PathBuf::new();
+            for component in relative.components() {
+                way.push(component);
+                let found = self.stat(&way).ok().flatten();
+                if !found.is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory) {
+                    break;
+                }
+            }
+            self.full(&way)
+        };
+        match error {
+            StorageError::Symlink { .. } => StorageError::Symlink { path: obstacle() },
+            StorageError::NotAFolder { .. } => StorageError::NotAFolder { path: obstacle() },
+            other => other,
         }
     }
 
@@ -274,6 +295,11 @@ enum Folder {
 }
 
 impl Looks<'_> {
+    /// The folder beneath which it looks.
+    pub(crate) fn root(&self) -> &Root {
+        self.root
+    }
+
     /// As [`Root::stat`].
     pub(crate) fn stat(&mut self, relative: &Path) -> Result<Option<Stat>, Errno> {
         match self.enter(relative)? {

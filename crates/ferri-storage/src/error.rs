@@ -73,7 +73,7 @@ pub enum StorageError {
     /// A symbolic link lies where a file or folder of the torrent belongs. It is never followed.
     #[error("{}: a symbolic link is in the way; it is not followed: remove it or choose another folder", .path.display())]
     Symlink {
-        /// The path that runs through the link.
+        /// The link.
         path: PathBuf,
     },
     /// Something that is no regular file (a folder, a pipe, a device) lies where a file belongs.
@@ -83,9 +83,9 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A file lies where a folder belongs.
-    #[error("{}: a part of this path is not a folder; move it away or choose another folder", .path.display())]
+    #[error("{}: this, or a part of the way to it, is not a folder; move it away or choose another folder", .path.display())]
     NotAFolder {
-        /// The path.
+        /// What is no folder, where it could be told apart from what was to be beneath it.
         path: PathBuf,
     },
     /// The file system takes none of the names that a file may have.
@@ -184,7 +184,7 @@ pub enum Conflict {
     /// There is more than the torrent's file has.
     #[error("is longer than the torrent's")]
     Longer,
-    /// It holds no whole piece of its own, and its neighbours do not vouch for it.
+    /// It holds no whole piece of its own, and its neighbours do not vouch for it; or what came for it could not be put aside.
     #[error("may be another one of this name (too little of it is there to tell)")]
     Undecided,
     /// It was complete, and somebody (or the disk) changed it since.

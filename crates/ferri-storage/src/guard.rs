@@ -3,10 +3,10 @@
 //! A file is ours when
 //! - we made it and it is still the one that we made (its inode, with the time at which that was born, is remembered); a
 //!   complete one must also look as we left it, for what changed since is the user's work;
-//! - or every byte of it is the torrent's or zero: its own pieces match. Then it was *found*. Bytes that no piece vouches
-//!   for yet (in pieces that it shares with others, in the one that another client's broken download was cut off in) are
-//!   compared when their piece comes, and are the user's if they differ: nothing but zeros is ever written over. When
-//!   nothing at all vouches for it, it is not ours.
+//! - or every byte of it is the torrent's or zero: its own pieces match. Then it was *found*. A file of which a whole piece
+//!   matches may have bytes that no piece vouches for yet: in pieces that it shares with others, in those that another
+//!   client's broken download has a part of. Until these pieces came and agreed it is *held* ([`held`](crate::held)): nothing
+//!   is written to it. Nothing but zeros is ever written over. When nothing at all vouches for a file, it is not ours.
 //!
 //! A file that is longer than the torrent's is never ours: we make none such. Nor is one that was complete and changed since
 //! ([`Origin::Theirs`]), until it is gone: cut short it would look like a download that was broken off. What was only found
@@ -18,16 +18,18 @@
 //! [`Storage::guard`] looks before the download begins, so that nothing is fetched in vain; what decides is the same look
 //! where a file is opened for writing (`prepare`), so that nobody gets past it.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use ferri_metainfo::{Bitfield, FileIndex, Info, PieceIndex};
+use ferri_metainfo::{Bitfield, FileIndex, FileSpan, Info, PieceIndex};
 use rustix::fs::FileType;
 
 use crate::beneath::{Access, birth, identity};
 use crate::claims::{self, Elsewhere};
 use crate::disk::{self, OpenFile};
 use crate::error::{Conflict, StorageError};
+use crate::held::blocks;
 use crate::journal::{Origin, Owner, Stamp};
 use crate::ledger::parts_number;
 use crate::lock::hold;
@@ -74,9 +76,10 @@ impl Storage {
         })
     }
 
-    /// All of it is there, as far as is known.
+    /// All of it is there, as far as is known, and in its place.
     fn is_whole(&self, file: FileIndex, on_disk: &Bitfield) -> bool {
-        self.layout().file_pieces(file).all(|piece| on_disk.get(piece))
+        let mut pieces = self.layout().file_pieces(file).filter_map(|piece| self.layout().piece(piece));
+        pieces.all(|piece| on_disk.get(piece.get()) && !self.ledger.is_parted(file, piece))
     }
 
     fn guard_file(
@@ -86,7 +89,10 @@ impl Storage {
         neighbors: &Neighbors,
     ) -> Result<(), StorageError> {
         let length = self.layout().file_len(file);
-        let (Some(path), Some(stat)) = (self.local_path(file), self.stat_now(file)?) else { return Ok(()) };
+        let (Some(path), Some(stat)) = (self.local_path(file), self.stat_now(file)?) else {
+            self.held.release(|held| held == file);
+            return Ok(());
+        };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {}
             FileType::Symlink => return Err(StorageError::Symlink { path: self.place().root.join(path) }),
@@ -94,19 +100,29 @@ impl Storage {
         }
         // Nothing is to be written, whoever has it.
         if self.is_whole(file, on_disk) && u64::try_from(stat.st_size) == Ok(length) {
+            self.held.release(|held| held == file);
             return Ok(());
         }
         let opened = self.open_beneath(file, Access::Read)?;
-        match self.license(file, &opened, neighbors)? {
-            // One with nothing in it becomes ours when we hold it: until then another process may put its data there.
-            Some(owner) if owner.origin == Origin::Found || self.options().overwrite => {
-                self.ledger.own(file.0, Some(owner))
+        let owner = match self.license(file, &opened, neighbors)? {
+            License::Held(stamp, awaited) => {
+                self.held.hold(file, stamp, awaited);
+                return Ok(());
             }
-            Some(_) | None => Ok(()),
+            // One with nothing in it becomes ours when we lock it: until then another process may put its data there.
+            License::Taken(owner) => {
+                Some(owner).filter(|owner| owner.origin == Origin::Found || self.options().overwrite)
+            }
+            License::Ours => None,
+        };
+        if let Some(owner) = owner {
+            self.ledger.own(file.0, Some(owner))?;
         }
+        self.held.release(|held| held == file);
+        Ok(())
     }
 
-    /// Whether an open file may be written to. `Some`: from here on, because of what it holds; to be remembered.
+    /// Whether an open file may be written to.
     ///
     /// # Errors
     /// [`StorageError::InTheWay`], [`StorageError::Taken`].
@@ -115,7 +131,7 @@ impl Storage {
         file: FileIndex,
         opened: &OpenFile,
         neighbors: &Neighbors,
-    ) -> Result<Option<Owner>, StorageError> {
+    ) -> Result<License, StorageError> {
         let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
         let stamp = Stamp::of(&stat);
         let is_ours = self.is_owner(file, opened)?;
@@ -123,22 +139,27 @@ impl Storage {
             self.part_with_neighbors(file, opened, (&stamp, birth(opened.as_fd())), neighbors)?;
         }
         if self.options().overwrite {
-            return if is_ours { Ok(None) } else { self.owner_of(opened, Origin::Made).map(Some) };
+            let made = || self.owner_of(opened, Origin::Made).map(License::Taken);
+            return if is_ours { Ok(License::Ours) } else { made() };
         }
         let in_the_way = |why| StorageError::InTheWay { path: opened.path().into(), why };
         if self.layout().file_len(file) < stamp.size {
             return Err(in_the_way(Conflict::Longer));
         }
         if is_ours {
-            return Ok(None);
+            return Ok(License::Ours);
         }
         if self.has_owner(file, opened, Origin::Theirs)?
             && !is_blank(opened, 0..stamp.size, &mut vec![0; LOOK_LENGTH])?
         {
             return Err(in_the_way(Conflict::Changed));
         }
-        let origin = self.appraise(file, opened, &stamp)?;
-        self.owner_of(opened, origin).map(Some)
+        match self.appraise(file, opened, &stamp)? {
+            Appraised::Ours(origin) => self.owner_of(opened, origin).map(License::Taken),
+            // What comes for it has to be put somewhere meanwhile.
+            Appraised::Undecided(_) if self.state_folder().is_none() => Err(in_the_way(Conflict::Undecided)),
+            Appraised::Undecided(awaited) => Ok(License::Held(stamp, awaited)),
+        }
     }
 
     /// What is remembered of a file that is ours.
@@ -150,11 +171,17 @@ impl Storage {
     /// Takes a file that is there, open for writing, if that is allowed and nobody else has it.
     pub(crate) fn take(&self, file: FileIndex, opened: &OpenFile) -> Result<Option<Owner>, StorageError> {
         if self.enter(file, opened)? != Entered::Together {
-            let licensed = self.license(file, opened, &Neighbors::default());
-            if licensed.is_err() {
-                register::give_up(place_of(opened)?, self.id());
-            }
-            return licensed;
+            let refused = match self.license(file, opened, &Neighbors::default()) {
+                Ok(License::Ours) => return Ok(None),
+                Ok(License::Taken(owner)) => return Ok(Some(owner)),
+                Ok(License::Held(stamp, awaited)) => {
+                    self.held.hold(file, stamp, awaited);
+                    StorageError::InTheWay { path: opened.path().into(), why: Conflict::Undecided }
+                }
+                Err(error) => error,
+            };
+            register::give_up(place_of(opened)?, self.id());
+            return Err(refused);
         }
         // Whoever else writes here writes the same, and is at it: there is nothing to be judged.
         if self.is_owner(file, opened)? { Ok(None) } else { self.owner_of(opened, Origin::Found).map(Some) }
@@ -204,14 +231,10 @@ impl Storage {
             let path = self.places().destined(file).unwrap_or_default();
             self.place().root.join(path)
         };
-        let claimed =
+        let (claimed, added) =
             register::claim(&claim).map_err(|clash| self.taken(&place_of(clash.file), told(&clash.by)))?;
         self.tell_others(&claimed).map_err(|elsewhere| {
-            let mut before = claimed.files.clone();
-            for file in claim.files.iter_ones() {
-                before.clear(file);
-            }
-            register::keep(self.id(), &before);
+            register::give_back(self.id(), &added);
             self.taken(&place_of(elsewhere.file), neighbors::told(&elsewhere.name, &elsewhere.info_hash))
         })
     }
@@ -260,40 +283,88 @@ impl Storage {
     }
 
     /// What a file that looks like `stamp` holds, if that makes it ours.
-    fn appraise(&self, file: FileIndex, opened: &OpenFile, stamp: &Stamp) -> Result<Origin, StorageError> {
-        let (size, on_disk) = (stamp.size, self.on_disk());
+    fn appraise(&self, file: FileIndex, opened: &OpenFile, stamp: &Stamp) -> Result<Appraised, StorageError> {
+        let on_disk = self.on_disk();
         // What is known of pieces is known of the file that they were seen in.
         let is_known = self.ledger.stamp(file.0).as_ref() == Some(stamp);
         let mut scratch = vec![0; LOOK_LENGTH];
-        let (mut is_matched, mut is_undecided) = (false, false);
+        let (mut is_matched, mut has_agreed, mut undecided) = (false, false, BTreeSet::new());
         let in_the_way = |why| StorageError::InTheWay { path: opened.path().into(), why };
         for piece in self.layout().file_pieces(file).filter_map(|piece| self.layout().piece(piece)) {
-            let mut spans = self.layout().file_spans(piece, 0, u32::MAX);
-            let Some(span) = spans.find(|span| !span.is_pad && span.file == file) else { continue };
-            if size <= span.offset {
+            self.options().halt.check()?;
+            let Some((begin, span)) = self.span_in(piece, file) else { continue };
+            if stamp.size <= span.offset {
                 break;
             }
-            let end = size.min(span.offset + span.length);
-            if is_known && on_disk.get(piece.get()) && !self.ledger.is_parted(file, piece) {
+            let is_parted = self.ledger.is_parted(file, piece);
+            if is_known && on_disk.get(piece.get()) && !is_parted {
                 is_matched = true;
-            } else if !is_blank(opened, span.offset..end, &mut scratch)? {
-                let is_cut = end < span.offset + span.length;
-                if !is_cut && self.matches_in_files(piece, &mut scratch)? {
-                    is_matched = true;
-                } else if is_cut || self.is_shared(piece) {
-                    is_undecided = true;
-                } else if is_matched {
-                    return Err(in_the_way(Conflict::Differs));
-                } else {
-                    return Err(in_the_way(Conflict::Foreign));
-                }
+                continue;
+            }
+            let length = usize::try_from(span.length).expect("a piece length is a u32");
+            let target = Target { home: Home::File(file), offset: span.offset, length };
+            let has_come = is_parted && on_disk.get(piece.get());
+            match self.content(piece, (begin, target), (opened, stamp), has_come, &mut scratch)? {
+                Content::Blank => {}
+                Content::Piece => is_matched = true,
+                Content::Agreed => has_agreed = true,
+                Content::Undecided => drop(undecided.insert(piece.get())),
+                Content::Other if is_matched => return Err(in_the_way(Conflict::Differs)),
+                Content::Other => return Err(in_the_way(Conflict::Foreign)),
             }
         }
-        match (is_matched, is_undecided) {
-            (true, _) => Ok(Origin::Found),
-            (false, false) => Ok(Origin::Made),
-            (false, true) => Err(in_the_way(Conflict::Undecided)),
+        if undecided.is_empty() {
+            let origin = if is_matched || has_agreed { Origin::Found } else { Origin::Made };
+            return Ok(Appraised::Ours(origin));
         }
+        if is_matched { Ok(Appraised::Undecided(undecided)) } else { Err(in_the_way(Conflict::Undecided)) }
+    }
+
+    /// What a file has in the place of its bytes in a piece, which `begin` there. `has_come`: they are in the parts file.
+    fn content(
+        &self,
+        piece: PieceIndex,
+        (begin, target): (u64, Target),
+        (opened, stamp): (&OpenFile, &Stamp),
+        has_come: bool,
+        scratch: &mut [u8],
+    ) -> Result<Content, StorageError> {
+        let Home::File(file) = target.home else { return Ok(Content::Blank) };
+        let whole_end = target.offset + target.length as u64;
+        let end = stamp.size.min(whole_end);
+        let is_cut = end < whole_end;
+        if is_blank(opened, target.offset..end, scratch)? {
+            return Ok(Content::Blank);
+        }
+        if !is_cut && self.matches_in_files(piece, scratch)? {
+            return Ok(Content::Piece);
+        }
+        if self.held.has_agreed(file, piece, stamp) {
+            return Ok(Content::Agreed);
+        }
+        if has_come && let Some(parts) = self.open(Home::Parts, Access::Read)? {
+            let came = |at, buffer: &mut [u8]| self.fill_from(&parts, self.slot(piece) + at, buffer);
+            return match self.agree(&target, opened, begin, &came) {
+                Ok(()) => Ok(Content::Agreed),
+                Err(StorageError::InTheWay { .. }) => Ok(Content::Other),
+                Err(error) => Err(error),
+            };
+        }
+        let is_undecided =
+            is_cut || self.is_shared(piece) || has_blank_block(opened, &target, begin, scratch)?;
+        Ok(if is_undecided { Content::Undecided } else { Content::Other })
+    }
+
+    /// Where the bytes of a file begin in a piece, and which they are.
+    fn span_in(&self, piece: PieceIndex, file: FileIndex) -> Option<(u64, FileSpan)> {
+        let mut begin = 0;
+        for span in self.layout().file_spans(piece, 0, u32::MAX) {
+            if !span.is_pad && span.file == file {
+                return Some((begin, span));
+            }
+            begin += span.length;
+        }
+        None
     }
 
     /// Whether all that the torrent has of a file of this size is there.
@@ -337,7 +408,8 @@ impl Storage {
         Ok(verifier.finish())
     }
 
-    /// Before bytes are written into a file that was found: what is there already must be the same, or nothing.
+    /// Before bytes are written into a file that was found: what is there already must be the same, or nothing. `at` is where
+    /// they begin in their piece.
     ///
     /// # Errors
     /// [`StorageError::InTheWay`].
@@ -354,6 +426,20 @@ impl Storage {
         {
             return Ok(());
         }
+        self.agree(target, opened, at, new)
+    }
+
+    /// Makes sure that a file has nothing else in the place of these bytes: each block is the same, or only zeros.
+    ///
+    /// # Errors
+    /// [`StorageError::InTheWay`].
+    pub(crate) fn agree(
+        &self,
+        target: &Target,
+        opened: &OpenFile,
+        at: u64,
+        new: &NewBytes<'_>,
+    ) -> Result<(), StorageError> {
         // Whoever writes the same may be in the middle of it.
         let is_shared = register::is_shared(place_of(opened)?);
         let mut there = vec![0; target.length.min(LOOK_LENGTH)];
@@ -367,11 +453,13 @@ impl Storage {
             new(at + done as u64, &mut coming[..length])?;
             // Zeros at the end may be a hole, or what the file was grown by.
             let end = there[..read].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-            let is_begun = |there: &[u8], coming: &[u8]| {
-                there.iter().zip(coming).all(|(there, coming)| *there == 0 || there == coming)
-            };
-            let (there, coming) = (&there[..end], &coming[..end]);
-            if there != coming && !(is_shared && is_begun(there, coming)) {
+            let differs = blocks(at + done as u64, end).any(|block| {
+                let (there, coming) = (&there[block.clone()], &coming[block]);
+                let is_begun =
+                    || there.iter().zip(coming).all(|(there, coming)| *there == 0 || there == coming);
+                there != coming && !is_zero(there) && !(is_shared && is_begun())
+            });
+            if differs {
                 return Err(StorageError::InTheWay { path: opened.path().into(), why: Conflict::Differs });
             }
             if read < length {
@@ -422,6 +510,37 @@ pub(crate) fn is_born(owner: &Owner, born: i64) -> bool {
     owner.born == 0 || born == 0 || owner.born == born
 }
 
+/// What may be done with a file that is there.
+enum License {
+    /// It is ours.
+    Ours,
+    /// It is ours from here on, because of what it holds; to be remembered.
+    Taken(Owner),
+    /// It looks like this, and may be ours when these pieces came.
+    Held(Stamp, BTreeSet<u32>),
+}
+
+/// Whose a file may be by what it holds.
+enum Appraised {
+    Ours(Origin),
+    /// These pieces tell when they come.
+    Undecided(BTreeSet<u32>),
+}
+
+/// What a file has in the place of its bytes in a piece.
+enum Content {
+    /// Nothing, or only zeros.
+    Blank,
+    /// The piece is right.
+    Piece,
+    /// The piece is known, and what is there of it is right.
+    Agreed,
+    /// Something that only the piece itself can tell from the user's.
+    Undecided,
+    /// Something else.
+    Other,
+}
+
 /// Whether there are only zeros: a hole, room that was reserved, or nothing that anybody would miss.
 fn is_blank(file: &OpenFile, range: std::ops::Range<u64>, scratch: &mut [u8]) -> Result<bool, StorageError> {
     let mut at = range.start;
@@ -429,7 +548,7 @@ fn is_blank(file: &OpenFile, range: std::ops::Range<u64>, scratch: &mut [u8]) ->
         let length = (range.end - at).min(scratch.len() as u64) as usize;
         let read = disk::read_full(file, &mut scratch[..length], at, None)
             .map_err(|errno| StorageError::reading(file.path(), errno))?;
-        if scratch[..read].iter().any(|&byte| byte != 0) {
+        if !is_zero(&scratch[..read]) {
             return Ok(false);
         }
         if read < length {
@@ -438,4 +557,25 @@ fn is_blank(file: &OpenFile, range: std::ops::Range<u64>, scratch: &mut [u8]) ->
         at += length as u64;
     }
     Ok(true)
+}
+
+/// Whether a block of a piece, whose bytes begin at `at` in it, has only zeros: then another program may have fetched only
+/// the other ones.
+fn has_blank_block(
+    file: &OpenFile,
+    target: &Target,
+    at: u64,
+    scratch: &mut [u8],
+) -> Result<bool, StorageError> {
+    for block in blocks(at, target.length) {
+        let from = target.offset + block.start as u64;
+        if is_blank(file, from..from + block.len() as u64, scratch)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }

@@ -20,6 +20,7 @@ mod error;
 mod faults;
 mod guard;
 mod halt;
+mod held;
 mod journal;
 mod ledger;
 mod lock;

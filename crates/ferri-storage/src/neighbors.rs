@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use ferri_metainfo::FileIndex;
 
@@ -57,6 +59,41 @@ impl Neighbor {
         // Where no births are known, numbers of inodes say little.
         let root = rustix::fs::stat(&self.identity.root);
         root.is_ok_and(|root| device_of(&root) == device) && self.stamp.as_ref() == Some(stamp)
+    }
+}
+
+/// Files that were taken from other torrents and of which nobody was told yet: the first of each torrent, and how many more.
+#[derive(Debug, Default)]
+pub(crate) struct GivenUp {
+    /// Whoever works on a torrent asks often, and mostly there is nothing.
+    is_any: AtomicBool,
+    files: Mutex<BTreeMap<String, (PathBuf, usize)>>,
+}
+
+impl GivenUp {
+    fn add(&self, torrent: String, path: &Path) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.entry(torrent).and_modify(|(_, more)| *more += 1).or_insert_with(|| (path.to_path_buf(), 0));
+        self.is_any.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Vec<String> {
+        if !self.is_any.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        let files = std::mem::take(&mut *self.files.lock().unwrap_or_else(PoisonError::into_inner));
+        let sentence = |(torrent, (path, more)): (String, (PathBuf, usize))| {
+            let path = path.display();
+            match more {
+                0 => format!("{path} was taken from torrent {torrent}, which lacks it from here on"),
+                _ => {
+                    format!(
+                        "{path} and {more} more files were taken from torrent {torrent}, which lacks them from here on"
+                    )
+                }
+            }
+        };
+        files.into_iter().map(sentence).collect()
     }
 }
 
@@ -145,7 +182,10 @@ impl Storage {
                 Runs::No if self.holds_all(file, stamp.size)? => {}
                 Runs::No if self.options().overwrite => match self.disown_at(neighbor) {
                     Err(StorageError::Busy { .. }) => return Err(taken()),
-                    disowned => disowned?,
+                    disowned => {
+                        disowned?;
+                        self.given_up.add(neighbor.told(), opened.path());
+                    }
                 },
                 Runs::WithOtherData | Runs::No => return Err(taken()),
             }
@@ -167,11 +207,18 @@ impl Storage {
         let mut state = parsed.state;
         let is_closed = state.closed;
         state.apply(&Record::Owner { file: neighbor.file, owner: None });
+        // After a power cut it would be taken for one that its session made.
+        state.claims.remove(&neighbor.file);
         state.closed = is_closed;
         let mut encoder = Encoder::begin(&parsed.identity);
         state.records().iter().for_each(|record| encoder.push(record));
-        tracing::info!(torrent = neighbor.told(), "a file of another torrent was given up");
         stage(path, &encoder.bytes, PRIVATE_FILE, hooks)?.put(hooks)
+    }
+
+    /// What was taken from other torrents since this was asked last, because the user gives it up
+    /// ([`StorageOptions::overwrite`](crate::StorageOptions)): a sentence for each torrent.
+    pub fn take_given_up(&self) -> Vec<String> {
+        self.given_up.take()
     }
 }
 

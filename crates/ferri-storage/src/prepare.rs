@@ -16,7 +16,7 @@ use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::journal::{Origin, Stamp};
-use crate::ledger::{InParts, parts_number};
+use crate::ledger::{Dirty, InParts, parts_number};
 use crate::lock::hold;
 use crate::places::{Alias, is_refusal};
 use crate::slices::Slices;
@@ -26,6 +26,9 @@ use crate::witness::{Change, errno};
 
 /// Copied at once between the parts file and a real one.
 const COPY_LENGTH: usize = 1 << 20;
+
+/// So many bytes are moved out of the parts file at once: while they are, nobody may read or write.
+const GATHERED_AT_ONCE: usize = 32 << 20;
 
 /// Takes the next bytes of a copy, with how many came before.
 type TakeBytes<'a> = dyn FnMut(&[u8], u64) -> Result<(), StorageError> + 'a;
@@ -54,8 +57,10 @@ impl Storage {
             added.iter().copied().filter(|file| !self.layout().is_pad(*file)).collect();
         self.guard_files(&real, &on_disk)?;
         self.claim_absent(added.into_iter(), &new.wanted)?;
-        let moved = self.join_all(&homes, &new.wanted);
+        let parted: Vec<_> = self.ledger.parted().into_iter().collect();
+        let moved = self.join_all(&homes, &new.wanted, &parted);
         if moved.is_ok() {
+            self.held.release(|file| !new.wanted.get(file.0));
             *homes = new;
         } else {
             homes.real = new.real;
@@ -64,35 +69,68 @@ impl Storage {
         moved
     }
 
-    /// Moves what the parts file holds of wanted files into them: they may have become wanted between two runs.
+    /// Moves what the parts file holds of wanted files into them: they may have become wanted between two runs, or whose they are
+    /// was not known.
     pub(crate) fn gather(&self) -> Result<(), StorageError> {
-        if self.ledger.parted().is_empty() {
+        let parted = self.ledger.parted();
+        if parted.is_empty() {
             return Ok(());
         }
-        let homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
-        self.join_all(&homes, &homes.wanted)
+        let wanted = self.wanted();
+        let waiting: Vec<_> = parted.into_iter().filter(|(file, _)| wanted.get(*file)).collect();
+        let at_once = GATHERED_AT_ONCE / (self.layout().piece_length() as usize).max(1);
+        for waiting in waiting.chunks(at_once.max(1)) {
+            let homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
+            self.join_all(&homes, &homes.wanted, waiting)?;
+        }
+        Ok(())
     }
 
     /// Copies, syncs, and only then says that the bytes are in their files: until then they are where they were. Of a parts file
     /// that somebody changed nothing gets into a file: the pieces are in doubt.
-    fn join_all(&self, homes: &Homes, wanted: &Bitfield) -> Result<(), StorageError> {
+    fn join_all(&self, homes: &Homes, wanted: &Bitfield, waiting: &[(u32, u32)]) -> Result<(), StorageError> {
         let on_disk = self.ledger.on_disk();
-        let mut parted = self.ledger.parted();
-        parted.retain(|(file, piece)| wanted.get(*file) && on_disk.get(*piece));
         let (mut joined, mut scratch) = (Vec::new(), Vec::new());
-        for &(file, piece) in &parted {
+        for &(file, piece) in waiting.iter().filter(|(file, piece)| wanted.get(*file) && on_disk.get(*piece))
+        {
             self.options().halt.check()?;
-            if let Some(piece) = self.layout().piece(piece) {
+            let file = FileIndex(file);
+            if let Some(piece) = self.layout().piece(piece)
+                && !self.held.has(file)
+                && self.ledger.is_parted(file, piece)
+            {
                 if !self.matches_at(homes, piece, &mut scratch)? {
                     self.ledger.doubt_piece(piece)?;
                     continue;
                 }
-                self.join(piece, FileIndex(file))?;
-                joined.push((FileIndex(file), piece));
+                self.join(piece, file)?;
+                joined.push((file, piece));
             }
         }
+        if joined.is_empty() {
+            return Ok(());
+        }
         self.sync_files(&joined.iter().map(|(file, _)| file.0).collect())?;
-        joined.into_iter().try_for_each(|(file, piece)| self.ledger.lay(piece, &[(file, InParts::No)]))
+        joined.iter().try_for_each(|(file, piece)| self.ledger.lay(*piece, &[(*file, InParts::No)]))?;
+        self.clear_joined(&joined)
+    }
+
+    /// Gives back the room that these bytes had in the parts file, when a power cut cannot bring back that they are there.
+    fn clear_joined(&self, joined: &[(FileIndex, PieceIndex)]) -> Result<(), StorageError> {
+        self.ledger.commit(&Dirty::default())?;
+        let Some(parts) = self.open(Home::Parts, Access::Create)? else { return Ok(()) };
+        let mut ranges = Vec::with_capacity(joined.len());
+        for &(file, piece) in joined {
+            let mut slot = self.slot(piece);
+            for span in self.layout().file_spans(piece, 0, u32::MAX) {
+                if span.file == file && !span.is_pad {
+                    ranges.push((slot, span.length));
+                }
+                slot += span.length;
+            }
+        }
+        self.punch(&parts, &ranges);
+        Ok(())
     }
 
     /// Those of these files that are not there may be made.
@@ -182,8 +220,9 @@ impl Storage {
         if self.options().read_only {
             return Ok(());
         }
-        self.gather()?;
         let wanted = self.wanted();
+        self.decide_all(&wanted)?;
+        self.gather()?;
         let info = Arc::clone(self.info());
         let files = info.files();
         // Opened once: there may be a million files.
@@ -265,7 +304,7 @@ impl Storage {
         };
         let full = root.full(&path);
         let found = self.hooks().call(Op::Stat, &full, || root.stat(&path));
-        found.map_err(|errno| StorageError::reading(&full, errno))
+        found.map_err(|errno| root.blame(&path, StorageError::reading(&full, errno)))
     }
 
     /// A file of ours was removed or moved away: its pieces are [doubtful](Storage::doubtful).
@@ -283,8 +322,12 @@ impl Storage {
 
     fn length_in(&self, looks: &mut Looks<'_>, file: FileIndex) -> Result<Option<u64>, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(None) };
-        let failed = |errno| StorageError::reading(&self.place().root.join(&path), errno);
-        let stat = looks.stat(&path).map_err(failed)?;
+        let found = looks.stat(&path);
+        let failed = |errno| {
+            let error = StorageError::reading(&self.place().root.join(&path), errno);
+            looks.root().blame(&path, error)
+        };
+        let stat = found.map_err(failed)?;
         Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
     }
 
@@ -323,7 +366,7 @@ impl Storage {
             {
                 Ok(())
             }
-            Err(errno) => Err(self.explain(StorageError::writing(&full, errno))),
+            Err(errno) => Err(self.explain(root.blame(&path, StorageError::writing(&full, errno)))),
         }
     }
 
@@ -480,35 +523,44 @@ impl Storage {
         if !verifier.finish() {
             return Ok(false);
         }
-        let homes = self.homes();
-        let targets = self.destinations(&homes, piece);
-        self.lay(&homes, piece)?;
-        let mut from = self.slot(piece);
         let new = |at: u64, buffer: &mut [u8]| self.fill_from(&parts, self.slot(piece) + at, buffer);
-        self.write_targets(piece, &targets, &new, &mut |file, target| {
-            let slot = from;
-            from += target.length as u64;
-            // What lies in the parts file is where it belongs.
-            match (target.home, file) {
-                (Home::File(_), Some(file)) => self.copy(&parts, slot, file, target),
-                (Home::Pad, _) => self.copy_from(&parts, slot, target.length, &mut |bytes, _| {
-                    if bytes.iter().all(|byte| *byte == 0) { Ok(()) } else { Err(self.odd_padding(piece)) }
-                }),
-                _ => Ok(()),
-            }
+        let targets = self.put(piece, &new, &mut |targets| {
+            let mut from = self.slot(piece);
+            self.write_targets(piece, targets, &new, &mut |file, target| {
+                let slot = from;
+                from += target.length as u64;
+                // What lies in the parts file is where it belongs.
+                match (target.home, file) {
+                    (Home::File(_), Some(file)) => self.copy(&parts, slot, file, target),
+                    (Home::Pad, _) => self.copy_from(&parts, slot, target.length, &mut |bytes, _| {
+                        let is_zero = bytes.iter().all(|byte| *byte == 0);
+                        if is_zero { Ok(()) } else { Err(self.odd_padding(piece)) }
+                    }),
+                    _ => Ok(()),
+                }
+            })
         })?;
-        self.punch(&parts, piece, &targets);
+        let mut slot = self.slot(piece);
+        let mut moved = Vec::with_capacity(targets.len());
+        for target in targets {
+            let length = target.length as u64;
+            if target.home != Home::Parts {
+                moved.push((slot, length));
+            }
+            slot += length;
+        }
+        self.punch(&parts, &moved);
         Ok(true)
     }
 
-    /// Where the bytes of a piece go, in order: what is wanted to its files, the rest to the parts file.
+    /// Where the bytes of a piece go, in order: what is wanted to its files, what is not or is held to the parts file.
     pub(crate) fn destinations(&self, homes: &Homes, piece: PieceIndex) -> Vec<Target> {
         let mut slot = u64::from(piece.get()) * u64::from(self.layout().piece_length());
         let spans = self.layout().file_spans(piece, 0, self.layout().piece_len(piece));
         let target = spans.map(|span| {
             let (home, offset) = if span.is_pad {
                 (Home::Pad, 0)
-            } else if homes.wanted.get(span.file.0) {
+            } else if homes.wanted.get(span.file.0) && !self.held.has(span.file) {
                 (Home::File(span.file), span.offset)
             } else {
                 (Home::Parts, slot)
@@ -520,19 +572,21 @@ impl Storage {
     }
 
     /// Says where the bytes of a piece that is about to be written will be.
-    pub(crate) fn lay(&self, homes: &Homes, piece: PieceIndex) -> Result<(), StorageError> {
-        let spans = self.layout().file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad);
-        let place = |file: FileIndex| if homes.wanted.get(file.0) { InParts::No } else { InParts::Yes };
-        let places: Vec<_> = spans.map(|span| (span.file, place(span.file))).collect();
+    pub(crate) fn lay(&self, piece: PieceIndex, targets: &[Target]) -> Result<(), StorageError> {
+        let spans =
+            self.layout().file_spans(piece, 0, u32::MAX).zip(targets).filter(|(span, _)| !span.is_pad);
+        let place = |target: &Target| if target.home == Home::Parts { InParts::Yes } else { InParts::No };
+        let places: Vec<_> = spans.map(|(span, target)| (span.file, place(target))).collect();
         self.ledger.lay(piece, &places)
     }
 
-    /// Copies the bytes of one file in one piece from the parts file to where they belong. They stay in the parts file too.
+    /// Copies the bytes of one file in one piece from the parts file to where they belong.
     fn join(&self, piece: PieceIndex, file: FileIndex) -> Result<(), StorageError> {
         let Some(parts) = self.open(Home::Parts, Access::Create)? else { return Ok(()) };
-        let mut at = self.slot(piece);
+        let start = self.slot(piece);
+        let mut at = 0;
         for span in self.layout().file_spans(piece, 0, u32::MAX) {
-            let slot = at;
+            let begin = at;
             at += span.length;
             if span.is_pad || span.file != file {
                 continue;
@@ -540,16 +594,21 @@ impl Storage {
             let length = usize::try_from(span.length).expect("a piece length is a u32");
             let target = Target { home: Home::File(file), offset: span.offset, length };
             let Some(opened) = self.open(target.home, Access::Create)? else { continue };
-            self.compare(&target, &opened, slot, &|at, buffer| self.fill_from(&parts, at, buffer))?;
+            self.compare(&target, &opened, begin, &|at, buffer| self.fill_from(&parts, start + at, buffer))?;
             self.ledger.begin(None, &[(file.0, &opened)])?;
-            let copied = self.copy(&parts, slot, &opened, &target);
+            let copied = self.copy(&parts, start + begin, &opened, &target);
             self.ledger.end(None, &[(file.0, &opened)]);
             copied.map_err(|error| self.explain(error))?;
         }
         Ok(())
     }
 
-    fn fill_from(&self, file: &OpenFile, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+    pub(crate) fn fill_from(
+        &self,
+        file: &OpenFile,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), StorageError> {
         let read = disk::read_full(file, buffer, offset, self.faults())
             .map_err(|errno| StorageError::reading(file.path(), errno))?;
         if read < buffer.len() {
@@ -593,27 +652,22 @@ impl Storage {
         Ok(())
     }
 
-    /// Gives the room of a spilled piece back, as far as its bytes have moved on. That it fails costs room only.
-    fn punch(&self, parts: &OpenFile, piece: PieceIndex, targets: &[Target]) {
+    /// Gives the room of bytes back that have moved on. That it fails costs room only.
+    fn punch(&self, parts: &OpenFile, ranges: &[(u64, u64)]) {
         let number = parts_number(self.layout());
         if self.ledger.begin(None, &[(number, parts)]).is_err() {
             return;
         }
-        let mut slot = self.slot(piece);
-        for target in targets {
-            if target.home != Home::Parts {
-                let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                let length = target.length as u64;
-                if rustix::fs::fallocate(parts, how, slot, length).is_ok() {
-                    self.hooks().tell(Change::Cleared { path: parts.path(), offset: slot, length });
-                }
+        for &(offset, length) in ranges {
+            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            if rustix::fs::fallocate(parts, how, offset, length).is_ok() {
+                self.hooks().tell(Change::Cleared { path: parts.path(), offset, length });
             }
-            slot += target.length as u64;
         }
         self.ledger.end(None, &[(number, parts)]);
     }
 
-    fn slot(&self, piece: PieceIndex) -> u64 {
+    pub(crate) fn slot(&self, piece: PieceIndex) -> u64 {
         u64::from(piece.get()) * u64::from(self.layout().piece_length())
     }
 }

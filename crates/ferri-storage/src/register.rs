@@ -87,8 +87,8 @@ impl Writers {
 struct Register {
     /// Files that were opened for writing.
     files: BTreeMap<Place, Writers>,
-    /// Torrents that opened files for writing.
-    writers: BTreeSet<u64>,
+    /// The same by torrent, so that one that leaves looks at none but its own. Never an empty set.
+    entered: BTreeMap<u64, BTreeSet<Place>>,
     /// Torrents that lack files, by the path of the folder or only file that holds all of theirs. Never an empty list.
     claims: BTreeMap<PathBuf, Vec<Claim>>,
     /// Torrents that may write.
@@ -105,9 +105,18 @@ struct Running {
     base: Option<PathBuf>,
 }
 
+impl Register {
+    /// A torrent does not write to this file.
+    fn remove(&mut self, place: Place, id: u64) {
+        if self.files.get_mut(&place).is_some_and(|writers| !writers.remove(id)) {
+            self.files.remove(&place);
+        }
+    }
+}
+
 static REGISTER: Mutex<Register> = Mutex::new(Register {
     files: BTreeMap::new(),
-    writers: BTreeSet::new(),
+    entered: BTreeMap::new(),
     claims: BTreeMap::new(),
     torrents: BTreeMap::new(),
     running: BTreeMap::new(),
@@ -131,7 +140,7 @@ pub(crate) fn enter(place: Place, id: u64, info: &Arc<Info>, file: FileIndex) ->
     let writer = Writer { id, info: info.clone(), file };
     let Some(writers) = register.files.get_mut(&place) else {
         register.files.insert(place, Writers { first: writer, others: Vec::new() });
-        register.writers.insert(id);
+        register.entered.entry(id).or_default().insert(place);
         return Ok(Entered::First);
     };
     let is_rival = |other: &&Writer| {
@@ -143,7 +152,7 @@ pub(crate) fn enter(place: Place, id: u64, info: &Arc<Info>, file: FileIndex) ->
     }
     if writers.iter().all(|other| other.id != id) {
         writers.others.push(writer);
-        register.writers.insert(id);
+        register.entered.entry(id).or_default().insert(place);
         return Ok(Entered::Together);
     }
     Ok(if writers.others.is_empty() { Entered::Again } else { Entered::Together })
@@ -152,8 +161,12 @@ pub(crate) fn enter(place: Place, id: u64, info: &Arc<Info>, file: FileIndex) ->
 /// A torrent that entered a file does not write to it after all.
 pub(crate) fn give_up(place: Place, id: u64) {
     let mut register = lock();
-    if register.files.get_mut(&place).is_some_and(|writers| !writers.remove(id)) {
-        register.files.remove(&place);
+    register.remove(place, id);
+    if let Some(entered) = register.entered.get_mut(&id) {
+        entered.remove(&place);
+        if entered.is_empty() {
+            register.entered.remove(&id);
+        }
     }
 }
 
@@ -162,11 +175,11 @@ pub(crate) fn is_shared(place: Place) -> bool {
     lock().files.get(&place).is_some_and(|writers| !writers.others.is_empty())
 }
 
-/// Claims files that are not there, beside those that this torrent has claimed; all of these.
+/// Claims files that are not there, beside those that this torrent has claimed; all of these, and the ones that are new.
 ///
 /// # Errors
 /// The first that another torrent of this process claimed for other data. Nothing is claimed then.
-pub(crate) fn claim(claim: &Claim) -> Result<Claim, Clash> {
+pub(crate) fn claim(claim: &Claim) -> Result<(Claim, Bitfield), Clash> {
     let mut register = lock();
     let known = register.torrents.get(&claim.id).and_then(|torrent| torrent.base.clone());
     let base = known.unwrap_or_else(|| claim.base());
@@ -185,11 +198,27 @@ pub(crate) fn claim(claim: &Claim) -> Result<Claim, Clash> {
     }
     let claims = register.claims.entry(base).or_default();
     if let Some(earlier) = claims.iter_mut().find(|other| other.id == claim.id) {
+        let mut added = claim.files.clone();
+        earlier.files.iter_ones().for_each(|file| {
+            added.clear(file);
+        });
         earlier.files.union(&claim.files);
-        return Ok(earlier.clone());
+        return Ok((earlier.clone(), added));
     }
     claims.push(claim.clone());
-    Ok(claim.clone())
+    Ok((claim.clone(), claim.files.clone()))
+}
+
+/// A torrent does not claim these files after all.
+pub(crate) fn give_back(id: u64, files: &Bitfield) {
+    let mut register = lock();
+    let Some(base) = register.torrents.get(&id).and_then(|torrent| torrent.base.clone()) else { return };
+    let claims = register.claims.get_mut(&base).into_iter().flatten();
+    for claim in claims.filter(|claim| claim.id == id) {
+        files.iter_ones().for_each(|file| {
+            claim.files.clear(file);
+        });
+    }
 }
 
 /// A torrent claims none but these files any more. What it still claims, if that is less.
@@ -223,8 +252,8 @@ pub(crate) enum Runs {
 /// A torrent writes nowhere any more.
 pub(crate) fn leave(id: u64) {
     let mut register = lock();
-    if register.writers.remove(&id) {
-        register.files.retain(|_, writers| writers.remove(id));
+    for place in register.entered.remove(&id).unwrap_or_default() {
+        register.remove(place, id);
     }
     let Some(Running { info, base }) = register.torrents.remove(&id) else { return };
     let register = &mut *register;

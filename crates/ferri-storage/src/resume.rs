@@ -232,7 +232,9 @@ impl Storage {
                             odd.push(file);
                             None
                         }
-                        Err(errno) => return Err(StorageError::reading(&root.full(&path), errno)),
+                        Err(errno) => {
+                            return Err(root.blame(&path, StorageError::reading(&root.full(&path), errno)));
+                        }
                     };
                 }
             }

@@ -31,8 +31,10 @@ use crate::beneath::{Access, Rights, Root};
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
+use crate::held::Held;
 use crate::journal::Stamp;
 use crate::ledger::{InParts, Ledger, parts_number};
+use crate::neighbors::GivenUp;
 use crate::options::{Place, StorageOptions};
 use crate::places::{Places, is_refusal};
 use crate::served::Served;
@@ -62,6 +64,8 @@ pub struct Storage {
     /// Files that this process has made ready for writing.
     prepared: Mutex<Bitfield>,
     pub(crate) served: Served,
+    pub(crate) held: Held,
+    pub(crate) given_up: GivenUp,
     /// Wanted files in whose place something lies that is no file, as of the start.
     odd_places: Mutex<Vec<FileIndex>>,
     /// One sync at a time.
@@ -138,6 +142,8 @@ impl Storage {
             known_root: Mutex::default(),
             prepared: Mutex::new(Bitfield::new(count)),
             served: Served::new(),
+            held: Held::default(),
+            given_up: GivenUp::default(),
             odd_places: Mutex::default(),
             sync_lock: Mutex::default(),
             info,
@@ -527,7 +533,7 @@ impl Storage {
             }
             // What cannot have this name is not there.
             Err(errno) if is_refusal(errno) => Err(StorageError::Missing { path }),
-            Err(errno) => Err(classify(&path, errno)),
+            Err(errno) => Err(root.blame(&relative, classify(&path, errno))),
         }
     }
 

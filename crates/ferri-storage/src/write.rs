@@ -5,7 +5,7 @@ use ferri_metainfo::PieceIndex;
 
 use crate::beneath::Access;
 use crate::disk::{self, OpenFile};
-use crate::error::StorageError;
+use crate::error::{Conflict, StorageError};
 use crate::guard::NewBytes;
 use crate::ledger::{Ended, Numbered};
 use crate::slices::Slices;
@@ -16,6 +16,9 @@ const TARGETS_AT_ONCE: usize = 64;
 
 /// Puts a target's bytes into its file; `None` is padding.
 pub(crate) type WriteTarget<'a> = dyn FnMut(Option<&OpenFile>, &Target) -> Result<(), StorageError> + 'a;
+
+/// Puts a piece into its targets.
+pub(crate) type WritePiece<'a> = dyn FnMut(&[Target]) -> Result<(), StorageError> + 'a;
 
 impl Storage {
     /// Writes a whole piece, given as consecutive slices; its hash must have matched ([`Storage::hash_blocks`]).
@@ -30,24 +33,52 @@ impl Storage {
         if blocks.iter().map(|block| block.len() as u64).sum::<u64>() != u64::from(length) {
             return Err(StorageError::Invalid("the blocks of a piece do not add up to its length"));
         }
-        let homes = self.homes();
-        let targets = self.destinations(&homes, piece);
-        self.lay(&homes, piece)?;
-        let mut slices = Slices::new(blocks);
         let new = |at: u64, buffer: &mut [u8]| {
             Slices::new(blocks).copy_to(at, buffer);
             Ok(())
         };
-        self.write_targets(piece, &targets, &new, &mut |file, target| match file {
-            None => {
-                match slices.take(target.length).iter().all(|slice| slice.iter().all(|byte| *byte == 0)) {
-                    true => Ok(()),
-                    false => Err(self.odd_padding(piece)),
+        self.put(piece, &new, &mut |targets| {
+            let mut slices = Slices::new(blocks);
+            self.write_targets(piece, targets, &new, &mut |file, target| match file {
+                None => {
+                    match slices.take(target.length).iter().all(|slice| slice.iter().all(|byte| *byte == 0)) {
+                        true => Ok(()),
+                        false => Err(self.odd_padding(piece)),
+                    }
                 }
-            }
-            Some(file) => disk::write_all(file, &mut slices.take(target.length), target.offset, self.hooks())
-                .map_err(|errno| self.explain(StorageError::writing(file.path(), errno))),
+                Some(file) => {
+                    disk::write_all(file, &mut slices.take(target.length), target.offset, self.hooks())
+                        .map_err(|errno| self.explain(StorageError::writing(file.path(), errno)))
+                }
+            })
         })
+        .map(drop)
+    }
+
+    /// Lets `write` put a piece where its bytes go, which is known when it is known whose the files are; where they went.
+    pub(crate) fn put(
+        &self,
+        piece: PieceIndex,
+        new: &NewBytes<'_>,
+        write: &mut WritePiece<'_>,
+    ) -> Result<Vec<Target>, StorageError> {
+        let mut rounds = self.layout().file_spans(piece, 0, u32::MAX).count();
+        loop {
+            let times = self.held.times();
+            self.decide(piece, new)?;
+            let homes = self.homes();
+            let targets = self.destinations(&homes, piece);
+            self.lay(piece, &targets)?;
+            match write(&targets) {
+                // Each round but the last finds a file that is held from here on.
+                Err(StorageError::InTheWay { why: Conflict::Undecided, .. })
+                    if rounds != 0 && times != self.held.times() =>
+                {
+                    rounds -= 1;
+                }
+                written => return written.map(|()| targets),
+            }
+        }
     }
 
     /// Padding is not kept and reads as zeros, so a piece in which it is something else would not be what was written.

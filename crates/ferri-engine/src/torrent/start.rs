@@ -317,7 +317,7 @@ impl Start {
     fn begin(mut self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) -> Result<(), Error> {
         let found = Found::new(&self.add, &resumed, &self.info);
         self.register()?;
-        for why in resumed.why {
+        for why in resumed.why.into_iter().chain(self.storage.take_given_up()) {
             self.view.event(Event::Note(why));
         }
         let shared = self.shared.clone();
@@ -564,7 +564,12 @@ impl Start {
         let mut way = Way::Clear;
         loop {
             match self.guard().await {
-                Ok(Ok(())) => return way,
+                Ok(Ok(())) => {
+                    for note in self.storage.take_given_up() {
+                        self.view.event(Event::Note(note));
+                    }
+                    return way;
+                }
                 Ok(Err(StorageError::Halted)) => return Way::Stopped,
                 Ok(Err(error)) => {
                     if !self.wait_for_disk(&error, commands).await {

@@ -192,13 +192,7 @@ fn an_unwanted_file_is_never_written_to_whatever_it_is() {
         let (storage, resumed) = t.start_wanting(&wanted);
         assert_eq!(resumed.have.count_ones(), 6, "{:?}", resumed.why);
         // It becomes wanted: the user's is in the way until it is moved.
-        let why = if mine.len() > 3 * PIECE {
-            Conflict::Longer
-        } else if mine.len() < PIECE {
-            Conflict::Undecided
-        } else {
-            Conflict::Foreign
-        };
+        let why = if mine.len() > 3 * PIECE { Conflict::Longer } else { Conflict::Foreign };
         is_in_the_way(&t, storage.set_wanted(&[]), "b", why);
         assert_eq!(fs::read(t.file("b")).unwrap(), mine);
         assert_eq!(t.good(&storage), [0, 1, 2, 3, 6, 7], "nothing changed");

@@ -124,3 +124,32 @@ fn a_pipe_where_a_file_belongs_does_not_hang() {
     assert!(matches!(t.try_write(&storage, 3), Err(StorageError::NotAFile { .. })));
     assert!(t.read(&storage, 3).is_err());
 }
+
+#[test]
+fn what_is_in_the_way_to_a_file_is_named_and_not_the_file() {
+    let t = Fixture::new(&[("sub/deep/a", 100, "")]);
+    for is_link in [false, true] {
+        std::fs::create_dir_all(t.file("")).unwrap();
+        if is_link {
+            symlink("elsewhere", t.file("sub")).unwrap();
+        } else {
+            std::fs::write(t.file("sub"), b"mine").unwrap();
+        }
+        let is_it = |error: &StorageError| match error {
+            StorageError::Symlink { path } => is_link && *path == t.file("sub"),
+            StorageError::NotAFolder { path } => !is_link && *path == t.file("sub"),
+            _ => false,
+        };
+        let storage = t.storage_with(Fixture::options(), &[]);
+        match storage.resume() {
+            Err(error) => assert!(is_it(&error), "{error}"),
+            Ok(_) => {
+                let error = storage.guard().unwrap_err();
+                assert!(is_it(&error), "{error}");
+            }
+        }
+        let error = t.try_write(&storage, 0).unwrap_err();
+        assert!(is_it(&error), "{error}");
+        std::fs::remove_file(t.file("sub")).unwrap();
+    }
+}

@@ -6,6 +6,7 @@ mod errors;
 mod faults;
 mod files;
 mod guard;
+mod held;
 mod hostile;
 mod many;
 mod parts;
@@ -39,24 +40,35 @@ pub(crate) struct Fixture {
     pub(crate) info: Arc<Info>,
     /// The payload in piece space, padding included.
     pub(crate) data: Vec<u8>,
+    /// Bytes in a piece.
+    piece: usize,
 }
 
 impl Fixture {
     /// A multi-file v1 torrent named `t`.
     pub(crate) fn new(files: &[Spec<'_>]) -> Self {
+        Self::with_pieces(PIECE, files)
+    }
+
+    /// The same with pieces of this many bytes.
+    pub(crate) fn with_pieces(piece: usize, files: &[Spec<'_>]) -> Self {
         let mut data = Vec::new();
         for (number, (_, length, attr)) in files.iter().enumerate() {
             let byte =
                 |i: u64| if attr.contains('p') { 0 } else { (i * 31 + i / 251 + number as u64 * 7) as u8 };
             data.extend((0..*length).map(byte));
         }
-        Self::with_data(files, data)
+        Self::of(piece, files, data)
     }
 
     /// The same with this payload, in piece space.
     pub(crate) fn with_data(files: &[Spec<'_>], data: Vec<u8>) -> Self {
-        let info = Arc::new(Info::parse(&info_bytes(files, &data)).unwrap());
-        Self { folder: tempfile::tempdir().unwrap(), info, data }
+        Self::of(PIECE, files, data)
+    }
+
+    fn of(piece: usize, files: &[Spec<'_>], data: Vec<u8>) -> Self {
+        let info = Arc::new(Info::parse(&info_bytes(piece, files, &data)).unwrap());
+        Self { folder: tempfile::tempdir().unwrap(), info, data, piece }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -113,8 +125,8 @@ impl Fixture {
     }
 
     pub(crate) fn piece_bytes(&self, piece: u32) -> &[u8] {
-        let start = piece as usize * PIECE;
-        &self.data[start..self.data.len().min(start + PIECE)]
+        let start = piece as usize * self.piece;
+        &self.data[start..self.data.len().min(start + self.piece)]
     }
 
     /// The piece in slices of odd lengths.
@@ -150,7 +162,7 @@ impl Fixture {
     }
 }
 
-fn info_bytes(files: &[Spec<'_>], data: &[u8]) -> Vec<u8> {
+fn info_bytes(piece: usize, files: &[Spec<'_>], data: &[u8]) -> Vec<u8> {
     let mut encoder = ferri_bencode::Encoder::new();
     encoder.begin_dict();
     encoder.key(b"files");
@@ -180,9 +192,9 @@ fn info_bytes(files: &[Spec<'_>], data: &[u8]) -> Vec<u8> {
     encoder.key(b"name");
     encoder.bytes(b"t");
     encoder.key(b"piece length");
-    encoder.int(PIECE as i64);
+    encoder.int(piece as i64);
     encoder.key(b"pieces");
-    encoder.bytes(&data.chunks(PIECE).flat_map(ferri_hash::sha1).collect::<Vec<_>>());
+    encoder.bytes(&data.chunks(piece).flat_map(ferri_hash::sha1).collect::<Vec<_>>());
     encoder.end();
     encoder.into_bytes()
 }

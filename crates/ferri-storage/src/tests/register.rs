@@ -273,6 +273,10 @@ fn a_file_that_is_given_up_is_the_other_torrents_from_then_on() {
             fs::write(t.state_file("journal"), journal).unwrap();
         }
         let second = beside(&t, &other, overwriting()).unwrap();
+        let path = t.file("a");
+        let told =
+            format!("{} was taken from torrent {}, which lacks it from here on", path.display(), told(&t));
+        assert_eq!((second.take_given_up(), second.take_given_up()), (vec![told], vec![]));
         second.close().unwrap();
         drop(second);
         // Nothing of it is written yet, and still it is not the first one's any more.
@@ -385,4 +389,52 @@ fn an_empty_file_that_another_program_fills_is_not_ours_because_it_was_empty_onc
     drop(theirs);
     assert!(matches!(t.try_write(&storage, 0), Err(StorageError::InTheWay { .. })));
     assert_eq!(fs::read(t.file("a")).unwrap(), vec![b'u'; 3 * PIECE]);
+}
+
+#[test]
+fn a_file_that_was_given_up_is_not_taken_back_by_a_power_cut() {
+    let data = (0..3 * PIECE).map(|at| at as u8 | 1).collect();
+    let t = Fixture::with_data(&[("a", 3 * P, "")], data);
+    let (storage, _) = t.start();
+    t.write(&storage, [0]);
+    storage.sync().unwrap();
+    drop(storage);
+    let other = Fixture::new(&[("b", P, ""), ("a", 4 * P, "")]);
+    let second = beside(&t, &other, overwriting()).unwrap();
+    second.close().unwrap();
+    drop(second);
+    resume::edit_boot(&t);
+    let (first, _) = t.start();
+    is_taken(first.guard(), (&t, &other), &t.file("a"));
+    is_taken(t.try_write(&first, 1), (&t, &other), &t.file("a"));
+}
+
+#[test]
+fn who_is_refused_one_file_keeps_its_claim_on_the_others() {
+    let t = Fixture::new(&[("a", 3 * P, ""), ("b", P, "")]);
+    fs::create_dir_all(t.file("")).unwrap();
+    fs::write(t.file("a.part"), &t.data[..PIECE]).unwrap();
+    let (first, _) = t.start_wanting(&[true, false]);
+    // Another process is going to make b.
+    symlink("state", t.folder.path().join("other")).unwrap();
+    let torrents = t.folder.path().join("other/torrents");
+    let rival = Fixture::new(&[("b", P, "")]);
+    let hash = *rival.info.info_hashes().wire().as_bytes();
+    let _running = crate::lock::TorrentLock::take(&torrents.join("lock"), &hash).unwrap();
+    let claim = crate::register::Claim {
+        id: 9_000,
+        info: Arc::clone(&rival.info),
+        root: t.root().canonicalize().unwrap(),
+        places: Arc::new(std::sync::RwLock::new(crate::Places::new(
+            LocalPaths::new(&rival.info).unwrap(),
+            None,
+        ))),
+        files: ferri_metainfo::Bitfield::full(1),
+    };
+    crate::claims::claim(&torrents, &claim, &crate::witness::Hooks::default()).unwrap();
+    is_taken(first.set_wanted(&[]), (&t, &rival), &t.file("b"));
+    let third = Fixture::new(&[("a", P, "")]);
+    is_taken(begin(&third, &t.root(), &third.state(), &[]), (&third, &t), &t.file("a"));
+    crate::claims::leave(9_000);
+    first.set_wanted(&[]).unwrap();
 }

@@ -419,7 +419,7 @@ fn a_file_that_was_slow_to_make_is_not_older_than_its_session() {
 }
 
 /// As if the machine had been started again. A torn tail is dropped, which a rewritten journal cannot have.
-fn edit_boot(t: &Fixture) {
+pub(super) fn edit_boot(t: &Fixture) {
     edit_journal(t, |state| state.boot = [1; 16]);
 }
 

@@ -26,7 +26,7 @@ fn fixture(version: Version) -> Fixture {
         data[start..start + bytes.len()].copy_from_slice(bytes);
         rest = after;
     }
-    Fixture { folder: tempfile::tempdir().unwrap(), info, data }
+    Fixture { folder: tempfile::tempdir().unwrap(), info, data, piece: PIECE }
 }
 
 #[test]

@@ -95,6 +95,10 @@ impl Task {
 
     pub(in crate::torrent) fn disk_done(&mut self, done: DiskDone) {
         let now = Instant::now();
+        // A file that appeared since the start may be another torrent's that the user gives up.
+        for note in self.disk.storage().take_given_up() {
+            self.view.event(Event::Note(note));
+        }
         match done {
             DiskDone::Piece { piece, result } => match self.disk.piece_done(piece, result, now) {
                 Ok(Verdict::Good { suspects }) => {
