@@ -103,6 +103,16 @@ impl Held {
 }
 
 impl Storage {
+    /// Pieces that tell whether files are ours, and before which nothing is written to these files. Ascending; the sooner they
+    /// come the less has to be put aside.
+    #[must_use]
+    pub fn awaited(&self) -> Vec<PieceIndex> {
+        let files = self.held.lock();
+        let awaited = files.values().flat_map(|held| held.awaited.difference(&held.agreed).copied());
+        let pieces: BTreeSet<u32> = awaited.collect();
+        pieces.into_iter().filter_map(|piece| self.layout().piece(piece)).collect()
+    }
+
     /// Compares a piece that is about to be written with what held files have of it. Those that waited for nothing else are
     /// ours from here on, and what waited for them is moved into them.
     ///

@@ -651,7 +651,7 @@ const CHECK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Task {
     fn prefer(&mut self, files: &[FilePriority]) {
-        if !files.is_empty() || self.seed_only {
+        if !files.is_empty() || self.seed_only || !self.disk.storage().awaited().is_empty() {
             let priorities = self.piece_priorities(files);
             self.handle(Input::Priorities { priorities }, Instant::now());
         }

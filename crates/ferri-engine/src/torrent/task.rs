@@ -318,7 +318,16 @@ impl Task {
         if self.seed_only {
             vec![Priority::Skip; self.info.layout().piece_count() as usize]
         } else {
-            super::start::piece_priorities(&self.info, files)
+            let mut priorities = super::start::piece_priorities(&self.info, files);
+            for piece in self.disk.storage().awaited() {
+                // Until they come, all else for their files is put aside.
+                if let Some(wish) =
+                    priorities.get_mut(piece.as_usize()).filter(|wish| **wish != Priority::Skip)
+                {
+                    *wish = Priority::High;
+                }
+            }
+            priorities
         }
     }
 

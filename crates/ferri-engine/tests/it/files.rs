@@ -29,6 +29,12 @@ fn look(folder: &Path) -> Vec<(String, Vec<u8>, SystemTime, u64)> {
     found
 }
 
+/// Bytes, time and inode of a file.
+fn look_at(path: &Path) -> (Vec<u8>, SystemTime, u64) {
+    let meta = fs::metadata(path).unwrap();
+    (fs::read(path).unwrap(), meta.modified().unwrap(), meta.ino())
+}
+
 /// Serves what `change` made of the payload, beside a peer that has it whole.
 async fn serve_changed(change: impl FnOnce(&Path), left: u32) {
     let payload = payload();
@@ -115,9 +121,9 @@ async fn edit_while_shared(seed_only: bool) {
     }
     assert!(notes[0].contains("folder/c: somebody else changed this file"), "{notes:?}");
     assert!(notes[1].contains("not offered any more, and nothing is fetched"), "{notes:?}");
-    let status = seed.status();
-    assert_eq!((status.state.clone(), status.downloaded), (State::Seeding, 0));
-    assert!(status.pieces_done < 13, "{}", status.pieces_done);
+    // What is shown follows what is told.
+    let status = within(seed.watch().wait_for(|status| status.pieces_done < 13)).await.unwrap().clone();
+    assert_eq!((status.state, status.downloaded), (State::Seeding, 0));
     second.add_peers(vec![one.listen_addr()]).await;
     within(second.wait_done()).await;
     // Somebody has what the seeder lacks, and would give it.
@@ -204,6 +210,33 @@ async fn a_file_that_becomes_wanted_later_meets_the_same_guard() {
     torrent.resume().await;
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
+}
+
+#[tokio::test]
+async fn a_file_that_goes_on_as_the_users_is_refused_untouched_and_a_download_that_was_broken_off_is_gone_on_with()
+ {
+    let payload = Payload::single(400 * PIECE, PIECE);
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(payload.name);
+    let whole = &payload.files[0].1;
+    fs::write(&path, [&whole[..150 * PIECE + 9], b"and a word of mine"].concat()).unwrap();
+    let before = look_at(&path);
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = session.add(download(&payload, dir.path(), &seed)).await.unwrap();
+    is_refused(&torrent, &path).await;
+    assert!(look_at(&path) == before);
+    session.shutdown().await;
+    assert!(look_at(&path) == before);
+    // Without the word it is what another client left.
+    fs::write(&path, &whole[..150 * PIECE + 9]).unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut add = download(&payload, dir.path(), &seed);
+    add.check = Check::Full;
+    let torrent = session.add(add).await.unwrap();
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+    session.shutdown().await;
 }
 
 #[tokio::test]
@@ -302,8 +335,21 @@ async fn of_two_torrents_with_one_path_the_second_is_refused_before_anything_is_
     // One that was stopped gives its file up to that.
     torrent.stop().await.unwrap();
     let torrent = session.add(add).await.unwrap();
+    let mut events = torrent.events();
     within(torrent.wait_done()).await;
     second.assert_at(dir.path());
+    let told = loop {
+        match within(events.recv()).await.unwrap() {
+            ferri_engine::Event::Note(note) if note.contains(" was taken from torrent ") => break note,
+            _ => {}
+        }
+    };
+    let hash = first.metainfo(&[]).shared_info().info_hashes().wire().to_string();
+    let loser = format!("{:?} ({hash})", first.name);
+    assert_eq!(
+        told,
+        format!("{} was taken from torrent {loser}, which lacks it from here on", path.display())
+    );
     session.shutdown().await;
 }
 

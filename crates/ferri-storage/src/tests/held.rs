@@ -152,9 +152,11 @@ fn a_download_that_was_broken_off_in_a_piece_is_gone_on_with_when_that_came() {
             let before = lay(&t, &left);
             let (mut storage, have) = begin(&t);
             storage.guard().unwrap();
+            assert_eq!(numbers(&storage.awaited()), tell);
             for &piece in &tell[1..] {
                 t.write(&storage, [piece]);
             }
+            assert_eq!(numbers(&storage.awaited()), tell[..1]);
             t.write(&storage, (0..8).filter(|piece| !have.contains(piece) && !tell.contains(piece)));
             assert_eq!(look(&t), before, "{case}");
             if is_killed {
