@@ -17,6 +17,7 @@ mod swarm;
 mod torrent;
 mod tracker;
 mod tracker_files;
+mod tracker_request;
 mod tracker_server;
 mod wire;
 
@@ -31,6 +32,7 @@ pub use swarm::{swarm, trace};
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
 pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp, tracker_url};
 pub use tracker_files::{tracker_lists, tracker_snapshot};
+pub use tracker_request::tracker_request;
 pub use tracker_server::tracker_server;
 pub use wire::{extension, handshake, metadata, pex, wire};
 
@@ -79,6 +81,7 @@ pub const TARGETS: &[Target] = &[
     // A fault is told with what is in its line, twice.
     Target { name: "tracker_lists", run: tracker_lists, memory_factor: 1024 },
     Target { name: "tracker_packet", run: tracker_packet, memory_factor: 64 },
+    Target { name: "tracker_request", run: tracker_request, memory_factor: 64 },
     Target { name: "tracker_scrape", run: tracker_scrape, memory_factor: 64 },
     Target { name: "tracker_server", run: tracker_server, memory_factor: 256 },
     Target { name: "tracker_snapshot", run: tracker_snapshot, memory_factor: 256 },

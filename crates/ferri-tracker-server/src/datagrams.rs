@@ -2,7 +2,8 @@
 //! another. It never waits for room to send: who gets no answer asks again.
 //!
 //! A socket that is bound to no address in particular answers from the one that was asked ([`source`]), since a client takes no
-//! answer from elsewhere. Such answers leave one by one: no call sends several from different addresses.
+//! answer from elsewhere. Such answers leave one by one: `sendmmsg` could send them together, but no safe interface to it takes where
+//! each comes from and says how many left.
 
 mod source;
 

@@ -8,6 +8,8 @@
 mod bind;
 mod datagrams;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod keeper;
 mod limits;
 mod lists;
@@ -31,4 +33,4 @@ pub use server::TrackerServer;
 pub use tls::TlsFiles;
 
 /// What has happened so far, and how a registry behaves.
-pub use ferri_tracker::server::{Counters, PEERS_LIMIT, RegistryOptions, Requests};
+pub use ferri_tracker::server::{Counters, IpParameter, PEERS_LIMIT, RegistryOptions, Requests};

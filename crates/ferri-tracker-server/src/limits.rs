@@ -63,7 +63,11 @@ pub(crate) fn buffers() -> usize {
 
 /// Peers that this machine has room for.
 pub(crate) fn peers() -> usize {
-    let peers = memory() / MEMORY_PART / PEER_BYTES;
+    peers_within(memory())
+}
+
+fn peers_within(memory: u64) -> usize {
+    let peers = memory / MEMORY_PART / PEER_BYTES;
     usize::try_from(peers.max(PEERS_MIN)).unwrap_or(usize::MAX).min(PEERS_LIMIT)
 }
 
@@ -101,7 +105,14 @@ mod tests {
         assert_eq!(parse_meminfo("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
         assert_eq!(parse_meminfo("nothing"), None);
         assert_eq!(parse_group("1:cpu:/a\n0::/system.slice/x.service\n"), Some("/system.slice/x.service"));
-        assert!((PEERS_MIN..=PEERS_LIMIT as u64).contains(&(peers() as u64)));
+    }
+
+    #[test]
+    fn peers_fill_a_quarter_of_the_memory_within_the_bounds_of_the_registry() {
+        assert_eq!(peers_within(1 << 20) as u64, PEERS_MIN);
+        assert_eq!(peers_within(4 << 30), 1 << 24);
+        assert_eq!(peers_within(64 << 30), PEERS_LIMIT);
+        assert_eq!(peers_within(u64::MAX), PEERS_LIMIT);
     }
 
     #[test]

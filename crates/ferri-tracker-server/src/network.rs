@@ -1,4 +1,4 @@
-//! Who counts as one: an IPv4 address, an IPv6 /64.
+//! Who counts as one: an IPv4 address, an IPv6 /64; and who counts as sixteen of those, a /48.
 
 use std::net::IpAddr;
 
@@ -14,6 +14,22 @@ impl From<IpAddr> for Network {
         match ip.to_canonical() {
             IpAddr::V4(ip) => Self::V4(ip.to_bits()),
             IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+/// An IPv6 /48, the most that a customer is given (RFC 6177): whoever has one has 65,536 networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Site(u64);
+
+/// A site counts as so many networks: a household or an office uses a few, and whoever makes more up gains nothing by them.
+pub(crate) const SITE_NETWORKS: usize = 16;
+
+impl Network {
+    pub(crate) fn site(self) -> Option<Site> {
+        match self {
+            Self::V4(_) => None,
+            Self::V6(network) => Some(Site(network >> 16)),
         }
     }
 }

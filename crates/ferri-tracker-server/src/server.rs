@@ -12,8 +12,8 @@ use rustls::ServerConfig;
 
 use crate::bind::{Bound, bind_all, reachable};
 use crate::error::Error;
-use crate::keeper::{Keeper, Order};
-use crate::lists::{self, InUse, Tools};
+use crate::keeper::{Keeper, Order, Rounds};
+use crate::lists::{self, InUse, Tools, WallClock};
 use crate::notice::Notice;
 use crate::options::{Options, Scheme};
 use crate::proxy::Proxies;
@@ -52,16 +52,16 @@ impl TrackerServer {
             return Err(Error::Tls("HTTPS needs a certificate and its key".to_owned()));
         }
         let tools = Tools { fetch: options.fetch, secret: rand::random() };
-        let (lists, access) =
-            lists::read_all(options.lists, &tools).map_err(|(list, why)| Error::List { list, why })?;
+        let (lists, access) = lists::read_all(options.lists, &tools, &mut WallClock)
+            .map_err(|(list, why)| Error::List { list, why })?;
         let workers = if options.workers == 0 { limits::cores() } else { options.workers };
         let bound = bind_all(&options.listen, workers)?;
 
-        let registry = Registry::new(options.registry, tools.secret, Instant::now());
+        let mut registry = Registry::new(options.registry, tools.secret, Instant::now());
         let proxies = Proxies::new(options.proxies, options.proxy_header);
         let mut state =
             options.state.map(|path| State::new(path, options.state_interval, options.listener.clone()));
-        state.as_mut().map_or(Ok(()), |state| state.begin(&registry))?;
+        state.as_mut().map_or(Ok(()), |state| state.begin(&mut registry))?;
         let service = Arc::new(Service::new(registry, access, proxies));
         let (orders, taken) = channel();
         let mut server = Self {
@@ -75,7 +75,8 @@ impl TrackerServer {
             threads: Vec::new(),
             sweeper: None,
         };
-        let keeper = Keeper { service, lists, tools, certificate, listener: options.listener };
+        let rounds = Rounds::begin(Instant::now());
+        let keeper = Keeper { service, lists, tools, certificate, listener: options.listener, rounds };
         let bounds = Bounds {
             connections: limits::connections(options.connections_max).div_ceil(workers),
             bytes: limits::buffers().div_ceil(workers),
@@ -118,7 +119,8 @@ impl TrackerServer {
             }
         }
         for listeners in listeners {
-            let worker = Worker::new(listeners, self.service.clone(), self.stop.clone(), bounds)?;
+            let worker =
+                Worker::new(listeners, self.service.clone(), self.stop.clone(), bounds, Instant::now())?;
             self.spawn("tracker-http", move || worker.run())?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What a restart begins with: the registry in a file, written each minute and at the end.
 //!
-//! The file is replaced whole or not at all, and is for its user's eyes only (mode 0600): it says who shares what. One that is damaged
+//! The file is replaced whole or not at all, and is for its user's eyes only (mode 0600): it says who shares what, and has the secret
+//! of the connection ids that clients were given over UDP, which stay good. One that is damaged
 //! is set aside, since somebody may want to know what happened, and the tracker begins with what was whole of it.
 
 use std::fs::{self, File};
@@ -12,7 +13,7 @@ use ferri_storage::{
     atomic_write_private_in_pieces, create_private_folders, remove_left_overs, try_lock_file,
 };
 use ferri_tracker::server::Registry;
-use ferri_tracker::server::snapshot::{Snapshot, restore};
+use ferri_tracker::server::snapshot::{Snapshot, connections, restore};
 
 use crate::error::Error;
 use crate::limits;
@@ -44,18 +45,21 @@ impl State {
     }
 
     /// Takes what an earlier run wrote into the registry, and makes sure that this one can write.
-    pub(crate) fn begin(&mut self, registry: &Registry) -> Result<(), Error> {
+    pub(crate) fn begin(&mut self, registry: &mut Registry) -> Result<(), Error> {
         let unusable = |why: String| Error::State { path: self.path.clone(), why };
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         folder.map_or(Ok(()), create_private_folders).map_err(|error| unusable(error.to_string()))?;
         let lock = try_lock_file(&beside(&self.path, LOCK)).map_err(|error| unusable(error.to_string()))?;
         self.lock = Some(lock.ok_or_else(|| Error::StateBusy { path: self.path.clone() })?);
         remove_left_overs(&self.path);
-        match read(&self.path) {
-            Ok(bytes) => self.restore(registry, &bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let written = match read(&self.path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(unusable(error.to_string())),
-        }
+        };
+        let known = written.as_deref().and_then(|bytes| connections(bytes, unix()));
+        registry.share_connections(known.unwrap_or_else(rand::random), unix());
+        written.map_or(Ok(()), |bytes| self.restore(registry, &bytes))?;
         self.try_write(registry).map_err(unusable)
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -42,8 +43,11 @@ impl Certificate {
         Ok(Self { files, stamps, shown })
     }
 
-    pub(crate) fn is_changed(&self) -> bool {
-        *self.stamps.read().unwrap_or_else(PoisonError::into_inner) != stamps(&self.files)
+    /// Whether its files are others than were read last, and nobody seems to be writing to them.
+    pub(crate) fn is_changed(&self, calendar: SystemTime) -> bool {
+        let stamps = stamps(&self.files);
+        let is_settled = stamps.iter().flatten().all(|stamp| stamp.is_settled(calendar));
+        is_settled && *self.stamps.read().unwrap_or_else(PoisonError::into_inner) != stamps
     }
 
     /// Reads it again. The old one stays when that fails.

@@ -5,7 +5,7 @@
 mod answer;
 mod connection;
 mod crowd;
-mod request;
+pub(crate) mod request;
 mod transport;
 
 use std::io;
@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     is_paused: bool,
     /// When it was last told that descriptors are short.
     warned: Option<Instant>,
+    /// When everything was last looked through.
+    swept: Instant,
 }
 
 /// A worker's share of what all have.
@@ -124,6 +126,7 @@ impl Worker {
         service: Arc<Service>,
         stop: Arc<Stop>,
         bounds: Bounds,
+        now: Instant,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &stop.bell, EventData::new_u64(BELL), EventFlags::IN)?;
@@ -144,45 +147,55 @@ impl Worker {
             again: Vec::new(),
             is_paused: false,
             warned: None,
+            swept: now,
         })
     }
 
     /// Serves until it is asked to stop.
     pub(crate) fn run(mut self) {
         let mut desk = Desk::new(self.service.view());
-        let mut events = [const { MaybeUninit::uninit() }; EVENTS_MAX];
-        let mut swept = Instant::now();
         while !self.stop.is_asked().load(Ordering::Relaxed) {
-            let wait = if self.again.is_empty() { SWEEP_INTERVAL } else { Duration::ZERO };
-            let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: 0 };
-            let told = match epoll::wait(&self.epoll, &mut events, Some(&wait)) {
-                Ok((told, _)) => told,
-                Err(Errno::INTR) => continue,
-                Err(error) => {
-                    tracing::error!(%error, "cannot wait for sockets");
-                    return;
-                }
-            };
-            let now = Instant::now();
-            self.service.refresh(&mut desk.view);
-            let again = std::mem::take(&mut self.again);
-            let told =
-                told.iter().map(|event| (event.data.u64(), { event.flags }.contains(EventFlags::RDHUP)));
-            for (token, has_ended) in told.chain(again.into_iter().map(|token| (token, false))) {
-                if token & NO_CONNECTION != NO_CONNECTION {
-                    if has_ended {
-                        self.note_end(token);
-                    }
-                    self.drive(token, &mut desk, now);
-                } else if token != BELL {
-                    self.accept((token ^ NO_CONNECTION) as usize, &mut desk, now);
-                }
-            }
-            if SWEEP_INTERVAL <= now.saturating_duration_since(swept) {
-                swept = now;
-                self.sweep(&mut desk, now);
+            if let Err(error) = self.turn(&mut desk, SWEEP_INTERVAL, Instant::now) {
+                tracing::error!(%error, "cannot wait for sockets");
+                return;
             }
         }
+    }
+
+    /// Waits until sockets have something to tell, at most so long, and does that, and what is due by the clock.
+    fn turn(
+        &mut self,
+        desk: &mut Desk,
+        longest: Duration,
+        clock: impl FnOnce() -> Instant,
+    ) -> Result<(), Errno> {
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+        let wait = if self.again.is_empty() { longest } else { Duration::ZERO };
+        let wait = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: 0 };
+        let told = match epoll::wait(&self.epoll, &mut events, Some(&wait)) {
+            Ok((told, _)) => told,
+            Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let now = clock();
+        self.service.refresh(&mut desk.view);
+        let again = std::mem::take(&mut self.again);
+        let told = told.iter().map(|event| (event.data.u64(), { event.flags }.contains(EventFlags::RDHUP)));
+        for (token, has_ended) in told.chain(again.into_iter().map(|token| (token, false))) {
+            if token & NO_CONNECTION != NO_CONNECTION {
+                if has_ended {
+                    self.note_end(token);
+                }
+                self.drive(token, desk, now);
+            } else if token != BELL {
+                self.accept((token ^ NO_CONNECTION) as usize, desk, now);
+            }
+        }
+        if SWEEP_INTERVAL <= now.saturating_duration_since(self.swept) {
+            self.swept = now;
+            self.sweep(desk, now);
+        }
+        Ok(())
     }
 
     fn note_end(&mut self, token: u64) {
@@ -223,14 +236,7 @@ impl Worker {
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
-                    if self.warned.is_none_or(|warned| WARN_INTERVAL <= now.saturating_duration_since(warned))
-                    {
-                        self.warned = Some(now);
-                        tracing::warn!("out of descriptors or memory: connections are closed to make room");
-                    }
-                    if !self.make_room(|_| true) {
-                        // Others of this process have them all.
-                        self.listen(EventFlags::empty());
+                    if !self.relieve(now) {
                         return;
                     }
                 }
@@ -238,6 +244,20 @@ impl Worker {
                 Err(error) => tracing::debug!(%error, "accept"),
             }
         }
+    }
+
+    /// Makes room when descriptors or memory are short. `false`: there is nothing to close, and none is taken until the next sweep.
+    fn relieve(&mut self, now: Instant) -> bool {
+        if self.warned.is_none_or(|warned| WARN_INTERVAL <= now.saturating_duration_since(warned)) {
+            self.warned = Some(now);
+            tracing::warn!("out of descriptors or memory: connections are closed to make room");
+        }
+        let has_room = self.make_room(|_| true);
+        if !has_room {
+            // Others of this process have them all.
+            self.listen(EventFlags::empty());
+        }
+        has_room
     }
 
     fn take_in(&mut self, stream: TcpStream, from: SocketAddr, number: usize, desk: &mut Desk, now: Instant) {
@@ -335,12 +355,19 @@ impl Worker {
         };
         let all: Vec<Held> = self.connections.iter().enumerate().filter_map(held).collect();
         let room = all.len().div_ceil(ROOM_PART);
-        let victims = victims(all, room);
+        let victims = victims(&all, room);
         let is_any = !victims.is_empty();
         count(&self.service.tally.closed_for_room, victims.len() as u64);
         victims.into_iter().for_each(|index| self.close(index));
         is_any
     }
+}
+
+/// The whole answer to what cannot be read as a request.
+pub(crate) fn refusal(status: u16, why: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    answer::failure(&mut out, &mut Vec::new(), status, why);
+    out
 }
 
 /// The place and the generation of a connection.
@@ -350,3 +377,6 @@ fn place(token: u64) -> (usize, u32) {
 
 /// Below what stands for "no connection" in the upper half of a token.
 const GENERATIONS: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
 pub(crate) use create::{About, Choice, CreateArgs};
-pub(crate) use tracker::{AccessArgs, Header, TrackerArgs};
+pub(crate) use tracker::{AccessArgs, BelieveIp, Header, TrackerArgs};
 
 use crate::help;
 use crate::units::{Rate, parse_duration, parse_rate, parse_size};

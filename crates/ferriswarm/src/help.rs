@@ -271,11 +271,16 @@ A list has an info hash a line (40 hex digits; # begins a remark). A list of
 users has KEY [peers=N] [torrents=N] [announces=N] a line, where announces are
 those of a minute. Files are looked at each minute, addresses each quarter of
 an hour, and both on SIGHUP. A list that cannot be used is an error at the
-start; later the old one stays in place. Ctrl-C and SIGTERM write down who is
-known, so that a restart loses nobody.
+start; later the old one stays in place. A file that somebody writes to is read
+two seconds after that has ended. Ctrl-C and SIGTERM write down who is known,
+so that a restart loses nobody.
 
 A proxy must say for whom it asks, in the header of --proxy-header. For nginx:
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+
+Peers are known by the address that they ask from. A tracker in a local network
+sees local addresses of its neighbours; with --believe-ip a client there may say
+where others reach it (ip=, a setting of most clients).
 ",
         &[
             Exit::Done,
@@ -283,6 +288,7 @@ proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             Exit::Usage,
             Exit::NotFound,
             Exit::Network,
+            Exit::AlreadyRunning,
             Exit::Io,
             Exit::Dns,
             Exit::Killed,

@@ -19,6 +19,7 @@ pub(super) fn all(seeds: &mut Vec<Seed>) {
     schedules(seeds);
     servers(seeds);
     tracker_files(seeds);
+    tracker_requests(seeds);
     swarms(seeds);
     traces(seeds);
     searches(seeds);
@@ -127,7 +128,39 @@ fn tracker_files(seeds: &mut Vec<Seed>) {
     let mut damaged = whole.clone();
     damaged[whole.len() / 2] ^= 1;
     add(seeds, "tracker_snapshot", "damaged", damaged);
-    add(seeds, "tracker_snapshot", "whole", whole);
+    add(seeds, "tracker_snapshot", "whole", &whole);
+    // Without the secret.
+    let mut old = whole;
+    old[11] = 1;
+    old.drain(20..36);
+    add(seeds, "tracker_snapshot", "version-1", old);
+}
+
+/// What clients, proxies and lost strangers send to our own tracker over HTTP.
+fn tracker_requests(seeds: &mut Vec<Seed>) {
+    let mut seed = |name, text: &str| add(seeds, "tracker_request", name, text);
+    let announce = "GET /announce?info_hash=%01abc&peer_id=-XX0001-000000000000&port=6881&left=0 HTTP/1.1";
+    seed("announce", &format!("{announce}\r\nHost: tracker.example:6969\r\nUser-Agent: x\r\n\r\n"));
+    seed("in-a-row", &format!("{announce}\r\n\r\nHEAD /stats HTTP/1.1\r\nConnection: close\r\n\r\nGET /sc"));
+    seed("version-1-0", "GET /scrape HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n");
+    seed("whole-address", "GET http://tracker.example/announce?a=b HTTP/1.1\r\n\r\n");
+    seed("body", "POST /announce HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n");
+    seed(
+        "forwarded-for",
+        &format!(
+            "{announce}\r\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\r\nx-forwarded-for: 2001:db8::1\r\n\r\n"
+        ),
+    );
+    seed("real-ip", "GET /a HTTP/1.1\r\nX-Real-IP: [2001:db9::7]:80\r\n\r\n");
+    seed(
+        "forwarded",
+        "GET /a HTTP/1.1\r\nForwarded: for=\"[2001:db9::7]\";proto=https, for=127.0.0.1;by=_x\r\n\r\n",
+    );
+    seed("blanks", "GET /announce?info_hash=a b HTTP/1.1\r\n\r\n");
+    seed("tls", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0");
+    seed("version-2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    seed("many-headers", &format!("GET / HTTP/1.1\r\n{}\r\n", "X: a\r\n".repeat(65)));
+    seed("long", &format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(8 << 10)));
 }
 
 /// How scripts for the swarm begin: flags, total length in units of 8 bytes, seed. This one has 40,000 bytes in pieces of

@@ -74,12 +74,12 @@ impl Crowd {
         }
     }
 
-    /// No two share a /64.
+    /// No two share a /64, and those that follow each other no /48: a tracker may count a /48 as a few networks.
     pub(super) fn ip(&self, address: u32) -> IpAddr {
         let [a, b, c, d] = address.to_be_bytes();
         if self.v6 {
             let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-            return Ipv6Addr::new(0xfd20, 0, high, low, 0, 0, 0, 1).into();
+            return Ipv6Addr::new(0xfd20, 0, low, high, 0, 0, 0, 1).into();
         }
         Ipv4Addr::new(127, 128 | b, c, d).into()
     }

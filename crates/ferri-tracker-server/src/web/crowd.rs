@@ -1,11 +1,12 @@
 //! Who has how many connections, and whose makes room. No I/O.
 
+use std::cmp::Reverse;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 
 use super::connection::State;
-use crate::network::Network;
+use crate::network::{Network, SITE_NETWORKS};
 
 /// How many connections each network has.
 #[derive(Debug, Default)]
@@ -41,21 +42,34 @@ pub(super) struct Held {
     pub(super) since: Instant,
 }
 
-/// The `count` connections that are closed to make room: those of the networks that have the most, and of these the ones that have
-/// kept us waiting longest for the rest of a request or for taking an answer, before those that are at rest.
-pub(super) fn victims(mut held: Vec<Held>, count: usize) -> Vec<usize> {
-    // Within a network the one that is kept longest comes first.
-    held.sort_unstable_by_key(|held| (held.network, std::cmp::Reverse(nuisance(held))));
-    let mut ordinal = 0;
-    let mut before = None;
-    let mut ranked: Vec<(usize, Held)> = Vec::with_capacity(held.len());
-    for held in held {
-        ordinal = if before == Some(held.network) { ordinal + 1 } else { 0 };
-        before = Some(held.network);
-        ranked.push((ordinal, held));
-    }
-    ranked.sort_unstable_by_key(|(ordinal, held)| (std::cmp::Reverse(*ordinal), nuisance(held)));
+/// The `count` connections that are closed to make room: those of the networks that have the most, or the most for a part of their
+/// site, and of these the ones that have kept us waiting longest for the rest of a request or for taking an answer, before those
+/// that are at rest.
+pub(super) fn victims(held: &[Held], count: usize) -> Vec<usize> {
+    let in_network = ordinals(held, |held| Some(held.network));
+    let in_site = ordinals(held, |held| held.network.site());
+    let mut ranked: Vec<(usize, &Held)> = in_network
+        .into_iter()
+        .zip(in_site)
+        .zip(held)
+        .map(|((in_network, in_site), held)| (in_network.max(in_site / SITE_NETWORKS), held))
+        .collect();
+    ranked.sort_unstable_by_key(|(ordinal, held)| (Reverse(*ordinal), nuisance(held)));
     ranked.into_iter().take(count).map(|(_, held)| held.index).collect()
+}
+
+/// Of each, how many of the same group are kept shorter; 0 for what is in none.
+fn ordinals<K: Ord + Copy>(held: &[Held], group: impl Fn(&Held) -> Option<K>) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..held.len()).filter(|at| group(&held[*at]).is_some()).collect();
+    order.sort_unstable_by_key(|at| (group(&held[*at]), Reverse(nuisance(&held[*at]))));
+    let mut ordinals = vec![0; held.len()];
+    let (mut ordinal, mut before) = (0, None);
+    for at in order {
+        let group = group(&held[at]);
+        ordinal = if before == group { ordinal + 1 } else { 0 };
+        (before, ordinals[at]) = (group, ordinal);
+    }
+    ordinals
 }
 
 /// What comes first goes first.
@@ -72,6 +86,7 @@ fn nuisance(held: &Held) -> (u8, Instant) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::net::IpAddr;
     use std::time::Duration;
 
     use super::*;
@@ -92,18 +107,36 @@ mod tests {
             held(4, 3, State::Idle, 800, now),
             held(5, 3, State::Idle, 900, now),
         ];
-        assert_eq!(victims(all.clone(), 1), [3]);
+        assert_eq!(victims(&all, 1), [3]);
         // Level with the next one then, and of all seconds the half-sent request is closed before the idle connection.
-        assert_eq!(victims(all.clone(), 3), [3, 2, 5]);
+        assert_eq!(victims(&all, 3), [3, 2, 5]);
         // Among networks with one each the half-sent request goes.
-        assert_eq!(victims(all.clone(), 4), [3, 2, 5, 0]);
-        assert_eq!(victims(all, 100).len(), 6);
+        assert_eq!(victims(&all, 4), [3, 2, 5, 0]);
+        assert_eq!(victims(&all, 100).len(), 6);
+    }
+
+    #[test]
+    fn a_site_with_many_networks_loses_connections_before_a_network_with_two() {
+        let now = Instant::now() + Duration::from_secs(3600);
+        let v6 = |index: usize, ip: &str, state| {
+            let network = Network::from(ip.parse::<IpAddr>().unwrap());
+            Held { index, network, state, since: now - Duration::from_secs(index as u64) }
+        };
+        let mut all: Vec<Held> =
+            (0..40).map(|at| v6(at, &format!("2001:db8:7:{at:x}::1"), State::Asking)).collect();
+        all.push(held(100, 1, State::Asking, 900, now));
+        all.push(held(101, 1, State::Asking, 800, now));
+        all.push(v6(102, "2001:db8:8:1::1", State::Asking));
+        // Forty count as three: those behind the 32nd, kept longest, go first.
+        assert_eq!(victims(&all, 8), [39, 38, 37, 36, 35, 34, 33, 32]);
+        // Level with an address that has two then.
+        assert_eq!(victims(&all, 9)[8], 100);
     }
 
     #[test]
     fn a_network_is_forgotten_with_its_last_connection() {
         let mut crowd = Crowd::default();
-        let network = Network::from(std::net::IpAddr::from([127, 0, 0, 1]));
+        let network = Network::from(IpAddr::from([127, 0, 0, 1]));
         crowd.enter(network);
         crowd.enter(network);
         crowd.leave(network);

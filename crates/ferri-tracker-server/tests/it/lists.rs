@@ -1,9 +1,10 @@
 //! Who may use the tracker: lists of torrents, passkeys, and what happens to them while it runs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use ferri_tracker_server::{Error, Fetch, Listener, Lists, Notice, Options, Source, TrackerServer};
 
@@ -15,9 +16,16 @@ fn listener() -> (Listener, Receiver<Notice>) {
     (Listener(Arc::new(move |notice| told.lock().unwrap().send(notice.clone()).unwrap())), hears)
 }
 
+/// Writes as if it had been some time ago: nobody waits for more.
+fn write_text(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(100);
+    File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+}
+
 /// A list of one torrent.
 fn write(path: &Path, byte: u8) {
-    fs::write(path, format!("{byte:02x}").repeat(20)).unwrap();
+    write_text(path, &format!("{byte:02x}").repeat(20));
 }
 
 /// Whether an announce for the torrent is answered with peers.
@@ -43,12 +51,12 @@ fn a_list_is_read_again_when_asked_and_the_old_one_stays_when_it_is_bad() {
     assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::ListRead { entries: 1, .. }));
     assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (true, false));
     assert!(kept.get(&announce(2, 1, 1)).text().contains("failure reason"));
-    fs::write(&path, "who wrote this\n").unwrap();
+    write_text(&path, "who wrote this\n");
     tracker.reload();
     let notice = notices.recv_timeout(PATIENCE).unwrap();
     assert!(notice.is_bad() && notice.to_string().contains("stays as it was: line 1"), "{notice}");
     assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (true, false));
-    fs::write(&path, "# nothing\n").unwrap();
+    write_text(&path, "# nothing\n");
     tracker.reload();
     let notice = notices.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(notice, Notice::ListEmptied { before: 1, .. }) && notice.is_bad(), "{notice}");
@@ -82,7 +90,7 @@ fn a_list_may_come_from_an_address() {
 fn a_tracker_with_a_bad_list_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
-    fs::write(&path, "alice-0001\nshort\n").unwrap();
+    write_text(&path, "alice-0001\nshort\n");
     let lists = Lists { passkeys: Some(path), ..Lists::default() };
     let error = TrackerServer::start(Options { lists, ..Options::on("127.0.0.1:0") }).unwrap_err();
     assert!(matches!(error, Error::List { .. }));
@@ -93,7 +101,7 @@ fn a_tracker_with_a_bad_list_does_not_start() {
 fn users_of_a_private_tracker_have_their_own_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
-    fs::write(&path, "alice-0001 # the boss\nbob-000001\n").unwrap();
+    write_text(&path, "alice-0001 # the boss\nbob-000001\n");
     let lists = Lists { passkeys: Some(path.clone()), ..Lists::default() };
     let (listener, notices) = listener();
     let tracker = TrackerServer::start(Options { lists, listener, ..Options::on("127.0.0.1:0") }).unwrap();
@@ -102,7 +110,7 @@ fn users_of_a_private_tracker_have_their_own_addresses() {
     assert!(ask("/alice-0001").contains("interval"));
     assert!(ask("/alice-0002").contains("failure reason"));
     assert!(ask("").contains("passkey"));
-    fs::write(&path, "alice-0002\n").unwrap();
+    write_text(&path, "alice-0002\n");
     tracker.reload();
     assert!(!notices.recv_timeout(PATIENCE).unwrap().is_bad());
     assert!(ask("/alice-0001").contains("failure reason"));

@@ -123,6 +123,27 @@ fn an_answer_comes_from_the_address_that_was_asked() {
 }
 
 #[test]
+fn a_connection_id_is_good_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("peers");
+    let start = || {
+        let state = Some(path.clone());
+        TrackerServer::start(Options { state, ..Options::on("127.0.0.1:0") }).unwrap()
+    };
+    let first = start();
+    let connection = connect(&client(first.addr(), 1));
+    first.shutdown();
+    let second = start();
+    let socket = client(second.addr(), 1);
+    socket.send(&announce_request(&connection, 1, 1, 1)).unwrap();
+    assert_eq!(receive(&socket)[..4], [0, 0, 0, 1]);
+    // Somebody else's is none.
+    let socket = client(second.addr(), 2);
+    socket.send(&announce_request(&connection, 1, 2, 1)).unwrap();
+    assert_eq!(receive(&socket)[..4], [0, 0, 0, 3]);
+}
+
+#[test]
 fn several_addresses_are_one_tracker() {
     let listen = ["127.0.0.1:0", "127.0.0.5:0", "[::1]:0"];
     let listen = listen.map(|place| Listen { place: place.to_owned(), scheme: Scheme::Http }).to_vec();

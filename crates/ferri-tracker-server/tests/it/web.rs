@@ -169,14 +169,3 @@ fn a_client_that_ends_its_side_is_answered_and_hung_up_on_at_once() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 }
-
-#[test]
-fn a_request_that_stays_half_sent_is_told_why_it_is_given_up() {
-    let tracker = tracker();
-    let mut client = Client::new(tracker.addr());
-    client.send("GET /announce?info_hash=");
-    let answer = client.answer();
-    assert_eq!(answer.status, 408);
-    assert!(answer.text().starts_with("d14:failure reason"), "{}", answer.text());
-    assert!(client.is_at_end());
-}

@@ -1,6 +1,8 @@
 //! How many peers each network has, an IPv4 address or an IPv6 /64, in the whole tracker and in one swarm. A fixed table of
 //! counters without names (a count-min sketch): it never says too few, and of a network that has many it says little too many.
 //!
+//! Whoever is given a /48 has 65,536 networks. So peers are counted for their site too, and a network weighs as much as its part of it.
+//!
 //! An exact count would take a name and a number for each network, as much memory as the peers themselves.
 
 use std::net::IpAddr;
@@ -18,8 +20,17 @@ const COUNTERS_MAX: usize = 1 << 20;
 /// Peers for each counter, in a full tracker. A quarter of a byte of memory more for each peer halves what counts are off by.
 const PEERS_PER_COUNTER: usize = 4;
 
-/// Counters that a peer raises: two for its network, two for its network in its swarm.
-const RAISED: usize = 4;
+/// Counters that a peer raises at most: two for its network, two for its network in its swarm, and as many for its site.
+const RAISED: usize = 8;
+
+/// A site counts as so many networks: a household or an office uses a few, and whoever makes more up gains nothing by them.
+const SITE_NETWORKS: u32 = 16;
+
+/// Bytes of an IPv6 address that are a network's, a /64.
+const NETWORK_BYTES: usize = 8;
+
+/// Bytes of an IPv6 address that are a site's, a /48: the most that a customer is given (RFC 6177).
+const SITE_BYTES: usize = 6;
 
 /// The counters. Shared by all shards, without a lock: each is a number of its own.
 pub(super) struct Crowds {
@@ -30,7 +41,11 @@ pub(super) struct Crowds {
 
 /// A network, as the counters know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Network(u64);
+pub(super) struct Network {
+    own: u64,
+    /// Of IPv6, what it is a part of.
+    site: Option<u64>,
+}
 
 impl Crowds {
     pub(super) fn new(peers_max: usize, key: TableKey) -> Self {
@@ -42,11 +57,11 @@ impl Crowds {
 
     pub(super) fn network(&self, ip: IpAddr) -> Network {
         match ip.to_canonical() {
-            IpAddr::V4(ip) => Network(self.key.hash(&ip.octets())),
+            IpAddr::V4(ip) => Network { own: self.key.hash(&ip.octets()), site: None },
             IpAddr::V6(ip) => {
-                let (network, _) =
-                    ip.octets().split_first_chunk::<8>().map(|(a, b)| (*a, b.len())).unwrap_or_default();
-                Network(self.key.hash(&network))
+                let ip = ip.octets();
+                let (own, site) = (self.key.hash(&ip[..NETWORK_BYTES]), self.key.hash(&ip[..SITE_BYTES]));
+                Network { own, site: Some(site) }
             }
         }
     }
@@ -65,14 +80,16 @@ impl Crowds {
         }
     }
 
-    /// Peers of the network in the tracker, or a little more.
+    /// Peers of the network in the tracker, or a little more; at least its part of those of its site.
     pub(super) fn weight(&self, network: Network) -> u32 {
-        self.least(network.0)
+        let of_site = network.site.map_or(0, |site| self.least(site) / SITE_NETWORKS);
+        self.least(network.own).max(of_site)
     }
 
-    /// Peers of the network in one swarm, or a little more.
+    /// The same for one swarm.
     pub(super) fn weight_in(&self, network: Network, swarm: u64) -> u32 {
-        self.least(self.key.join(network.0, swarm))
+        let of_site = network.site.map_or(0, |site| self.least(self.key.join(site, swarm)) / SITE_NETWORKS);
+        self.least(self.key.join(network.own, swarm)).max(of_site)
     }
 
     /// Whether a peer of one network makes room for one of another in a full tracker: only where it has far more, so that
@@ -91,7 +108,8 @@ impl Crowds {
     }
 
     fn all(&self, network: Network, swarm: u64) -> impl Iterator<Item = &AtomicU32> {
-        self.two(network.0).into_iter().chain(self.two(self.key.join(network.0, swarm)))
+        let hashes = std::iter::once(network.own).chain(network.site);
+        hashes.flat_map(move |hash| self.two(hash).into_iter().chain(self.two(self.key.join(hash, swarm))))
     }
 
     fn two(&self, hash: u64) -> [&AtomicU32; 2] {
@@ -141,6 +159,25 @@ mod tests {
         assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:9:9:9:9"));
         assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_site_counts_as_sixteen_networks() {
+        let crowds = crowds(1_000_000);
+        let network = |ip: &str| crowds.network(ip.parse().unwrap());
+        for number in 0..640 {
+            crowds.add(network(&format!("2001:db8:7:{number:x}::1")), 5);
+        }
+        // Also for one of them that has no peers yet.
+        let new = network("2001:db8:7:ffff::1");
+        assert_eq!((crowds.weight(new), crowds.weight_in(new, 5), crowds.weight_in(new, 6)), (40, 40, 0));
+        let other = network("2001:db8:8:1::1");
+        assert_eq!((crowds.weight(other), crowds.weight_in(other, 5)), (0, 0));
+        for number in 0..640 {
+            crowds.remove(network(&format!("2001:db8:7:{number:x}::1")), 5);
+        }
+        assert_eq!((crowds.weight(new), crowds.weight_in(new, 5)), (0, 0));
+        assert!(crowds.counters.iter().all(|counter| counter.load(Ordering::Relaxed) == 0));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::hashing::TableKey;
 use super::index::PLACES_MAX;
 use super::ledger::Ledger;
 use super::refusal::Refusal;
-use super::shard::{Answer, Ask, Attempt, Shard, Shared, VICTIMS_LOOKED_AT, Visit, unknown};
+use super::shard::{Answer, Ask, Attempt, Looks, Shard, Shared, VICTIMS_LOOKED_AT, Visit, unknown};
 use crate::announce::{Event, Scrape};
 use crate::limits::INTERVAL_MIN;
 use crate::random::Random;
@@ -62,8 +62,8 @@ pub struct RegistryOptions {
     pub peer_lifetime: Duration,
     /// Torrents, at most [`PEERS_LIMIT`].
     pub swarms_max: usize,
-    /// Peers of one torrent from one IPv4 address or IPv6 network (/64), so that nobody fills a swarm alone. More are served, but
-    /// not remembered. High, since a whole company may be behind one address.
+    /// Peers of one torrent from one IPv4 address or IPv6 network (/64), so that nobody fills a swarm alone; sixteen times as many
+    /// from one site (/48). More are served, but not remembered. High, since a whole company may be behind one address.
     pub address_peers_max: usize,
     /// Peers of all torrents, at most [`PEERS_LIMIT`].
     pub peers_max: usize,
@@ -96,15 +96,15 @@ impl Default for RegistryOptions {
     }
 }
 
-/// Whether the address in the parameters `ip`, `ipv4` and `ipv6` is believed. `ferriswarm tracker` never does; the choice is for
-/// programs that embed a registry in a network of their own.
+/// Whether the address in the parameters `ip`, `ipv4` and `ipv6` is believed: a tracker within a network that reaches the outside
+/// through a router sees addresses of its neighbours that nobody outside can reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpParameter {
     /// Never.
     #[default]
     Ignored,
     /// In requests from a loopback address. For a seeder on the tracker's machine that others are to reach. Not behind a
-    /// reverse proxy on the same machine: there every request comes from loopback.
+    /// reverse proxy on the same machine that the tracker does not know of: there every request comes from loopback.
     FromLoopback,
     /// In requests from loopback, private and link-local addresses. For a tracker of a network that knows all its machines.
     FromPrivate,
@@ -119,9 +119,23 @@ pub struct Registry {
     swept: AtomicU64,
     /// The shard that is asked for room next.
     asked: AtomicUsize,
-    /// Keys the connection ids of UDP.
-    secret: [u8; 16],
+    pub(super) connections: Connections,
     pub(super) tallies: Tallies,
+}
+
+/// What the connection ids of UDP are made of: a registry with the same knows those that another one gave.
+#[derive(Clone, Copy)]
+pub(super) struct Connections {
+    /// Not guessable.
+    pub(super) secret: [u8; 16],
+    /// The second when the registry began, by which minutes are counted.
+    pub(super) began: u64,
+}
+
+impl std::fmt::Debug for Connections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connections")
+    }
 }
 
 /// What a registry holds.
@@ -167,9 +181,15 @@ impl Registry {
             shards,
             swept: AtomicU64::new(0),
             asked: AtomicUsize::new(first_asked),
-            secret,
+            connections: Connections { secret, began: 0 },
             tallies: Tallies::default(),
         }
+    }
+
+    /// Gives the connection ids of UDP that every registry with this secret gives at the same time, so that a restart loses
+    /// nobody. `unix` is the second of the calendar at which the registry began.
+    pub fn share_connections(&mut self, secret: [u8; 16], unix: u64) {
+        self.connections = Connections { secret, began: unix };
     }
 
     /// How it behaves, with the limits that hold.
@@ -277,21 +297,18 @@ impl Registry {
             0..=ALL_ASKED_SWARMS_MAX => self.shards.len(),
             _ => SHARDS_ASKED_MAX.min(self.shards.len()),
         };
+        let mut looks = Looks::new(self.options());
         let begin = self.asked.fetch_add(asked, Ordering::Relaxed);
         for at in 0..asked {
             let mut shard = lock(&self.shards[begin.wrapping_add(at) & (self.shards.len() - 1)]);
             let has_room = match full {
                 Refusal::PeersFull => shard.evict_peer(&self.shared, newcomer),
-                _ => shard.evict_swarm(&self.shared, newcomer),
+                _ => shard.evict_swarm(&self.shared, newcomer, &mut looks),
             };
             if has_room {
                 return;
             }
         }
-    }
-
-    pub(super) fn secret(&self) -> &[u8; 16] {
-        &self.secret
     }
 
     /// Since the registry was made.

@@ -24,9 +24,22 @@ use crate::udp::Family;
 /// Swarms looked at when somebody has to make room. Whoever has a tenth of a full tracker is found in 96 of 100 tries.
 pub(super) const VICTIMS_LOOKED_AT: usize = 32;
 
-/// Peers of a swarm that may have to go for another swarm: all of them are looked at. Whoever brings more to each invented info
-/// hash runs out of places for peers first, of which a tracker has four for each torrent.
-const VICTIM_PEERS_MAX: usize = 64;
+/// Peers looked at to find a swarm that makes room, in all shards that are asked: all of one that may have to go, up to the first
+/// that stays. Enough for [`VICTIMS_LOOKED_AT`] swarms of 64 peers in each of eight shards.
+const LOOKS_MAX: usize = 64 * 8 * VICTIMS_LOOKED_AT;
+
+/// Networks that may have filled one swarm, each up to its bound, and are still found: an IPv4 address and a /64, twice.
+const LOOKED_NETWORKS: usize = 4;
+
+/// Peers that may still be looked at for one newcomer, so that nobody makes a search long with large swarms.
+#[derive(Debug)]
+pub(super) struct Looks(usize);
+
+impl Looks {
+    pub(super) fn new(options: &RegistryOptions) -> Self {
+        Self(LOOKS_MAX.max(options.address_peers_max.saturating_mul(LOOKED_NETWORKS)))
+    }
+}
 
 /// What all shards share.
 #[derive(Debug)]
@@ -370,12 +383,13 @@ impl Shard {
         if reserve(&shared.swarms, shared.options.swarms_max) {
             return true;
         }
-        self.evict_swarm(shared, newcomer) && reserve(&shared.swarms, shared.options.swarms_max)
+        let mut looks = Looks::new(&shared.options);
+        self.evict_swarm(shared, newcomer, &mut looks) && reserve(&shared.swarms, shared.options.swarms_max)
     }
 
     /// Makes a swarm go whose networks all have far more than the newcomer's. Says whether one went.
-    pub(super) fn evict_swarm(&mut self, shared: &Shared, newcomer: Network) -> bool {
-        let Some(at) = self.heaviest_swarm(shared, newcomer) else { return false };
+    pub(super) fn evict_swarm(&mut self, shared: &Shared, newcomer: Network, looks: &mut Looks) -> bool {
+        let Some(at) = self.heaviest_swarm(shared, newcomer, looks) else { return false };
         while let Some(place) = first_place(&self.swarms[at]) {
             shared.evicted.fetch_add(1, Ordering::Relaxed);
             if self.remove(shared, at, place) {
@@ -406,7 +420,7 @@ impl Shard {
     }
 
     /// Of some swarms, or all where there are few, the one whose lightest network has most, if it is to make room.
-    fn heaviest_swarm(&mut self, shared: &Shared, newcomer: Network) -> Option<usize> {
+    fn heaviest_swarm(&mut self, shared: &Shared, newcomer: Network, looks: &mut Looks) -> Option<usize> {
         if !shared.may_yield(newcomer) {
             return None;
         }
@@ -417,7 +431,7 @@ impl Shard {
                 0..=VICTIMS_LOOKED_AT => number,
                 swarms => self.random.below(swarms),
             };
-            if let Some(weight) = lightest(shared, &self.swarms[at], own)
+            if let Some(weight) = lightest(shared, &self.swarms[at], own, looks)
                 && heaviest.0 < weight
             {
                 heaviest = (weight, Some(at));
@@ -519,15 +533,21 @@ fn first_place(swarm: &Swarm) -> Option<Place> {
     (!swarm.is_empty()).then(|| place_of(swarm, 0))
 }
 
-/// How much the lightest of a swarm's networks has. `None` where one of them does not yield to a newcomer that has `own`.
-fn lightest(shared: &Shared, swarm: &Swarm, own: u32) -> Option<u32> {
+/// How much the lightest of a swarm's networks has. `None` where one of them does not yield to a newcomer that has `own`, or where
+/// the swarm has more peers than may still be looked at.
+fn lightest(shared: &Shared, swarm: &Swarm, own: u32, looks: &mut Looks) -> Option<u32> {
     let peers = swarm.len(Family::V4) + swarm.len(Family::V6);
-    if VICTIM_PEERS_MAX < peers {
+    if looks.0 < peers {
         return None;
     }
-    let mut lightest = None;
+    let (mut lightest, mut before) = (None, None);
     for number in 0..peers {
+        looks.0 -= 1;
         let network = shared.crowds.network(swarm.addr(place_of(swarm, number)).ip());
+        // Those of one network mostly stand in a row.
+        if before.replace(network) == Some(network) {
+            continue;
+        }
         let weight = shared.crowds.weight(network);
         if !shared.crowds.yields(weight, own) {
             return None;

@@ -1,8 +1,8 @@
 //! The registry as bytes, so that a restart loses nobody. Made and read in pieces of bounded size; writing them to a file is the
 //! shell's business.
 //!
-//! A snapshot is a head and chunks. The head is the magic, a version and the second of its making; each chunk has a length, a
-//! checksum and some swarms; an empty one ends it. Ages are kept, and the time until it is read is added to them: whoever was
+//! A snapshot is a head and chunks. The head is the magic, a version, the second of its making and the secret of the connection ids
+//! of UDP; each chunk has a length, a checksum and some swarms; an empty one ends it. Ages are kept, and the time until it is read is added to them: whoever was
 //! silent for too long by then is left out.
 
 use std::net::SocketAddr;
@@ -14,11 +14,14 @@ use super::clock::Moment;
 use super::group::{Compact, Has, Marks, Peer};
 use super::registry::Registry;
 use super::swarm::{Known, Swarm};
+use super::udp::CONNECTION_SECONDS;
 use crate::siphash::siphash;
 
 const MAGIC: [u8; 8] = *b"ferritrk";
-const VERSION: u32 = 1;
-const HEAD_LENGTH: usize = 8 + 4 + 8;
+const VERSION: u32 = 2;
+
+/// Without the secret.
+const VERSION_1: u32 = 1;
 
 /// Bytes at which a chunk is done. A shard is locked while one is made, for some hundred microseconds; only a single larger
 /// swarm makes a larger one.
@@ -67,6 +70,7 @@ impl<'a> Snapshot<'a> {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&VERSION.to_be_bytes());
         out.extend_from_slice(&unix.to_be_bytes());
+        out.extend_from_slice(&registry.connections.secret);
         Self { registry, now: registry.moment(now), shard: 0, swarms: usize::MAX, state: State::Swarms }
     }
 
@@ -159,6 +163,42 @@ pub enum SnapshotError {
     },
 }
 
+/// What a snapshot begins with.
+struct Head {
+    /// The second of the calendar.
+    made: u64,
+    connections: Option<[u8; 16]>,
+}
+
+impl Head {
+    fn take(fields: &mut Fields<'_>) -> Result<Self, SnapshotError> {
+        if fields.take() != Some(MAGIC) {
+            return Err(SnapshotError::NotASnapshot);
+        }
+        let cut = SnapshotError::Cut { at: fields.bytes.len() };
+        let version = fields.u32().ok_or(cut)?;
+        if VERSION < version {
+            return Err(SnapshotError::Version(version));
+        }
+        if version < VERSION_1 {
+            return Err(SnapshotError::Damaged { begin: MAGIC.len(), end: fields.at });
+        }
+        let made = u64::from_be_bytes(fields.take().ok_or(cut)?);
+        let connections = if version == VERSION_1 { None } else { Some(fields.take().ok_or(cut)?) };
+        Ok(Self { made, connections })
+    }
+}
+
+/// The secret of the connection ids that the registry of a snapshot gave, if any of them may still be in use. For
+/// [`Registry::share_connections`]. `unix` is the second of the calendar.
+pub fn connections(bytes: &[u8], unix: u64) -> Option<[u8; 16]> {
+    let head = Head::take(&mut Fields { bytes, at: 0 }).ok()?;
+    head.connections.filter(|_| unix.abs_diff(head.made) <= CONNECTIONS_KEPT)
+}
+
+/// Beyond this nobody has an id any more: it is good for two minutes at most, and snapshots are a minute apart, more when a disk was full.
+const CONNECTIONS_KEPT: u64 = 10 * CONNECTION_SECONDS;
+
 /// Takes what a snapshot says into a registry. `unix` is the second of the calendar; the time since the snapshot was made counts
 /// as silence of everybody.
 ///
@@ -183,19 +223,8 @@ fn restore_into(
     restored: &mut Restored,
 ) -> Result<(), SnapshotError> {
     let mut fields = Fields { bytes, at: 0 };
-    if fields.take() != Some(MAGIC) {
-        return Err(SnapshotError::NotASnapshot);
-    }
+    let Head { made, .. } = Head::take(&mut fields)?;
     let cut = SnapshotError::Cut { at: bytes.len() };
-    let version = fields.u32().ok_or(cut)?;
-    if VERSION < version {
-        return Err(SnapshotError::Version(version));
-    }
-    if version != VERSION {
-        return Err(SnapshotError::Damaged { begin: MAGIC.len(), end: fields.at });
-    }
-    let made = u64::from_be_bytes(fields.take().ok_or(cut)?);
-    debug_assert_eq!(fields.at, HEAD_LENGTH);
     let off = u32::try_from(unix.saturating_sub(made)).unwrap_or(u32::MAX);
     let now = registry.moment(now);
     loop {

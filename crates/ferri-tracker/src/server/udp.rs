@@ -38,7 +38,7 @@ pub const ANSWER_BYTES_MAX: usize = 20 + 6 * PEERS_V4_MAX;
 
 /// A connection id is good until the end of the minute after the one it was given in: at least one minute, which clients
 /// count on, and at most two (BEP 15).
-const CONNECTION_SECONDS: u64 = 60;
+pub(super) const CONNECTION_SECONDS: u64 = 60;
 
 /// Peers in one datagram, so that it is not split on the way: 1,280 bytes is what every IPv6 link carries.
 const PEERS_V4_MAX: usize = 200;
@@ -249,7 +249,7 @@ fn refuse(out: &mut Out<'_>, transaction: u32, refusal: Refusal, request_length:
 }
 
 fn minute(registry: &Registry, now: Instant) -> u64 {
-    registry.age(now).as_secs() / CONNECTION_SECONDS
+    registry.connections.began.saturating_add(registry.age(now).as_secs()) / CONNECTION_SECONDS
 }
 
 /// The address without its port: clients may use several sockets. The last bit says whether the minute is even, so that only
@@ -267,7 +267,7 @@ fn connection_id(registry: &Registry, ip: IpAddr, minute: u64) -> u64 {
         }
     };
     message[length..length + 8].copy_from_slice(&minute.to_be_bytes());
-    siphash(registry.secret(), &message[..length + 8]) & !1 | minute & 1
+    siphash(&registry.connections.secret, &message[..length + 8]) & !1 | minute & 1
 }
 
 fn is_connected(registry: &Registry, connection: u64, ip: IpAddr, now: Instant) -> bool {

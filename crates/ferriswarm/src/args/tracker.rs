@@ -83,6 +83,20 @@ pub(crate) struct AccessArgs {
     /// Where they say it
     #[arg(long, value_name = "NAME", default_value = "x-forwarded-for", requires = "behind_proxy")]
     pub(crate) proxy_header: Header,
+
+    /// Believe clients that name another address of theirs (ip=), when they ask from this machine, or from private networks too. For a
+    /// tracker that sees addresses of a local network which others cannot reach
+    #[arg(long, value_name = "FROM")]
+    pub(crate) believe_ip: Option<BelieveIp>,
+}
+
+/// Whose word about an address of its own is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BelieveIp {
+    /// Clients on this machine
+    Loopback,
+    /// Clients on this machine, and of private and link-local addresses
+    Private,
 }
 
 /// A header that proxies write.

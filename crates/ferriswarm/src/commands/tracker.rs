@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferri_tracker_server::{
-    Error, Fetch, Listen, Listener, Lists, Notice, Options, PEERS_LIMIT, ProxyHeader, Scheme, Source,
-    TlsFiles, TrackerServer, Unusable,
+    Error, Fetch, IpParameter, Listen, Listener, Lists, Notice, Options, PEERS_LIMIT, ProxyHeader, Scheme,
+    Source, TlsFiles, TrackerServer, Unusable,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep};
 
-use crate::args::{Header, TrackerArgs};
+use crate::args::{BelieveIp, Header, TrackerArgs};
 use crate::console::Console;
 use crate::env::{Env, Hangups, Interrupts};
 use crate::exit::{Exit, Failure};
@@ -32,6 +32,7 @@ pub(crate) async fn run(
     let (ending, ended) = watch::channel(());
     let (notices, mut told) = mpsc::channel(NOTICES_MAX);
     let options = options(env, args, notices, ended)?;
+    let is_kept = options.state.is_some();
     // Lists may have to be fetched first, which takes as long as their servers like.
     let mut starting = tokio::task::spawn_blocking(move || TrackerServer::start(options));
     let started = tokio::select! {
@@ -46,6 +47,9 @@ pub(crate) async fn run(
         .map_err(|error| Failure::new(Exit::Internal, format!("the tracker could not be started: {error}")))?
         .map_err(failure)?;
     show::greeting(console, &server, &args.access);
+    if !is_kept && !args.keeping.no_state {
+        console.line("nothing is kept for a restart, since any port will do; --state FILE keeps it");
+    }
     let live = console.live_area();
     let mut rates = Rates::default();
     let mut ticks = interval(LOOK_EVERY);
@@ -119,6 +123,11 @@ fn options(
         ..Options::for_this_machine()
     };
     let registry = &mut options.registry;
+    registry.ip_parameter = match access.believe_ip {
+        None => IpParameter::Ignored,
+        Some(BelieveIp::Loopback) => IpParameter::FromLoopback,
+        Some(BelieveIp::Private) => IpParameter::FromPrivate,
+    };
     registry.interval = peers.interval;
     registry.peer_lifetime = peers.peer_lifetime.unwrap_or(2 * peers.interval + LATE);
     if registry.peer_lifetime < registry.interval {
@@ -196,17 +205,22 @@ const FETCH_TIME: Duration = Duration::from_secs(60);
 fn fetch(ended: watch::Receiver<()>) -> Fetch {
     let runtime = Handle::current();
     Fetch(Arc::new(move |url, limit| {
-        let mut ended = ended.clone();
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                _ = ended.changed() => Err("the tracker ends".to_owned()),
-                fetched = timeout(FETCH_TIME, session::fetch_document(url, limit)) => {
-                    fetched.unwrap_or_else(|_| Err("it was not whole within a minute".to_owned()))
-                }
-            }
-        })
+        runtime.block_on(in_time(session::fetch_document(url, limit), sleep(FETCH_TIME), ended.clone()))
     }))
+}
+
+/// What is fetched, unless its time is over before or the command ends.
+async fn in_time(
+    fetched: impl Future<Output = Result<Vec<u8>, String>>,
+    time: impl Future<Output = ()>,
+    mut ended: watch::Receiver<()>,
+) -> Result<Vec<u8>, String> {
+    tokio::select! {
+        biased;
+        _ = ended.changed() => Err("the tracker ends".to_owned()),
+        fetched = fetched => fetched,
+        () = time => Err(format!("it was not whole within {} seconds", FETCH_TIME.as_secs())),
+    }
 }
 
 /// What a refusal to start means to a script and to a person.
@@ -222,6 +236,7 @@ fn failure(error: Error) -> Failure {
             Unusable::Read(_) => (Exit::Io, "look at the file's owner and mode"),
             Unusable::Fetch(_) => (Exit::Network, "try again, or fetch it and give the file's name"),
             Unusable::Content(_) => (Exit::Usage, "mend the line, or put a # before it"),
+            Unusable::Unsettled => (Exit::Io, "start the tracker when the list is whole"),
         },
         Error::Tls(_) => {
             (Exit::Usage, "give both --tls-cert and --tls-key, as PEM files that belong together")
@@ -242,5 +257,23 @@ fn listen_hint(addr: SocketAddr, error: &std::io::Error) -> &'static str {
             "ports below 1024 are for root: choose another one, or grant CAP_NET_BIND_SERVICE"
         }
         _ => "choose an address of this machine with --listen",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_list_that_does_not_come_is_given_up_when_its_time_is_over_or_the_command_ends() {
+        let (ending, ended) = watch::channel(());
+        let late = in_time(pending(), ready(()), ended.clone()).await;
+        assert_eq!(late, Err("it was not whole within 60 seconds".to_owned()));
+        assert_eq!(in_time(ready(Ok(vec![1])), pending(), ended.clone()).await, Ok(vec![1]));
+        let waiting = tokio::spawn(in_time(pending(), pending(), ended));
+        drop(ending);
+        assert_eq!(waiting.await.ok(), Some(Err("the tracker ends".to_owned())));
     }
 }

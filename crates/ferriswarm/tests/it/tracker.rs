@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use ferriswarm::Exit;
 use rustix::process::{Pid, Signal, kill_process};
@@ -47,10 +49,12 @@ fn it_names_addresses_that_work_and_ends_when_asked() {
 }
 
 #[test]
-fn who_listens_on_this_machine_only_is_told_so() {
+fn who_listens_on_this_machine_only_or_keeps_nothing_is_told_so() {
     let desk = Desk::new();
     let running = desk.start(&["tracker", "-l", "127.0.0.1:0", "--listen", "localhost:0"]);
-    assert!(running.wait_for("only this machine can reach it").matches("http://").count() >= 3);
+    let said = running.wait_for("nothing is kept for a restart");
+    assert!(said.contains("only this machine can reach it"), "{said}");
+    assert!(said.matches("http://").count() >= 3, "{said}");
     running.interrupt();
     running.finish().is(Exit::Done);
 }
@@ -86,6 +90,36 @@ fn what_it_cannot_begin_with_is_named_with_the_next_step() {
     desk.run(&["tracker", "-l", "::1:80"]).failed(Exit::Usage, "[::]:6969");
 }
 
+#[test]
+fn who_keeps_something_or_wants_nothing_kept_is_not_told_that_nothing_is() {
+    let desk = Desk::new();
+    for words in [&["--state", "peers"][..], &["--no-state"]] {
+        let running = desk.start(&[&["tracker", "-l", "127.0.0.1:0"], words].concat());
+        running.wait_for("only this machine can reach it");
+        running.interrupt();
+        let outcome = running.finish();
+        outcome.is(Exit::Done);
+        assert!(!outcome.stdout.contains("nothing is kept"), "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn addresses_that_clients_name_are_believed_where_that_is_wanted() {
+    let desk = Desk::new();
+    for (words, named) in
+        [(&[][..], false), (&["--believe-ip", "loopback"], true), (&["--believe-ip", "private"], true)]
+    {
+        let running = desk.start(&[&["tracker", "-l", "127.0.0.1:0", "--no-state"], words].concat());
+        let at = address(&running.wait_for("stats "));
+        get(&at, &format!("{}&ip=192.0.2.77", announce(1, 1)));
+        let told = get(&at, &announce(1, 2).replace("left=0", "left=1&compact=0"));
+        assert_eq!(told.contains("2:ip10:192.0.2.77"), named, "{words:?}: {told}");
+        running.interrupt();
+        running.finish().is(Exit::Done);
+    }
+    desk.run(&["tracker", "--believe-ip", "all"]).failed(Exit::Usage, "private");
+}
+
 /// The program as a process of its own, and its first announce address.
 fn spawn(desk: &Desk, words: &[&str]) -> (Child, String, BufReader<std::process::ChildStdout>) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ferriswarm"))
@@ -104,6 +138,13 @@ fn spawn(desk: &Desk, words: &[&str]) -> (Child, String, BufReader<std::process:
     (child, address(&line), lines)
 }
 
+/// A list of torrents, as if it had been written some time ago: nobody waits for more.
+fn write_list(desk: &Desk, name: &str, bytes: &[&str]) {
+    desk.write(name, bytes.iter().map(|byte| format!("{}\n", byte.repeat(20))).collect::<String>());
+    let long_ago = SystemTime::now() - Duration::from_secs(100);
+    File::options().write(true).open(desk.path(name)).unwrap().set_modified(long_ago).unwrap();
+}
+
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
@@ -111,10 +152,10 @@ fn signal(child: &Child, signal: Signal) {
 #[test]
 fn sighup_reads_the_lists_again_and_sigterm_ends_it() {
     let desk = Desk::new();
-    desk.write("deny", "01".repeat(20));
+    write_list(&desk, "deny", &["01"]);
     let (mut child, at, mut lines) = spawn(&desk, &["-l", "127.0.0.1:0", "--deny", "deny"]);
     assert!(get(&at, &announce(1, 1)).contains("failure reason"));
-    desk.write("deny", ["02".repeat(20), "03".repeat(20)].join("\n"));
+    write_list(&desk, "deny", &["02", "03"]);
     signal(&child, Signal::HUP);
     let mut line = String::new();
     while !line.contains("deny) was read: 2 entries") {

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use proptest::prelude::*;
+
 use super::super::access::{Limits, User};
 use super::super::group::Has;
 use super::super::hashing::identity;
@@ -242,6 +244,124 @@ fn invented_torrents_with_several_peers_each_make_room_for_honest_ones() {
     assert_eq!(served_after_flood(&[at("[2001:db8::66]:1000"), at("[2001:db8:0:1::66]:1000")]), 20);
     let ports = [1, 2, 3, 4, 5].map(|port| SocketAddr::new(v4.ip(), port));
     assert_eq!(served_after_flood(&ports), 20);
+}
+
+/// A flood of invented torrents, each with as many peers of each kind of network as the numbers say.
+#[derive(Clone, Debug)]
+struct Flood {
+    torrents: u32,
+    v4: u16,
+    v6: u16,
+    /// Networks of one /48, with a peer each.
+    site: u16,
+}
+
+impl Flood {
+    fn peers(&self) -> usize {
+        usize::from(self.v4) + usize::from(self.v6) + usize::from(self.site)
+    }
+
+    /// The addresses of one invented torrent's peers.
+    fn addrs(&self, torrent: u32) -> impl Iterator<Item = SocketAddr> {
+        let v4 = (1..=self.v4).map(|port| SocketAddr::from(([192, 0, 2, 66], port)));
+        let v6 = (1..=self.v6).map(|port| SocketAddr::from(([0x2001, 0xdb8, 9, 9, 0, 0, 0, 1], port)));
+        // Other ones for each torrent.
+        let first = (torrent * u32::from(self.site)) as u16;
+        let at = move |number| [0x2001, 0xdb8, 8, first.wrapping_add(number), 0, 0, 0, 1];
+        let site = (1..=self.site).map(move |number| SocketAddr::from((at(number), 6881)));
+        v4.chain(v6).chain(site)
+    }
+
+    fn announce(&self, registry: &Registry, now: Instant, hash: [u8; 20], torrent: u32) {
+        for (at, addr) in self.addrs(torrent).enumerate() {
+            let identity = (1 << 31) + torrent * 10_000 + at as u32;
+            let _ = tell(registry, &Ask { addr, identity, ..honest(0, hash) }, now);
+        }
+    }
+}
+
+/// Whatever the limits: honest torrents stay, and new ones have room, each with a peer that nobody pushes out.
+fn check_flood(flood: &Flood, swarms_max: usize) {
+    let options = RegistryOptions {
+        swarms_max,
+        // The places for peers never run out.
+        peers_max: 2 * (1 + flood.peers()) * swarms_max,
+        ..RegistryOptions::default()
+    };
+    let (registry, now) = registry(options);
+    let old: Vec<Ask> = (0..10).map(|number| honest(number, [number as u8; 20])).collect();
+    for (number, ask) in old.iter().enumerate() {
+        // Some of them the attacker joins, before or afterwards.
+        if number == 0 {
+            flood.announce(&registry, now, [0; 20], 0);
+        }
+        tell(&registry, ask, now).unwrap();
+        if number == 1 {
+            flood.announce(&registry, now, [1; 20], 1);
+        }
+    }
+    for torrent in 0..flood.torrents {
+        flood.announce(&registry, now, invented(torrent), torrent);
+    }
+    assert_eq!(registry.census().swarms, swarms_max, "{flood:?}");
+    let new: Vec<Ask> = (1_000..1_005).map(|number| honest(number, invented(1_000_000 + number))).collect();
+    for ask in &new {
+        assert!(tell(&registry, ask, now).is_ok(), "no room after {flood:?}");
+        flood.announce(&registry, now, invented(5_000_000), 9);
+    }
+    for ask in old.iter().chain(&new) {
+        assert!(0 < registry.scrape(&ask.info_hash).leechers, "{ask:?} is gone after {flood:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_limits_a_flood_of_invented_torrents_makes_room(
+        swarms_max in 80usize..100,
+        v4 in prop_oneof![Just(0u16), 2u16..4, 65u16..100],
+        v6 in prop_oneof![Just(0u16), 2u16..4, 65u16..100],
+        site in prop_oneof![Just(0u16), 65u16..100],
+    ) {
+        prop_assume!(0 < v4 + v6 + site);
+        check_flood(&Flood { torrents: 105, v4, v6, site }, swarms_max);
+    }
+}
+
+#[test]
+fn invented_torrents_that_are_full_of_one_network_make_room() {
+    // As many peers as one network may have in a torrent.
+    check_flood(&Flood { torrents: 22, v4: 4_096, v6: 0, site: 0 }, 20);
+}
+
+#[test]
+fn a_site_with_a_network_for_each_invented_torrent_makes_room() {
+    let options = RegistryOptions { swarms_max: 3_000, peers_max: 12_000, ..RegistryOptions::default() };
+    let (registry, now) = registry(options);
+    let flood = Flood { torrents: 10_000, v4: 0, v6: 0, site: 1 };
+    for torrent in 0..flood.torrents {
+        flood.announce(&registry, now, invented(torrent), torrent);
+    }
+    assert_eq!(registry.census().swarms, 3_000);
+    for number in 0..500 {
+        tell(&registry, &honest(number, invented(1_000_000 + number)), now).unwrap();
+    }
+    let stayed = (0..500)
+        .filter(|number| registry.scrape(&InfoHash::from(invented(1_000_000 + number))).leechers == 1);
+    assert_eq!(stayed.count(), 500);
+}
+
+#[test]
+fn a_site_does_not_fill_a_swarm_alone() {
+    let options = RegistryOptions { address_peers_max: 4, ..RegistryOptions::default() };
+    let (registry, now) = registry(options);
+    let flood = Flood { torrents: 1, v4: 0, v6: 0, site: 1_000 };
+    flood.announce(&registry, now, HASH, 0);
+    assert_eq!(peers(&registry), 64);
+    // Another one's place is nobody's loss.
+    tell(&registry, &honest(1, HASH), now).unwrap();
+    assert_eq!(peers(&registry), 65);
 }
 
 #[test]

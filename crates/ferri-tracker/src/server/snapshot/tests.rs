@@ -13,6 +13,9 @@ use crate::announce::Scrape;
 
 const UNIX: u64 = 1_700_000_000;
 
+/// Magic, version, second and secret.
+const HEAD_LENGTH: usize = 8 + 4 + 8 + 16;
+
 fn registry(secret: u8, now: Instant) -> Registry {
     Registry::new(RegistryOptions::default(), [secret; 16], now)
 }
@@ -171,25 +174,26 @@ fn a_damaged_snapshot_says_where() {
     let error = |bytes: &[u8]| restore(&registry(2, now), bytes, now, UNIX).unwrap_err().0;
     assert_eq!(error(b""), SnapshotError::NotASnapshot);
     assert_eq!(error(b"d8:announce"), SnapshotError::NotASnapshot);
-    for length in [8, 11, 19, 20, 31, 32, 100, bytes.len() - 13, bytes.len() - 1] {
+    for length in [8, 11, 19, 20, 35, 36, 47, 48, 100, bytes.len() - 13, bytes.len() - 1] {
         assert_eq!(error(&bytes[..length]), SnapshotError::Cut { at: length });
     }
     let mut newer = bytes.clone();
-    newer[11] = 2;
-    assert_eq!(error(&newer), SnapshotError::Version(2));
-    let words = "a newer program wrote it: its version is 2, and this one reads 1";
+    newer[11] = 3;
+    assert_eq!(error(&newer), SnapshotError::Version(3));
+    let words = "a newer program wrote it: its version is 3, and this one reads 2";
     assert_eq!(error(&newer).to_string(), words);
     newer[11] = 0;
     assert_eq!(error(&newer), SnapshotError::Damaged { begin: 8, end: 12 });
     let end = bytes.len() - CHUNK_HEAD_LENGTH;
-    for at in [24, 31, 32, 500, end - 1] {
+    for at in [40, 47, 48, 500, end - 1] {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1;
         assert_eq!(error(&damaged), SnapshotError::Damaged { begin: HEAD_LENGTH, end });
     }
     let mut huge = bytes.clone();
-    huge[20] = 0xff;
-    assert_eq!(error(&huge), SnapshotError::Damaged { begin: 20, end: 32 });
+    huge[HEAD_LENGTH] = 0xff;
+    let end_of_heads = HEAD_LENGTH + CHUNK_HEAD_LENGTH;
+    assert_eq!(error(&huge), SnapshotError::Damaged { begin: HEAD_LENGTH, end: end_of_heads });
     // The chunk before the damage is kept.
     let after = registry(2, now);
     let mut damaged = bytes.clone();
@@ -218,7 +222,30 @@ fn a_chunk_that_lies_about_its_swarms_is_refused() {
     chunk.extend_from_slice(&[1; 15]);
     let bytes = sealed(&chunk);
     let (error, _) = restore(&registry(2, now), &bytes, now, UNIX).unwrap_err();
-    assert_eq!(error, SnapshotError::Damaged { begin: 20, end: bytes.len() });
+    assert_eq!(error, SnapshotError::Damaged { begin: HEAD_LENGTH, end: bytes.len() });
+}
+
+#[test]
+fn a_snapshot_of_the_first_version_is_taken_whole() {
+    let now = Instant::now();
+    let mut bytes = snapshot(&filled(now), now);
+    bytes.drain(20..HEAD_LENGTH);
+    bytes[11] = 1;
+    let after = registry(2, now);
+    assert_eq!(restore(&after, &bytes, now, UNIX).map(|restored| restored.peers), Ok(300));
+    assert_eq!(connections(&bytes, UNIX), None);
+}
+
+#[test]
+fn the_secret_of_connection_ids_is_kept_while_any_may_be_in_use() {
+    let now = Instant::now();
+    let mut before = registry(1, now);
+    before.share_connections([9; 16], UNIX);
+    let bytes = snapshot(&before, now);
+    assert_eq!(connections(&bytes, UNIX + 120), Some([9; 16]));
+    assert_eq!(connections(&bytes, UNIX + 3_600), None);
+    assert_eq!(connections(&bytes[..HEAD_LENGTH - 1], UNIX), None);
+    assert_eq!(connections(b"nonsense", UNIX), None);
 }
 
 proptest! {

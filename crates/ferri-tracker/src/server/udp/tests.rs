@@ -81,6 +81,25 @@ fn a_connection_id_lasts_between_one_and_two_minutes_and_belongs_to_an_address()
 }
 
 #[test]
+fn a_registry_that_shares_connections_knows_the_ids_of_the_one_before() {
+    const UNIX: u64 = 1_700_000_055;
+    let (mut before, begin) = registry();
+    before.share_connections([9; 16], UNIX);
+    let restarted = begin + Duration::from_secs(4_000);
+    let mut after = Registry::new(RegistryOptions::default(), [2; 16], restarted);
+    after.share_connections([9; 16], UNIX + 4_000);
+    for age in [0, 1, 30, 58] {
+        let id = connect(&before, addr(1), restarted - Duration::from_secs(age));
+        assert!(is_connected(&after, id, addr(1).ip(), restarted), "{age}");
+        assert!(!is_connected(&after, id, addr(2).ip(), restarted));
+        // And no longer than before.
+        assert!(!is_connected(&after, id, addr(1).ip(), restarted + Duration::from_secs(120 - age)), "{age}");
+    }
+    let (stranger, _) = registry();
+    assert!(!is_connected(&stranger, connect(&after, addr(1), restarted), addr(1).ip(), begin));
+}
+
+#[test]
 fn peers_find_each_other_by_family() {
     let (registry, now) = registry();
     let v6: SocketAddr = "[2001:db8::7]:5000".parse().unwrap();
