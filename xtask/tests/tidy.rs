@@ -5,9 +5,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "tidy/modules.rs"]
+mod modules;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use modules::{imports, modules, reachable};
 
 /// What each crate of the product may depend on, within the workspace. A new entry is an architectural change.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -90,6 +95,85 @@ const LONG_FILES: &[&str] = &[];
 
 /// Functions that are longer, as `path: name`. This list only gets shorter.
 const LONG_FUNCTIONS: &[&str] = &[];
+
+/// What has more is several things.
+const FIELDS_MAX: usize = 15;
+
+/// Structs that have more, as `path: name`. This list only gets shorter.
+const LARGE_STRUCTS: &[&str] = &[
+    "crates/ferri-dht/src/node.rs: Node",
+    "crates/ferri-engine/src/options.rs: SessionOptions",
+    "crates/ferri-engine/src/resolve/mod.rs: ResolveStatus",
+    "crates/ferri-engine/src/resolve/search.rs: Search",
+    "crates/ferri-engine/src/status.rs: TorrentStatus",
+    "crates/ferri-engine/src/torrent/disk.rs: Disk",
+    "crates/ferri-engine/src/torrent/task.rs: Task",
+    "crates/ferri-sim/src/dht/report.rs: Report",
+    "crates/ferri-sim/src/dht/scenario.rs: Scenario",
+    "crates/ferri-sim/src/dht/world.rs: World",
+    "crates/ferri-sim/src/node.rs: Node",
+    "crates/ferri-storage/src/storage.rs: Storage",
+    "crates/ferri-swarm/src/metadata/peer.rs: Peer",
+    "crates/ferri-swarm/src/options.rs: SwarmOptions",
+    "crates/ferri-swarm/src/peer.rs: Peer",
+    "crates/ferri-swarm/src/picker/mod.rs: Picker",
+    "crates/ferri-swarm/src/requests.rs: Requests",
+    "crates/ferri-swarm/src/status.rs: PeerStatus",
+    "crates/ferri-swarm/src/status.rs: SwarmStats",
+    "crates/ferri-swarm/src/swarm.rs: Swarm",
+    "crates/ferriswarm/src/args.rs: Network",
+    "crates/ferriswarm/src/commands/get/batch.rs: Batch",
+    "crates/ferriswarm/src/events.rs: Progress",
+    "crates/ferriswarm/src/facts.rs: Facts",
+    "crates/ferriswarm/src/facts.rs: Redacted",
+    "crates/ferriswarm/src/watch.rs: Watched",
+];
+
+/// Files that import themselves by way of others. This list only gets shorter.
+const CIRCULAR_FILES: &[&str] = &[
+    "crates/ferri-bencode/src/document.rs",
+    "crates/ferri-bencode/src/parse.rs",
+    "crates/ferri-metainfo/src/create/encode.rs",
+    "crates/ferri-metainfo/src/create/hasher.rs",
+    "crates/ferri-metainfo/src/create/plan.rs",
+    "crates/ferri-metainfo/src/info.rs",
+    "crates/ferri-metainfo/src/metainfo.rs",
+    "crates/ferri-metainfo/src/names.rs",
+    "crates/ferri-metainfo/src/parse.rs",
+    "crates/ferri-metainfo/src/write.rs",
+    "crates/ferri-sim/src/dht/probe.rs",
+    "crates/ferri-sim/src/dht/world.rs",
+    "crates/ferri-storage/src/disk.rs",
+    "crates/ferri-storage/src/guard.rs",
+    "crates/ferri-storage/src/held.rs",
+    "crates/ferri-storage/src/journal.rs",
+    "crates/ferri-storage/src/ledger.rs",
+    "crates/ferri-storage/src/neighbors.rs",
+    "crates/ferri-storage/src/options.rs",
+    "crates/ferri-storage/src/piece_hash.rs",
+    "crates/ferri-storage/src/pool.rs",
+    "crates/ferri-storage/src/resume.rs",
+    "crates/ferri-storage/src/served.rs",
+    "crates/ferri-storage/src/storage.rs",
+    "crates/ferri-tracker/src/server/http.rs",
+    "crates/ferri-tracker/src/server/metrics.rs",
+    "crates/ferri-tracker/src/server/registry.rs",
+    "crates/ferri-tracker/src/server/shard.rs",
+    "crates/ferri-tracker/src/server/stats.rs",
+    "crates/ferriswarm/src/args/files.rs",
+    "crates/ferriswarm/src/console.rs",
+    "crates/ferriswarm/src/ends.rs",
+    "crates/ferriswarm/src/events.rs",
+    "crates/ferriswarm/src/facts.rs",
+    "crates/ferriswarm/src/loading.rs",
+    "crates/ferriswarm/src/select.rs",
+    "crates/ferriswarm/src/source.rs",
+    "xtask/src/bench/goals.rs",
+    "xtask/src/bench/mod.rs",
+    "xtask/src/bench/table.rs",
+    "xtask/src/gate.rs",
+    "xtask/src/interop/kill.rs",
+];
 
 #[test]
 fn crates_depend_downwards_only() {
@@ -198,7 +282,7 @@ fn files_are_short() {
         .filter(|file| read(file).lines().count() > FILE_LINES_MAX)
         .map(|file| relative(file))
         .collect();
-    check_shrinking("file", FILE_LINES_MAX, &long, LONG_FILES);
+    check_shrinking("a file has at most 800 lines; split it by concern", &long, LONG_FILES);
 }
 
 #[test]
@@ -211,7 +295,32 @@ fn functions_fit_a_screen() {
             }
         }
     }
-    check_shrinking("function", FUNCTION_LINES_MAX, &long, LONG_FUNCTIONS);
+    check_shrinking("a function has at most 70 lines; split it by concern", &long, LONG_FUNCTIONS);
+}
+
+#[test]
+fn structs_have_few_fields() {
+    let mut large = BTreeSet::new();
+    for file in all_rust_files().into_iter().filter(|file| !is_test_file(file)) {
+        for (name, fields) in structs(&read(&file)) {
+            if fields > FIELDS_MAX {
+                large.insert(format!("{}: {name}", relative(&file)));
+            }
+        }
+    }
+    check_shrinking("a struct has at most 15 fields; some of them are another struct", &large, LARGE_STRUCTS);
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let mut found = BTreeSet::new();
+    for crate_dir in crate_dirs() {
+        let imports = imports(&modules(&crate_dir.join("src")));
+        let reached = |file: &Path| reachable(&imports, file);
+        let circular = imports.keys().filter(|file| reached(file).contains(*file));
+        found.extend(circular.map(|file| relative(file)));
+    }
+    check_shrinking("imports itself by way of others; let it call what it is given", &found, CIRCULAR_FILES);
 }
 
 #[test]
@@ -592,25 +701,46 @@ fn variants(text: &str, head: &str) -> Vec<String> {
         .collect()
 }
 
+/// Name and number of fields of every struct outside of test modules, in rustfmt's layout: four spaces, then a field.
+fn structs(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<String> = product_code(text).into_iter().map(|(_, line)| line).collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let Some((before, rest)) = line.split_once("struct ") else { continue };
+        if !(before.is_empty() || before.starts_with("pub")) || !line.trim_end().ends_with('{') {
+            continue;
+        }
+        let name = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+        let body = lines[start + 1..].iter().take_while(|line| !line.starts_with('}'));
+        let is_field = |line: &&String| {
+            line.strip_prefix("    ").is_some_and(|field| {
+                field.starts_with(|c: char| c.is_alphabetic() || c == '_') && field.contains(": ")
+            })
+        };
+        found.push((name, body.filter(is_field).count()));
+    }
+    found
+}
+
 // ---- reports ----
 
 fn report(rule: &str, problems: &[String]) {
     assert!(problems.is_empty(), "{rule}: {} problem(s)\n  {}", problems.len(), problems.join("\n  "));
 }
 
-fn check_shrinking(what: &str, max: usize, long: &BTreeSet<String>, allowed: &[&str]) {
+fn check_shrinking(rule: &str, found: &BTreeSet<String>, allowed: &[&str]) {
     let mut problems = Vec::new();
-    for name in long {
+    for name in found {
         if !allowed.contains(&name.as_str()) {
-            problems.push(format!("{name}: a {what} has at most {max} lines; split it by concern"));
+            problems.push(format!("{name}: {rule}"));
         }
     }
     for name in allowed {
-        if !long.contains(*name) {
-            problems.push(format!("{name}: is short enough; take it off the list in {}", file!()));
+        if !found.contains(*name) {
+            problems.push(format!("{name}: is as it should be; take it off the list in {}", file!()));
         }
     }
-    report(&format!("{what} length"), &problems);
+    report(rule, &problems);
 }
 
 // ---- tests of the scanner itself ----
@@ -640,6 +770,13 @@ fn words_are_found_whole() {
 fn functions_are_measured() {
     let code = "fn a() {\n    b\n}\n\nimpl X {\n    pub(crate) async fn c(\n        d: u8,\n    ) -> u8 {\n        e;\n        f\n    }\n\n    fn g();\n}\n";
     assert_eq!(functions(code), [("a".into(), 3), ("c".into(), 6), ("g".into(), 1)]);
+}
+
+#[test]
+fn fields_are_counted() {
+    let code =
+        "pub struct A<T> {\n    /// B: C.\n    #[d]\n    e: u8,\n    pub(crate) f: T,\n}\n\nstruct G(u8);\n";
+    assert_eq!(structs(code), [("A".into(), 2)]);
 }
 
 #[test]

@@ -11,12 +11,32 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::session::Shared;
-use crate::torrent::Arrival;
+use crate::services::Services;
 
 /// Long enough for a bad line; short enough that silent dialers do not pile up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection with both handshakes exchanged, or none.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// A peer dialled us.
+    Accepted {
+        /// The connection.
+        stream: TcpStream,
+        /// The other end.
+        addr: SocketAddr,
+        /// What it said.
+        handshake: Handshake,
+    },
+    /// We dialled a peer.
+    Dialled {
+        /// Whom.
+        addr: SocketAddr,
+        /// The connection and what the peer said, or why there is none.
+        result: Result<(TcpStream, Handshake), String>,
+    },
+}
 
 /// Why no peer came of it.
 #[derive(Debug, thiserror::Error)]
@@ -67,19 +87,19 @@ pub(crate) async fn dial(
 
 /// Dials a peer in a task of its own; how that went comes to `arrivals`.
 pub(crate) fn dial_for(
-    shared: &Shared,
+    services: &Services,
     addr: SocketAddr,
     ours: Handshake,
     other: Option<InfoHash>,
     arrivals: mpsc::Sender<Arrival>,
 ) {
-    let bind = shared.options.bind;
+    let bind = services.options.bind;
     let dial = async move {
         let result = dial(addr, bind, &ours, other).await.map_err(|error| error.to_string());
         // The torrent may have ended meanwhile.
         let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
     };
-    shared.tasks.spawn(shared.shutdown.stop_accepting.clone().run_until_cancelled_owned(dial));
+    services.spawn_until_stop(dial);
 }
 
 /// Reads what a dialer says, finds the torrent it means through `find`, and answers.

@@ -7,8 +7,6 @@ use std::time::Instant;
 use ferri_metainfo::InfoHash;
 use tokio::sync::Notify;
 
-use crate::session::Shared;
-
 /// When resting torrents want to be woken. Each has one alarm at most.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
@@ -51,19 +49,14 @@ impl Keeper {
     }
 }
 
-/// Wakes torrents until it is dropped.
-pub(crate) async fn run(shared: Arc<Shared>) {
+/// Has torrents woken until it is dropped.
+pub(crate) async fn run(keeper: Arc<Keeper>, wake: impl Fn(InfoHash)) {
     loop {
-        for info_hash in shared.keeper.take_due(Instant::now()) {
-            let torrent = shared.torrents().get(&info_hash).cloned();
-            if let Some(torrent) = torrent {
-                torrent.wake();
-            }
-        }
-        let next = shared.keeper.next();
+        keeper.take_due(Instant::now()).into_iter().for_each(&wake);
+        let next = keeper.next();
         tokio::select! {
             biased;
-            () = shared.keeper.changed.notified() => {}
+            () = keeper.changed.notified() => {}
             () = sleep_until(next) => {}
         }
     }

@@ -2,25 +2,32 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ferri_metainfo::InfoHash;
 use ferri_swarm::Network;
+use ferri_wire::Handshake;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::session::Shared;
-use crate::torrent::{Arrival, Torrent};
-use crate::{handshake, resolve};
+use crate::handshake::{self, Arrival};
 
 /// Strangers in the handshake at once. The oldest is cut off when another comes.
 const PENDING_MAX: usize = 1024;
 /// Of them, from one network.
 const PENDING_PER_NETWORK: usize = 32;
 
-/// Accepts until it is dropped.
-pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
+/// Whom a dialer means.
+pub(crate) trait Host: Send + 'static {
+    /// Takes over a connection that is for it.
+    fn arrive(self, arrival: Arrival) -> impl Future<Output = ()> + Send;
+}
+
+/// Accepts until it is dropped. `find` says who goes by an info hash, and what is said to its peers.
+pub(crate) async fn run<H: Host>(
+    listener: TcpListener,
+    find: impl Fn(&InfoHash) -> Option<(H, Handshake)> + Clone + Send + Sync + 'static,
+) {
     let mut strangers = Strangers::default();
     loop {
         tokio::select! {
@@ -35,7 +42,7 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => {
                     let addr = canonical(addr);
-                    strangers.admit(Network::of(addr.ip()), welcome(stream, addr, shared.clone()));
+                    strangers.admit(Network::of(addr.ip()), welcome(stream, addr, find.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: connections that end make room.
@@ -55,35 +62,14 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-async fn welcome(mut stream: TcpStream, addr: SocketAddr, shared: Arc<Shared>) {
-    let find = |info_hash: &InfoHash| {
-        // A hybrid has two names; whoever calls it by the second hears that one.
-        let torrent = shared.torrent(*info_hash).map(Host::Torrent);
-        let host = torrent.or_else(|| shared.search(*info_hash).map(Host::Search))?;
-        let is_private = matches!(&host, Host::Torrent(torrent) if torrent.info().is_private());
-        let ours =
-            if is_private { shared.private_handshake(*info_hash) } else { shared.handshake(*info_hash) };
-        Some((host, ours))
-    };
+async fn welcome<H: Host>(
+    mut stream: TcpStream,
+    addr: SocketAddr,
+    find: impl Fn(&InfoHash) -> Option<(H, Handshake)>,
+) {
     match handshake::accept(&mut stream, find).await {
         Ok((host, handshake)) => host.arrive(Arrival::Accepted { stream, addr, handshake }).await,
         Err(error) => tracing::debug!(%addr, %error, "no peer came of an incoming connection"),
-    }
-}
-
-/// Whom a dialer means.
-enum Host {
-    Torrent(Torrent),
-    Search(resolve::Door),
-}
-
-impl Host {
-    async fn arrive(&self, arrival: Arrival) {
-        match self {
-            Self::Torrent(torrent) => torrent.arrive(arrival).await,
-            // It may have ended since.
-            Self::Search(search) => drop(search.arrivals.send(arrival).await),
-        }
     }
 }
 

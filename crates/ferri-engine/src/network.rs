@@ -12,7 +12,6 @@ use crate::SessionOptions;
 use crate::external::{Voter, Votes};
 use crate::port_mapping::PortMappingStatus;
 use crate::route::{self, Paths};
-use crate::session::Shared;
 
 /// Between two looks at the routing table.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -159,9 +158,8 @@ impl Network {
     }
 }
 
-/// Looks at the routing table now and then, until it is dropped.
-pub(crate) async fn look(shared: Arc<Shared>) {
-    let bind = shared.options.bind;
+/// Looks at the routing table now and then, until it is dropped. `moved` hears of another network.
+pub(crate) async fn look(network: Arc<Network>, bind: Option<IpAddr>, moved: impl Fn()) {
     let mut known = None;
     loop {
         // A look reads two small files that are no files, and asks the kernel for two addresses.
@@ -170,12 +168,10 @@ pub(crate) async fn look(shared: Arc<Shared>) {
             // The first look finds out where we are; what was voted until then was voted here.
             if known.is_some() {
                 tracing::debug!("the network changed");
-                shared.network.moved(paths.clone());
-                if let Some(dht) = &shared.dht {
-                    dht.tell(ferri_dht::Input::NetworkChanged);
-                }
+                network.moved(paths.clone());
+                moved();
             } else {
-                shared.network.paths.send_replace(Some(paths.clone()));
+                network.paths.send_replace(Some(paths.clone()));
             }
             known = Some(paths);
         }
@@ -183,30 +179,16 @@ pub(crate) async fn look(shared: Arc<Shared>) {
     }
 }
 
-/// Tells the torrents what is news to them, until it is dropped.
-pub(crate) async fn tell(shared: Arc<Shared>) {
-    let mut status = shared.network.watch();
-    let mut told = shared.network.facts();
+/// Calls `tell` with what is news to torrents, until it is dropped.
+pub(crate) async fn tell(network: Arc<Network>, tell: impl Fn(Facts)) {
+    let mut status = network.watch();
+    let mut told = network.facts();
     while status.changed().await.is_ok() {
-        let facts = shared.network.facts();
+        let facts = network.facts();
         if facts != told {
             told = facts;
-            tell_node(&shared, facts);
-            let torrents: Vec<_> = shared.torrents().values().cloned().collect();
-            for torrent in torrents {
-                torrent.look_at_network();
-            }
+            tell(facts);
         }
-    }
-}
-
-/// The DHT node tells others the port, and takes its id from the address (BEP 42).
-fn tell_node(shared: &Shared, facts: Facts) {
-    let Some(dht) = &shared.dht else { return };
-    dht.set_port(facts.port);
-    let ips = [facts.v4.map(IpAddr::V4), facts.v6.map(IpAddr::V6)];
-    for ip in ips.into_iter().flatten() {
-        dht.tell(ferri_dht::Input::ExternalAddress { ip });
     }
 }
 

@@ -11,12 +11,11 @@ mod links;
 mod owed;
 mod registry;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::InfoHash;
-use ferri_swarm::Source;
 use ferri_wire::lsd::{Announce, PACKET_MAX};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
@@ -24,8 +23,7 @@ use tokio::sync::{Notify, mpsc};
 use self::links::{Families, GROUPS, Link};
 use self::owed::{Lane, Owed};
 use self::registry::{For, Registry};
-use crate::network::LsdStatus;
-use crate::session::Shared;
+use crate::network::{LsdStatus, Network};
 
 /// Interfaces come and go; the longest time between two looks at them.
 const LOOK_MAX: Duration = Duration::from_secs(60);
@@ -85,31 +83,50 @@ impl Lsd {
     }
 }
 
-/// Announces and listens, until it is dropped.
-pub(crate) async fn run(shared: Arc<Shared>) {
+/// What local discovery knows of its session.
+#[derive(Debug)]
+pub(crate) struct Ours {
+    pub(crate) lsd: Arc<Lsd>,
+    pub(crate) network: Arc<Network>,
+    pub(crate) listen_addr: SocketAddr,
+    /// The address that the session is bound to.
+    pub(crate) bind: Option<IpAddr>,
+}
+
+/// A peer of a torrent of ours that announces it here.
+#[derive(Debug)]
+pub(crate) enum Neighbour {
+    /// It did not before.
+    New(InfoHash, SocketAddr),
+    /// It did before.
+    Known(InfoHash, SocketAddr),
+}
+
+/// Announces and listens, until it is dropped. `tell` hears of neighbours.
+pub(crate) async fn run(ours: Ours, tell: impl Fn(Neighbour)) {
     let mut local = Local::default();
     let (mut look_at, mut pause) = (Instant::now(), LOOK_MIN);
-    let mut paths = shared.network.paths();
+    let mut paths = ours.network.paths();
     let mut buffers = [[0; PACKET_MAX + 1]; 2];
     let [buffer_v4, buffer_v6] = &mut buffers;
     loop {
         let now = Instant::now();
         if look_at <= now {
-            pause = if local.look(&shared, now) { LOOK_MIN } else { LOOK_MAX.min(pause * 2) };
+            pause = if local.look(&ours, now) { LOOK_MIN } else { LOOK_MAX.min(pause * 2) };
             look_at = now + pause;
         }
-        local.announce_due(&shared, now);
-        local.announce_owed(&shared, now);
-        let due = shared.lsd.registry().poll_timeout().filter(|_| !local.links.is_empty());
+        local.announce_due(&ours, now);
+        local.announce_owed(&ours, now);
+        let due = ours.lsd.registry().poll_timeout().filter(|_| !local.links.is_empty());
         let wake = [due, local.owed.poll_timeout()].into_iter().flatten().fold(look_at, Instant::min);
         let [v4, v6] = &local.sockets;
         tokio::select! {
             biased;
-            () = shared.lsd.changed.notified() => {}
+            () = ours.lsd.changed.notified() => {}
             Ok(()) = paths.changed() => (look_at, pause) = (Instant::now(), LOOK_MIN),
             () = tokio::time::sleep_until(wake.into()) => {}
-            (length, from) = receive(v4.as_ref(), buffer_v4) => local.heard(&shared, &buffer_v4[..length], from),
-            (length, from) = receive(v6.as_ref(), buffer_v6) => local.heard(&shared, &buffer_v6[..length], from),
+            (length, from) = receive(v4.as_ref(), buffer_v4) => local.heard(&ours, &buffer_v4[..length], from, &tell),
+            (length, from) = receive(v6.as_ref(), buffer_v6) => local.heard(&ours, &buffer_v6[..length], from, &tell),
         }
     }
 }
@@ -139,9 +156,9 @@ struct Local {
 
 impl Local {
     /// Joins the groups on all interfaces there are. Returns whether they are others than before, or others in part.
-    fn look(&mut self, shared: &Shared, now: Instant) -> bool {
-        let families = Families::of(shared.listen_addr);
-        let found = links::links(families, shared.options.bind).unwrap_or_else(|error| {
+    fn look(&mut self, ours: &Ours, now: Instant) -> bool {
+        let families = Families::of(ours.listen_addr);
+        let found = links::links(families, ours.bind).unwrap_or_else(|error| {
             tracing::debug!(%error, "the interfaces are not to be had");
             Vec::new()
         });
@@ -163,14 +180,14 @@ impl Local {
             each.fold(false, |any, joined| any | joined)
         };
         let links: Vec<Link> = found.into_iter().filter(joined).collect();
-        let is_changed = self.take(links, &mut shared.lsd.registry(), now);
+        let is_changed = self.take(links, &mut ours.lsd.registry(), now);
         let status = match trouble {
             Some(error) if self.sockets.iter().all(Option::is_none) => {
                 LsdStatus::Off { why: format!("its port is not to be had: {error}") }
             }
             _ => LsdStatus::On { interfaces: self.links.iter().map(|link| link.name.clone()).collect() },
         };
-        shared.network.update(|network| network.lsd = status);
+        ours.network.update(|network| network.lsd = status);
         is_changed
     }
 
@@ -192,17 +209,17 @@ impl Local {
     }
 
     /// Says what is due, on every interface.
-    fn announce_due(&mut self, shared: &Shared, now: Instant) {
+    fn announce_due(&mut self, ours: &Ours, now: Instant) {
         if self.links.is_empty() {
             return;
         }
-        let mut registry = shared.lsd.registry();
+        let mut registry = ours.lsd.registry();
         let due = registry.take_due(now);
         if due.is_empty() {
             return;
         }
         // Neighbours reach us without the gateway, at the port that is ours.
-        let announce = registry.say(due, shared.listen_addr.port());
+        let announce = registry.say(due, ours.listen_addr.port());
         drop(registry);
         for lane in lanes(&self.links) {
             self.say(lane, &announce, now);
@@ -210,15 +227,15 @@ impl Local {
     }
 
     /// Says what did not leave before, where it did not.
-    fn announce_owed(&mut self, shared: &Shared, now: Instant) {
+    fn announce_owed(&mut self, ours: &Ours, now: Instant) {
         for (lane, batch) in self.owed.due(now) {
-            let registry = shared.lsd.registry();
+            let registry = ours.lsd.registry();
             let (wanted, gone): (Vec<_>, Vec<_>) =
                 batch.into_iter().partition(|info_hash| registry.is_wanted(*info_hash));
             // What was forgotten meanwhile is not said any more.
             self.owed.sent(lane, &gone, now);
             if !wanted.is_empty() {
-                let announce = registry.say(wanted, shared.listen_addr.port());
+                let announce = registry.say(wanted, ours.listen_addr.port());
                 drop(registry);
                 self.say(lane, &announce, now);
             }
@@ -239,9 +256,8 @@ impl Local {
         }
     }
 
-    fn heard(&self, shared: &Shared, datagram: &[u8], from: SocketAddr) {
-        if !links::is_near(&self.links, from.ip()) || !shared.lsd.registry().admit(from.ip(), Instant::now())
-        {
+    fn heard(&self, ours: &Ours, datagram: &[u8], from: SocketAddr, tell: &impl Fn(Neighbour)) {
+        if !links::is_near(&self.links, from.ip()) || !ours.lsd.registry().admit(from.ip(), Instant::now()) {
             return;
         }
         let announce = match Announce::decode(datagram) {
@@ -254,22 +270,11 @@ impl Local {
         let mut peer = from;
         // The scope of an address on the link stays: without it there is no way there.
         peer.set_port(announce.port);
-        let wanted = shared.lsd.registry().hear(&announce, peer, Instant::now());
-        let torrent = |info_hash| shared.torrent(info_hash);
+        let wanted = ours.lsd.registry().hear(&announce, peer, Instant::now());
         for one in wanted {
             match one {
-                // A torrent that lacks nothing tries a newcomer, who heard our last announce hardly ever, and once: if
-                // it lacks nothing either, they need not meet again.
-                For::TorrentAnew(info_hash) => {
-                    if let Some(torrent) = torrent(info_hash) {
-                        torrent.bring_peers(Source::Lsd, vec![peer]);
-                    }
-                }
-                For::Torrent(info_hash) => {
-                    if let Some(torrent) = torrent(info_hash) {
-                        torrent.offer_peers(Source::Lsd, vec![peer]);
-                    }
-                }
+                For::TorrentAnew(info_hash) => tell(Neighbour::New(info_hash, peer)),
+                For::Torrent(info_hash) => tell(Neighbour::Known(info_hash, peer)),
                 // A listener that has too many peers already needs no more.
                 For::Listener(found) => drop(found.try_send(peer)),
             }

@@ -12,15 +12,17 @@ mod upnp;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::ask::Held;
 use self::lease::{Input, Leases, Output};
-use crate::external::{Scope, Voter, scope};
-use crate::session::Shared;
+use crate::external::{Scope, scope};
+use crate::route::Paths;
 
 /// Giving ports back may take this long at the end of a session.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -147,13 +149,32 @@ pub(crate) struct Wish {
     pub(crate) ports: Vec<(Transport, u16)>,
 }
 
+/// What the session hears.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// How it stands, and the port at the gateway for the first port that was wished for.
+    Status(PortMappingStatus, Option<u16>),
+    /// The gateway's address on the other side.
+    Outside(IpAddr),
+}
+
+/// What keeping ports mapped needs of its session.
+#[derive(Debug)]
+pub(crate) struct Ours {
+    /// Where the gateways are, as soon as it is known.
+    pub(crate) paths: watch::Receiver<Option<Paths>>,
+    /// Cancelled when nobody new is accepted.
+    pub(crate) stop: CancellationToken,
+    /// For what outlives a lease.
+    pub(crate) tasks: TaskTracker,
+}
+
 /// Keeps `ports` mapped until the session accepts nobody any more, and then gives them back. The first one, which peers
 /// connect to, is announced as the session's.
-pub(crate) async fn run(shared: Arc<Shared>, ports: Vec<(Transport, u16)>) {
-    let stop = shared.shutdown.stop_accepting.clone();
-    let mut paths = shared.network.paths();
+pub(crate) async fn run(ours: Ours, ports: Vec<(Transport, u16)>, tell: impl Fn(Told) + Send) {
+    let Ours { mut paths, stop, tasks } = ours;
     let mut leases = Leases::new(ports, Instant::now());
-    let mut driver = Driver { shared, held: None, flights: JoinSet::new(), number: 0 };
+    let mut driver = Driver { tell, tasks, held: None, flights: JoinSet::new(), number: 0 };
     loop {
         let path = paths.borrow_and_update().clone();
         if let Some(path) = path {
@@ -185,14 +206,15 @@ async fn sleep_until(at: Option<Instant>) {
 type Flight = (u64, Result<Held, String>);
 
 /// Carries out what the leases want.
-struct Driver {
-    shared: Arc<Shared>,
+struct Driver<T> {
+    tell: T,
+    tasks: TaskTracker,
     held: Option<Held>,
     flights: JoinSet<Flight>,
     number: u64,
 }
 
-impl Driver {
+impl<T: Fn(Told)> Driver<T> {
     fn drain(&mut self, leases: &mut Leases) {
         while let Some(output) = leases.poll_output() {
             match output {
@@ -210,14 +232,12 @@ impl Driver {
                 Output::Drop => {
                     if let Some(held) = self.held.take() {
                         // The gateway may be gone; then its leases end by themselves.
-                        self.shared.tasks.spawn(tokio::time::timeout(REMOVE_TIMEOUT, held.remove()));
+                        self.tasks.spawn(tokio::time::timeout(REMOVE_TIMEOUT, held.remove()));
                     }
                 }
                 Output::Status { status, external_port } => {
                     tracing::debug!(%status, "port mapping");
-                    self.shared.network.update(|network| {
-                        (network.port_mapping, network.external_port) = (status, external_port);
-                    });
+                    (self.tell)(Told::Status(status, external_port));
                 }
             }
         }
@@ -231,13 +251,13 @@ impl Driver {
             Ok(held) if leases.awaits(number) => {
                 let granted = held.granted();
                 if let Some(ip) = granted.outside {
-                    self.shared.network.seen_as(Voter::Gateway, ip);
+                    (self.tell)(Told::Outside(ip));
                 }
                 self.held = Some(held);
                 leases.handle(Input::Granted { number, granted }, now);
             }
             // What was opened where we are no longer.
-            Ok(held) => drop(self.shared.tasks.spawn(tokio::time::timeout(REMOVE_TIMEOUT, held.remove()))),
+            Ok(held) => drop(self.tasks.spawn(tokio::time::timeout(REMOVE_TIMEOUT, held.remove()))),
             Err(why) => leases.handle(Input::Refused { number, why }, now),
         }
     }

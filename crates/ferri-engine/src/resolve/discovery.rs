@@ -9,27 +9,27 @@ use std::task::Poll;
 use ferri_metainfo::InfoHashes;
 use tokio::sync::mpsc;
 
-use crate::session::Shared;
+use crate::services::Services;
 
 /// A search that others look for peers for. Dropping it ends that.
 pub(super) struct Discovery {
-    shared: Arc<Shared>,
+    services: Arc<Services>,
     hashes: InfoHashes,
     neighbours: Vec<mpsc::Receiver<SocketAddr>>,
 }
 
 impl Discovery {
-    pub(super) fn begin(shared: &Arc<Shared>, hashes: InfoHashes) -> Self {
-        if let Some(dht) = &shared.dht {
+    pub(super) fn begin(services: &Arc<Services>, hashes: InfoHashes) -> Self {
+        if let Some(dht) = &services.dht {
             hashes.names().for_each(|name| dht.find(name));
         }
-        let neighbours = hashes.names().map(|name| shared.lsd.listen(name)).collect();
-        Self { shared: shared.clone(), hashes, neighbours }
+        let neighbours = hashes.names().map(|name| services.lsd.listen(name)).collect();
+        Self { services: services.clone(), hashes, neighbours }
     }
 
     /// There are too few peers.
     pub(super) fn want_peers(&self) {
-        if let Some(dht) = &self.shared.dht {
+        if let Some(dht) = &self.services.dht {
             self.hashes.names().for_each(|name| dht.want(name));
         }
     }
@@ -50,7 +50,7 @@ impl Discovery {
 
 impl Drop for Discovery {
     fn drop(&mut self) {
-        if let Some(dht) = &self.shared.dht {
+        if let Some(dht) = &self.services.dht {
             self.hashes.names().for_each(|name| dht.remove(name));
         }
     }

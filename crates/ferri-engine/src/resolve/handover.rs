@@ -11,18 +11,17 @@ use ferri_swarm::{HandOver, Input, MetadataSwarm, Output, PeerKey};
 use ferri_wire::encode;
 use tokio::sync::mpsc;
 
-use super::search::{Registered, farewell};
+use super::farewell::{Answers, farewell};
 use crate::events::EventLog;
+use crate::handshake::Arrival;
+use crate::outbox::Outbox;
 use crate::peer::{Report, Wire};
-use crate::session::Shared;
-use crate::torrent::Arrival;
-use crate::torrent::outbox::Outbox;
-use crate::torrent::trackers::{Answer, Trackers};
+use crate::registry::Entry;
+use crate::services::Services;
+use crate::trackers::Trackers;
 
 /// A search's channel of arrivals: dials that are under way end in it.
 pub(crate) type Arrivals = (mpsc::Sender<Arrival>, mpsc::Receiver<Arrival>);
-/// A search's channel of trackers' answers.
-pub(crate) type Answers = (mpsc::UnboundedSender<Answer>, mpsc::UnboundedReceiver<Answer>);
 
 /// What a search has when it ends.
 #[derive(Debug)]
@@ -36,8 +35,8 @@ pub(crate) struct Estate {
     pub(crate) answers: Answers,
     /// Dials that ended while the torrent could not look; bounded by those that were under way.
     pub(crate) dialled: Vec<Arrival>,
-    /// Incoming peers are sent to the search until the torrent is registered in its place.
-    pub(crate) registered: Registered,
+    /// Incoming peers are sent to the search until the torrent takes its place.
+    pub(crate) entry: Option<Entry>,
 }
 
 /// Connections that are being taken from their tasks.
@@ -142,10 +141,10 @@ fn connected(input: &Input) -> Option<PeerKey> {
 
 impl Estate {
     /// Closes everything and tells the trackers. Nobody wants it.
-    pub(crate) async fn end(self: Box<Self>, shared: &Arc<Shared>, events: &EventLog) {
-        let Self { trackers, answers, wires, registered, .. } = *self;
-        drop((wires, registered));
-        farewell(shared, events, trackers, answers).await;
+    pub(crate) async fn end(self: Box<Self>, services: &Arc<Services>, events: &EventLog) {
+        let Self { trackers, answers, wires, entry, .. } = *self;
+        drop((wires, entry));
+        farewell(services, events, trackers, answers).await;
     }
 }
 

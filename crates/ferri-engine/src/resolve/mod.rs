@@ -7,6 +7,7 @@
 
 mod cache;
 mod discovery;
+mod farewell;
 mod handover;
 mod search;
 
@@ -23,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::cache::Cached;
 use crate::events::{EventLog, Events};
-use crate::session::Shared;
-use crate::torrent::Arrival;
+use crate::handshake::Arrival;
+use crate::registry::Entry;
+use crate::services::Services;
 use crate::{Error, Event, ResolveMagnet};
 
 pub(crate) use self::handover::Estate;
@@ -225,18 +227,21 @@ impl Resolved {
     }
 }
 
-/// Begins a search, or ends it at once with what an earlier one found.
-pub(crate) async fn resolve(shared: &Arc<Shared>, resolve: ResolveMagnet) -> Result<Resolving, Error> {
+/// Begins a search, or ends it at once with what an earlier one found. `enter` registers it.
+pub(crate) async fn resolve(
+    services: &Arc<Services>,
+    resolve: ResolveMagnet,
+    enter: impl FnOnce(Door) -> Result<Entry, Error>,
+) -> Result<Resolving, Error> {
     let magnet = &resolve.magnet;
     let info_hash = magnet.info_hashes.wire();
     let about = |state| ResolveStatus::new(magnet.info_hashes, magnet.display_name.clone(), state);
-    let (events, stop) = (EventLog::new(), shared.shutdown.stop_accepting.child_token());
+    let (events, stop) = (EventLog::new(), services.shutdown.stop_accepting.child_token());
     let (give, found) = oneshot::channel();
-    let (state_dir, wanted) = (shared.options.state_dir.clone(), magnet.info_hashes);
+    let (state_dir, wanted) = (services.options.state_dir.clone(), magnet.info_hashes);
     let cached = tokio::task::spawn_blocking(move || cache::read(&state_dir, &wanted));
     match cached.await.map_err(|_| Error::Closed)? {
         Cached::Info(info) => {
-            shared.refuse_known(info_hash)?;
             let resolved = Resolved {
                 metainfo: metainfo(*info, &resolve.magnet),
                 peers: peers(&resolve),
@@ -253,7 +258,7 @@ pub(crate) async fn resolve(shared: &Arc<Shared>, resolve: ResolveMagnet) -> Res
     }
     let (status, snapshot) = watch::channel(about(ResolveState::Searching));
     let view = search::View { status, events: events.clone(), since: Instant::now() };
-    search::start(shared, resolve, view, give, stop.clone())?;
+    search::start(services, resolve, view, give, stop.clone(), enter)?;
     Ok(Resolving { info_hash, status: snapshot, events, found, stop })
 }
 
@@ -273,18 +278,6 @@ fn metainfo(info: Info, magnet: &Magnet) -> Metainfo {
 fn peers(resolve: &ResolveMagnet) -> Vec<PeerAddress> {
     let typed = resolve.peers.iter().copied().map(PeerAddress::Socket);
     resolve.magnet.peers.iter().cloned().chain(typed).collect()
-}
-
-impl Shared {
-    /// Nothing is known by this hash yet.
-    pub(crate) fn refuse_known(&self, info_hash: InfoHash) -> Result<(), Error> {
-        if self.shutdown.stop_accepting.is_cancelled() {
-            return Err(Error::Closed);
-        }
-        let info_hash = self.name_of(info_hash);
-        let is_known = self.torrents().contains_key(&info_hash) || self.searches().contains_key(&info_hash);
-        if is_known { Err(Error::AlreadyRunning(info_hash)) } else { Ok(()) }
-    }
 }
 
 /// The addresses of a host that a magnet link names; none when nobody knows it.

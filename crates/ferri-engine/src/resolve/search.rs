@@ -7,32 +7,34 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
-use ferri_metainfo::{Info, InfoHash, InfoHashes};
+use ferri_metainfo::{Info, InfoHash};
 use ferri_swarm::{Direction, Input, MetadataSwarm, Output, PeerKey, Source, SwarmOptions};
-use ferri_tracker::schedule::{Order, Role};
+use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::discovery::Discovery;
-use super::handover::{Answers, Estate, Release};
+use super::farewell::{Unknown, farewell};
+use super::handover::{Estate, Release};
 use super::{Claim, Door, ResolveState, ResolveStatus, Resolved, cache, look_up};
 use crate::crowd::Pass;
 use crate::dht::Dht;
 use crate::events::EventLog;
 use crate::external::Voter;
+use crate::handshake::Arrival;
+use crate::outbox::Outbox;
 use crate::peer::{Connection, Report, Wire};
 use crate::rate::{Limiter, Limits};
-use crate::session::Shared;
+use crate::registry::Entry;
+use crate::services::Services;
 use crate::share::{self, Budget, Use};
-use crate::torrent::Arrival;
-use crate::torrent::outbox::Outbox;
-use crate::torrent::trackers::{Announced, Answer, Totals, Trackers, TrackersOptions};
+use crate::trackers::{Answer, Trackers, TrackersOptions};
 use crate::{Error, Event, ResolveMagnet, handshake};
 
 /// Reports of peers taken at once.
@@ -47,8 +49,6 @@ const FOUND_MAX: usize = 64;
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 /// How many connections the search may have is found out anew after this.
 const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
-/// Trackers are told within this that the search is over, or not at all.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Trackers of a link that are asked at the same time. Further ones stand in for those that fail.
 const TRACKERS_AT_ONCE: usize = 16;
 
@@ -77,26 +77,11 @@ pub(super) struct View {
     pub(super) since: Instant,
 }
 
-/// The search is in the session's registry. Not any more when dropped.
-#[derive(Debug)]
-pub(crate) struct Registered {
-    session: Weak<Shared>,
-    hashes: InfoHashes,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        if let Some(shared) = self.session.upgrade() {
-            shared.searches().remove(&self.hashes.wire());
-            shared.forget_name(&self.hashes);
-        }
-    }
-}
-
 /// A search's task.
 struct Search {
-    shared: Arc<Shared>,
-    registered: Registered,
+    services: Arc<Services>,
+    /// The search is in the session's registry.
+    entry: Entry,
     magnet: Magnet,
     handshake: Handshake,
     machine: MetadataSwarm,
@@ -127,22 +112,14 @@ struct Peer {
     _pass: Pass,
 }
 
-/// Of a torrent that is not known nothing is here.
-struct Unknown;
-
-impl Announced for Unknown {
-    fn totals(&self) -> Totals {
-        Totals { uploaded: 0, downloaded: 0, have: 0, role: Role::Downloading }
-    }
-}
-
 /// Registers a search and lets it run. What it finds it gives to `give`.
 pub(super) fn start(
-    shared: &Arc<Shared>,
+    services: &Arc<Services>,
     resolve: ResolveMagnet,
     view: View,
     give: oneshot::Sender<Result<Resolved, Error>>,
     stop: CancellationToken,
+    enter: impl FnOnce(Door) -> Result<Entry, Error>,
 ) -> Result<(), Error> {
     let (arrivals, arrival_inbox) = mpsc::channel(ARRIVALS_MAX);
     let (reports, report_inbox) = mpsc::channel(REPORTS_MAX);
@@ -151,60 +128,43 @@ pub(super) fn start(
     let inbox =
         Inbox { found: found_inbox, arrivals: arrival_inbox, reports: report_inbox, answers: answer_inbox };
     let door = Door { arrivals: arrivals.clone(), found };
-    let registered = shared.register_search(resolve.magnet.info_hashes, door.clone())?;
+    let entry = enter(door.clone())?;
     let senders = Senders { arrivals, reports, answers };
-    let mut search = Search::new(shared, registered, resolve, senders, view);
+    let mut search = Search::new(services, entry, resolve, senders, view);
     search.begin();
     search.dial_named(&door, &stop);
-    let search = shared.searching.track_future(search.run(inbox, give, stop));
-    shared.tasks.spawn(search);
+    let search = services.shutdown.searches.track_future(search.run(inbox, give, stop));
+    services.tasks.spawn(search);
     Ok(())
-}
-
-impl Shared {
-    fn register_search(self: &Arc<Self>, hashes: InfoHashes, door: Door) -> Result<Registered, Error> {
-        let info_hash = self.name_of(hashes.wire());
-        let torrents = self.torrents();
-        let mut searches = self.searches();
-        // Under the locks: who shuts down sees either this or the search.
-        if self.shutdown.stop_accepting.is_cancelled() {
-            return Err(Error::Closed);
-        }
-        if torrents.contains_key(&info_hash) || searches.contains_key(&info_hash) {
-            return Err(Error::AlreadyRunning(info_hash));
-        }
-        searches.insert(info_hash, door);
-        self.name(&hashes);
-        Ok(Registered { session: Arc::downgrade(self), hashes })
-    }
 }
 
 impl Search {
     fn new(
-        shared: &Arc<Shared>,
-        registered: Registered,
+        services: &Arc<Services>,
+        entry: Entry,
         resolve: ResolveMagnet,
         senders: Senders,
         view: View,
     ) -> Self {
         let now = Instant::now();
-        let handshake = shared.handshake(registered.hashes.wire());
-        let mut claim = share::Claim::new(shared.shares.clone());
+        let hashes = resolve.magnet.info_hashes;
+        let handshake = services.handshake(hashes.wire());
+        let mut claim = share::Claim::new(services.capacity.shares.clone());
         let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: false });
         let options = SwarmOptions {
-            listen_port: Some(shared.network.facts().port),
-            pex: shared.options.pex,
+            listen_port: Some(services.network.facts().port),
+            pex: services.options.pex,
             peers_max: budget.peers_max,
             half_open_max: budget.half_open_max,
-            other_hash: registered.hashes.other(),
+            other_hash: hashes.other(),
             ..SwarmOptions::new(handshake.info_hash, handshake.peer_id)
         };
-        let machine = MetadataSwarm::new(options, resolve.magnet.info_hashes, rand::random(), now);
-        let trackers = Trackers::new(trackers(&resolve, shared, handshake.info_hash), now);
+        let machine = MetadataSwarm::new(options, hashes, rand::random(), now);
+        let trackers = Trackers::new(trackers(&resolve, services, handshake.info_hash), now);
         let named = super::peers(&resolve);
         Self {
-            shared: shared.clone(),
-            registered,
+            services: services.clone(),
+            entry,
             magnet: resolve.magnet,
             handshake,
             machine,
@@ -225,12 +185,12 @@ impl Search {
 
     fn begin(&mut self) {
         let now = Instant::now();
-        if let Some(ip) = self.shared.options.bind.filter(|ip| !ip.is_unspecified()) {
+        if let Some(ip) = self.services.options.bind.filter(|ip| !ip.is_unspecified()) {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.machine.handle(Input::ExternalAddress { ip }, now);
         }
         self.trackers.start(now);
-        self.discovery = Some(Discovery::begin(&self.shared, self.registered.hashes));
+        self.discovery = Some(Discovery::begin(&self.services, self.magnet.info_hashes));
         self.publish(ResolveState::Searching);
     }
 
@@ -243,7 +203,7 @@ impl Search {
                 PeerAddress::Host { name, port } => {
                     let door = door.clone();
                     let ask = async move { door.found(Source::Explicit, look_up(&name, port).await) };
-                    self.shared.tasks.spawn(stop.clone().run_until_cancelled_owned(ask));
+                    self.services.tasks.spawn(stop.clone().run_until_cancelled_owned(ask));
                 }
             }
         }
@@ -290,7 +250,7 @@ impl Search {
         let (ask, mut asked) = oneshot::channel();
         // Without a listener the question never comes, and the search ends below.
         let _ = give.send(Ok(self.resolved(info.clone(), ask)));
-        let (shared, events) = (self.shared.clone(), self.view.events.clone());
+        let (services, events) = (self.services.clone(), self.view.events.clone());
         if info.is_private() {
             let estate = self.hand_over(inbox, &info).await;
             let reply = tokio::select! {
@@ -298,7 +258,7 @@ impl Search {
                 () = stop.cancelled() => None,
                 reply = asked => reply.ok(),
             };
-            return give_over(&shared, &events, estate, reply).await;
+            return give_over(&services, &events, estate, reply).await;
         }
         let reply = tokio::select! {
             biased;
@@ -310,7 +270,7 @@ impl Search {
             return self.end(inbox).await;
         }
         let estate = self.hand_over(inbox, &info).await;
-        give_over(&shared, &events, estate, reply).await;
+        give_over(&services, &events, estate, reply).await;
     }
 
     /// Works until the info dictionary is there.
@@ -373,7 +333,7 @@ impl Search {
         if self.machine.poll_timeout().is_some_and(|at| at <= now) {
             self.machine.handle(Input::Timeout, now);
         }
-        self.trackers.timeout(&Unknown, &self.shared.pace, now);
+        self.trackers.timeout(&Unknown, &self.services.trackers.pace, now);
         if self.published_at + PUBLISH_INTERVAL <= now {
             self.publish(self.state());
         }
@@ -400,11 +360,11 @@ impl Search {
         let now = Instant::now();
         match arrival {
             Arrival::Accepted { stream, addr, handshake } => {
-                let wire = Wire::new(stream, &self.shared.blocks);
+                let wire = Wire::new(stream, &self.services.disk.blocks);
                 self.connected(wire, addr, Direction::Incoming, handshake, now);
             }
             Arrival::Dialled { addr, result: Ok((stream, handshake)) } => {
-                let wire = Wire::new(stream, &self.shared.blocks);
+                let wire = Wire::new(stream, &self.services.disk.blocks);
                 self.connected(wire, addr, Direction::Outgoing, handshake, now);
             }
             Arrival::Dialled { addr, result: Err(reason) } => {
@@ -422,7 +382,7 @@ impl Search {
         handshake: Handshake,
         now: Instant,
     ) {
-        let key = self.shared.next_peer();
+        let key = self.services.identity.next_peer();
         let unlimited = || Arc::new(Limiter::new(None));
         let (outbox, ends) = Outbox::new();
         let connection = Connection {
@@ -430,14 +390,14 @@ impl Search {
             wire,
             ends,
             reports: self.senders.reports.clone(),
-            blocks: self.shared.blocks.clone(),
+            blocks: self.services.disk.blocks.clone(),
             storage: None,
-            pool: self.shared.pool.clone(),
-            down: Limits([unlimited(), self.shared.down.clone()]),
-            up: Limits([unlimited(), self.shared.up.clone()]),
+            pool: self.services.disk.pool.clone(),
+            down: Limits([unlimited(), self.services.limits.down.clone()]),
+            up: Limits([unlimited(), self.services.limits.up.clone()]),
         };
-        self.shared.tasks.spawn(connection.run());
-        let (pass, crowd) = self.shared.crowds.enter(addr.ip());
+        self.services.tasks.spawn(connection.run());
+        let (pass, crowd) = self.services.capacity.crowds.enter(addr.ip());
         self.peers.insert(key, Peer { addr, direction, outbox, _pass: pass });
         self.machine.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);
     }
@@ -468,7 +428,7 @@ impl Search {
             while let Some(output) = self.machine.poll_output() {
                 self.carry_out(output, now);
             }
-            let found = self.trackers.drain(&self.view.events, &self.shared, &self.senders.answers);
+            let found = self.trackers.drain(&self.view.events, &self.services, &self.senders.answers);
             if found.is_empty() {
                 break;
             }
@@ -486,9 +446,9 @@ impl Search {
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
             Output::Connect { addr } => {
-                let other = self.registered.hashes.other();
+                let other = self.magnet.info_hashes.other();
                 let arrivals = self.senders.arrivals.clone();
-                handshake::dial_for(&self.shared, addr, self.handshake, other, arrivals);
+                handshake::dial_for(&self.services, addr, self.handshake, other, arrivals);
             }
             Output::Send { peer, message } => {
                 if let Some(to) = self.peers.get_mut(&peer) {
@@ -513,11 +473,11 @@ impl Search {
             }
             Output::Event(event) => self.event(event),
             Output::DhtNode { addr } => {
-                if let Some(dht) = &self.shared.dht {
+                if let Some(dht) = &self.services.dht {
                     dht.hint(addr);
                 }
             }
-            Output::SeenAs { ip, by } => self.shared.network.seen_as(Voter::Stranger(by), ip),
+            Output::SeenAs { ip, by } => self.services.network.seen_as(Voter::Stranger(by), ip),
             // About pieces, which a torrent has that is known.
             Output::SendBlock { .. }
             | Output::StoreBlock { .. }
@@ -565,8 +525,8 @@ impl Search {
             parts_had: stats.parts_had,
             parts_total: stats.parts,
             corrupt: stats.corrupt,
-            dht_nodes: self.shared.dht.as_ref().map(Dht::good_nodes),
-            lsd: self.shared.lsd.is_on(),
+            dht_nodes: self.services.dht.as_ref().map(Dht::good_nodes),
+            lsd: self.services.lsd.is_on(),
             trackers: trackers.len(),
             trackers_failed: trackers.iter().filter(|tracker| tracker.error.is_some()).count(),
             ..ResolveStatus::new(self.magnet.info_hashes, self.magnet.display_name.clone(), state)
@@ -576,7 +536,7 @@ impl Search {
 
     /// Leaves the info dictionary for the next run, while this one goes on.
     fn keep(&self, bytes: Bytes) {
-        let (state_dir, wanted) = (self.shared.options.state_dir.clone(), self.magnet.info_hashes);
+        let (state_dir, wanted) = (self.services.options.state_dir.clone(), self.magnet.info_hashes);
         let events = self.view.events.clone();
         let write = move || {
             if let Err(error) = cache::write(&state_dir, &wanted, &bytes) {
@@ -584,7 +544,7 @@ impl Search {
             }
         };
         let written = tokio::task::spawn_blocking(write);
-        self.shared.tasks.spawn(async move { drop(written.await) });
+        self.services.tasks.spawn(async move { drop(written.await) });
     }
 
     fn resolved(&self, info: Info, ask: oneshot::Sender<oneshot::Sender<Box<Estate>>>) -> Resolved {
@@ -600,12 +560,12 @@ impl Search {
     async fn hand_over(mut self, mut inbox: Inbox, info: &Info) -> Box<Estate> {
         self.drain();
         let dial = |addr| {
-            let (other, arrivals) = (self.registered.hashes.other(), self.senders.arrivals.clone());
-            handshake::dial_for(&self.shared, addr, self.handshake, other, arrivals);
+            let (other, arrivals) = (self.magnet.info_hashes.other(), self.senders.arrivals.clone());
+            handshake::dial_for(&self.services, addr, self.handshake, other, arrivals);
         };
         let outboxes = std::mem::take(&mut self.peers).into_iter().map(|(key, peer)| (key, peer.outbox));
         let mut release = Release::begin(outboxes);
-        let cancel = self.shared.shutdown.cancel.clone();
+        let cancel = self.services.shutdown.cancel.clone();
         loop {
             release.drain(&mut self.machine, dial);
             if release.is_over() {
@@ -627,7 +587,7 @@ impl Search {
             arrivals: (self.senders.arrivals, inbox.arrivals),
             answers: (self.senders.answers, inbox.answers),
             dialled: Vec::new(),
-            registered: self.registered,
+            entry: Some(self.entry),
         })
     }
 
@@ -636,15 +596,15 @@ impl Search {
         for (_, peer) in self.peers {
             peer.outbox.close();
         }
-        drop(self.registered);
+        drop(self.entry);
         let answers = (self.senders.answers, inbox.answers);
-        farewell(&self.shared, &self.view.events, self.trackers, answers).await;
+        farewell(&self.services, &self.view.events, self.trackers, answers).await;
     }
 }
 
 /// Gives everything to whoever asked for it; what nobody wants ends here.
 async fn give_over(
-    shared: &Arc<Shared>,
+    services: &Arc<Services>,
     events: &EventLog,
     estate: Box<Estate>,
     reply: Option<oneshot::Sender<Box<Estate>>>,
@@ -654,51 +614,13 @@ async fn give_over(
         None => Some(estate),
     };
     if let Some(left) = left {
-        left.end(shared, events).await;
-    }
-}
-
-/// Tells the trackers that we stopped, within [`STOP_TIMEOUT`].
-pub(super) async fn farewell(
-    shared: &Arc<Shared>,
-    events: &EventLog,
-    mut trackers: Trackers,
-    answers: Answers,
-) {
-    let (sender, mut answers) = answers;
-    let told = async {
-        trackers.stop(&Unknown, Instant::now());
-        loop {
-            // Nobody wants peers any more.
-            trackers.drain(events, shared, &sender);
-            if trackers.is_stopped() {
-                return;
-            }
-            let due = trackers.poll_timeout();
-            tokio::select! {
-                Some(answer) = answers.recv() => trackers.answered(answer, &Unknown, Instant::now()),
-                () = sleep_until(due) => trackers.timeout(&Unknown, &shared.pace, Instant::now()),
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = shared.shutdown.cancel.cancelled() => {}
-        () = tokio::time::sleep(STOP_TIMEOUT) => {}
-        () = told => {}
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
+        left.end(services, events).await;
     }
 }
 
 /// What the trackers of a link are told, of which a few are asked at the same time: one that does not answer must not hold
 /// up the others.
-fn trackers(resolve: &ResolveMagnet, shared: &Shared, info_hash: InfoHash) -> TrackersOptions {
+fn trackers(resolve: &ResolveMagnet, services: &Services, info_hash: InfoHash) -> TrackersOptions {
     let (tiers, extra) = if resolve.no_trackers {
         (Vec::new(), Vec::new())
     } else {
@@ -710,9 +632,9 @@ fn trackers(resolve: &ResolveMagnet, shared: &Shared, info_hash: InfoHash) -> Tr
         total: None,
         order: Order::EveryTier,
         info_hash,
-        peer_id: shared.peer_id,
-        port: shared.network.facts().port,
-        bind: shared.options.bind,
+        peer_id: services.identity.peer_id,
+        port: services.network.facts().port,
+        bind: services.options.bind,
     }
 }
 

@@ -2,13 +2,12 @@
 
 mod disk;
 mod news;
-pub(crate) mod outbox;
 mod rest;
 mod spill;
 mod start;
 mod task;
-pub(crate) mod trackers;
 mod waits;
+mod wishes;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +16,12 @@ use std::time::Instant;
 
 use ferri_metainfo::{Info, InfoHashes};
 use ferri_swarm::Source;
-use ferri_wire::Handshake;
-use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
 use self::rest::{Door, Resting};
 use crate::events::{EventLog, Events};
-use crate::session::Shared;
+use crate::handshake::Arrival;
+use crate::services::Services;
 use crate::status::{PeerStatus, State, TorrentStatus, TrackerStatus};
 use crate::{Error, FilePriority};
 
@@ -37,7 +35,7 @@ pub struct Torrent {
 
 #[derive(Debug)]
 struct Inner {
-    session: Weak<Shared>,
+    services: Weak<Services>,
     info: Arc<Info>,
     info_hashes: InfoHashes,
     seat: Mutex<Seat>,
@@ -55,27 +53,6 @@ enum Seat {
     Resting(Box<Resting>),
     /// It has not begun, or it stopped.
     Empty,
-}
-
-/// A connection with both handshakes exchanged, or none.
-#[derive(Debug)]
-pub(crate) enum Arrival {
-    /// A peer dialled us.
-    Accepted {
-        /// The connection.
-        stream: TcpStream,
-        /// The other end.
-        addr: SocketAddr,
-        /// What it said.
-        handshake: Handshake,
-    },
-    /// We dialled a peer.
-    Dialled {
-        /// Whom.
-        addr: SocketAddr,
-        /// The connection and what the peer said, or why there is none.
-        result: Result<(TcpStream, Handshake), String>,
-    },
 }
 
 /// What a handle asks of the torrent's task.
@@ -251,12 +228,12 @@ impl Torrent {
     }
 
     /// Ends it without a word, if it rests. The session is over: nobody could wake it.
-    pub(crate) fn abandon_resting(&self) -> bool {
+    pub(crate) fn abandon_resting(&self) {
         let mut seat = self.seat();
-        let Seat::Resting(resting) = &*seat else { return false };
-        resting.abandon();
-        *seat = Seat::Empty;
-        true
+        if let Seat::Resting(resting) = &*seat {
+            resting.abandon();
+            *seat = Seat::Empty;
+        }
     }
 
     /// Names peers to it, unless it rests and has everything: then those who lack something will come.
@@ -276,14 +253,14 @@ impl Torrent {
         }
     }
 
-    /// There is news in `Shared::network`.
+    /// There is news in `Services::network`.
     pub(crate) fn look_at_network(&self) {
         match &mut *self.seat() {
             // One that is too busy to take this looks before the command that is next.
             Seat::Awake(door) => drop(door.commands.try_send(Command::LookAtNetwork)),
             Seat::Resting(resting) => {
-                if let Some(shared) = self.inner.session.upgrade() {
-                    resting.look_at_network(&shared);
+                if let Some(services) = self.inner.services.upgrade() {
+                    resting.look_at_network(&services);
                 }
             }
             Seat::Empty => {}
@@ -326,10 +303,10 @@ impl Torrent {
 
     fn rouse(&self, seat: &mut Seat) {
         if let Seat::Resting(_) = seat
-            && let Some(shared) = self.inner.session.upgrade()
+            && let Some(services) = self.inner.services.upgrade()
             && let Seat::Resting(resting) = std::mem::replace(seat, Seat::Empty)
         {
-            *seat = Seat::Awake(resting.wake(&shared, self.clone()));
+            *seat = Seat::Awake(resting.wake(&services, self.clone()));
         }
     }
 

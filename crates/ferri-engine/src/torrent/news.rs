@@ -6,8 +6,8 @@ use std::time::Instant;
 use ferri_swarm::Input;
 
 use super::task::Task;
-use super::trackers::Trackers;
 use crate::network::Facts;
+use crate::trackers::Trackers;
 
 impl Facts {
     /// Takes note of new facts. The trackers are told what is news to them, the swarm wants these inputs.
@@ -32,7 +32,7 @@ impl Facts {
 impl Task {
     /// Hears what is news about the session's address and port.
     pub(super) fn look_at_network(&mut self, now: Instant) {
-        let facts = self.shared.network.facts();
+        let facts = self.services.network.facts();
         if self.told != facts {
             for input in self.told.replace(facts, &mut self.trackers, now) {
                 self.handle(input, now);
@@ -45,8 +45,8 @@ impl Task {
         if !self.info.is_private() {
             // Programs that know a hybrid by one of its names only look for that one.
             for name in self.info.info_hashes().names() {
-                self.shared.lsd.announce(name);
-                if let Some(dht) = &self.shared.dht {
+                self.services.lsd.announce(name);
+                if let Some(dht) = &self.services.dht {
                     dht.add(name, self.swarm.stats().left == 0);
                 }
             }
@@ -55,7 +55,7 @@ impl Task {
 
     /// Is no longer found without a tracker.
     pub(super) fn hide(&self) {
-        self.shared.hide(&self.info.info_hashes());
+        self.services.hide(&self.info.info_hashes());
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
     use ferri_wire::PeerId;
 
     use super::*;
-    use crate::torrent::trackers::TrackersOptions;
+    use crate::trackers::TrackersOptions;
 
     fn check(old: Facts, new: Facts, expected: &[Input]) {
         let options = TrackersOptions {

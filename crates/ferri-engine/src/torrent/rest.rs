@@ -20,13 +20,15 @@ use tokio::sync::mpsc;
 
 use super::disk::Disk;
 use super::task::{Inbox, Senders, Task, TorrentLimits, View};
-use super::trackers::Trackers;
-use super::{Arrival, COMMANDS_MAX, Command, Seat, Torrent};
+use super::{COMMANDS_MAX, Command, Seat, Torrent};
+use crate::handshake::Arrival;
 use crate::network::Facts;
+use crate::registry::Entry;
 use crate::resolve::Estate;
-use crate::session::Shared;
+use crate::services::Services;
 use crate::share::{Budget, Claim};
 use crate::trace_file::Trace;
+use crate::trackers::Trackers;
 
 /// Reports of peers waiting for the torrent's task, each up to 256 KiB of blocks; beyond that peers wait, and TCP slows them.
 const REPORTS_MAX: usize = 8;
@@ -44,6 +46,8 @@ pub(super) struct Door {
 
 /// All that is left of a torrent's task.
 pub(super) struct Resting {
+    /// The torrent is in the session's registry.
+    entry: Entry,
     info: Arc<Info>,
     handshake: Handshake,
     swarm: Swarm,
@@ -139,13 +143,14 @@ impl Task {
     fn into_resting(self) -> Resting {
         let wakes_at = self.next_due();
         if let Some(at) = wakes_at {
-            self.shared.keeper.set(at, self.handshake.info_hash);
+            self.services.keeper.set(at, self.handshake.info_hash);
         }
         self.view.events.rest();
         let storage = self.disk.storage().clone();
         storage.close_idle();
-        self.shared.blocks.release();
+        self.services.disk.blocks.release();
         Resting {
+            entry: self.entry,
             info: self.info,
             handshake: self.handshake,
             swarm: self.swarm,
@@ -164,21 +169,22 @@ impl Task {
 
 impl Resting {
     /// Spawns the task that goes on.
-    pub(super) fn wake(self: Box<Self>, shared: &Arc<Shared>, torrent: Torrent) -> Door {
+    pub(super) fn wake(self: Box<Self>, services: &Arc<Services>, torrent: Torrent) -> Door {
         if let Some(at) = self.wakes_at {
-            shared.keeper.clear(at, self.handshake.info_hash);
+            services.keeper.clear(at, self.handshake.info_hash);
         }
         let (door, senders, inbox) = channels();
         let disk = Disk::new(
             self.storage,
             self.info.layout().clone(),
-            shared.pool.clone(),
-            shared.options.memory,
+            services.disk.pool.clone(),
+            services.options.memory,
             senders.disk.clone(),
         );
         let task = Task {
-            shared: shared.clone(),
+            services: services.clone(),
             torrent,
+            entry: self.entry,
             info: self.info,
             handshake: self.handshake,
             swarm: self.swarm,
@@ -190,14 +196,14 @@ impl Resting {
             trace: self.trace,
             peers: BTreeMap::new(),
             unflushed: Vec::new(),
-            claim: Claim::new(shared.shares.clone()),
+            claim: Claim::new(services.capacity.shares.clone()),
             budget: self.budget,
             budget_at: Instant::now(),
             seed_only: self.seed_only,
             told: self.told,
             ending: None,
         };
-        shared.tasks.spawn(task.run(inbox));
+        services.tasks.spawn(task.run(inbox));
         door
     }
 
@@ -207,9 +213,9 @@ impl Resting {
     }
 
     /// Lets the machines know what is news to them; the alarm follows.
-    pub(super) fn look_at_network(&mut self, shared: &Shared) {
+    pub(super) fn look_at_network(&mut self, services: &Services) {
         let now = Instant::now();
-        for input in self.told.replace(shared.network.facts(), &mut self.trackers, now) {
+        for input in self.told.replace(services.network.facts(), &mut self.trackers, now) {
             if let Some(trace) = &self.trace {
                 trace.input(&input, now);
             }
@@ -217,11 +223,11 @@ impl Resting {
         }
         let info_hash = self.handshake.info_hash;
         if let Some(at) = self.wakes_at.take() {
-            shared.keeper.clear(at, info_hash);
+            services.keeper.clear(at, info_hash);
         }
         self.wakes_at = [self.swarm.poll_timeout(), self.trackers.poll_timeout()].into_iter().flatten().min();
         if let Some(at) = self.wakes_at {
-            shared.keeper.set(at, info_hash);
+            services.keeper.set(at, info_hash);
         }
     }
 

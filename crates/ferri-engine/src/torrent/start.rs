@@ -20,25 +20,29 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::disk::Disk;
 use super::rest::{channels, take_over};
-use super::task::{BUDGET_INTERVAL, Inbox, Learnt, Senders, Task, TorrentLimits, View, priority};
-use super::trackers::{Trackers, TrackersOptions};
-use super::{Arrival, Command, Inner, Seat, Torrent};
+use super::task::{BUDGET_INTERVAL, Inbox, Learnt, Senders, Task, TorrentLimits, View};
+use super::wishes::{piece_priorities, wanted};
+use super::{Command, Inner, Seat, Torrent};
 use crate::dht::Dht;
 use crate::events::EventLog;
+use crate::handshake::Arrival;
 use crate::network::Facts;
 use crate::rate::Limiter;
+use crate::registry::Entry;
 use crate::resolve::Estate;
-use crate::session::Shared;
+use crate::services::Services;
 use crate::share::{Budget, Claim, Use};
 use crate::status::{Event, State, TorrentStatus};
 use crate::trace_file::Trace;
+use crate::trackers::{Trackers, TrackersOptions};
 use crate::{AddTorrent, Check, Error, FilePriority, Resolved, resolve};
 
-/// Registers and starts a torrent.
+/// Starts a torrent. `enter` registers it, in the place of the search for it where there is one.
 pub(crate) async fn add(
-    shared: &Arc<Shared>,
+    services: &Arc<Services>,
     mut add: AddTorrent,
     mut resolved: Option<Resolved>,
+    enter: impl FnOnce(&Torrent, Option<Entry>) -> Result<Entry, Error>,
 ) -> Result<Torrent, Error> {
     let info = add.metainfo.shared_info();
     let hashes = info.info_hashes();
@@ -47,11 +51,8 @@ pub(crate) async fn add(
             "this torrent is version 2 only, and transfer of version 2 is not there yet; a hybrid of it would work".to_owned(),
         ));
     };
-    if !resolved.as_ref().is_some_and(|resolved| resolved.is_search_for(info_hash)) {
-        shared.refuse_known(info_hash)?;
-    }
-    let (storage, resumed, is_finished) = open(shared, &mut add, &info, info_hash).await?;
-    let estate = match &mut resolved {
+    let (storage, resumed, is_finished) = open(services, &mut add, &info, info_hash).await?;
+    let mut estate = match &mut resolved {
         Some(resolved) => resolved.claim(info_hash).await,
         None => None,
     };
@@ -64,7 +65,7 @@ pub(crate) async fn add(
     let follow = Arc::new(AtomicBool::new(false));
     let torrent = Torrent {
         inner: Arc::new(Inner {
-            session: Arc::downgrade(shared),
+            services: Arc::downgrade(services),
             info: info.clone(),
             info_hashes: hashes,
             seat: Mutex::new(Seat::Empty),
@@ -84,10 +85,13 @@ pub(crate) async fn add(
     };
     let is_private = info.is_private();
     let handshake =
-        if is_private { shared.private_handshake(info_hash) } else { shared.handshake(info_hash) };
+        if is_private { services.private_handshake(info_hash) } else { services.handshake(info_hash) };
+    let seat = torrent.seat();
+    let entry = enter(&torrent, estate.as_mut().and_then(|estate| estate.entry.take()))?;
     let start = Start {
-        shared: shared.clone(),
+        services: services.clone(),
         torrent: torrent.clone(),
+        entry,
         add,
         info,
         handshake,
@@ -96,8 +100,8 @@ pub(crate) async fn add(
         view,
         estate,
     };
-    start.begin(resumed, torrent.seat())?;
-    ask_for(shared, &torrent, hosts);
+    start.begin(resumed, seat);
+    ask_for(services, &torrent, hosts);
     Ok(torrent)
 }
 
@@ -114,29 +118,18 @@ fn name_peers(add: &mut AddTorrent, named: Vec<PeerAddress>) -> Vec<(String, u16
 }
 
 /// Adds the peers behind these hosts, as they are found.
-fn ask_for(shared: &Shared, torrent: &Torrent, hosts: Vec<(String, u16)>) {
+fn ask_for(services: &Services, torrent: &Torrent, hosts: Vec<(String, u16)>) {
     for (name, port) in hosts {
-        let (torrent, stop) = (torrent.clone(), shared.shutdown.stop_accepting.clone());
-        let ask = async move { torrent.add_peers(resolve::look_up(&name, port).await).await };
-        shared.tasks.spawn(stop.run_until_cancelled_owned(ask));
-    }
-}
-
-/// Forgets a torrent that ended.
-pub(super) fn remove(shared: &Arc<Shared>, info: &Info) {
-    if let Some(info_hash) = info.info_hashes().v1 {
-        shared.torrents().remove(&info_hash);
-        shared.forget_name(&info.info_hashes());
-        shared.hide(&info.info_hashes());
-    }
-    if let Some(trace) = &shared.trace {
-        trace.flush();
+        let torrent = torrent.clone();
+        services.spawn_until_stop(async move {
+            torrent.add_peers(resolve::look_up(&name, port).await).await;
+        });
     }
 }
 
 /// The torrent's files, what the journal says of them, and whether a complete download needs no last touches.
 async fn open(
-    shared: &Shared,
+    services: &Services,
     add: &mut AddTorrent,
     info: &Arc<Info>,
     info_hash: InfoHash,
@@ -151,13 +144,13 @@ async fn open(
         }
         None => (add.output.clone(), None),
     };
-    let place = Place { root, state_dir: Some(shared.options.state_dir.clone()) };
+    let place = Place { root, state_dir: Some(services.options.state_dir.clone()) };
     // What is only served is read where it lies, the neighbours of a chosen file too.
     let wanted = if add.seed_only { wanted(info, &[]) } else { wanted(info, &add.priorities) };
     let options = StorageOptions {
         preallocate: add.preallocate,
         top,
-        // Payload that is only shared is nobody's to touch.
+        // Payload that is only services is nobody's to touch.
         read_only: add.seed_only,
         overwrite: add.overwrite,
         places: add.places.take(),
@@ -201,26 +194,6 @@ pub(crate) fn beside(payload: &Path) -> Result<(PathBuf, OsString), Error> {
     }
 }
 
-/// Whether each file is wanted at all; files without a wish are.
-pub(super) fn wanted(info: &Info, files: &[FilePriority]) -> Vec<bool> {
-    let wish = |n| files.get(n).copied().unwrap_or_default();
-    (0..info.layout().file_count()).map(|n| wish(n) != FilePriority::Skip).collect()
-}
-
-/// One priority a piece: the highest of the files it touches.
-pub(super) fn piece_priorities(info: &Info, files: &[FilePriority]) -> Vec<Priority> {
-    let layout = info.layout();
-    let mut pieces = vec![Priority::Skip; layout.piece_count() as usize];
-    for file in layout.files().filter(|file| !layout.is_pad(*file)) {
-        let wanted = priority(files.get(file.as_usize()).copied().unwrap_or_default());
-        for piece in layout.file_pieces(file) {
-            let piece = &mut pieces[piece as usize];
-            *piece = wanted.max(*piece);
-        }
-    }
-    pieces
-}
-
 fn first_status(info: &Info) -> TorrentStatus {
     TorrentStatus {
         name: info.name().to_owned(),
@@ -247,8 +220,9 @@ fn first_status(info: &Info) -> TorrentStatus {
 
 /// A torrent whose files are being looked at.
 struct Start {
-    shared: Arc<Shared>,
+    services: Arc<Services>,
     torrent: Torrent,
+    entry: Entry,
     add: AddTorrent,
     info: Arc<Info>,
     handshake: Handshake,
@@ -313,14 +287,13 @@ enum Way {
 }
 
 impl Start {
-    /// Registers the torrent and lets it work, if there is anything to do.
-    fn begin(mut self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) -> Result<(), Error> {
+    /// Lets the torrent work, if there is anything to do.
+    fn begin(mut self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) {
         let found = Found::new(&self.add, &resumed, &self.info);
-        self.register()?;
         for why in resumed.why.into_iter().chain(self.storage.take_given_up()) {
             self.view.event(Event::Note(why));
         }
-        let shared = self.shared.clone();
+        let services = self.services.clone();
         let (mut door, mut senders, mut inbox) = channels();
         if let Some(estate) = &mut self.estate {
             take_over(estate, &mut door, &mut senders, &mut inbox);
@@ -333,30 +306,13 @@ impl Start {
             task.timeout();
             task.drain();
             if !task.is_idle(Instant::now()) {
-                shared.tasks.spawn(task.run(inbox));
+                services.tasks.spawn(task.run(inbox));
             } else if let Some(task) = task.rest(&inbox) {
-                shared.tasks.spawn(task.run(inbox));
+                services.tasks.spawn(task.run(inbox));
             }
         } else {
-            shared.tasks.spawn(self.run(found, senders, inbox));
+            services.tasks.spawn(self.run(found, senders, inbox));
         }
-        Ok(())
-    }
-
-    fn register(&self) -> Result<(), Error> {
-        let info_hash = self.handshake.info_hash;
-        let mut torrents = self.shared.torrents();
-        // Under the lock: who shuts down sees either this or the torrent.
-        if self.shared.shutdown.stop_accepting.is_cancelled() {
-            return Err(Error::Closed);
-        }
-        let is_sought = self.estate.is_none() && self.shared.searches().contains_key(&info_hash);
-        if is_sought || torrents.contains_key(&info_hash) {
-            return Err(Error::AlreadyRunning(info_hash));
-        }
-        torrents.insert(info_hash, self.torrent.clone());
-        self.shared.name(self.torrent.info_hashes());
-        Ok(())
     }
 
     async fn run(mut self, mut found: Found, senders: Senders, mut inbox: Inbox) {
@@ -389,16 +345,16 @@ impl Start {
     /// The torrent, ready to run.
     fn task(mut self, have: Bitfield, paused: Paused, senders: Senders) -> Task {
         let now = Instant::now();
-        let mut claim = Claim::new(self.shared.shares.clone());
+        let mut claim = Claim::new(self.services.capacity.shares.clone());
         let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: !have.is_full() });
-        let told = Facts { port: self.shared.network.facts().port, v4: None, v6: None };
+        let told = Facts { port: self.services.network.facts().port, v4: None, v6: None };
         let (trackers, learnt) = self.inherit(told.port, now);
         let (swarm, trace) = self.swarm(have, &budget, told.port, now);
         let disk = Disk::new(
             self.storage.clone(),
             self.info.layout().clone(),
-            self.shared.pool.clone(),
-            self.shared.options.memory,
+            self.services.disk.pool.clone(),
+            self.services.options.memory,
             senders.disk.clone(),
         );
         let mut task = Task {
@@ -411,8 +367,9 @@ impl Start {
             budget,
             budget_at: now + BUDGET_INTERVAL,
             senders,
-            shared: self.shared,
+            services: self.services,
             torrent: self.torrent,
+            entry: self.entry,
             info: self.info,
             handshake: self.handshake,
             swarm,
@@ -430,7 +387,7 @@ impl Start {
             // Whoever downloaded it died before it was done.
             task.disk.finish();
         }
-        if let Some(dht) = task.shared.dht.as_ref().filter(|_| !task.info.is_private()) {
+        if let Some(dht) = task.services.dht.as_ref().filter(|_| !task.info.is_private()) {
             dht.add_hosts(self.add.metainfo.nodes());
         }
         if let Some(learnt) = learnt {
@@ -456,8 +413,8 @@ impl Start {
             metadata: Some(Bytes::from_owner(self.info.shared_bytes())),
             private,
             other_hash: self.info.info_hashes().other(),
-            pex: self.shared.options.pex && !private,
-            dht_port: self.shared.dht.as_ref().filter(|_| !private).map(Dht::udp_port),
+            pex: self.services.options.pex && !private,
+            dht_port: self.services.dht.as_ref().filter(|_| !private).map(Dht::udp_port),
             sequential: self.add.sequential,
             peers_max: budget.peers_max,
             half_open_max: budget.half_open_max,
@@ -468,7 +425,7 @@ impl Start {
         let seed = rand::random();
         let layout = self.info.layout().clone();
         let trace =
-            self.shared.trace.clone().map(|file| Trace::new(file, &options, &layout, &have, seed, now));
+            self.services.trace.clone().map(|file| Trace::new(file, &options, &layout, &have, seed, now));
         (Swarm::new(options, layout, have, seed, now), trace)
     }
 
@@ -486,13 +443,13 @@ impl Start {
             info_hash: self.handshake.info_hash,
             peer_id: self.handshake.peer_id,
             port,
-            bind: self.shared.options.bind,
+            bind: self.services.options.bind,
         }
     }
 
     /// Finds out which pieces are on disk, on a thread that may wait for it, while commands are still heard.
     async fn check(&mut self, pieces: &[PieceIndex], inbox: &mut Inbox, paused: &mut Paused) -> Checked {
-        let shutdown = self.shared.shutdown.cancel.clone();
+        let shutdown = self.services.shutdown.cancel.clone();
         let layout = self.info.layout();
         let total: u64 = pieces.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum();
         let cancel = Arc::new(AtomicBool::new(false));
@@ -553,7 +510,7 @@ impl Start {
                 }
             }),
         };
-        if self.shared.pool.submit(job).is_err() {
+        if self.services.disk.pool.submit(job).is_err() {
             tracing::error!("the disk threads are overloaded or gone");
         }
         (progress_inbox, answer)
@@ -589,7 +546,7 @@ impl Start {
         tokio::select! {
             biased;
             result = &mut guard => result,
-            () = self.shared.shutdown.stop_accepting.cancelled() => {
+            () = self.services.shutdown.stop_accepting.cancelled() => {
                 self.storage.halt();
                 guard.await
             }
@@ -609,7 +566,7 @@ impl Start {
         loop {
             tokio::select! {
                 biased;
-                () = self.shared.shutdown.cancel.cancelled() => return false,
+                () = self.services.shutdown.cancel.cancelled() => return false,
                 command = commands.recv() => match command {
                     Some(Command::Stop) | None => return false,
                     Some(Command::Resume) => return true,
@@ -631,7 +588,7 @@ impl Start {
     /// Ends before it began.
     async fn abandon(mut self) {
         if let Some(estate) = self.estate.take() {
-            estate.end(&self.shared, &self.view.events).await;
+            estate.end(&self.services, &self.view.events).await;
         }
         let storage = self.storage.clone();
         // What the journal held is untouched, whether or not closing works.
@@ -640,7 +597,8 @@ impl Start {
             storage.leave();
         };
         let _ = tokio::task::spawn_blocking(close).await;
-        remove(&self.shared, &self.info);
+        self.entry.leave();
+        self.services.hide(&self.info.info_hashes());
         *self.torrent.seat() = Seat::Empty;
         self.set_state(State::Stopped);
     }
@@ -659,7 +617,7 @@ impl Task {
 
     fn begin(&mut self, peers: Vec<std::net::SocketAddr>, paused: Paused) {
         let now = Instant::now();
-        if let Some(ip) = self.shared.options.bind.filter(|ip| !ip.is_unspecified()) {
+        if let Some(ip) = self.services.options.bind.filter(|ip| !ip.is_unspecified()) {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.handle(Input::ExternalAddress { ip }, now);
         }

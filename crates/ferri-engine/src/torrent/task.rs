@@ -17,20 +17,22 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use super::disk::{Disk, DiskDone};
-use super::outbox::Outbox;
-use super::trackers::{Answer, Trackers};
-use super::{Arrival, Command, Seat, Sequential, Torrent};
+use super::{Command, Seat, Sequential, Torrent, wishes};
+use crate::FilePriority;
 use crate::crowd::Pass;
 use crate::events::EventLog;
 use crate::external::Voter;
+use crate::handshake::{self, Arrival};
 use crate::network::Facts;
+use crate::outbox::Outbox;
 use crate::peer::{Connection, Report, Wire};
 use crate::rate::{Limiter, Limits};
-use crate::session::Shared;
+use crate::registry::Entry;
+use crate::services::Services;
 use crate::share::{Budget, Claim, Use};
 use crate::status::{Event, PeerStatus, Said, State, TorrentStatus, ratio};
 use crate::trace_file::Trace;
-use crate::{FilePriority, handshake};
+use crate::trackers::{Answer, Trackers};
 
 /// Reports of peers taken at once, each a batch of messages itself.
 const BATCH_MAX: usize = 64;
@@ -65,8 +67,10 @@ pub(super) struct Senders {
 
 /// A torrent's task.
 pub(super) struct Task {
-    pub(super) shared: Arc<Shared>,
+    pub(super) services: Arc<Services>,
     pub(super) torrent: Torrent,
+    /// The torrent is in the session's registry.
+    pub(super) entry: Entry,
     pub(super) info: Arc<Info>,
     pub(super) handshake: Handshake,
     pub(super) swarm: Swarm,
@@ -140,7 +144,7 @@ impl View {
 
 impl Task {
     pub(super) async fn run(mut self, mut inbox: Inbox) {
-        let cancel = self.shared.shutdown.cancel.clone();
+        let cancel = self.services.shutdown.cancel.clone();
         let mut reports = Vec::with_capacity(BATCH_MAX);
         self.drain();
         while !self.has_ended() {
@@ -170,7 +174,7 @@ impl Task {
             }
             self.drain();
         }
-        self.shared.blocks.release();
+        self.services.disk.blocks.release();
         self.end().await;
     }
 
@@ -195,7 +199,7 @@ impl Task {
         if self.swarm.poll_timeout().is_some_and(|at| at <= now) {
             self.handle(Input::Timeout, now);
         }
-        self.trackers.timeout(&self.swarm, &self.shared.pace, now);
+        self.trackers.timeout(&self.swarm, &self.services.trackers.pace, now);
         self.disk.tick(now);
         if self.view.stale && self.view.published_at + PUBLISH_INTERVAL <= now {
             if self.peers.is_empty() {
@@ -294,7 +298,11 @@ impl Task {
             Ok(Err(error)) => self.view.event(Event::Note(error.to_string())),
             Err(error) => tracing::error!(%error, "closing the files failed"),
         }
-        super::start::remove(&self.shared, &self.info);
+        self.entry.leave();
+        self.services.hide(&self.info.info_hashes());
+        if let Some(trace) = &self.services.trace {
+            trace.flush();
+        }
         *self.torrent.seat() = Seat::Empty;
         self.view.state = State::Stopped;
         self.publish(Instant::now());
@@ -318,7 +326,7 @@ impl Task {
         if self.seed_only {
             vec![Priority::Skip; self.info.layout().piece_count() as usize]
         } else {
-            let mut priorities = super::start::piece_priorities(&self.info, files);
+            let mut priorities = wishes::piece_priorities(&self.info, files);
             for piece in self.disk.storage().awaited() {
                 // Until they come, all else for their files is put aside.
                 if let Some(wish) =
@@ -332,7 +340,7 @@ impl Task {
     }
 
     fn set_priorities(&mut self, files: &[FilePriority], now: Instant) {
-        self.disk.set_wanted(super::start::wanted(&self.info, files));
+        self.disk.set_wanted(wishes::wanted(&self.info, files));
         let priorities = self.piece_priorities(files);
         self.handle(Input::Priorities { priorities }, now);
         if !matches!(self.view.state, State::Error { .. } | State::Paused) {
@@ -349,7 +357,7 @@ impl Task {
             fetches: self.swarm.role() == Role::Leech && 0 < stats.peers,
         });
         self.budget_at = now + BUDGET_INTERVAL;
-        self.shared.blocks.trim();
+        self.services.disk.blocks.trim();
         if self.budget != budget {
             self.budget = budget;
             self.apply_budget(now);
@@ -395,8 +403,8 @@ impl Task {
         handshake: Handshake,
         now: Instant,
     ) {
-        let key = self.shared.next_peer();
-        let crowd = self.attach(key, Wire::new(stream, &self.shared.blocks), addr, handshake);
+        let key = self.services.identity.next_peer();
+        let crowd = self.attach(key, Wire::new(stream, &self.services.disk.blocks), addr, handshake);
         self.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);
     }
 
@@ -408,15 +416,15 @@ impl Task {
             wire,
             ends,
             reports: self.senders.reports.clone(),
-            blocks: self.shared.blocks.clone(),
+            blocks: self.services.disk.blocks.clone(),
             storage: Some(self.disk.storage().clone()),
-            pool: self.shared.pool.clone(),
-            down: Limits([self.limits.down.clone(), self.shared.down.clone()]),
-            up: Limits([self.limits.up.clone(), self.shared.up.clone()]),
+            pool: self.services.disk.pool.clone(),
+            down: Limits([self.limits.down.clone(), self.services.limits.down.clone()]),
+            up: Limits([self.limits.up.clone(), self.services.limits.up.clone()]),
         };
-        self.shared.tasks.spawn(connection.run());
+        self.services.tasks.spawn(connection.run());
         let fast = handshake.reserved.has_fast() && self.handshake.reserved.has_fast();
-        let (pass, crowd) = self.shared.crowds.enter(addr.ip());
+        let (pass, crowd) = self.services.capacity.crowds.enter(addr.ip());
         self.peers.insert(key, Peer { addr, fast, outbox, _pass: pass });
         crowd
     }
@@ -479,7 +487,7 @@ impl Task {
                 }
                 self.carry_out(output, now);
             }
-            let found = self.trackers.drain(&self.view.events, &self.shared, &self.senders.answers);
+            let found = self.trackers.drain(&self.view.events, &self.services, &self.senders.answers);
             if found.is_empty() {
                 break;
             }
@@ -498,7 +506,7 @@ impl Task {
         match output {
             Output::Connect { addr } => {
                 let (other, arrivals) = (self.info.info_hashes().other(), self.senders.arrivals.clone());
-                handshake::dial_for(&self.shared, addr, self.handshake, other, arrivals);
+                handshake::dial_for(&self.services, addr, self.handshake, other, arrivals);
             }
             Output::Send { peer, message } => {
                 if self.view.follow.load(Ordering::Relaxed) {
@@ -525,16 +533,16 @@ impl Task {
             Output::KeepSuspect { piece } => self.disk.keep_suspect(piece),
             Output::WantPeers => {
                 self.trackers.want_peers(&self.swarm, now);
-                if let Some(dht) = &self.shared.dht {
+                if let Some(dht) = &self.services.dht {
                     self.info.info_hashes().names().for_each(|name| dht.want(name));
                 }
             }
             Output::DhtNode { addr } => {
-                if let Some(dht) = &self.shared.dht {
+                if let Some(dht) = &self.services.dht {
                     dht.hint(addr);
                 }
             }
-            Output::SeenAs { ip, by } => self.shared.network.seen_as(Voter::Stranger(by), ip),
+            Output::SeenAs { ip, by } => self.services.network.seen_as(Voter::Stranger(by), ip),
             Output::Event(event) => self.event(event, now),
             // Only of a swarm whose info dictionary is not known.
             Output::Metadata { .. } => {}
@@ -657,15 +665,5 @@ impl Task {
         self.view.stale = 0 < stats.down_rate || 0 < stats.up_rate;
         self.view.published_at = now;
         self.view.status.send_replace(status);
-    }
-}
-
-/// What the swarm is told about wanted pieces.
-pub(super) fn priority(file: FilePriority) -> Priority {
-    match file {
-        FilePriority::Skip => Priority::Skip,
-        FilePriority::Low => Priority::Low,
-        FilePriority::Normal => Priority::Normal,
-        FilePriority::High => Priority::High,
     }
 }

@@ -24,8 +24,8 @@ impl Task {
         let is_public = !self.info.is_private();
         let trackers = self.trackers.statuses(now);
         Sources {
-            dht_nodes: self.shared.dht.as_ref().filter(|_| is_public).map(Dht::good_nodes),
-            lsd: is_public && self.shared.lsd.is_on(),
+            dht_nodes: self.services.dht.as_ref().filter(|_| is_public).map(Dht::good_nodes),
+            lsd: is_public && self.services.lsd.is_on(),
             trackers: trackers.len(),
             trackers_failed: trackers.iter().filter(|tracker| tracker.error.is_some()).count(),
             known: dials.known,

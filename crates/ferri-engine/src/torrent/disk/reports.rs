@@ -181,7 +181,7 @@ impl Task {
 
     pub(in crate::torrent) fn completed(&mut self, now: Instant) {
         self.view.completed_at = Some(now);
-        if let Some(dht) = &self.shared.dht {
+        if let Some(dht) = &self.services.dht {
             self.info.info_hashes().names().for_each(|name| dht.set_seed(name, true));
         }
         // Who only serves has downloaded nothing: there is nothing to tell, and no last touch to put.

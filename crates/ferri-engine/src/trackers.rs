@@ -21,7 +21,7 @@ use crate::events::EventLog;
 use crate::external::Voter;
 use crate::network::Network;
 use crate::pace::Pace;
-use crate::session::Shared;
+use crate::services::Services;
 use crate::status::{Event, TrackerStatus};
 use crate::tracker_client::{self, Client};
 
@@ -228,24 +228,24 @@ impl Trackers {
     pub(crate) fn drain(
         &mut self,
         events: &EventLog,
-        shared: &Arc<Shared>,
+        services: &Arc<Services>,
         answers: &mpsc::UnboundedSender<Answer>,
     ) -> Vec<SwarmInput> {
         let mut inputs = Vec::new();
         while let Some(output) = self.schedule.poll_output() {
             match output {
                 Output::Announce { tracker, url, family, announce } => {
-                    let flight = shared.pace.flight(&url, Instant::now());
-                    let client = self.client(shared, &url);
-                    self.fly(tracker, shared, answers, async move {
+                    let flight = services.trackers.pace.flight(&url, Instant::now());
+                    let client = self.client(services, &url);
+                    self.fly(tracker, services, answers, async move {
                         let result = tracker_client::announce(&client, &url, family, announce).await;
                         drop(flight);
                         Answer::Announce(tracker, result)
                     });
                 }
                 Output::Scrape { tracker, url, info_hash } => {
-                    let client = self.client(shared, self.schedule.url(tracker).unwrap_or(&url));
-                    self.fly(tracker, shared, answers, async move {
+                    let client = self.client(services, self.schedule.url(tracker).unwrap_or(&url));
+                    self.fly(tracker, services, answers, async move {
                         Answer::Scrape(tracker, tracker_client::scrape(&client, &url, info_hash).await)
                     });
                 }
@@ -257,7 +257,7 @@ impl Trackers {
                 Output::Peers(addrs) => {
                     inputs.push(SwarmInput::PeersFound { source: Source::Tracker, addrs });
                 }
-                Output::Event(notice) => tell_of(notice, events, &shared.network),
+                Output::Event(notice) => tell_of(notice, events, &services.network),
                 Output::Stopped => self.stopped = true,
             }
         }
@@ -265,19 +265,19 @@ impl Trackers {
     }
 
     /// Who asks the tracker with this URL.
-    fn client(&self, shared: &Shared, url: &str) -> Client {
-        let (http, udp) = (shared.http.clone(), shared.udp_trackers.clone());
+    fn client(&self, services: &Services, url: &str) -> Client {
+        let (http, udp) = (services.trackers.http.clone(), services.trackers.udp.clone());
         Client { http, udp, is_typed: self.typed.contains(url) }
     }
 
     fn fly(
         &mut self,
         tracker: TrackerId,
-        shared: &Shared,
+        services: &Services,
         answers: &mpsc::UnboundedSender<Answer>,
         question: impl Future<Output = Answer> + Send + 'static,
     ) {
-        let cancel = shared.shutdown.cancel.child_token();
+        let cancel = services.shutdown.cancel.child_token();
         self.flights.insert(tracker, cancel.clone());
         let answers = answers.clone();
         let flight = async move {
@@ -285,7 +285,7 @@ impl Trackers {
             // The torrent may have ended without waiting for it.
             let _ = answers.send(answer);
         };
-        shared.tasks.spawn(cancel.run_until_cancelled_owned(flight));
+        services.tasks.spawn(cancel.run_until_cancelled_owned(flight));
     }
 
     pub(crate) fn statuses(&self, now: Instant) -> Vec<TrackerStatus> {

@@ -1,0 +1,135 @@
+//! What every task of a session may use: disk threads, limits, clients of trackers, ways to be found. Nothing here knows
+//! a torrent; who is to hear of something is told by a callback (`session.rs`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ferri_metainfo::{InfoHash, InfoHashes};
+use ferri_storage::{BlockPool, Pool};
+use ferri_swarm::PeerKey;
+use ferri_wire::{Handshake, PeerId, Reserved};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::SessionOptions;
+use crate::crowd::Crowds;
+use crate::dht::Dht;
+use crate::http::Http;
+use crate::keeper::Keeper;
+use crate::lsd::Lsd;
+use crate::network::Network;
+use crate::pace::Pace;
+use crate::rate::Limiter;
+use crate::share::Shares;
+use crate::trace_file::TraceFile;
+use crate::tracker_udp::UdpTrackers;
+
+/// What every task of a session may use.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) options: SessionOptions,
+    pub(crate) identity: Identity,
+    pub(crate) disk: DiskServices,
+    pub(crate) limits: SessionLimits,
+    pub(crate) capacity: Capacity,
+    pub(crate) trackers: TrackerClients,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) network: Arc<Network>,
+    pub(crate) lsd: Arc<Lsd>,
+    pub(crate) dht: Option<Dht>,
+    pub(crate) trace: Option<Arc<TraceFile>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// Who we are to peers.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) listen_addr: SocketAddr,
+    pub(crate) peer_id: PeerId,
+    next_peer: AtomicU64,
+}
+
+/// Threads that wait for disks, and memory for blocks.
+#[derive(Debug)]
+pub(crate) struct DiskServices {
+    pub(crate) pool: Pool,
+    pub(crate) blocks: BlockPool,
+}
+
+/// Rates of all torrents together.
+#[derive(Debug)]
+pub(crate) struct SessionLimits {
+    pub(crate) down: Arc<Limiter>,
+    pub(crate) up: Arc<Limiter>,
+}
+
+/// Connections, dials and memory of all torrents together.
+#[derive(Debug)]
+pub(crate) struct Capacity {
+    pub(crate) shares: Arc<Shares>,
+    pub(crate) crowds: Arc<Crowds>,
+}
+
+/// How trackers are asked, and whose turn it is.
+#[derive(Debug)]
+pub(crate) struct TrackerClients {
+    pub(crate) http: Arc<Http>,
+    pub(crate) udp: Arc<UdpTrackers>,
+    pub(crate) pace: Arc<Pace>,
+}
+
+/// The phases of the end, each a token that stays cancelled.
+#[derive(Debug, Default)]
+pub(crate) struct Shutdown {
+    /// No new connections in either direction.
+    pub(crate) stop_accepting: CancellationToken,
+    /// Searches that are under way or tell their trackers that they are over; waited for in between.
+    pub(crate) searches: TaskTracker,
+    /// Everything that is left, at once.
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Identity {
+    pub(crate) fn new(listen_addr: SocketAddr, peer_id: PeerId) -> Self {
+        Self { listen_addr, peer_id, next_peer: AtomicU64::new(1) }
+    }
+
+    /// A name for a connection.
+    pub(crate) fn next_peer(&self) -> PeerKey {
+        PeerKey(self.next_peer.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Services {
+    /// What we say to the peers of a torrent.
+    pub(crate) fn handshake(&self, info_hash: InfoHash) -> Handshake {
+        let handshake = self.private_handshake(info_hash);
+        match &self.dht {
+            Some(_) => Handshake { reserved: handshake.reserved.with_dht(), ..handshake },
+            None => handshake,
+        }
+    }
+
+    /// The same for a private torrent, of which the DHT does not hear (BEP 27).
+    pub(crate) fn private_handshake(&self, info_hash: InfoHash) -> Handshake {
+        let reserved = Reserved::default().with_fast().with_extensions();
+        Handshake { reserved, info_hash, peer_id: self.identity.peer_id }
+    }
+
+    /// A torrent is not to be found without its trackers any more.
+    pub(crate) fn hide(&self, hashes: &InfoHashes) {
+        for name in hashes.names() {
+            self.lsd.forget(name);
+            if let Some(dht) = &self.dht {
+                dht.remove(name);
+            }
+        }
+    }
+
+    /// Runs a task until nobody new is accepted.
+    pub(crate) fn spawn_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(self.shutdown.stop_accepting.clone().run_until_cancelled_owned(task));
+    }
+}

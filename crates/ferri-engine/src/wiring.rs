@@ -1,0 +1,131 @@
+//! How what serves all torrents reaches them: the listener, the alarm clock, the DHT, the local network and the gateway
+//! know no torrent, and are started here with what they are to call.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ferri_metainfo::InfoHash;
+use ferri_swarm::Source;
+use tokio::net::TcpListener;
+
+use crate::external::Voter;
+use crate::hosts::Hosts;
+use crate::network::{Facts, LsdStatus};
+use crate::port_mapping::{PortMappingStatus, Transport};
+use crate::services::Services;
+use crate::{dht, keeper, listen, lsd, network, port_mapping};
+
+/// Starts everything that waits for peers, for time to pass, or for news of the networks around.
+pub(crate) fn start(
+    services: &Arc<Services>,
+    hosts: &Arc<Hosts>,
+    listener: TcpListener,
+    node: Option<dht::Driver>,
+) {
+    start_listener(services, hosts, listener);
+    let waking = hosts.clone();
+    services.spawn_until_stop(keeper::run(services.keeper.clone(), move |name| waking.wake(name)));
+    let (http, udp) = (services.trackers.http.clone(), services.trackers.udp.clone());
+    services.spawn_until_stop(async move {
+        tokio::join!(http.close_idle(), udp.close_idle());
+    });
+    start_network(services, hosts);
+    start_lsd(services, hosts);
+    start_port_mapping(services);
+    if let Some(node) = node {
+        start_node(services, hosts, node);
+    }
+}
+
+fn start_listener(services: &Arc<Services>, hosts: &Arc<Hosts>, listener: TcpListener) {
+    let (known, ours) = (hosts.clone(), services.clone());
+    let find = move |name: &InfoHash| {
+        let host = known.get(*name)?;
+        // A hybrid has two names; whoever calls it by the second hears that one.
+        let handshake = if host.is_private() { ours.private_handshake(*name) } else { ours.handshake(*name) };
+        Some((host, handshake))
+    };
+    services.spawn_until_stop(listen::run(listener, find));
+}
+
+/// Tells everybody where we are. On loopback there is nowhere to move.
+fn start_network(services: &Arc<Services>, hosts: &Arc<Hosts>) {
+    let (told, dht) = (hosts.clone(), services.dht.clone());
+    services.spawn_until_stop(network::tell(services.network.clone(), move |facts| {
+        if let Some(dht) = &dht {
+            tell_node(dht, facts);
+        }
+        told.torrents().iter().for_each(|torrent| torrent.look_at_network());
+    }));
+    if !services.identity.listen_addr.ip().is_loopback() {
+        let dht = services.dht.clone();
+        let moved = move || {
+            if let Some(dht) = &dht {
+                dht.tell(ferri_dht::Input::NetworkChanged);
+            }
+        };
+        services.spawn_until_stop(network::look(services.network.clone(), services.options.bind, moved));
+    }
+}
+
+/// The DHT node tells others the port, and takes its id from the address (BEP 42).
+fn tell_node(dht: &dht::Dht, facts: Facts) {
+    dht.set_port(facts.port);
+    let ips = [facts.v4.map(IpAddr::V4), facts.v6.map(IpAddr::V6)];
+    for ip in ips.into_iter().flatten() {
+        dht.tell(ferri_dht::Input::ExternalAddress { ip });
+    }
+}
+
+fn start_lsd(services: &Arc<Services>, hosts: &Arc<Hosts>) {
+    let listen_addr = services.identity.listen_addr;
+    if let Some(why) = why_off(services.options.lsd, listen_addr) {
+        return services.network.update(|status| status.lsd = LsdStatus::Off { why: why.to_owned() });
+    }
+    let (lsd, network) = (services.lsd.clone(), services.network.clone());
+    let ours = lsd::Ours { lsd, network, listen_addr, bind: services.options.bind };
+    let told = hosts.clone();
+    services.spawn_until_stop(lsd::run(ours, move |neighbour| told.heard(neighbour)));
+}
+
+/// Has the gateway forward our ports. It ends by itself: they are given back first.
+fn start_port_mapping(services: &Arc<Services>) {
+    let listen_addr = services.identity.listen_addr;
+    if let Some(why) = why_off(services.options.port_mapping, listen_addr) {
+        let off = PortMappingStatus::Off { why: why.to_owned() };
+        return services.network.update(|status| status.port_mapping = off);
+    }
+    let udp = services.dht.as_ref().map(|dht| (Transport::Udp, dht.udp_port()));
+    let ports = [(Transport::Tcp, listen_addr.port())].into_iter().chain(udp).collect();
+    let ours = port_mapping::Ours {
+        paths: services.network.paths(),
+        stop: services.shutdown.stop_accepting.clone(),
+        tasks: services.tasks.clone(),
+    };
+    let network = services.network.clone();
+    services.tasks.spawn(port_mapping::run(ours, ports, move |told| match told {
+        port_mapping::Told::Status(status, external_port) => network.update(|network| {
+            (network.port_mapping, network.external_port) = (status, external_port);
+        }),
+        port_mapping::Told::Outside(ip) => network.seen_as(Voter::Gateway, ip),
+    }));
+}
+
+fn start_node(services: &Arc<Services>, hosts: &Arc<Hosts>, node: dht::Driver) {
+    node.handle().set_port(services.network.facts().port);
+    let (told, network) = (hosts.clone(), services.network.clone());
+    let tell = move |news| match news {
+        dht::Told::Peers(name, peers) => told.found(name, Source::Dht, peers),
+        dht::Told::ExternalAddress(ip) => network.seen_as(Voter::Nodes, ip),
+    };
+    services.tasks.spawn(node.run(services.shutdown.cancel.clone(), tell));
+}
+
+/// Whether something that looks for others has nobody to look for, and why.
+pub(crate) fn why_off(is_wanted: bool, listen_addr: SocketAddr) -> Option<&'static str> {
+    match (is_wanted, listen_addr.ip().is_loopback()) {
+        (false, _) => Some("switched off"),
+        (true, true) => Some("the session is bound to this host alone"),
+        (true, false) => None,
+    }
+}
