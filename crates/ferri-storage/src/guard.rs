@@ -154,6 +154,10 @@ impl Storage {
         {
             return Err(in_the_way(Conflict::Changed));
         }
+        // Whoever writes the same here may be in the middle of it.
+        if register::is_written(place_of(opened)?, self.id(), (self.info(), file)) {
+            return self.owner_of(opened, Origin::Found).map(License::Taken);
+        }
         match self.appraise(file, opened, &stamp)? {
             Appraised::Ours(origin) => self.owner_of(opened, origin).map(License::Taken),
             // What comes for it has to be put somewhere meanwhile.
@@ -291,7 +295,6 @@ impl Storage {
         let (mut is_matched, mut has_agreed, mut undecided) = (false, false, BTreeSet::new());
         let in_the_way = |why| StorageError::InTheWay { path: opened.path().into(), why };
         for piece in self.layout().file_pieces(file).filter_map(|piece| self.layout().piece(piece)) {
-            self.options().halt.check()?;
             let Some((begin, span)) = self.span_in(piece, file) else { continue };
             if stamp.size <= span.offset {
                 break;

@@ -147,8 +147,11 @@ impl Storage {
         if decided.is_empty() {
             return Ok(());
         }
-        self.guard_files(&decided, &self.on_disk())?;
-        self.gather()
+        match self.guard_files(&decided, &self.on_disk()).and_then(|()| self.gather()) {
+            // Looks have ended and writes go on: what was not moved is in the parts file for the next start.
+            Err(StorageError::Halted) => Ok(()),
+            moved => moved,
+        }
     }
 
     /// At the end of a download nothing is held: every piece came.

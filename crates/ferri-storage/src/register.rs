@@ -170,6 +170,14 @@ pub(crate) fn give_up(place: Place, id: u64) {
     }
 }
 
+/// Whether another torrent writes to this file, and the same as this one would.
+pub(crate) fn is_written(place: Place, id: u64, mine: (&Info, FileIndex)) -> bool {
+    let register = lock();
+    let Some(writers) = register.files.get(&place) else { return false };
+    let mut others = writers.iter().filter(|writer| writer.id != id).peekable();
+    others.peek().is_some() && others.all(|other| is_same_data((&other.info, other.file), mine))
+}
+
 /// Whether several torrents write the same to this file.
 pub(crate) fn is_shared(place: Place) -> bool {
     lock().files.get(&place).is_some_and(|writers| !writers.others.is_empty())

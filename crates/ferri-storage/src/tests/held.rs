@@ -1,7 +1,7 @@
 //! Files that begin as the torrent's do, until it is known whose they are.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -241,6 +241,49 @@ fn a_held_file_that_is_not_wanted_or_not_there_any_more_holds_nothing_up() {
     t.write(&storage, [3]);
     fs::rename(t.file("a"), t.file("mine")).unwrap();
     t.write(&storage, [0, 1, 2, 4, 5, 6, 7]);
+    storage.finish().unwrap();
+    assert_eq!(t.good(&storage).len(), 8);
+}
+
+#[test]
+fn two_that_would_write_the_same_agree_on_a_held_file_while_one_is_in_the_middle_of_it() {
+    let t = Fixture::new(&[("a", 6 * BLOCK as u64, "")]);
+    let other = Fixture::new(&[("a", 6 * BLOCK as u64, "x")]);
+    lay(&t, &t.data[..2 * BLOCK + 7]);
+    let (first, _) = begin(&t);
+    first.guard().unwrap();
+    let paths = LocalPaths::new(&other.info).unwrap();
+    let place = Place { root: t.root(), state_dir: Some(other.state()) };
+    let second = Storage::new(Arc::clone(&other.info), paths, place, Fixture::options(), &[]).unwrap();
+    second.resume().unwrap();
+    second.guard().unwrap();
+    assert_eq!((numbers(&first.awaited()), numbers(&second.awaited())), (vec![2], vec![2]));
+    t.write(&first, [2]);
+    // Half of a piece, as the second may see it.
+    let file = fs::File::options().write(true).open(t.file("a")).unwrap();
+    file.write_all_at(&t.data[4 * BLOCK..4 * BLOCK + 100], 4 * BLOCK as u64).unwrap();
+    other.write(&second, [2, 3, 5]);
+    t.write(&first, [3, 4, 5]);
+    other.write(&second, [4]);
+    second.finish().unwrap();
+    assert_eq!(fs::read(t.file("a")).unwrap(), t.data);
+}
+
+#[test]
+fn a_piece_that_tells_is_written_also_when_looks_have_ended() {
+    let t = two();
+    lay(&t, &t.data[..2 * P + 7]);
+    let (storage, _) = begin(&t);
+    storage.guard().unwrap();
+    t.write(&storage, [3, 4]);
+    storage.halt();
+    t.write(&storage, [2, 5]);
+    storage.close().unwrap();
+    drop(storage);
+    let (storage, have) = begin(&t);
+    assert_eq!(have, [0, 1, 2, 3, 4, 5]);
+    storage.guard().unwrap();
+    t.write(&storage, [6, 7]);
     storage.finish().unwrap();
     assert_eq!(t.good(&storage).len(), 8);
 }
