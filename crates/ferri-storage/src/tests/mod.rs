@@ -20,7 +20,7 @@ mod versions;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use ferri_metainfo::names::LocalPaths;
@@ -195,6 +195,10 @@ fn info_bytes(piece: usize, files: &[Spec<'_>], data: &[u8]) -> Vec<u8> {
     encoder.int(piece as i64);
     encoder.key(b"pieces");
     encoder.bytes(&data.chunks(piece).flat_map(ferri_hash::sha1).collect::<Vec<_>>());
+    // No two tests have one torrent: which ones run is known to the whole process.
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    encoder.key(b"test");
+    encoder.int(COUNTER.fetch_add(1, Ordering::Relaxed) as i64);
     encoder.end();
     encoder.into_bytes()
 }
