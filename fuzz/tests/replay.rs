@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ferri_fuzz::{MEMORY_BASE, TARGETS, Target};
+use ferri_sim::Chance;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -81,11 +82,11 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 fn vary(target: &Target, corpus: &[(PathBuf, Vec<u8>)]) {
     // The name is part of the seed, so that targets with the same files see other variations.
     let seed = target.name.bytes().fold(1, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte));
-    let mut chance = Chance(seed);
+    let mut chance = Chance::new(seed);
     let mut budget = VARIED_BYTES;
     for number in 0..VARIATIONS {
-        let (path, bytes) = &corpus[chance.below(corpus.len())];
-        let other = &corpus[chance.below(corpus.len())].1;
+        let (path, bytes) = &corpus[chance.index(corpus.len())];
+        let other = &corpus[chance.index(corpus.len())].1;
         let varied = varied(bytes, other, &mut chance);
         if budget < varied.len() {
             return;
@@ -110,33 +111,33 @@ fn run(target: &Target, what: &str, bytes: &[u8]) {
 /// The bytes with one to four changes of the kinds that break parsers.
 fn varied(bytes: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
     let mut varied = bytes.to_vec();
-    for _ in 0..=chance.below(4) {
-        let at = chance.below(varied.len() + 1);
-        let length = chance.below(8).min(varied.len() - at);
-        match chance.below(10) {
+    for _ in 0..=chance.index(4) {
+        let at = chance.index(varied.len() + 1);
+        let length = chance.index(8).min(varied.len() - at);
+        match chance.index(10) {
             0 => varied.truncate(at),
-            1 if at < varied.len() => varied[at] ^= 1 << chance.below(8),
+            1 if at < varied.len() => varied[at] ^= 1 << chance.index(8),
             2 if at < varied.len() => varied[at] = chance.next() as u8,
             3 => drop(varied.drain(at..at + length)),
             4 => drop(varied.splice(at..at, chance.next().to_be_bytes().into_iter().take(1 + length))),
             5 => {
-                let number = NUMBERS[chance.below(NUMBERS.len())].to_be_bytes();
+                let number = NUMBERS[chance.index(NUMBERS.len())].to_be_bytes();
                 let end = (at + 4).min(varied.len());
                 varied[at..end].copy_from_slice(&number[..end - at]);
             }
-            6 => drop(varied.splice(at..at + length, DIGITS[chance.below(DIGITS.len())].bytes())),
+            6 => drop(varied.splice(at..at + length, DIGITS[chance.index(DIGITS.len())].bytes())),
             7 => {
                 let part = varied[at..(at + 64).min(varied.len())].to_vec();
                 drop(varied.splice(at..at, part));
             }
             8 => {
-                let from = chance.below(other.len() + 1);
+                let from = chance.index(other.len() + 1);
                 varied.truncate(at);
                 varied.extend_from_slice(&other[from..]);
             }
             _ => {
                 if let Some(digit) = varied.iter().skip(at).position(u8::is_ascii_digit) {
-                    varied[at + digit] = b'0' + chance.below(10) as u8;
+                    varied[at + digit] = b'0' + chance.index(10) as u8;
                 }
             }
         }
@@ -152,21 +153,3 @@ const NUMBERS: [u32; 10] =
 /// The same, as text.
 const DIGITS: [&str; 8] =
     ["0", "-1", "-0", "00", "4294967296", "9223372036854775807", "18446744073709551616", "i0e"];
-
-/// Numbers that are the same in every run.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
+use ferri_sim::Chance;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::chance::Chance;
 use crate::say;
 
 /// Of the addresses that queries come from; a process may usually have a thousand files open.
@@ -177,7 +177,7 @@ pub(crate) fn flood(flood: &Flood) -> Result<()> {
             ticks.tick().await;
             for _ in 0..(flood.rate / 1000).max(1).min(left) {
                 let packet = hostile(&mut chance);
-                let socket = &sockets[chance.below(sockets.len())];
+                let socket = &sockets[chance.index(sockets.len())];
                 // A full socket buffer is a packet less, as on any network.
                 sent += u64::from(socket.try_send_to(&packet, flood.to).is_ok());
                 left -= 1;
@@ -318,17 +318,17 @@ fn value<'a>(message: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
 fn hostile(chance: &mut Chance) -> Vec<u8> {
     let mut id = [0; 20];
     chance.fill(&mut id);
-    let hash = chance.below(1 << 30) as u32;
-    match chance.below(12) {
+    let hash = chance.index(1 << 30) as u32;
+    match chance.index(12) {
         0 => {
-            let mut noise = vec![0; chance.below(1400) + 1];
+            let mut noise = vec![0; chance.index(1400) + 1];
             chance.fill(&mut noise);
             noise
         }
         1 => query(Query::Ping, &id, hash),
         2 => query(Query::FindNode, &id, hash),
         3 => query(Query::GetPeers, &id, hash),
-        4 => announce(&id, hash, &id[..chance.below(20)]),
+        4 => announce(&id, hash, &id[..chance.index(20)]),
         5 => [b"d1:a".as_slice(), &vec![b'l'; 1200]].concat(),
         6 => format!("d1:a{}:{hash}", u64::MAX - u64::from(hash)).into_bytes(),
         7 => [b"d1:rd2:id20:", &id[..], b"5:nodes260:", &vec![hash as u8; 260], b"e1:t2:ab1:y1:re"].concat(),
@@ -340,13 +340,13 @@ fn hostile(chance: &mut Chance) -> Vec<u8> {
         }
         10 => {
             let mut cut = query(Query::GetPeers, &id, hash);
-            cut.truncate(chance.below(cut.len()));
+            cut.truncate(chance.index(cut.len()));
             cut
         }
         _ => {
             let mut bent = announce(&id, hash, b"token");
-            let at = chance.below(bent.len());
-            bent[at] ^= 1 << chance.below(8);
+            let at = chance.index(bent.len());
+            bent[at] ^= 1 << chance.index(8);
             bent
         }
     }

@@ -6,7 +6,6 @@
 //! their torrent and their peer; none of them is a client anybody should use. Torrents of one file only.
 
 mod announces;
-mod chance;
 mod floor;
 mod hash;
 mod krpc;

@@ -86,7 +86,7 @@ pub fn run(seed: u64, points: usize) -> io::Result<CrashReport> {
 /// # Errors
 /// As for [`run`].
 pub fn run_with(seed: u64, points: usize, sabotage: Option<Sabotage>) -> io::Result<CrashReport> {
-    let mut dice = Dice(seed ^ 0x00c0_ffee);
+    let mut dice = Dice::new(seed ^ 0x00c0_ffee);
     let bench = Bench::new()?;
     let machine = Machine::random(Torrent::random(&mut dice), bench.disk(), &mut dice);
     let mut report = CrashReport { seed, ..CrashReport::default() };

@@ -7,8 +7,11 @@
 //!
 //! Blocks carry no payload, only whether they are genuine. Bytes on the wire are `ferri-wire`'s business and not here.
 //!
+//! [`Chance`] is the one source of repeatable numbers of all development-only crates.
+//!
 //! [`disk`] is the other half: a disk with a power switch. [`dht`] is the third: a network of nodes of the DHT.
 
+mod chance;
 pub mod dht;
 pub mod disk;
 mod node;
@@ -17,6 +20,7 @@ mod scenario;
 mod watch;
 mod world;
 
+pub use chance::Chance;
 pub use report::{NodeReport, Report};
 pub use scenario::{Kind, Node, Scenario};
 pub use world::run;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::chance::Chance;
+
 /// What a node is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -103,7 +105,7 @@ impl Scenario {
     /// A small swarm of everything that can happen, different for each seed. One honest seed always stays, so that
     /// everybody can finish.
     pub fn random(seed: u64) -> Self {
-        let mut dice = Dice(seed ^ 0x5eed);
+        let mut dice = Dice::new(seed ^ 0x5eed);
         let piece_length = [16 << 10, 64 << 10, 48 << 10, 256 << 10][dice.below(4) as usize];
         let total = u64::from(piece_length) * dice.between(3, 40) + dice.below(u64::from(piece_length));
         let mut nodes = vec![Node { seed: true, ..dice.node(piece_length) }];
@@ -133,19 +135,19 @@ impl Scenario {
 
 /// Chance for scenarios and for the network.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct Dice(Chance);
 
 impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Chance::new(seed))
+    }
+
     pub(crate) fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.roll()) * u128::from(bound)) >> 64) as u64
+        self.0.below(bound)
     }
 
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {

@@ -77,7 +77,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Report {
         first_event: 0,
         now: start,
         start,
-        dice: Dice(seed),
+        dice: Dice::new(seed),
         next_key: 1,
         watch: Watch::new(scenario),
         report: Report { seed, ..Report::default() },

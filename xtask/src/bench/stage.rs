@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use ferri_sim::Chance;
 use serde_json::Value;
 
 use super::measure::{RUN_LIMIT, Sample, process, same, sent_through_the_cable, watch};
 use super::scenario::{Comparison, Contender, Network, Work};
 use crate::clients::{self, Client, Encryption, Kind, PEER_PORT, PLAIN_PORT, Place, Tools};
-use crate::interop::payload::{self, Random};
+use crate::interop::payload;
 use crate::lab::{self, Host, Lab, Process};
 
 /// Where the load's first peer listens; the next ones follow.
@@ -88,7 +89,7 @@ impl Stage {
         let dir = self.work.join(format!("{size}"));
         let file = dir.join("seed").join(NAME);
         if !fs::metadata(&file).is_ok_and(|known| known.len() == size) {
-            payload::write_file(&file, size, &mut Random::new(size))?;
+            payload::write_file(&file, size, &mut Chance::new(size))?;
         }
         let plain = dir.join(format!("{piece}.torrent"));
         if !plain.exists() {

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ferri_sim::Chance;
 
 use super::mount::{Mount, sync_file_system};
-use super::payload::{Payload, Random, Shape};
+use super::payload::{Payload, Shape};
 use super::scene::{Download, Life, PATIENCE, Scene, Witness, notes, verified};
 use crate::lab;
 
@@ -42,7 +43,7 @@ pub(super) fn interrupts(scene: &Scene<'_>) -> Result<String> {
     let payload = scene.payload(Shape::Multi, LENGTH, PIECE_LENGTH)?;
     let mut seeder = scene.seeder("seed", &payload, RATE)?;
     let download = scene.download("leech", &payload, &[&seeder])?;
-    let mut random = Random::new(SEED);
+    let mut random = Chance::new(SEED);
     let mut safe = BTreeSet::new();
     for _ in 0..INTERRUPTS {
         let mut life = download.start()?;
@@ -71,7 +72,7 @@ pub(super) fn at_the_end(scene: &Scene<'_>) -> Result<String> {
     const TIMES: u32 = 6;
     let payload = scene.payload(Shape::Single, LENGTH, PIECE_LENGTH)?;
     let mut seeder = scene.seeder("seed", &payload, 0)?;
-    let mut random = Random::new(SEED);
+    let mut random = Chance::new(SEED);
     let (mut again, mut before_done) = (0, 0);
     let mut sent = seeder.sent()?;
     for n in 0..TIMES {
@@ -108,7 +109,7 @@ pub(super) fn power(scene: &Scene<'_>) -> Result<String> {
     let payload = scene.payload(Shape::Multi, LENGTH, PIECE_LENGTH)?;
     let mut seeder = scene.seeder("seed", &payload, SLOWLY)?;
     let mut machine = Machine::new(scene, &payload, &seeder)?;
-    let mut random = Random::new(SEED);
+    let mut random = Chance::new(SEED);
     let mut safe = BTreeSet::new();
     let mut fetched = 0;
     for _ in 0..CUTS {

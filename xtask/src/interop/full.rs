@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use ferri_sim::Chance;
 use serde_json::Value;
 
 use super::mount::Mount;
-use super::payload::{Payload, Random, Shape, info_hash, write_file};
+use super::payload::{Payload, Shape, info_hash, write_file};
 use super::scene::{Life, PATIENCE, Scene, Witness, verified};
 use crate::lab;
 
@@ -46,7 +47,7 @@ pub(super) fn on_ext4(scene: &Scene<'_>) -> Result<String> {
     let _small = Mount::ext4(&scene.work.join("small.img").to_string_lossy(), &dir, 2 * LENGTH)?;
     let ballast = dir.join("lost+found/ballast");
     let free = rustix::fs::statvfs(&dir).map(|stat| stat.f_bavail * stat.f_frsize)?;
-    write_file(&ballast, free.saturating_sub(ROOM), &mut Random::new(1))?;
+    write_file(&ballast, free.saturating_sub(ROOM), &mut Chance::new(1))?;
     two_torrents(scene, &dir, || fs::remove_file(&ballast).context("removing the ballast"))
 }
 

@@ -12,9 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use ferri_sim::Chance;
 use ferri_storage::resume::{JournalError, parse};
 
-use super::payload::{Random, Shape};
+use super::payload::Shape;
 use super::scene::{Download, Life, PATIENCE, Request, Scene, Witness, notes, verified};
 use crate::report::say;
 
@@ -93,8 +94,8 @@ enum Moment {
 }
 
 impl Moment {
-    fn random(random: &mut Random, plan: &Plan) -> Self {
-        let part = |random: &mut Random, span: Duration| span.mul_f64((random.next() % 1000) as f64 / 1000.0);
+    fn random(random: &mut Chance, plan: &Plan) -> Self {
+        let part = |random: &mut Chance, span: Duration| span.mul_f64((random.next() % 1000) as f64 / 1000.0);
         if random.next().is_multiple_of(4) {
             Self::AfterStart(part(random, START_SPAN))
         } else {
@@ -137,7 +138,7 @@ pub(super) fn measure(scene: &Scene<'_>, plan: &Plan) -> Result<Figures> {
     let payload = scene.payload(Shape::Multi, plan.size, PIECE_LENGTH)?;
     let mut seeder = scene.seeder("seed", &payload, plan.rate)?;
     let download = scene.download("leech", &payload, &[&seeder])?;
-    let mut random = Random::new(SEED);
+    let mut random = Chance::new(SEED);
     let mut ledger = Ledger::default();
     for kill in 1..=plan.kills {
         // The first life comes to know a seeder that opens its first upload slot up to a second after it began.

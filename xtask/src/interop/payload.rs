@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use ferri_sim::Chance;
 use sha2::{Digest, Sha256};
 
 use crate::clients::{Kind, Tools};
@@ -70,7 +71,7 @@ impl Payload {
         tools: &Tools,
     ) -> Result<Self> {
         let payload = dir.join("payload").join(shape.name());
-        let mut random = Random::new(total ^ shape as u64);
+        let mut random = Chance::new(total ^ shape as u64);
         for (name, length) in shape.files(total) {
             write_file(&payload.join(name), length, &mut random)?;
         }
@@ -243,7 +244,7 @@ fn value_len(bytes: &[u8]) -> Option<usize> {
 ///
 /// # Errors
 /// When the disk is full.
-pub(crate) fn write_file(path: &Path, length: u64, random: &mut Random) -> Result<()> {
+pub(crate) fn write_file(path: &Path, length: u64, random: &mut Chance) -> Result<()> {
     const CHUNK: usize = 1 << 20;
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -284,33 +285,6 @@ fn sum(path: &Path) -> Result<[u8; 32]> {
         match file.read(&mut buffer)? {
             0 => return Ok(hash.finalize().into()),
             count => hash.update(&buffer[..count]),
-        }
-    }
-}
-
-/// SplitMix64: repeatable bytes that do not compress.
-#[derive(Debug)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    /// The same seed, the same numbers.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Fills a buffer whose length is a multiple of eight.
-    pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
-        for word in buffer.chunks_exact_mut(8) {
-            word.copy_from_slice(&self.next().to_le_bytes());
         }
     }
 }

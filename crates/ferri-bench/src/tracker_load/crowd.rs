@@ -3,8 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
-
-use crate::chance::Chance;
+use ferri_sim::Chance;
 
 /// Peers at one address: somebody shares a handful of torrents.
 const PEERS_AN_ADDRESS: u32 = 4;

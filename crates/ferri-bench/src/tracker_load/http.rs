@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use ferri_sim::Chance;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
@@ -13,7 +14,6 @@ use socket2::{Domain, Socket, Type};
 
 use super::crowd::Crowd;
 use super::{Askers, Load, Phase, Transport};
-use crate::chance::Chance;
 
 /// Nothing came for so long: the tracker does not answer.
 const SILENCE_MAX: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
@@ -213,7 +213,7 @@ impl Transport for Http {
                 return None;
             }
             left -= 1;
-            Some(announce(crowd, client, chance.below(swarms as usize) as u32, numwant, ""))
+            Some(announce(crowd, client, chance.index(swarms as usize) as u32, numwant, ""))
         };
         self.drive(requests, count_peers)
     }

@@ -7,13 +7,13 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use ferri_sim::Chance;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, recv, sendmsg, setsockopt, sockopt};
 
 use super::crowd::Crowd;
 use super::{Askers, Load, Phase, Transport};
-use crate::chance::Chance;
 
 /// Requests that wait for an answer: enough to keep a tracker on two cores busy, and few enough for the 212,992 bytes
 /// that a socket buffers by default.
@@ -341,7 +341,7 @@ impl Transport for Udp {
                 return None;
             }
             loop {
-                let peer = chance.below(crowd.total() as usize) as u32;
+                let peer = chance.index(crowd.total() as usize) as u32;
                 let is_seed = crowd.peer(peer).is_seed;
                 if askers == Askers::All || is_seed == (askers == Askers::Seeds) {
                     return Some(Question::Announce { peer, is_new: false });

@@ -154,7 +154,7 @@ impl Flood {
 
 /// What an address of his announces for.
 fn info_hash(real: usize, slot: usize) -> [u8; 20] {
-    random(&mut Dice((real * SLOTS + slot) as u64))
+    random(&mut Dice::new((real * SLOTS + slot) as u64))
 }
 
 fn forged_addr(number: usize) -> SocketAddr {
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_forged_address_that_gets_more_than_it_gave_is_noticed() {
-        let mut dice = Dice(1);
+        let mut dice = Dice::new(1);
         let mut flood = Flood::new(&mut dice);
         let honest = ([1, 2, 3, 4], 5).into();
         let (from, bytes) = std::iter::repeat_with(|| flood.packet(honest, &mut dice))

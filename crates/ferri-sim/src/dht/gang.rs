@@ -172,9 +172,9 @@ mod tests {
             bits.sort_unstable();
             bits
         };
-        let free = Gang::new(&spec(false), target, &mut Dice(1));
+        let free = Gang::new(&spec(false), target, &mut Dice::new(1));
         assert!(SHARED_BITS as usize <= shared(&free)[0]);
-        let tied = Gang::new(&spec(true), target, &mut Dice(1));
+        let tied = Gang::new(&spec(true), target, &mut Dice::new(1));
         assert!(tied.sybils.iter().all(|sybil| sybil.id.fits(sybil.addr.ip())));
         // Eight tries at each of 2,000 addresses.
         assert!(10 <= shared(&tied)[1_999 - NAMED]);

@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn sybils_stay_in_their_networks() {
-        let mut dice = Dice(1);
+        let mut dice = Dice::new(1);
         let networks = |addrs: &[SocketAddr], bytes: usize| {
             let mut networks: Vec<Vec<u8>> = addrs
                 .iter()

@@ -148,7 +148,7 @@ pub fn run_and_keep(scenario: &Scenario, seed: u64) -> (Report, Vec<Node>) {
 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario, seed: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let target = scenario.sybils.as_ref().map(|_| {
             let mut bytes = [0; 20];
             bytes.iter_mut().for_each(|byte| *byte = dice.roll() as u8);

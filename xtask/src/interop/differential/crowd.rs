@@ -7,9 +7,8 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ferri_metainfo::InfoHash;
+use ferri_sim::Chance;
 use ferri_tracker::{Announce, Event};
-
-use crate::interop::payload::Random;
 
 /// Whose way of announcing it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +174,7 @@ pub(super) type Truth = BTreeMap<InfoHash, BTreeMap<SocketAddr, Member>>;
 
 /// Peers of some swarms, one after the other.
 pub(super) struct Crowd {
-    chance: Random,
+    chance: Chance,
     lives: Vec<Life>,
     truth: Truth,
 }
@@ -209,7 +208,7 @@ impl Crowd {
     /// Of either family; no swarm has both.
     pub(super) fn new(v6: bool) -> Self {
         let lives = (0..SWARMS).flat_map(|swarm| (0..PEERS).map(move |n| life(v6, swarm, n)));
-        Self { chance: Random::new(1 + u64::from(v6)), lives: lives.collect(), truth: Truth::new() }
+        Self { chance: Chance::new(1 + u64::from(v6)), lives: lives.collect(), truth: Truth::new() }
     }
 
     pub(super) fn info_hashes(v6: bool) -> impl Iterator<Item = InfoHash> {
