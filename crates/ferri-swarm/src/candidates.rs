@@ -44,6 +44,9 @@ const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
 const RECONNECT: Duration = Duration::from_secs(30);
 /// The same when nobody else is left; twice as long after each further connection that brought little.
 const RECONNECT_SOON: Duration = Duration::from_secs(1);
+/// A peer that says it listens at an address which others name too, and that gives us nothing for so long, may have named a
+/// neighbour's.
+const CLAIM_BELIEVED: Duration = Duration::from_secs(10);
 /// A dial nobody answered for this long counts as failed; the caller's own limit is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Services that strangers' address lists could make us knock at: shells, mail, names, files, databases.
@@ -83,11 +86,15 @@ enum State {
     /// Being dialled since then.
     Connecting(Instant),
     Connected,
+    /// A peer that called us says that it listens there. From this instant on it is doubted.
+    Claimed(Instant),
 }
 
 #[derive(Clone, Debug)]
 struct Candidate {
     source: Source,
+    /// Somebody else than the peer itself says that a peer is there.
+    named: bool,
     state: State,
     /// When it was to be dialled at the latest, while it is dialled sooner because nobody else is left.
     due: Instant,
@@ -175,7 +182,9 @@ impl Candidates {
         if !self.is_usable(source, addr) {
             return true;
         }
+        let named = source != Source::Incoming;
         if let Some(known) = self.known.get_mut(&addr) {
+            known.named |= named;
             // A person who names an address wants it tried now.
             if source == Source::Explicit {
                 (known.failures, known.partings) = (0, 0);
@@ -202,6 +211,7 @@ impl Candidates {
         let state = State::Idle(now);
         let new = Candidate {
             source,
+            named,
             state,
             due: now,
             failures: 0,
@@ -299,6 +309,7 @@ impl Candidates {
         let change = |c: &Candidate| match c.state {
             State::Idle(_) => c.dial_at(need).filter(|at| now < *at),
             State::Connecting(since) => Some(since + CONNECT_TIMEOUT),
+            State::Claimed(_) => c.dial_at(need).filter(|at| now < *at),
             State::Connected => None,
         };
         self.known.values().filter_map(change).min()
@@ -317,9 +328,8 @@ impl Candidates {
     /// A dial failed, or the connection never became one.
     pub(crate) fn failed(&mut self, addr: SocketAddr, now: Instant) {
         let addr = canonical(addr);
-        let Some(candidate) = self.known.get_mut(&addr).filter(|c| c.state != State::Connected) else {
-            return;
-        };
+        let is_open = |c: &&mut Candidate| !matches!(c.state, State::Connected | State::Claimed(_));
+        let Some(candidate) = self.known.get_mut(&addr).filter(is_open) else { return };
         self.connecting -= usize::from(matches!(candidate.state, State::Connecting(_)));
         if candidate.soon.is_some() || candidate.source == Source::Explicit {
             candidate.part(now);
@@ -362,11 +372,25 @@ impl Candidates {
         self.forget_teller(addr);
     }
 
+    /// A peer that called us says that it listens at this address, which is for later. If others name the address too it may be
+    /// a neighbour's, and is dialled all the same when nobody gives us anything.
+    pub(crate) fn claimed(&mut self, addr: SocketAddr, now: Instant) {
+        self.learn(Source::Incoming, addr, None, now);
+        let Some(candidate) = self.known.get_mut(&canonical(addr)) else { return };
+        match candidate.state {
+            State::Connected | State::Claimed(_) => return,
+            State::Connecting(_) => self.connecting -= 1,
+            State::Idle(_) => {}
+        }
+        candidate.state = State::Claimed(now + CLAIM_BELIEVED);
+    }
+
     /// The connection to this address ended. `seed`: the peer had everything.
     pub(crate) fn disconnected(&mut self, addr: SocketAddr, parting: Parting, seed: bool, now: Instant) {
         let addr = canonical(addr);
         let Some(candidate) = self.known.get_mut(&addr) else { return };
-        if candidate.state != State::Connected {
+        let is_claim = matches!(candidate.state, State::Claimed(_));
+        if candidate.state != State::Connected && !is_claim {
             return;
         }
         candidate.seed = seed;
@@ -379,6 +403,10 @@ impl Candidates {
                 candidate.failures = 0;
                 candidate.state = State::Idle(now + RECONNECT);
                 candidate.part(now);
+            }
+            // What was wrong with the peer says nothing about whoever is there.
+            Parting::Useless | Parting::Guilty if is_claim && candidate.named => {
+                candidate.state = State::Idle(now + RETRY_FIRST);
             }
             Parting::Useless | Parting::Guilty => {
                 candidate.state = State::Idle(now);
@@ -466,7 +494,7 @@ impl Candidates {
         for (addr, candidate) in &self.known {
             let (busy, idle) = all.entry(candidate.source).or_default();
             match candidate.state {
-                State::Connecting(_) | State::Connected => busy.push(*addr),
+                State::Connecting(_) | State::Connected | State::Claimed(_) => busy.push(*addr),
                 // What failed again and again would be tried anew at once.
                 State::Idle(_) if candidate.failures < 3 => idle.push(*addr),
                 State::Idle(_) => {}
@@ -578,7 +606,8 @@ impl Candidate {
             (State::Idle(_), Need::Takers) if self.seed => None,
             (State::Idle(at), Need::Somebody) => Some(self.soon.map_or(at, |soon| soon.min(at))),
             (State::Idle(at), Need::Takers | Need::Anybody) => Some(at),
-            (State::Connecting(_) | State::Connected, _) => None,
+            (State::Claimed(at), Need::Somebody) if self.named => Some(at),
+            (State::Connecting(_) | State::Connected | State::Claimed(_), _) => None,
         }
     }
 

@@ -236,6 +236,45 @@ fn who_broke_a_rule_is_not_called_back_soon() {
 }
 
 #[test]
+fn what_a_peer_says_of_itself_keeps_nobody_from_an_address_that_others_name() {
+    let now = Instant::now();
+    let (named, own) = (addr("198.51.100.7:6881"), addr("198.51.100.7:6882"));
+    for said_first in [false, true] {
+        let mut candidates = Candidates::new(None, 1);
+        let claim = |candidates: &mut Candidates| [named, own].map(|addr| candidates.claimed(addr, now));
+        if said_first {
+            claim(&mut candidates);
+        }
+        candidates.found(Source::Dht, &[named], now);
+        if !said_first {
+            claim(&mut candidates);
+        }
+        let doubted = now + CLAIM_BELIEVED;
+        assert_eq!(candidates.next_change(Need::Somebody, now), Some(doubted));
+        assert_eq!((candidates.ready(Need::Somebody, now), candidates.ready(Need::Anybody, doubted)), (0, 0));
+        // The same again does not put it off.
+        candidates.claimed(named, doubted);
+        assert_eq!(candidates.next(9, Need::Somebody, doubted), [named]);
+        candidates.connected(named);
+        assert_eq!((candidates.ready(Need::Somebody, doubted), candidates.connecting()), (0, 0));
+    }
+}
+
+#[test]
+fn a_liar_cannot_have_an_address_forgotten_that_it_names() {
+    let mut now = Instant::now();
+    let peer = addr("198.51.100.7:6881");
+    let mut candidates = Candidates::new(None, 1);
+    candidates.found(Source::Tracker, &[peer], now);
+    for _ in 0..2 * FAILURES_MAX {
+        candidates.claimed(peer, now);
+        candidates.disconnected(peer, Parting::Guilty, false, now);
+        now += RETRY_FIRST;
+    }
+    assert_eq!(candidates.next(1, Need::Anybody, now), [peer]);
+}
+
+#[test]
 fn ourselves_are_not_dialled_twice() {
     let now = Instant::now();
     let mut candidates = Candidates::new(Some(5), 1);

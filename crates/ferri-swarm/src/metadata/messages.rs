@@ -11,7 +11,7 @@ use ferri_wire::{Message, encoded_len};
 use super::MetadataSwarm;
 use super::peer::Peer;
 use crate::extensions::{DONTHAVE_ID, METADATA_ID, PEX_ID, UPLOAD_ONLY_ID, names};
-use crate::input::{Direction, PeerKey, Source};
+use crate::input::{Direction, PeerKey};
 use crate::output::Output;
 use crate::reason::{DisconnectReason, Misbehavior};
 
@@ -132,9 +132,7 @@ impl MetadataSwarm {
             let mut addr = peer.addr;
             addr.set_port(port);
             peer.listens = Some(addr);
-            self.candidates.found(Source::Incoming, &[addr], now);
-            // It is connected; the address is for later.
-            self.candidates.connected(addr);
+            self.candidates.claimed(addr, now);
             if self.candidates.is_claim_banned(addr) {
                 return self.disconnect(key, DisconnectReason::Banned);
             }

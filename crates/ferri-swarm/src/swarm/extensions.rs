@@ -6,7 +6,7 @@ use ferri_wire::extension::{DontHave, HANDSHAKE_ID, Handshake, LT_DONTHAVE, UPLO
 
 use super::Swarm;
 use crate::extensions::{DONTHAVE_ID, METADATA_ID, PEX_ID, UPLOAD_ONLY_ID, names};
-use crate::input::{Direction, Source};
+use crate::input::Direction;
 use crate::output::Output;
 use crate::picker::PeerSlot;
 use crate::reason::{DisconnectReason, Misbehavior};
@@ -76,9 +76,7 @@ impl Swarm {
         if let (Direction::Incoming, Some(port)) = (peer.id.direction, peer.extension.p) {
             let mut addr = peer.id.addr;
             addr.set_port(port);
-            self.candidates.found(Source::Incoming, &[addr], self.timers.now);
-            // It is connected; the address is for later.
-            self.candidates.connected(addr);
+            self.candidates.claimed(addr, self.timers.now);
             if let Some(peer) = self.peers.get_mut(slot) {
                 peer.listens = Some(addr);
             }

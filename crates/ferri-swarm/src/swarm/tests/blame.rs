@@ -96,6 +96,24 @@ fn a_port_that_a_liar_names_is_still_dialled() {
 }
 
 #[test]
+fn a_port_that_a_liar_names_is_dialled_while_it_is_connected_and_gives_nothing() {
+    let mut lab = Lab::new(&[]);
+    let neighbour: SocketAddr = "10.78.5.5:7000".parse().unwrap();
+    let liar = lab.next;
+    lab.next += 1;
+    let at = "10.78.5.5:50001".parse().unwrap();
+    let reserved = Reserved::NONE.with_extensions();
+    lab.connect_as(PeerKey(liar), at, Direction::Incoming, peer_id(liar), reserved);
+    let handshake = extension::Handshake { p: Some(7000), ..Default::default() };
+    lab.says(PeerKey(liar), Message::Extended { id: 0, payload: handshake.encode().into() });
+    let outputs = lab.input(Input::PeersFound { source: Source::Tracker, addrs: vec![neighbour] });
+    let dial = Output::Connect { addr: neighbour };
+    assert!(!outputs.contains(&dial), "it may well be the peer that is here");
+    assert!(lab.wait(seconds(15)).contains(&dial));
+    assert!(lab.swarm.peers().any(|status| status.peer == PeerKey(liar)));
+}
+
+#[test]
 fn the_only_source_is_on_parole_and_its_next_good_piece_ends_that() {
     let mut lab = Lab::new(&[]);
     let (only, asked) = seed_at(&mut lab, "10.0.0.1:1", None);
