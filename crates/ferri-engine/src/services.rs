@@ -120,11 +120,9 @@ impl Services {
 
     /// A torrent is not to be found without its trackers any more.
     pub(crate) fn hide(&self, hashes: &InfoHashes) {
-        for name in hashes.names() {
-            self.lsd.forget(name);
-            if let Some(dht) = &self.dht {
-                dht.remove(name);
-            }
+        self.lsd.forget(hashes);
+        if let Some(dht) = &self.dht {
+            hashes.names().for_each(|name| dht.remove(name));
         }
     }
 

@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ferri_metainfo::InfoHash;
+use ferri_metainfo::{InfoHash, InfoHashes};
 use ferri_wire::lsd::{Announce, PACKET_MAX};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
@@ -53,27 +53,30 @@ impl Lsd {
         self.is_on
     }
 
-    /// Announces a torrent of the session, now and from here on. Never a private one (BEP 27).
-    pub(crate) fn announce(&self, info_hash: InfoHash) {
+    /// Announces a torrent of the session by all of its names, now and from here on: who knows a hybrid by one of them looks
+    /// for that one only. Never a private one (BEP 27).
+    pub(crate) fn announce(&self, hashes: &InfoHashes) {
         if self.is_on {
-            self.registry().announce(info_hash, Instant::now());
+            let (mut registry, now) = (self.registry(), Instant::now());
+            hashes.names().for_each(|name| registry.announce(name, now));
             self.changed.notify_one();
         }
     }
 
     /// No longer announces a torrent of the session.
-    pub(crate) fn forget(&self, info_hash: InfoHash) {
-        self.registry().forget(info_hash);
+    pub(crate) fn forget(&self, hashes: &InfoHashes) {
+        let mut registry = self.registry();
+        hashes.names().for_each(|name| registry.forget(name));
     }
 
-    /// Announces an info hash whose torrent is not known yet, and receives the peers that have it. Ends when the
-    /// receiver is dropped. For v2 the info hash is the truncated one.
-    pub(crate) fn listen(&self, info_hash: InfoHash) -> mpsc::Receiver<SocketAddr> {
+    /// Announces a torrent that is not known yet, by all of its names, and receives the peers that have it, a receiver a name.
+    /// Ends when they are dropped.
+    pub(crate) fn listen(&self, hashes: &InfoHashes) -> Vec<mpsc::Receiver<SocketAddr>> {
         if !self.is_on {
-            // Nobody sends: it has ended.
-            return mpsc::channel(1).1;
+            return Vec::new();
         }
-        let found = self.registry().listen(info_hash, Instant::now());
+        let (mut registry, now) = (self.registry(), Instant::now());
+        let found = hashes.names().map(|name| registry.listen(name, now)).collect();
         self.changed.notify_one();
         found
     }
@@ -308,6 +311,24 @@ mod tests {
         let sockets = [Some(UdpSocket::from_std(socket).unwrap()), None];
         let local = Local { sockets, links: vec![link], owed: Owed::default() };
         (local, Announce { port: 1, info_hashes: vec![INFO_HASH.into()], cookie: None })
+    }
+
+    #[test]
+    fn a_hybrid_is_announced_looked_for_and_forgotten_by_both_of_its_names() {
+        let hashes = InfoHashes { v1: Some([9; 20].into()), v2: Some([7; 32].into()) };
+        let both = [INFO_HASH.into(), [9; 20].into()];
+        let due = |lsd: &Lsd| lsd.registry().take_due(Instant::now() + Duration::from_secs(600));
+        let lsd = Lsd::new(true);
+        lsd.announce(&hashes);
+        assert_eq!(due(&lsd), both);
+        lsd.forget(&hashes);
+        assert!(both.iter().all(|name| !lsd.registry().is_wanted(*name)));
+        let found = lsd.listen(&hashes);
+        assert_eq!(found.len(), 2);
+        assert!(both.iter().all(|name| lsd.registry().is_wanted(*name)));
+        drop(found);
+        assert!(both.iter().all(|name| !lsd.registry().is_wanted(*name)));
+        assert!(Lsd::new(false).listen(&hashes).is_empty());
     }
 
     #[tokio::test]

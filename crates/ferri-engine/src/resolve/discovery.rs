@@ -23,7 +23,7 @@ impl Discovery {
         if let Some(dht) = &services.dht {
             hashes.names().for_each(|name| dht.find(name));
         }
-        let neighbours = hashes.names().map(|name| services.lsd.listen(name)).collect();
+        let neighbours = services.lsd.listen(&hashes);
         Self { services: services.clone(), hashes, neighbours }
     }
 

@@ -43,12 +43,11 @@ impl Task {
     /// Lets others find the torrent without a tracker, unless it is private (BEP 27).
     pub(super) fn show(&self) {
         if !self.info.is_private() {
-            // Programs that know a hybrid by one of its names only look for that one.
-            for name in self.info.info_hashes().names() {
-                self.services.lsd.announce(name);
-                if let Some(dht) = &self.services.dht {
-                    dht.add(name, self.swarm.stats().left == 0);
-                }
+            let hashes = self.info.info_hashes();
+            self.services.lsd.announce(&hashes);
+            if let Some(dht) = &self.services.dht {
+                let is_seed = self.swarm.stats().left == 0;
+                hashes.names().for_each(|name| dht.add(name, is_seed));
             }
         }
     }
