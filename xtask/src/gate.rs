@@ -208,13 +208,7 @@ fn commands(root: &Path, step: Step, options: &Options) -> Result<Vec<(Command, 
             vec![(cargo(&args), Counts::ExitCode)]
         }
         Step::Unit => {
-            // All libraries, so that none is built again: what they share depends on who asks for it.
-            let mounting = cargo(&["test", "--workspace", "--lib", "--quiet", "--", "--ignored"]);
-            let mounts = lab::with_mounts(&mounting, root);
-            vec![
-                (cargo(&["test", "--workspace", "--no-fail-fast", "--quiet"]), Counts::TestResults),
-                (mounts, Counts::TestResults),
-            ]
+            vec![(cargo(&["test", "--workspace", "--no-fail-fast", "--quiet"]), Counts::TestResults)]
         }
         Step::Build => {
             let args = ["build", "--release", "--quiet", "-p", "ferriswarm", "-p", "ferri-bench"];

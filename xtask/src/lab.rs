@@ -61,17 +61,6 @@ pub(crate) fn is_inside_as_root() -> bool {
     std::env::var_os(INSIDE).is_some_and(|who| who == ROOT)
 }
 
-/// A command that may mount file systems: it sees mounts of its own, which end with it.
-pub(crate) fn with_mounts(command: &Command, dir: &Path) -> Command {
-    let mut unshare = Command::new("unshare");
-    unshare.arg("--mount").current_dir(dir);
-    if !rustix::process::geteuid().is_root() {
-        unshare.args(["--user", "--map-root-user"]);
-    }
-    unshare.arg("--").arg(command.get_program()).args(command.get_args());
-    unshare
-}
-
 /// A command that runs this program with `args` inside fresh namespaces. Its standard input must be a pipe that stays
 /// open as long as the lab is wanted.
 ///

@@ -61,8 +61,10 @@ pub fn verify_places(
     let pieces: Vec<_> = pieces.iter().filter_map(|piece| layout.piece(*piece)).collect();
     let total = pieces.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum();
     let report = |at: Progress| progress(at.bytes, total);
-    let have = check::run(&storage, &pieces, threads, halt.flag(), &report)?;
-    Ok((!halt.is_raised()).then_some(have))
+    match check::run(&storage, &pieces, threads, &report) {
+        Err(StorageError::Halted) => Ok(None),
+        have => Ok(Some(have?)),
+    }
 }
 
 /// Where the payload of a torrent is, when `path` is either the payload itself or the folder that holds it.

@@ -207,7 +207,7 @@ pub(crate) fn create_folders(path: &Path, mode: u32, hooks: &Hooks) -> Result<()
     match created {
         Ok(()) => hooks.tell(Change::FolderCreated(path)),
         Err(Errno::EXIST) if path.is_dir() => {}
-        Err(errno) => return Err(StorageError::writing(path, errno)),
+        Err(errno) => return Err(StorageError::making_folder(path, errno)),
     }
     match sync_folder(parent, hooks) {
         // A folder that may be passed and not read cannot be synced by us.

@@ -44,28 +44,26 @@ pub struct Progress {
 
 /// Checks pieces against their hashes on `threads` threads (1 to 16) and returns those that match.
 ///
-/// `progress` is called often, from any of the threads. Missing and short files make pieces not match. When `cancel`
-/// becomes true, it stops soon and returns what was found until then. What was found, and what was not, is remembered
-/// by the storage, so that the next start need not look again.
+/// `progress` is called often, from any of the threads. Missing and short files make pieces not match. What was found, and
+/// what was not, is remembered by the storage, so that the next start need not look again.
 ///
 /// # Errors
-/// The first disk error (not a missing or short file), or a link in the way.
+/// The first disk error (not a missing or short file), or a link in the way. [`StorageError::Halted`] soon after the storage's
+/// [`Halt`](crate::Halt) was raised; what was found until then is remembered.
 pub fn run(
     storage: &Storage,
     pieces: &[PieceIndex],
     threads: usize,
-    cancel: &AtomicBool,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Bitfield, StorageError> {
     let work = Work::new(storage, pieces.len());
-    let failure = Mutex::new(None);
+    let (failure, halt) = (Mutex::new(None), &storage.options().halt);
     let worker = || {
         let mut scratch = Vec::new();
-        while !cancel.load(Ordering::Relaxed) {
-            match work.step(storage, pieces, &mut scratch, cancel) {
+        loop {
+            match halt.check().and_then(|()| work.step(storage, pieces, &mut scratch, halt.flag())) {
                 Ok(Some(now)) => progress(now),
                 Ok(None) => return,
-                Err(StorageError::Halted) if cancel.load(Ordering::Relaxed) => return,
                 Err(error) => {
                     work.stop();
                     lock(&failure).get_or_insert(error);

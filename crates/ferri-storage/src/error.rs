@@ -83,10 +83,18 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// A file lies where a folder belongs.
-    #[error("{}: this, or a part of the way to it, is not a folder; move it away or choose another folder", .path.display())]
+    #[error("{}: this is not a folder; move it away or choose another folder", .path.display())]
     NotAFolder {
-        /// What is no folder, where it could be told apart from what was to be beneath it.
+        /// What lies there, if it can be told; else the path that runs through it.
         path: PathBuf,
+    },
+    /// A folder cannot be made where one is needed.
+    #[error("{}: this folder cannot be made: {source}; choose another folder", .path.display())]
+    Folder {
+        /// The first one on the way that is missing.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The file system takes none of the names that a file may have.
     #[error("{}: the file system does not take this name, nor a plainer one: {source}; choose another folder", .path.display())]
@@ -131,7 +139,7 @@ pub enum StorageError {
         why: Conflict,
     },
     /// Another program is writing to the same file.
-    #[error("{}: another program writes to this file; it goes on when that has ended", .path.display())]
+    #[error("{}: another program writes to this file; end that one (a download waits for it, then goes on by itself)", .path.display())]
     InUse {
         /// The file.
         path: PathBuf,
@@ -223,6 +231,7 @@ impl StorageError {
             | Self::Symlink { .. }
             | Self::NotAFile { .. }
             | Self::NotAFolder { .. }
+            | Self::Folder { .. }
             | Self::Name { .. }
             | Self::SameFile { .. }
             | Self::Padding { .. }
@@ -253,6 +262,7 @@ impl StorageError {
             | Self::Symlink { path }
             | Self::NotAFile { path }
             | Self::NotAFolder { path }
+            | Self::Folder { path, .. }
             | Self::Name { path, .. }
             | Self::SameFile { path }
             | Self::Padding { path, .. }
@@ -284,7 +294,7 @@ impl StorageError {
             Errno::NOENT => Self::Missing { path },
             Errno::ACCESS | Errno::PERM => Self::Denied { path },
             Errno::LOOP => Self::Symlink { path },
-            Errno::NOTDIR => Self::NotAFolder { path },
+            Errno::NOTDIR => Self::not_a_folder(&path),
             Errno::ISDIR | Errno::NXIO => Self::NotAFile { path },
             other => Self::Read { path, source: other.into() },
         }
@@ -299,10 +309,33 @@ impl StorageError {
             Errno::ROFS => Self::ReadOnly { path },
             Errno::ACCESS | Errno::PERM => Self::Denied { path },
             Errno::LOOP => Self::Symlink { path },
-            Errno::NOTDIR => Self::NotAFolder { path },
+            Errno::NOTDIR => Self::not_a_folder(&path),
             Errno::ISDIR | Errno::NXIO => Self::NotAFile { path },
             Errno::FBIG => Self::TooLarge { path },
             other => Self::Write { path, source: other.into() },
+        }
+    }
+
+    /// Names the first thing on the way to `path` that is no folder.
+    fn not_a_folder(path: &Path) -> Self {
+        let mut way: Vec<&Path> = path.ancestors().collect();
+        way.reverse();
+        let obstacle = way.into_iter().find(|part| part.symlink_metadata().is_ok() && !part.is_dir());
+        Self::NotAFolder { path: obstacle.unwrap_or(path).to_path_buf() }
+    }
+
+    /// Classifies an error of making a folder, of which all that are above it are there.
+    pub(crate) fn making_folder(path: &Path, errno: Errno) -> Self {
+        match errno {
+            // Whatever has its name is no folder.
+            Errno::EXIST | Errno::NOTDIR | Errno::LOOP => Self::not_a_folder(path),
+            // It is the folder above that says who may make others in it.
+            Errno::ACCESS | Errno::PERM => Self::Denied { path: path.parent().unwrap_or(path).to_path_buf() },
+            // Some file systems (`/proc`) say that a folder is not there when none can be made.
+            Errno::NOENT | Errno::NAMETOOLONG | Errno::INVAL | Errno::MLINK => {
+                Self::Folder { path: path.to_path_buf(), source: errno.into() }
+            }
+            other => Self::writing(path, other),
         }
     }
 
@@ -317,6 +350,7 @@ impl StorageError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -329,6 +363,17 @@ mod tests {
         assert_eq!(full.bytes_missing(), Some(600));
         assert!(full.is_recoverable());
         assert_eq!(full.path(), Some(Path::new("/d/a.iso")));
+    }
+
+    #[test]
+    fn what_is_no_folder_is_named_and_not_what_was_to_lie_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let said = StorageError::reading(&file.join("a/b"), Errno::NOTDIR).to_string();
+        let expected =
+            format!("{}: this is not a folder; move it away or choose another folder", file.display());
+        assert_eq!(said, expected);
     }
 
     #[test]

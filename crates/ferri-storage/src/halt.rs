@@ -24,8 +24,7 @@ impl Halt {
     }
 
     /// The same, as a flag.
-    #[must_use]
-    pub fn flag(&self) -> &AtomicBool {
+    pub(crate) fn flag(&self) -> &AtomicBool {
         &self.0
     }
 

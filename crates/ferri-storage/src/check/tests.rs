@@ -60,7 +60,7 @@ impl Payload {
             last.checked = last.checked.max(now.checked);
             last.bytes = last.bytes.max(now.bytes);
         };
-        let found = run(&storage, &pieces, 2, &AtomicBool::new(false), &note).unwrap();
+        let found = run(&storage, &pieces, 2, &note).unwrap();
         let total = pieces.iter().map(|piece| u64::from(self.info.layout().piece_len(*piece))).sum();
         let last = *lock(&progress);
         assert_eq!(
@@ -127,7 +127,7 @@ fn go_on(payload: &Payload, state: &Path) -> usize {
         })
     };
     let (storage, resumed) = payload.start(Some(state), Some(faults));
-    let found = run(&storage, &resumed.recheck, 2, &AtomicBool::new(false), &|_| {}).unwrap();
+    let found = run(&storage, &resumed.recheck, 2, &|_| {}).unwrap();
     let all = (0..40).filter(|piece| found.get(*piece) || resumed.have.get(*piece));
     assert_eq!(all.collect::<Vec<_>>(), (0..40).filter(|piece| ![3, 17].contains(piece)).collect::<Vec<_>>());
     read.load(Ordering::Relaxed)
@@ -139,13 +139,14 @@ fn a_check_that_was_stopped_goes_on_where_it_was() {
     let state = tempfile::tempdir().unwrap();
     let (storage, resumed) = payload.start(Some(state.path()), None);
     assert_eq!(resumed.recheck.len(), 40, "nothing is known");
-    let cancel = AtomicBool::new(false);
     let done = AtomicU32::new(0);
     let note = |now: Progress| {
         done.fetch_max(now.checked, Ordering::Relaxed);
-        cancel.store(0 < now.checked, Ordering::Relaxed);
+        if 0 < now.checked {
+            storage.halt();
+        }
     };
-    run(&storage, &resumed.recheck, 1, &cancel, &note).unwrap();
+    assert!(matches!(run(&storage, &resumed.recheck, 1, &note), Err(StorageError::Halted)));
     let done = done.load(Ordering::Relaxed) as usize;
     assert!((4..40).contains(&done), "one group, of {done} pieces");
     storage.close().unwrap();
@@ -184,7 +185,7 @@ fn opens(payload: &Payload) -> usize {
     });
     let (storage, _) = payload.start(None, Some(faults));
     let pieces: Vec<_> = payload.info.layout().pieces().collect();
-    run(&storage, &pieces, 1, &AtomicBool::new(false), &|_| {}).unwrap();
+    run(&storage, &pieces, 1, &|_| {}).unwrap();
     count.load(Ordering::Relaxed)
 }
 

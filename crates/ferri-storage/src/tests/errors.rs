@@ -76,7 +76,7 @@ fn each_cause_has_its_name() {
     assert!(error.to_string().contains("downloads/t/a: cannot read: Input/output error"), "{error}");
     assert!(storage.check_piece(t.piece(0), &mut Vec::new()).is_err(), "an error is not a mismatch");
     let pieces: Vec<_> = t.info.layout().pieces().collect();
-    assert!(check::run(&storage, &pieces, 2, &AtomicBool::new(false), &|_| {}).is_err());
+    assert!(check::run(&storage, &pieces, 2, &|_| {}).is_err());
 }
 
 #[test]
@@ -330,6 +330,40 @@ fn a_file_system_mounted_beneath_the_download_folder_is_asked_for_room_itself() 
     assert_eq!(tree(&t.file("sub")), ["deeper/", "deeper/a"]);
 }
 
+/// What a first write says when `root` is the download folder.
+fn refusal(root: &Path) -> StorageError {
+    let t = three();
+    let place = Place { root: root.to_owned(), state_dir: Some(t.state()) };
+    let paths = LocalPaths::new(&t.info).unwrap();
+    let storage = Storage::new(Arc::clone(&t.info), paths, place, Fixture::options(), &[]);
+    storage.and_then(|storage| t.try_write(&storage, 0)).unwrap_err()
+}
+
+#[test]
+fn a_download_folder_that_cannot_be_made_is_told_with_the_part_that_is_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("file"), "x").unwrap();
+    std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+    for (root, part, why) in [
+        (at("file"), at("file"), "this is not a folder"),
+        (at("file/deeper/still"), at("file"), "this is not a folder"),
+        (at("dangling/deeper"), at("dangling"), "this is not a folder"),
+        (at(&"n".repeat(300)), at(&"n".repeat(300)), "this folder cannot be made: File name too long"),
+        ("/proc/no process/x".into(), "/proc/no process".into(), "this folder cannot be made: No such file"),
+    ] {
+        let error = refusal(&root).to_string();
+        assert!(error.starts_with(&format!("{}: {why}", part.display())), "{error}");
+        assert!(error.contains("choose another folder"), "{error}");
+    }
+    let (plan, switch) = switched(Op::CreateFolder);
+    let t = three();
+    let storage = t.start_with_faults(plan);
+    set(&switch, EACCES);
+    let error = t.try_write(&storage, 0).unwrap_err();
+    assert!(matches!(&error, StorageError::Denied { path } if path == t.folder.path()), "{error}");
+}
+
 #[test]
 fn the_wrong_number_of_bytes_is_our_own_fault() {
     let t = three();
@@ -337,39 +371,4 @@ fn the_wrong_number_of_bytes_is_our_own_fault() {
     let error = storage.write_piece(t.piece(0), &t.blocks(0)[1..]).unwrap_err();
     assert!(matches!(error, StorageError::Invalid(_)) && error.path().is_none());
     assert_eq!(tree(&t.root()), Vec::<String>::new());
-}
-
-#[test]
-#[ignore = "mounts a file system, so it needs root"]
-fn a_really_full_file_system_is_told_and_recovers() {
-    let t = Fixture::new(&[("a", 100 * PIECE as u64, "")]);
-    std::fs::create_dir(t.root()).unwrap();
-    let mount = |option: &str| {
-        let status = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", option, "none"])
-            .arg(t.root())
-            .status();
-        assert!(status.unwrap().success());
-    };
-    mount("size=1m");
-    let (storage, _) = t.start();
-    let error = (0..100).find_map(|piece| t.try_write(&storage, piece).err()).unwrap();
-    let missing = error.bytes_missing();
-    let probed = storage.probe();
-    mount("remount,size=8m");
-    let recovered = storage.probe();
-    t.write_all(&storage);
-    let good = t.good(&storage).len();
-    storage.close_idle();
-    mount("remount,ro");
-    let read_only = t.try_write(&storage, 0);
-    storage.close_idle();
-    drop(storage);
-    let _ = std::process::Command::new("umount").arg(t.root()).status();
-    assert!(matches!(error, StorageError::NoSpace { .. }), "{error}");
-    assert!(missing.unwrap() > 400_000, "{missing:?}");
-    assert!(probed.is_err());
-    recovered.unwrap();
-    assert_eq!(good, 100);
-    assert!(read_only.is_err());
 }

@@ -3,7 +3,6 @@
 use std::io::IoSliceMut;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::Progress;
@@ -179,7 +178,7 @@ fn a_full_check_finds_exactly_the_good_pieces_and_tells_how_far_it_is() {
         }
     };
     let pieces: Vec<_> = t.info.layout().pieces().collect();
-    let found = check::run(&storage, &pieces, 3, &AtomicBool::new(false), &note).unwrap();
+    let found = check::run(&storage, &pieces, 3, &note).unwrap();
     let expected: Vec<u32> = (0..3).chain(4..13).chain(14..33).collect();
     assert_eq!(found.iter_ones().collect::<Vec<_>>(), expected);
     let total = pieces.len() as u32;
@@ -188,8 +187,8 @@ fn a_full_check_finds_exactly_the_good_pieces_and_tells_how_far_it_is() {
         Progress { checked: total, total, matched: 31, bytes: t.data.len() as u64 }
     );
 
-    let none = check::run(&storage, &pieces, 2, &AtomicBool::new(true), &|_| {}).unwrap();
-    assert!(none.none(), "cancelled before it began");
+    storage.halt();
+    assert!(matches!(check::run(&storage, &pieces, 2, &|_| {}), Err(StorageError::Halted)));
 }
 
 #[test]

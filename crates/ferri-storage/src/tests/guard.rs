@@ -37,7 +37,7 @@ fn checked(t: &Fixture, wanted: &[bool]) -> (Storage, Vec<u32>) {
 
 fn checked_with(t: &Fixture, options: StorageOptions, wanted: &[bool]) -> (Storage, Vec<u32>) {
     let (storage, resumed) = t.start_with(options, wanted);
-    let found = check::run(&storage, &resumed.recheck, 2, &AtomicBool::new(false), &|_| {}).unwrap();
+    let found = check::run(&storage, &resumed.recheck, 2, &|_| {}).unwrap();
     let mut have = resumed.have;
     have.union(&found);
     (storage, have.iter_ones().collect())

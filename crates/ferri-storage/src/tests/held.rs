@@ -46,7 +46,7 @@ fn sparse(t: &Fixture, has: impl Fn(usize, usize) -> bool) -> Vec<u8> {
 /// A start up to where pieces would be fetched.
 fn begin(t: &Fixture) -> (Storage, Vec<u32>) {
     let (storage, resumed) = t.start();
-    let found = check::run(&storage, &resumed.recheck, 2, &AtomicBool::new(false), &|_| {}).unwrap();
+    let found = check::run(&storage, &resumed.recheck, 2, &|_| {}).unwrap();
     let mut have = resumed.have;
     have.union(&found);
     (storage, have.iter_ones().collect())

@@ -77,7 +77,7 @@ fn a_link_in_the_way_of_many_files_is_an_error_and_where_they_are_only_shared_a_
         let options = StorageOptions { read_only, ..Fixture::options() };
         let paths = LocalPaths::new(&t.info).unwrap();
         let storage = Storage::new(t.info.clone(), paths, place, options, &[]).unwrap();
-        check::run(&storage, &pieces, 1, &AtomicBool::new(false), &|_| {})
+        check::run(&storage, &pieces, 1, &|_| {})
     };
     assert!(matches!(check(false), Err(StorageError::Symlink { .. })));
     assert!(!check(true).unwrap().get(0));
@@ -133,11 +133,9 @@ fn a_check_ends_at_the_file_at_which_it_is_asked_to_and_says_nothing_of_its_piec
     let pieces: Vec<_> = t.info.layout().pieces().collect();
     let halt = Halt::default();
     let (plan, count) = halting(&halt, Op::Open, 30);
-    let options = StorageOptions { faults: Some(plan), ..Fixture::options() };
-    let (storage, _) = t.start_with(options, &[]);
+    let (storage, _) = t.start_with(options_with(&halt, plan), &[]);
     let before = count.load(Ordering::Relaxed);
-    let found = check::run(&storage, &pieces, 1, halt.flag(), &|_| {}).unwrap();
-    assert!(found.none());
+    assert!(matches!(check::run(&storage, &pieces, 1, &|_| {}), Err(StorageError::Halted)));
     // Those that the device was asked for ahead are not counted against it.
     assert!(count.load(Ordering::Relaxed) - before <= 30 + 64);
     drop(storage);
@@ -152,7 +150,7 @@ fn a_check_of_a_storage_that_was_halted_is_not_a_result() {
     let pieces: Vec<_> = t.info.layout().pieces().collect();
     let (storage, _) = t.start();
     storage.halt();
-    let checked = check::run(&storage, &pieces, 2, &AtomicBool::new(false), &|_| {});
+    let checked = check::run(&storage, &pieces, 2, &|_| {});
     assert!(matches!(checked, Err(StorageError::Halted)));
     assert!(matches!(storage.guard(), Ok(()) | Err(StorageError::Halted)));
     storage.close().unwrap();

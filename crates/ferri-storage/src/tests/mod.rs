@@ -9,6 +9,7 @@ mod guard;
 mod held;
 mod hostile;
 mod many;
+mod mounts;
 mod parts;
 mod places;
 mod pool;
@@ -157,7 +158,7 @@ impl Fixture {
     /// Every piece, as a full check sees it.
     pub(crate) fn good(&self, storage: &Storage) -> Vec<u32> {
         let pieces: Vec<_> = self.info.layout().pieces().collect();
-        let found = check::run(storage, &pieces, 2, &AtomicBool::new(false), &|_| {}).unwrap();
+        let found = check::run(storage, &pieces, 2, &|_| {}).unwrap();
         found.iter_ones().collect()
     }
 }

@@ -163,7 +163,7 @@ fn beside(t: &Fixture, other: &Fixture, options: StorageOptions) -> Result<Stora
     let paths = LocalPaths::new(&other.info).unwrap();
     let storage = Storage::new(Arc::clone(&other.info), paths, t.place(), options, &[])?;
     let resumed = storage.resume()?;
-    check::run(&storage, &resumed.recheck, 2, &AtomicBool::new(false), &|_| {})?;
+    check::run(&storage, &resumed.recheck, 2, &|_| {})?;
     storage.guard()?;
     Ok(storage)
 }
@@ -289,14 +289,7 @@ fn a_file_that_is_given_up_is_the_other_torrents_from_then_on() {
         second.close().unwrap();
         drop(second);
         let (first, _) = t.start();
-        check::run(
-            &first,
-            &t.info.layout().pieces().collect::<Vec<_>>(),
-            1,
-            &AtomicBool::new(false),
-            &|_| {},
-        )
-        .unwrap();
+        check::run(&first, &t.info.layout().pieces().collect::<Vec<_>>(), 1, &|_| {}).unwrap();
         is_taken(first.guard(), (&t, &other), &t.file("a"));
         drop(first);
         assert_eq!(other.good(&beside(&t, &other, Fixture::options()).unwrap()).len(), 5);

@@ -191,7 +191,7 @@ fn a_changed_file_is_checked_alone() {
     assert_eq!(have(&resumed), [4, 5, 6]);
     assert_eq!(numbers(&resumed.recheck), [0, 1, 2, 3]);
     assert_eq!(resumed.why, ["t/a was changed"]);
-    let good = check::run(&storage, &resumed.recheck, 2, &AtomicBool::new(false), &|_| {}).unwrap();
+    let good = check::run(&storage, &resumed.recheck, 2, &|_| {}).unwrap();
     assert_eq!(good.iter_ones().collect::<Vec<_>>(), [0, 2, 3]);
     storage.close().unwrap();
     drop(storage);
