@@ -35,12 +35,13 @@ pub async fn torrent(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Error> 
     Err(refused(url, answer.status))
 }
 
-/// Gets what is at `url`, which the user named, of at most `limit` bytes. Limits: 30 seconds, 5 redirects.
+/// Gets what is at `url`, which the user named, of at most `limit` bytes, connecting from `bind` when given. Limits: 30 seconds,
+/// 5 redirects.
 ///
 /// # Errors
 /// [`Error::Fetch`] says why, and whether the name, the document or the network was missing.
-pub async fn document(url: &str, limit: usize) -> Result<Vec<u8>, Error> {
-    let answer = get(url, None, limit).await?;
+pub async fn document(url: &str, bind: Option<IpAddr>, limit: usize) -> Result<Vec<u8>, Error> {
+    let answer = get(url, bind, limit).await?;
     if answer.status.is_success() { Ok(answer.body) } else { Err(refused(url, answer.status)) }
 }
 

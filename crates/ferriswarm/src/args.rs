@@ -252,6 +252,14 @@ pub(crate) struct Network {
     pub(crate) state_dir: Option<PathBuf>,
 }
 
+/// How commands that need no peers reach the servers that they are sent to.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Fetch {
+    /// Fetch addresses from this local address only
+    #[arg(long, value_name = "IP")]
+    pub(crate) bind: Option<IpAddr>,
+}
+
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct Report {
@@ -295,8 +303,8 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TorrentArgs {
-    /// A magnet link or an info hash
-    #[arg(value_name = "MAGNET")]
+    /// A magnet link, an info hash, or what holds one: a file, an http(s) address, - for standard input
+    #[arg(value_name = "MAGNET", value_hint = ValueHint::AnyPath)]
     pub(crate) source: OsString,
 
     /// The .torrent file to write, - for standard output [default: the torrent's name with .torrent]
@@ -331,6 +339,9 @@ pub(crate) struct MagnetArgs {
     /// Overwrite OUT
     #[arg(short, long)]
     pub(crate) force: bool,
+
+    #[command(flatten)]
+    pub(crate) fetch: Fetch,
 }
 
 #[derive(Debug, Args)]
@@ -343,6 +354,13 @@ pub(crate) struct VerifyArgs {
 
     #[command(flatten)]
     pub(crate) files: Files,
+
+    #[command(flatten)]
+    pub(crate) fetch: Fetch,
+
+    /// Folder where earlier runs left what magnet links stand for [default: ~/.local/state/ferriswarm]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
 
     /// Print one JSON object a torrent
     #[arg(long)]

@@ -75,19 +75,27 @@ pub(crate) fn man(console: &Console) -> Result<Exit, Failure> {
         let name = command.get_name();
         // There is no page of its own to refer to: the command is described below.
         page = page.replace(&format!("ferriswarm\\-{name}(1)"), &format!("ferriswarm {name}"));
-        let man = clap_mangen::Man::new(command.clone());
-        let part = roff(|part| {
-            man.render_synopsis_section(part)?;
-            man.render_description_section(part)?;
-            man.render_options_section(part)?;
-            man.render_extra_section(part)
-        });
-        let part = part.replace(".SH ", ".SS ");
-        page.push_str(&format!(".SH FERRISWARM {}\n{part}", name.to_uppercase()));
+        page.push_str(&described(command, &format!("FERRISWARM {}", name.to_uppercase())));
+        for part in command.get_subcommands() {
+            let title = format!("FERRISWARM {name} {}", part.get_name()).to_uppercase();
+            page.push_str(&described(part, &title));
+        }
     }
     page.push_str(&json_lines());
     console.answer(&page)?;
     Ok(Exit::Done)
+}
+
+/// A section about one command.
+fn described(command: &clap::Command, title: &str) -> String {
+    let man = clap_mangen::Man::new(command.clone());
+    let part = roff(|part| {
+        man.render_synopsis_section(part)?;
+        man.render_description_section(part)?;
+        man.render_options_section(part)?;
+        man.render_extra_section(part)
+    });
+    format!(".SH {title}\n{}", part.replace(".SH ", ".SS "))
 }
 
 /// The page about `--json`.

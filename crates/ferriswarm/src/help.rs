@@ -159,6 +159,7 @@ network flags are for --fetch only.
             Exit::Stalled,
             Exit::Network,
             Exit::Interrupted,
+            Exit::DiskFull,
             Exit::AlreadyRunning,
             Exit::Io,
             Exit::Dns,
@@ -181,6 +182,7 @@ into the file.
     let codes = [
         Exit::Done,
         Exit::Usage,
+        Exit::NotFound,
         Exit::Stalled,
         Exit::Network,
         Exit::Interrupted,
@@ -188,6 +190,7 @@ into the file.
         Exit::AlreadyRunning,
         Exit::WouldOverwrite,
         Exit::Io,
+        Exit::Dns,
         Exit::BadTorrent,
         Exit::BadMagnet,
         Exit::Killed,
@@ -237,6 +240,7 @@ with one is told, the others go on, and the exit code is that of the worst.
             Exit::NotFound,
             Exit::Network,
             Exit::Interrupted,
+            Exit::DiskFull,
             Exit::Io,
             Exit::Dns,
             Exit::BadTorrent,
@@ -388,10 +392,13 @@ pub(crate) fn completions() -> String {
   ferriswarm completions zsh > \"${fpath[1]}/_ferriswarm\"
   ferriswarm completions fish > ~/.config/fish/completions/ferriswarm.fish
 ",
-        &[Exit::Done, Exit::Usage],
+        &ANSWER,
     )
 }
 
+/// What commands end with that ask for nothing and only answer.
+const ANSWER: [Exit; 4] = [Exit::Done, Exit::Usage, Exit::DiskFull, Exit::Io];
+
 pub(crate) fn man() -> String {
-    with("  ferriswarm man | man -l -\n", &[Exit::Done, Exit::Usage])
+    with("  ferriswarm man | man -l -\n", &ANSWER)
 }

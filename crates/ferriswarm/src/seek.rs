@@ -159,12 +159,15 @@ impl Seekers {
         };
         let ids: Vec<usize> =
             self.seekers.iter_mut().filter_map(|(id, seeker)| stalled(seeker).then_some(*id)).collect();
-        for id in &ids {
-            if let Some(seeker) = self.seekers.remove(id) {
-                seeker.task.abort();
-            }
-        }
+        ids.iter().for_each(|id| self.give_up(*id));
         ids
+    }
+
+    /// Ends a search.
+    pub(crate) fn give_up(&mut self, id: usize) {
+        if let Some(seeker) = self.seekers.remove(&id) {
+            seeker.task.abort();
+        }
     }
 
     /// The next thing that happens, for [`Self::take`]. May be dropped while it waits.

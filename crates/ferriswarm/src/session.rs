@@ -16,9 +16,9 @@ pub(crate) async fn fetch(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Fa
     ferri_engine::fetch_torrent(url, bind).await.map_err(|error| failure(&error))
 }
 
-/// Fetches what is at an address, of at most `limit` bytes, or says why not without naming it.
-pub(crate) async fn fetch_document(url: &str, limit: usize) -> Result<Vec<u8>, String> {
-    ferri_engine::fetch_document(url, limit).await.map_err(|error| match error {
+/// Fetches what is at an address, of at most `limit` bytes, from `bind`, or says why not without naming it.
+pub(crate) async fn fetch_document(url: &str, bind: Option<IpAddr>, limit: usize) -> Result<Vec<u8>, String> {
+    ferri_engine::fetch_document(url, bind, limit).await.map_err(|error| match error {
         Error::Fetch { reason, .. } => reason,
         error => error.to_string(),
     })
@@ -166,6 +166,7 @@ mod tests {
             StorageError::Symlink { path: path() },
             StorageError::NotAFile { path: path() },
             StorageError::NotAFolder { path: path() },
+            StorageError::Folder { path: path(), source: source() },
             StorageError::TooLarge { path: path() },
             StorageError::Busy { path: path() },
             StorageError::NoState { path: path() },

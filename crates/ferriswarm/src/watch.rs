@@ -149,18 +149,15 @@ impl Watched {
     pub(crate) fn status(&self) -> TorrentStatus {
         let mut status = self.torrent.status();
         if self.is_seeder {
-            let piece_length = u64::from(self.facts.piece_length);
-            let (pieces, bytes) = match &self.part {
-                Some(part) => (u32::try_from(part.pieces.len()).unwrap_or(u32::MAX), part.bytes),
-                None => (status.pieces_total, status.total),
-            };
-            status.wanted = bytes;
-            status.wanted_done = match status.pieces_done {
-                done if pieces <= done => bytes,
-                done => bytes.min(u64::from(done) * piece_length),
-            };
+            status.wanted = self.part.as_ref().map_or(status.total, |part| part.bytes);
+            status.wanted_done = status.wanted.min(status.wanted_done);
         }
         status
+    }
+
+    /// What lies on disk was not looked at to the end.
+    pub(crate) fn is_unchecked(&self) -> bool {
+        self.found.is_none() && self.torrent.status().pieces_done == 0
     }
 
     /// Everything wanted is there, whatever the torrent does now.

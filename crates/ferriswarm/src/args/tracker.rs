@@ -1,5 +1,6 @@
 //! What a tracker is told: where it listens, who may use it, what it keeps.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,6 +76,10 @@ pub(crate) struct AccessArgs {
     /// in one torrent, and by IPv4 and IPv6 two; announces are those of a minute
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) passkeys: Option<PathBuf>,
+
+    /// Fetch lists from this local address only
+    #[arg(long, value_name = "IP")]
+    pub(crate) bind: Option<IpAddr>,
 
     /// Believe the reverse proxies of this network when they say for whom they ask; repeatable
     #[arg(long, value_name = "CIDR")]

@@ -18,6 +18,8 @@ enum When {
     WithoutBoth(&'static str, &'static str),
     /// The same, unless the source is fetched from a server.
     NearWithoutBoth(&'static str, &'static str),
+    /// While none of the values of these arguments is fetched from a server.
+    Near(&'static [&'static str]),
     /// With this one.
     With(&'static str),
     /// With this one at this value.
@@ -49,7 +51,7 @@ const NETWORK: [&str; 13] = [
     "memory",
 ];
 
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 14] = [
     Rule {
         command: "show",
         flags: &NETWORK,
@@ -68,6 +70,9 @@ const RULES: [Rule; 11] = [
         when: When::NearWithoutBoth("fetch", "scrape"),
         why: NOBODY_ASKED,
     },
+    Rule { command: "magnet", flags: &["bind"], when: When::Near(&["source"]), why: NOTHING_FETCHED },
+    Rule { command: "verify", flags: &["bind"], when: When::Near(&["words"]), why: NOTHING_FETCHED },
+    Rule { command: "tracker", flags: &["bind"], when: When::Near(&["allow", "deny"]), why: NOTHING_FETCHED },
     Rule { command: "show", flags: &["down", "up", "memory"], when: When::Always, why: NO_DATA },
     Rule { command: "torrent", flags: &["down", "up", "memory"], when: When::Always, why: NO_DATA },
     Rule { command: "seed", flags: &["down"], when: When::Always, why: "a seeder downloads nothing" },
@@ -79,6 +84,7 @@ const RULES: [Rule; 11] = [
 ];
 
 const NOBODY_ASKED: &str = "nobody is asked without --fetch or --scrape";
+const NOTHING_FETCHED: &str = "nothing is fetched from an http(s) address";
 const NO_DATA: &str = "nothing but the description is fetched, and nothing sent";
 const NO_FILE: &str = "standard output replaces no file";
 const QUIET: &str = "--quiet prints failures only";
@@ -98,6 +104,7 @@ pub(crate) fn refuse(matches: &ArgMatches) -> Result<(), Failure> {
                 let is_far = has_raw(typed, "source", is_far);
                 !is_far && !is_typed(typed, one) && !is_typed(typed, other)
             }
+            When::Near(sources) => !sources.iter().any(|name| has_raw(typed, name, is_far)),
             When::With(flag) => is_typed(typed, flag),
             When::At(flag, value) => has_raw(typed, flag, |raw| raw == value),
         };
@@ -148,6 +155,9 @@ mod tests {
             ("show a --scrape --no-dht", "--no-dht", "add --fetch"),
             ("show a --tracker http://t/announce", "--tracker", "add --fetch or --scrape"),
             ("show a --bind 127.0.0.1", "--bind", "add --fetch or --scrape"),
+            ("magnet a --bind 127.0.0.1", "--bind", "leave --bind away"),
+            ("verify a b --bind 127.0.0.1", "--bind", "leave --bind away"),
+            ("tracker --allow a --bind 127.0.0.1", "--bind", "leave --bind away"),
             ("show a --fetch --down 1M", "--down", "leave --down away"),
             ("torrent a --up 1M", "--up", "leave --up away"),
             ("seed a --down 1M", "--down", "leave --down away"),
@@ -175,6 +185,9 @@ mod tests {
             "show a --fetch --peer 127.0.0.1:1 --no-dht",
             "show a --scrape --tracker http://t/announce --bind 127.0.0.1",
             "show http://t/a --bind 127.0.0.1",
+            "magnet http://t/a --bind 127.0.0.1",
+            "verify a HTTPS://t/a --bind 127.0.0.1",
+            "tracker --deny http://t/a --bind 127.0.0.1",
             "torrent a --no-dht",
             "torrent a -f -o x",
             "seed a --up 1M",
@@ -194,6 +207,7 @@ mod tests {
             let command = command.find_subcommand(rule.command).unwrap();
             let other = match rule.when {
                 When::Always | When::With("quiet") => None,
+                When::Near(sources) => sources.first().copied(),
                 When::Without(flag) | When::With(flag) | When::At(flag, _) => Some(flag),
                 When::WithoutBoth(_, flag) | When::NearWithoutBoth(_, flag) => Some(flag),
             };

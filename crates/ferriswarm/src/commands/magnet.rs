@@ -1,4 +1,4 @@
-//! `magnet`: the link of a torrent. Asks nobody.
+//! `magnet`: the link of a torrent. Asks no peer and no tracker.
 
 use ferri_metainfo::magnet::Magnet;
 
@@ -17,7 +17,8 @@ pub(crate) async fn run(
     interrupts: Interrupts,
 ) -> Result<Exit, Failure> {
     let out = Out::new(env, args.output.clone(), Existing::with_force(args.force))?;
-    let loaded = loading::load(env, &args.source, loading::any(None), &console.aside(), &interrupts).await?;
+    let load = loading::any(args.fetch.bind);
+    let loaded = loading::load(env, &args.source, load, &console.aside(), &interrupts).await?;
     let loaded = loaded.ok_or_else(loading::interrupted)?;
     loaded.warn(&args.source, console);
     let magnet = match loaded {

@@ -2,7 +2,7 @@
 
 mod show;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +109,7 @@ fn options(
             deny: access.deny.as_deref().map(|source| list(env, source)).transpose()?,
             passkeys: access.passkeys.as_deref().map(|path| env.path(path)),
         },
-        fetch: Some(fetch(ended)),
+        fetch: Some(fetch(access.bind, ended)),
         tls: args
             .tls_cert
             .as_deref()
@@ -201,11 +201,11 @@ fn state(env: &Env, args: &TrackerArgs, listen: &[Listen]) -> Result<Option<Path
 /// Who looks at files waits for what is fetched.
 const FETCH_TIME: Duration = Duration::from_secs(60);
 
-/// Fetches lists the way everything here is fetched, until the command ends.
-fn fetch(ended: watch::Receiver<()>) -> Fetch {
+/// Fetches lists the way everything here is fetched, from `bind`, until the command ends.
+fn fetch(bind: Option<IpAddr>, ended: watch::Receiver<()>) -> Fetch {
     let runtime = Handle::current();
     Fetch(Arc::new(move |url, limit| {
-        runtime.block_on(in_time(session::fetch_document(url, limit), sleep(FETCH_TIME), ended.clone()))
+        runtime.block_on(in_time(session::fetch_document(url, bind, limit), sleep(FETCH_TIME), ended.clone()))
     }))
 }
 

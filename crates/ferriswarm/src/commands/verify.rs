@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,11 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let (sources, typed) = source::split(&args.words, env)?;
     let wanted = Wanted {
+        bind: args.fetch.bind,
+        state_dir: args
+            .state_dir
+            .as_deref()
+            .map_or_else(|| env.default_state_dir(), |dir| Some(env.path(dir))),
         path: env.path(&typed),
         typed,
         selection: Arc::new(Selection::new(&args.files, &Wishes::default())),
@@ -67,6 +73,10 @@ pub(crate) async fn run(
 
 /// What is wanted of each torrent.
 struct Wanted<'a> {
+    /// Where torrents are fetched from.
+    bind: Option<IpAddr>,
+    /// Where earlier runs left what magnet links stand for.
+    state_dir: Option<PathBuf>,
     /// The payload, or the folder that holds it.
     path: PathBuf,
     /// The same as a person wrote it.
@@ -78,7 +88,7 @@ struct Wanted<'a> {
 
 /// `None`: Ctrl-C.
 async fn load(env: &mut Env, source: &OsStr, wanted: &Wanted<'_>) -> Result<Option<Metainfo>, Failure> {
-    let torrent = loading::torrent(None, env.default_state_dir());
+    let torrent = loading::torrent(wanted.bind, wanted.state_dir.clone());
     loading::load(env, source, torrent, &wanted.console.aside(), wanted.interrupts).await
 }
 

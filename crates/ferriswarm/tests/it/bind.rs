@@ -144,6 +144,8 @@ fn so_do_commands_that_only_look() {
     let servers = servers(&desk);
     desk.run(&["show", &servers.document, "--bind", HERE]).is(Exit::Done);
     desk.run(&["torrent", &servers.document, "--bind", HERE]).failed(Exit::Usage, "is a torrent already");
+    desk.run(&["magnet", &servers.document, "--bind", HERE]).is(Exit::Done);
+    desk.run(&["verify", &servers.document, "there", "--bind", HERE]).is(Exit::Done);
     servers.visitors.all_came(&["document"], None);
     let flags: Vec<&str> = servers.flags[..2].iter().map(String::as_str).collect();
     let running = desk.start(&[&["show", "--scrape", "p.torrent", "--bind", HERE], &flags[..]].concat());
@@ -151,7 +153,23 @@ fn so_do_commands_that_only_look() {
     stop(running).is(Exit::Interrupted);
     servers.visitors.all_came(&["document"], None);
     // What is on this machine is asked of nobody.
-    desk.run(&["show", "p.torrent", "--bind", HERE]).failed(Exit::Usage, "--bind does nothing here");
+    for words in [&["show", "p.torrent"][..], &["magnet", "p.torrent"], &["verify", "p.torrent", "there"]] {
+        desk.run(&[words, &["--bind", HERE]].concat()).failed(Exit::Usage, "--bind does nothing here");
+    }
+}
+
+#[test]
+fn so_do_the_lists_of_a_tracker() {
+    let desk = Desk::new();
+    let visitors = Visitors::default();
+    let list = format!("http://{}/list", visitors.tcp("list", format!("{}\n", "ab".repeat(20)).into_bytes()));
+    for flag in ["--allow", "--deny"] {
+        let running =
+            desk.start(&["tracker", "-l", "127.0.0.1:0", "--no-state", flag, &list, "--bind", HERE]);
+        running.wait_for("stats ");
+        stop(running).is(Exit::Done);
+    }
+    visitors.all_came(&["list"], None);
 }
 
 #[test]

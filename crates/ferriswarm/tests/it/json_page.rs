@@ -17,6 +17,37 @@ fn every_event_is_documented_with_its_keys_and_nothing_else_is() {
     }
 }
 
+/// The answers of commands that print no events, in the order of the page: which keys they have.
+fn answers() -> Vec<(&'static str, BTreeSet<String>)> {
+    let (show, create) = ("src/commands/show.rs", "src/commands/create.rs");
+    [
+        ("show", "src/facts.rs", "Facts"),
+        ("show of a link", show, "MagnetFacts"),
+        ("show --scrape", "src/commands/show/scrape.rs", "TrackerNumbers"),
+        ("create", create, "Created"),
+        ("create --dry-run", "src/commands/create/preview.rs", "Preview"),
+        ("verify", "src/commands/verify.rs", "Report"),
+        ("dht node", "src/commands/dht/table.rs", "Facts"),
+        ("dht get", "src/commands/dht/items.rs", "Facts"),
+    ]
+    .map(|(what, file, name)| {
+        (what, fields(&[read(file), read("src/facts.rs")].concat(), name).into_iter().collect())
+    })
+    .into()
+}
+
+#[test]
+fn every_other_answer_is_documented_with_its_keys() {
+    let page = read("../../docs/json.md");
+    let (_, others) = page.split_once("## Others").unwrap();
+    let examples = others.lines().filter(|line| line.starts_with('{')).map(top_keys);
+    let expected = answers();
+    assert_eq!(examples.clone().count(), expected.len());
+    for ((what, keys), example) in expected.into_iter().zip(examples) {
+        assert_eq!(example, keys, "{what}");
+    }
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
@@ -43,8 +74,7 @@ fn of_code() -> Kinds {
         } else if let Some((key, kept)) = field(text) {
             let keys = kinds.get_mut(&kind).unwrap();
             if std::mem::take(&mut is_flattened) {
-                let name = kept.trim_start_matches(|c: char| !c.is_ascii_uppercase());
-                keys.extend(fields(&structs, name.trim_end_matches(',')));
+                keys.extend(fields(&structs, kept.trim_end_matches(',')));
             } else {
                 keys.insert(key.to_owned());
             }
@@ -56,9 +86,30 @@ fn of_code() -> Kinds {
     kinds
 }
 
+/// The fields of the first struct of this name; a flattened one gives its own, one that is skipped none.
 fn fields(text: &str, name: &str) -> Vec<String> {
-    let body = item(text, &format!("pub(crate) struct {name} {{"));
-    body.lines().filter_map(|line| field(line.trim())).map(|(key, _)| key.to_owned()).collect()
+    let name = name.split('<').next().unwrap();
+    let head = [" {", "<"].map(|end| format!("struct {name}{end}"));
+    let line = text.lines().find(|line| head.iter().any(|head| line.contains(head)));
+    let line = line.unwrap_or_else(|| panic!("{name} is not there"));
+    let (_, rest) = text.split_once(line).unwrap();
+    let indent = &line[..line.len() - line.trim_start().len()];
+    let (body, _) = rest.split_once(&format!("\n{indent}}}")).unwrap();
+    let mut keys = Vec::new();
+    let (mut is_flattened, mut is_skipped) = (false, false);
+    for line in body.lines().map(str::trim) {
+        match (field(line), line) {
+            (None, "#[serde(flatten)]") => is_flattened = true,
+            (None, "#[serde(skip)]") => is_skipped = true,
+            (None, _) => {}
+            (Some(_), _) if std::mem::take(&mut is_skipped) => {}
+            (Some((_, kept)), _) if std::mem::take(&mut is_flattened) => {
+                keys.extend(fields(text, kept.trim_end_matches(',')));
+            }
+            (Some((key, _)), _) => keys.push(key.to_owned()),
+        }
+    }
+    keys
 }
 
 /// `key: Type,`
@@ -87,7 +138,8 @@ fn snake_case(name: &str) -> String {
 /// The examples: one object a line.
 fn of_page() -> Kinds {
     let page = read("../../docs/json.md");
-    let examples = page.lines().filter(|line| line.starts_with('{'));
+    let (events, _) = page.split_once("## Others").unwrap();
+    let examples = events.lines().filter(|line| line.starts_with('{'));
     let mut kinds = Kinds::new();
     for example in examples {
         let kind = example.strip_prefix("{\"event\":\"").unwrap().split('"').next().unwrap();

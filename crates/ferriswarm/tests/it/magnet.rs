@@ -1,6 +1,7 @@
 //! Magnet links over loopback: downloads, descriptions, and what is told meanwhile.
 #![allow(clippy::unwrap_used)]
 
+use ferri_metainfo::Metainfo;
 use ferriswarm::Exit;
 
 use crate::swarm::{SIZE, desk_with_payload, seed, stop};
@@ -145,4 +146,37 @@ fn show_fetches_when_it_is_asked_to_and_tells_of_it_elsewhere() {
     assert_eq!(shown.is(Exit::Done).json()["files"][0]["path"], "payload.bin");
     assert!(shown.stderr.contains("found its description"), "{}", shown.stderr);
     stop(seeder);
+}
+
+/// Leaves the description of a torrent where an earlier run of a command about a link would have.
+fn leave(desk: &Desk, state: &str, torrent: &str, hash: &str) {
+    let metainfo = Metainfo::parse(&desk.read(torrent)).unwrap();
+    desk.write(&format!("{state}/torrents/{hash}/info"), metainfo.info_bytes());
+}
+
+#[test]
+fn what_an_earlier_run_kept_is_verified_in_the_state_folder_that_is_named() {
+    let desk = desk_with_payload();
+    let hash = info_hash(&desk, "p.torrent");
+    leave(&desk, "elsewhere", "p.torrent", &hash);
+    desk.run(&["verify", &hash, "there"]).failed(Exit::BadMagnet, "this needs the torrent itself");
+    desk.run(&["verify", &hash, "there", "--state-dir", "elsewhere"]).is(Exit::Done);
+}
+
+#[test]
+fn links_to_both_names_of_a_hybrid_are_one_download() {
+    let desk = Desk::new();
+    desk.write("here/h.bin", noise(100_000, 3));
+    desk.run(&["create", "here/h.bin", "--hybrid", "-l", "64k", "-o", "h.torrent"]).is(Exit::Done);
+    let facts = desk.run(&["show", "--json", "h.torrent"]).json();
+    let [v1, v2] = ["info_hash_v1", "info_hash_v2"].map(|key| facts[key].as_str().unwrap().to_owned());
+    leave(&desk, "state", "h.torrent", &v1);
+    leave(&desk, "state", "h.torrent", &v2[..40]);
+    let links = [format!("magnet:?xt=urn:btih:{v1}"), format!("magnet:?xt=urn:btmh:1220{v2}")];
+    let words = ["get", &links[0], &links[1], "-o", "here", "--json", "--state-dir", "state"];
+    let outcome = desk.run(&[&words[..], &ALONE].concat());
+    let summary = &outcome.is(Exit::Done).events("summary")[0];
+    let outcomes = [&summary["sources"][0]["outcome"], &summary["sources"][1]["outcome"]];
+    assert!(outcomes.iter().any(|outcome| *outcome == "same"), "{summary}");
+    assert!(outcomes.iter().any(|outcome| *outcome == "done"), "{summary}");
 }

@@ -286,12 +286,23 @@ fn completions_and_the_manual_know_all_commands() {
         assert!(desk.run(&["completions", shell]).is(Exit::Done).stdout.contains("verify"), "{shell}");
     }
     let man = desk.run(&["man"]);
-    for command in
-        ["GET", "SEED", "CREATE", "SHOW", "VERIFY", "TRACKER", "DEMO", "REPLAY", "COMPLETIONS", "MAN"]
-    {
-        assert!(man.is(Exit::Done).stdout.contains(&format!("\n.SH FERRISWARM {command}\n")), "{command}");
+    assert!(!man.is(Exit::Done).stdout.contains(".SH EXTRA"));
+    let commands = "get seed create show torrent magnet verify tracker demo replay completions man";
+    let dht = ["dht", "dht node", "dht get", "dht put"];
+    for command in commands.split(' ').chain(dht) {
+        let head = format!("\n.SH FERRISWARM {}\n", command.to_uppercase());
+        let (_, part) = man.stdout.split_once(&head).unwrap_or_else(|| panic!("{command} is not there"));
+        let part = part.split("\n.SH ").next().unwrap();
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let help = desk.run(&words);
+        let lines = help.stdout.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+        let flags = lines.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--")));
+        let flags: Vec<&str> = flags.collect();
+        assert!(flags.contains(&"--help"), "{command}: {flags:?}");
+        for flag in flags {
+            assert!(part.contains(&flag.replace('-', "\\-")), "{command} {flag}");
+        }
     }
-    assert!(!man.stdout.contains(".SH EXTRA"));
 }
 
 #[test]

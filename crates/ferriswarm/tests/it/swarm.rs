@@ -365,3 +365,38 @@ fn seeding_changes_no_file_whatever_lies_there() {
         assert_eq!((desk.read(&format!("{name}/payload.bin")), time()), (bytes, before));
     }
 }
+
+#[test]
+fn what_a_seed_has_is_told_by_its_bytes_and_not_by_its_pieces() {
+    let desk = desk_with_payload();
+    let last = SIZE % 65_536;
+    let mut bytes = noise(SIZE, 8);
+    bytes.truncate(SIZE - last);
+    bytes.extend_from_slice(&noise(SIZE, 7)[SIZE - last..]);
+    desk.write("there/payload.bin", bytes);
+    let (seeder, _) = seed(&desk, &[]);
+    let outcome = stop(seeder);
+    assert_eq!(outcome.events("seeding")[0]["size"], last, "{}", outcome.stdout);
+}
+
+#[test]
+fn a_check_that_is_stopped_does_not_say_that_nothing_is_there() {
+    let desk = Desk::new();
+    // Enough to be busy with for a while; what it should hold does not matter.
+    let length = 8_u64 << 30;
+    let pieces = "x".repeat(20 * (length >> 24) as usize);
+    let info = format!(
+        "d4:infod6:lengthi{length}e4:name1:b12:piece lengthi{}e6:pieces{}:{pieces}ee",
+        1 << 24,
+        pieces.len()
+    );
+    desk.write("b.torrent", info);
+    desk.write("here/b", "");
+    std::fs::File::options().write(true).open(desk.path("here/b")).unwrap().set_len(length).unwrap();
+    let words = ["get", "b.torrent", "-o", "here", "--check", "--no-trackers", "--progress", "every:1s"];
+    let running = desk.start(&[&words[..], &ALONE].concat());
+    running.wait_for("checking");
+    let said = stop(running);
+    assert!(said.is(Exit::Interrupted).stdout.contains("was not checked to the end"), "{}", said.stdout);
+    assert!(!said.stdout.contains("verified and saved"), "{}", said.stdout);
+}

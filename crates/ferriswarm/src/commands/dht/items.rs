@@ -193,17 +193,12 @@ fn about(item: &Item, copies: u32) -> String {
 struct Facts {
     target: String,
     /// The value, if it is text.
-    #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     /// The value in its bencoded form, in hex.
     bencode: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     info_hash: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     salt: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<i64>,
     nodes: u32,
 }

@@ -1,7 +1,7 @@
 //! Many sources in one command: each is loaded, started when it is its turn, watched to its goal, and has an end of its
 //! own. What becomes of one is nothing to the others.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -67,6 +67,8 @@ pub(super) struct Batch<'a> {
     session: Option<Arc<Session>>,
     starts: JoinSet<(usize, Result<Started, Failure>)>,
     starting: usize,
+    /// Which of those are links whose search begins.
+    linked: BTreeSet<usize>,
     seekers: Seekers,
     /// Which order a search is for.
     sought: BTreeMap<usize, usize>,
@@ -101,6 +103,7 @@ impl<'a> Batch<'a> {
             session: None,
             starts: JoinSet::new(),
             starting: 0,
+            linked: BTreeSet::new(),
             seekers: Seekers::new(plan.report.progress, plan.patience),
             sought: BTreeMap::new(),
             crew: Crew::new(console),
@@ -184,9 +187,7 @@ impl<'a> Batch<'a> {
             Source::Magnet(magnet) => (magnet.info_hashes, Ready::Magnet(magnet)),
         };
         self.orders[index].hashes = Some(hashes);
-        let same = |order: &End| order.hashes.is_some_and(|other| ends::is_same(&hashes, &other));
-        let twin = (0..self.orders.len()).find(|other| *other != index && same(&self.orders[*other]));
-        let Some(twin) = twin else {
+        let Some(&twin) = self.twins_of(index).first() else {
             self.ready.insert(index, ready);
             return;
         };
@@ -194,12 +195,45 @@ impl<'a> Batch<'a> {
         if let (Ready::Torrent(_), Some(place @ Ready::Magnet(_))) = (&ready, self.ready.get_mut(&twin)) {
             *place = ready;
         }
+        self.same(index, twin);
+    }
+
+    /// The other orders for the torrent of this one.
+    fn twins_of(&self, index: usize) -> Vec<usize> {
+        let Some(hashes) = self.orders[index].hashes else { return Vec::new() };
+        let same = |order: &End| order.hashes.is_some_and(|other| ends::is_same(&hashes, &other));
+        (0..self.orders.len()).filter(|other| *other != index && same(&self.orders[*other])).collect()
+    }
+
+    /// An order turned out to be for the torrent of another one.
+    fn same(&mut self, index: usize, twin: usize) {
         let (this, first) = (self.name_of(index), self.name_of(twin));
         let message = format!("{this} is the same torrent as {first}: it is one download");
-        let info_hash = hashes.wire().to_string();
+        let info_hash = self.orders[index].hashes.map(|hashes| hashes.wire().to_string()).unwrap_or_default();
         self.console.event(&Event::Note { info_hash: &info_hash, message: &message });
         self.console.line(&message);
         self.end(index, Outcome::SameAs(twin));
+    }
+
+    /// What a link stands for is known by more names than the link's, and other links may be for it. `false`: it is here already.
+    fn is_first(&mut self, index: usize, found: &Found) -> bool {
+        self.orders[index].hashes = Some(found.resolved.metainfo().info().info_hashes());
+        let mut twins = self.twins_of(index);
+        twins.retain(|twin| self.orders[*twin].outcome.is_none());
+        for twin in twins {
+            let id = self.sought.iter().find(|(_, order)| **order == twin).map(|(id, _)| *id);
+            if let Some(id) = id {
+                self.sought.remove(&id);
+                self.seekers.give_up(id);
+            } else if let Some(Ready::Magnet(_)) = self.ready.get(&twin) {
+                self.ready.remove(&twin);
+            } else if !self.linked.contains(&twin) {
+                self.same(index, twin);
+                return false;
+            }
+            self.same(twin, index);
+        }
+        true
     }
 
     /// Starts what there is room for. `false`: Ctrl-C.
@@ -221,6 +255,9 @@ impl<'a> Batch<'a> {
                     session
                 }
             };
+            if matches!(ready, Ready::Magnet(_)) {
+                self.linked.insert(index);
+            }
             let plan = self.plan.clone();
             self.starting += 1;
             self.starts.spawn(async move { (index, start(&plan, session, ready).await) });
@@ -243,7 +280,10 @@ impl<'a> Batch<'a> {
         let (index, started) = started.map_err(|error| {
             Failure::new(Exit::Internal, format!("a torrent could not be started: {error}"))
         })?;
+        self.linked.remove(&index);
         match started {
+            // Another link was for the same torrent and has found it meanwhile.
+            _ if self.orders[index].outcome.is_some() => {}
             Err(failure) => self.end(index, Outcome::Failed(failure)),
             // The loop hears of it too.
             Ok(Started::Seeking { magnet, resolving }) => {
@@ -295,6 +335,9 @@ impl<'a> Batch<'a> {
             Ok(None) => {}
             Ok(Some(found)) => {
                 self.sought.remove(&id);
+                if !self.is_first(index, &found) {
+                    return;
+                }
                 // It goes on in the place that it holds.
                 self.starting += 1;
                 let Some(session) = self.session.clone() else { return };

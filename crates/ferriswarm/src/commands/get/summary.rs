@@ -50,12 +50,43 @@ impl Summary {
         }
         let (done, wanted) =
             statuses.iter().fold((0, 0), |(done, wanted), s| (done + s.wanted_done, wanted + s.wanted));
-        let what = if torrents.is_empty() {
-            "nothing was downloaded yet".to_owned()
-        } else {
-            format!("{} are verified and saved", units::size_of(done, wanted))
-        };
-        stopped(env, console, &what);
+        let unchecked = torrents.iter().filter(|torrent| torrent.is_unchecked()).count();
+        stopped(env, console, &what_is_safe(done, wanted, (unchecked, torrents.len())));
         exit
+    }
+}
+
+/// What a person has after Ctrl-C: bytes, and of how many torrents out of how many it is not known what is there.
+fn what_is_safe(done: u64, wanted: u64, (unchecked, torrents): (usize, usize)) -> String {
+    let have = units::size_of(done, wanted);
+    match unchecked {
+        _ if torrents == 0 => "nothing was downloaded yet".to_owned(),
+        0 => format!("{have} are verified and saved"),
+        _ if unchecked == torrents => {
+            "what is there was not checked to the end, and nothing of it was changed".to_owned()
+        }
+        _ => {
+            let others = units::count(unchecked as u64, "torrent was", "torrents were");
+            format!("{have} are verified and saved; {others} not checked to the end")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::what_is_safe;
+
+    #[test]
+    fn what_was_not_looked_at_is_not_called_missing() {
+        let unchecked = "what is there was not checked to the end, and nothing of it was changed";
+        for (done, wanted, torrents, said) in [
+            (0, 0, (0, 0), "nothing was downloaded yet"),
+            (512, 1024, (0, 1), "0.50/1 KiB are verified and saved"),
+            (0, 1024, (1, 1), unchecked),
+            (0, 1024, (2, 2), unchecked),
+            (512, 2048, (1, 2), "0.50/2 KiB are verified and saved; 1 torrent was not checked to the end"),
+        ] {
+            assert_eq!(what_is_safe(done, wanted, torrents), said);
+        }
     }
 }
