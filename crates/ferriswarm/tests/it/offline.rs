@@ -297,7 +297,7 @@ fn completions_and_the_manual_know_all_commands() {
         let help = desk.run(&words);
         let lines = help.stdout.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
         let flags = lines.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--")));
-        let flags: Vec<&str> = flags.collect();
+        let flags: Vec<&str> = flags.map(|flag| flag.trim_end_matches('.')).collect();
         assert!(flags.contains(&"--help"), "{command}: {flags:?}");
         for flag in flags {
             assert!(part.contains(&flag.replace('-', "\\-")), "{command} {flag}");
