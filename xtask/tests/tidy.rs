@@ -7,6 +7,8 @@
 
 #[path = "tidy/modules.rs"]
 mod modules;
+#[path = "tidy/skipped.rs"]
+mod skipped;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -273,25 +275,6 @@ fn unwrap_is_for_tests() {
         }
     }
     report("unwrap", &problems);
-}
-
-#[test]
-fn no_test_is_skipped() {
-    // Put together here so that this file passes its own test.
-    let attribute = ["#[ig", "nore"].concat();
-    let mut problems = Vec::new();
-    for file in all_rust_files() {
-        for (number, line) in read(&file).lines().enumerate() {
-            if line.trim_start().starts_with(&attribute) {
-                problems.push(format!(
-                    "{}:{}: a test that cannot run here fails, and says which command makes it run",
-                    relative(&file),
-                    number + 1
-                ));
-            }
-        }
-    }
-    report("skipped tests", &problems);
 }
 
 #[test]
