@@ -4,14 +4,14 @@
 # libtorrent protects services of the own machine from torrents that name them as trackers: a request to loopback must
 # be for `/announce` (its setting `ssrf_mitigation`, which is on). With an HTTP proxy that listens on loopback, as local
 # proxies do, it takes the proxy's address for the tracker's. So it never announces to a tracker with another path,
-# such as one with a passkey in front (`/KEY/announce`) or `/announce.php`, and scrapes no tracker at all. Without a
-# proxy, and with one on another machine, the same trackers work; the message names neither the proxy nor the setting.
+# such as one with a passkey in front (`/KEY/announce`) or `/announce.php`, and a scrape, whose path is always another,
+# reaches no tracker at all. The message does not tell that the proxy is meant.
 #
 # Output seen:
-#   http://tracker.example/announce: the proxy is asked
+#   http://tracker.example/announce: the proxy is asked, scrape: blocked by SSRF mitigation
 #   http://tracker.example/KEY/announce: blocked by SSRF mitigation
 #   http://tracker.example/announce.php?key=KEY: blocked by SSRF mitigation
-#   http://tracker.example/KEY/announce, setting off: the proxy is asked
+#   http://tracker.example/KEY/announce, setting off: the proxy is asked, scrape: the proxy is asked
 #
 # What a client does about it: it judges the address that a torrent names, and where a proxy finds that out, the name
 # alone. The address of a proxy, which its user chose, is never judged. A refusal says what was refused, and why.
@@ -55,26 +55,36 @@ def attempt(tracker, mitigation=True):
                               "proxy_hostnames": True, "proxy_tracker_connections": True,
                               "ssrf_mitigation": mitigation, "alert_mask": lt.alert.category_t.all_categories})
         handle = session.add_torrent(params)
-        ends, limit = [], time.monotonic() + 60
-        while not ends and time.monotonic() < limit:
-            session.wait_for_alert(1000)
-            for alert in session.pop_alerts():
-                if isinstance(alert, lt.tracker_error_alert):
-                    ends.append(alert.error.message())
-                if isinstance(alert, lt.tracker_reply_alert):
-                    ends.append(None)
+        announced = first_end(session, lt.tracker_reply_alert, lt.tracker_error_alert)
+        scraped = None
+        if announced == "reply":
+            handle.scrape_tracker()
+            # The proxy answers as a tracker that cannot be scraped: that is an end as well.
+            scraped = first_end(session, lt.scrape_reply_alert, lt.scrape_failed_alert)
         del handle, session
-    asked = tracker in list(proxy.asked.queue)
-    refusal = ends[0] if ends else "no end"
-    name = tracker + ("" if mitigation else ", setting off")
-    print(f"{name}: {'the proxy is asked' if asked else refusal}")
-    return asked, refusal
+    asked = list(proxy.asked.queue)
+    words = ["the proxy is asked" if tracker in asked else announced]
+    if scraped:
+        words.append("scrape: " + ("the proxy is asked" if tracker.replace("announce", "scrape") in asked else scraped))
+    print(f"{tracker}{'' if mitigation else ', setting off'}: {', '.join(words)}")
+    return words
+
+def first_end(session, reply, failure):
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        session.wait_for_alert(1000)
+        for alert in session.pop_alerts():
+            if isinstance(alert, reply):
+                return "reply"
+            if isinstance(alert, failure):
+                return alert.error.message()
+    return "no end"
 
 plain = attempt("http://tracker.example/announce")
 key = attempt("http://tracker.example/KEY/announce")
 php = attempt("http://tracker.example/announce.php?key=KEY")
 off = attempt("http://tracker.example/KEY/announce", mitigation=False)
-blocked = (False, "blocked by SSRF mitigation")
-sys.exit(0 if (plain, key, php, off) == ((True, None), blocked, blocked, (True, None)) else 1)
+ASKED, BLOCKED = "the proxy is asked", "blocked by SSRF mitigation"
+sys.exit(0 if (plain, key, php, off) == ([ASKED, f"scrape: {BLOCKED}"], [BLOCKED], [BLOCKED], [ASKED, f"scrape: {ASKED}"]) else 1)
 PY
 TMPDIR=$dir "$dir/venv/bin/python" -W ignore "$dir/main.py" || exit 1
