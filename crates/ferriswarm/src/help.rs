@@ -282,9 +282,9 @@ so that a restart loses nobody.
 A proxy must say for whom it asks, in the header of --proxy-header. For nginx:
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 
-Peers are known by the address that they ask from. A tracker in a local network
-sees local addresses of its neighbours; with --believe-ip a client there may say
-where others reach it (ip=, a setting of most clients).
+Peers are known by the address that they ask from. A tracker in a local
+network sees local addresses of its neighbours; with --believe-ip a client
+there may say where others reach it (ip=, a setting of most clients).
 ",
         &[
             Exit::Done,
