@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "tidy/makers.rs"]
+mod makers;
 #[path = "tidy/modules.rs"]
 mod modules;
 #[path = "tidy/skipped.rs"]

@@ -1,6 +1,7 @@
 //! Fetching a .torrent file over HTTP, or the magnet link that an indexer sends instead.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ferri_metainfo::display::redact_words;
 use ferri_metainfo::limits::TORRENT_BYTES_MAX;
@@ -9,6 +10,7 @@ use hyper::StatusCode;
 
 use crate::Error;
 use crate::address_policy::Named;
+use crate::egress::Egress;
 use crate::http::{Answer, Ask, Fault, Http};
 
 /// What is behind an address.
@@ -47,7 +49,7 @@ pub async fn document(url: &str, bind: Option<IpAddr>, limit: usize) -> Result<V
 
 async fn get(url: &str, bind: Option<IpAddr>, limit: usize) -> Result<Answer, Error> {
     let ask = Ask { url, limit, named: Named::ByUser, family: None };
-    let answer = Http::new(bind).get(ask).await;
+    let answer = Http::new(Arc::new(Egress::new(bind))).get(ask).await;
     answer.map_err(|error| failed(url, error.text, error.fault == Fault::Name, false))
 }
 

@@ -1,16 +1,17 @@
 //! The 68 bytes that open a connection (BEP 3), in both directions, within a deadline.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ferri_metainfo::InfoHash;
 use ferri_wire::{DecodeError, Handshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::egress::Egress;
 use crate::services::Services;
 
 /// Long enough for a bad line; short enough that silent dialers do not pile up.
@@ -55,24 +56,18 @@ pub(crate) enum HandshakeError {
     UnknownTorrent,
 }
 
-/// Connects to `addr` (from `bind`, when given and of the same family) and shakes hands. A hybrid torrent has an `other`
-/// name, and peers that once met version 2 at our address answer with it.
+/// Connects to `addr` and shakes hands. A hybrid torrent has an `other` name, and peers that once met version 2 at our
+/// address answer with it.
 pub(crate) async fn dial(
+    egress: &Egress,
     addr: SocketAddr,
-    bind: Option<IpAddr>,
     ours: &Handshake,
     other: Option<InfoHash>,
 ) -> Result<(TcpStream, Handshake), HandshakeError> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
-        .map_err(HandshakeError::Connect)?;
-    if let Some(ip) = bind.filter(|ip| !ip.is_unspecified()) {
-        socket.bind(SocketAddr::new(ip, 0)).map_err(HandshakeError::Connect)?;
-    }
-    let mut stream = match timeout(CONNECT_TIMEOUT, socket.connect(addr)).await {
+    let mut stream = match timeout(CONNECT_TIMEOUT, egress.connect(addr)).await {
         Ok(stream) => stream.map_err(HandshakeError::Connect)?,
         Err(_) => return Err(HandshakeError::Timeout),
     };
-    stream.set_nodelay(true)?;
     let theirs = timeout(HANDSHAKE_TIMEOUT, async {
         stream.write_all(&ours.encode()).await?;
         read(&mut stream).await
@@ -93,9 +88,9 @@ pub(crate) fn dial_for(
     other: Option<InfoHash>,
     arrivals: mpsc::Sender<Arrival>,
 ) {
-    let bind = services.options.bind;
+    let egress = services.egress.clone();
     let dial = async move {
-        let result = dial(addr, bind, &ours, other).await.map_err(|error| error.to_string());
+        let result = dial(&egress, addr, &ours, other).await.map_err(|error| error.to_string());
         // The torrent may have ended meanwhile.
         let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
     };

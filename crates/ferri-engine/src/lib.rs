@@ -26,6 +26,7 @@ mod address_policy;
 mod check;
 mod crowd;
 pub mod dht;
+mod egress;
 mod error;
 mod events;
 mod external;
@@ -60,6 +61,7 @@ mod udp;
 mod wiring;
 
 pub use check::{locate, verify, verify_places};
+pub use egress::{LookupError, look_up};
 pub use error::Error;
 pub use events::Events;
 pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::SessionOptions;
+use crate::egress::Egress;
 use crate::external::{Voter, Votes};
 use crate::port_mapping::PortMappingStatus;
 use crate::route::{self, Paths};
@@ -159,11 +160,12 @@ impl Network {
 }
 
 /// Looks at the routing table now and then, until it is dropped. `moved` hears of another network.
-pub(crate) async fn look(network: Arc<Network>, bind: Option<IpAddr>, moved: impl Fn()) {
+pub(crate) async fn look(network: Arc<Network>, egress: Arc<Egress>, moved: impl Fn()) {
     let mut known = None;
     loop {
         // A look reads two small files that are no files, and asks the kernel for two addresses.
-        let paths = tokio::task::spawn_blocking(move || route::look(bind)).await.unwrap_or_default();
+        let way = egress.clone();
+        let paths = tokio::task::spawn_blocking(move || route::look(&way)).await.unwrap_or_default();
         if known.as_ref() != Some(&paths) {
             // The first look finds out where we are; what was voted until then was voted here.
             if known.is_some() {

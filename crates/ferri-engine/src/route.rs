@@ -4,7 +4,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6};
+
+use crate::egress::Egress;
 
 /// As much of a table is read: some thousands of routes. A host with more is a router itself.
 const TABLE_BYTES_MAX: u64 = 1 << 20;
@@ -36,9 +38,9 @@ pub(crate) struct Path {
     pub(crate) local: Ipv4Addr,
 }
 
-/// Looks at the routing tables; for the address `bind`, when the session is bound to one.
-pub(crate) fn look(bind: Option<IpAddr>) -> Paths {
-    let bind = bind.filter(|ip| !ip.is_unspecified());
+/// Looks at the routing tables; for the address that everything leaves from, when there is one.
+pub(crate) fn look(egress: &Egress) -> Paths {
+    let bind = egress.source();
     let mut paths = Paths::default();
     if !cfg!(target_os = "linux") {
         paths.why = Some("where the gateway is can only be found out on Linux".to_owned());
@@ -48,7 +50,7 @@ pub(crate) fn look(bind: Option<IpAddr>) -> Paths {
     match bind {
         Some(IpAddr::V6(_)) => paths.why = Some("the session is bound to an IPv6 address".to_owned()),
         _ => match v4(&read("/proc/net/route"), link.as_deref()) {
-            Some(gateway) => match local_address((gateway, DISCARD).into()) {
+            Some(gateway) => match egress.source_to((gateway, DISCARD).into()) {
                 Some(IpAddr::V4(local)) if bind.is_none_or(|ip| ip == local) => {
                     paths.v4 = Some(Path { gateway, local });
                 }
@@ -64,7 +66,7 @@ pub(crate) fn look(bind: Option<IpAddr>) -> Paths {
     if !matches!(bind, Some(IpAddr::V4(_)))
         && let Some(gateway) = v6(&read("/proc/net/ipv6_route"), link.as_deref())
         && let Some(IpAddr::V6(local)) =
-            bind.or_else(|| local_address(SocketAddrV6::new(SOMEWHERE, DISCARD, 0, 0).into()))
+            bind.or_else(|| egress.source_to(SocketAddrV6::new(SOMEWHERE, DISCARD, 0, 0).into()))
     {
         paths.v6 = Some((gateway, local));
     }
@@ -83,14 +85,6 @@ fn read(path: &str) -> String {
     // What cannot be read is as good as not there.
     let _ = File::open(path).and_then(|file| file.take(TABLE_BYTES_MAX).read_to_string(&mut text));
     text
-}
-
-/// Our address for datagrams to `to`. None is sent.
-fn local_address(to: SocketAddr) -> Option<IpAddr> {
-    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(to).ok()?;
-    socket.local_addr().ok().map(|addr| addr.ip())
 }
 
 /// The gateway to the world of a table as in `/proc/net/route`; `link`: only through this interface.

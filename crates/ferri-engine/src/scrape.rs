@@ -11,6 +11,7 @@ use ferri_tracker::url::Transport;
 use ferri_tracker::{Scrape, TrackerError, http as tracker_http};
 use tokio::time::timeout;
 
+use crate::egress::Egress;
 use crate::http::Http;
 use crate::tracker_client::{self, Client};
 use crate::tracker_udp::UdpTrackers;
@@ -26,7 +27,8 @@ impl Scraper {
     /// Asks from `bind`, when given.
     #[must_use]
     pub fn new(bind: Option<IpAddr>) -> Self {
-        Self { http: Arc::new(Http::new(bind)), udp: Arc::new(UdpTrackers::new(bind)) }
+        let egress = Arc::new(Egress::new(bind));
+        Self { http: Arc::new(Http::new(egress.clone())), udp: Arc::new(UdpTrackers::new(egress)) }
     }
 
     /// Asks the tracker with this announce address, which a torrent or a magnet link names: it is not asked where that

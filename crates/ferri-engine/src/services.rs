@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::SessionOptions;
 use crate::crowd::Crowds;
 use crate::dht::Dht;
+use crate::egress::Egress;
 use crate::http::Http;
 use crate::keeper::Keeper;
 use crate::lsd::Lsd;
@@ -31,6 +32,7 @@ pub(crate) struct Services {
     pub(crate) options: SessionOptions,
     pub(crate) identity: Identity,
     pub(crate) disk: DiskServices,
+    pub(crate) egress: Arc<Egress>,
     pub(crate) limits: SessionLimits,
     pub(crate) capacity: Capacity,
     pub(crate) trackers: TrackerClients,

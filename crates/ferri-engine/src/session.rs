@@ -1,20 +1,19 @@
 //! Everything this process does with torrents: the listener, the services that all share, and who hears of what.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ferri_storage::{BlockPool, Pool};
 use ferri_wire::PeerId;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::crowd::Crowds;
 use crate::dht::{self, Dht};
+use crate::egress::Egress;
 use crate::hosts::{Host, Hosts};
 use crate::http::Http;
 use crate::lsd::Lsd;
@@ -29,10 +28,6 @@ use crate::tracker_udp::UdpTrackers;
 use crate::udp::Sockets;
 use crate::{AddTorrent, Error, ResolveMagnet, Resolved, Resolving, SessionOptions, resolve, wiring};
 
-/// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.
-const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
-/// The listener's backlog.
-const BACKLOG: i32 = 1024;
 /// Block buffers kept while nothing is going on: 1 MiB.
 const SPARE_BLOCKS: usize = 64;
 /// Shutting down takes at most this long: trackers are told, pieces flushed, journals synced.
@@ -60,11 +55,11 @@ impl Session {
             move |source| Error::Io { path, source }
         };
         ferri_storage::create_state_folder(&options.state_dir).map_err(io_error(&options.state_dir))?;
-        let listener = bind(&options)?;
+        let egress = Arc::new(Egress::new(options.bind));
+        let listener = egress.listen(options.listen_port)?;
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
-        let from = options.bind.filter(|ip| !ip.is_unspecified());
         let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
-        let node = open_node(&options, listen_addr.port()).await?;
+        let node = open_node(&options, &egress, listen_addr.port()).await?;
         // Last of what can fail, so that a session that cannot start leaves no empty trace.
         let trace = match &options.trace {
             Some(path) => Some(Arc::new(TraceFile::create(path).map_err(io_error(path))?)),
@@ -82,14 +77,15 @@ impl Session {
                 crowds: Arc::new(Crowds::new(options.peers_max)),
             },
             trackers: TrackerClients {
-                http: Arc::new(Http::new(from)),
-                udp: Arc::new(UdpTrackers::new(from)),
+                http: Arc::new(Http::new(egress.clone())),
+                udp: Arc::new(UdpTrackers::new(egress.clone())),
                 pace: Arc::default(),
             },
             keeper: Arc::default(),
             network: Arc::new(Network::new(&options, listen_addr.port())),
             lsd: Arc::new(Lsd::new(wiring::why_off(options.lsd, listen_addr).is_none())),
             dht: node.as_ref().map(dht::Driver::handle),
+            egress,
             trace,
             tasks: TaskTracker::new(),
             shutdown: Shutdown::default(),
@@ -245,14 +241,18 @@ async fn stop_all(torrents: Vec<Torrent>) {
 }
 
 /// The DHT node, with sockets on the port of the listener unless another one is wished for.
-async fn open_node(options: &SessionOptions, listen_port: u16) -> Result<Option<dht::Driver>, Error> {
+async fn open_node(
+    options: &SessionOptions,
+    egress: &Arc<Egress>,
+    listen_port: u16,
+) -> Result<Option<dht::Driver>, Error> {
     if !options.dht {
         return Ok(None);
     }
     let sockets = match options.dht_port {
-        Some(port) => Sockets::bind(options.bind, port)?,
+        Some(port) => Sockets::bind(egress, port)?,
         // Somebody else may have that port for UDP; any other one does as well.
-        None => Sockets::bind(options.bind, listen_port).or_else(|_| Sockets::bind(options.bind, 0))?,
+        None => Sockets::bind(egress, listen_port).or_else(|_| Sockets::bind(egress, 0))?,
     };
     let node = dht::DhtOptions {
         bind: options.bind,
@@ -261,7 +261,7 @@ async fn open_node(options: &SessionOptions, listen_port: u16) -> Result<Option<
         state: Some(options.state_dir.join(dht::STATE_FILE)),
         node: dht::Options::default(),
     };
-    Ok(Some(dht::Driver::new(node, sockets).await))
+    Ok(Some(dht::Driver::new(node, egress.clone(), sockets).await))
 }
 
 /// The version as a peer id shows it: `0.1.0` is `0100`.
@@ -269,40 +269,4 @@ fn version() -> [u8; 4] {
     let place = |part: &str| part.parse().unwrap_or(0);
     let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
     [place(major), place(minor), place(env!("CARGO_PKG_VERSION_PATCH")), 0]
-}
-
-/// One listener for both families where the system allows it.
-fn bind(options: &SessionOptions) -> Result<TcpListener, Error> {
-    let ips = match options.bind {
-        Some(ip) => vec![ip],
-        None => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
-    };
-    let ports: Vec<u16> = match options.listen_port {
-        Some(port) => vec![port],
-        None => PORTS.chain([0]).collect(),
-    };
-    let mut failure = None;
-    for port in ports {
-        for &ip in &ips {
-            let addr = SocketAddr::new(ip, port);
-            match listen_on(addr) {
-                Ok(listener) => return Ok(listener),
-                Err(source) => failure = Some(Error::Listen { addr, source }),
-            }
-        }
-    }
-    Err(failure.unwrap_or(Error::Closed))
-}
-
-fn listen_on(addr: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(!addr.ip().is_unspecified())?;
-    }
-    // A restart must not wait for the connections of the last run to be forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use ferri_tracker::exchange::{Answer, Connection, Connections, Exchange, Input, 
 use ferri_tracker::udp::{Family, Response};
 use ferri_tracker::url::UdpTarget;
 use tokio::io::Interest;
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, sleep_until, timeout_at};
 
 use crate::address_policy::{Named, judge_datagram};
-use crate::http::is_without_route;
+use crate::egress::{Egress, LookupError, is_without_route};
 
 /// A tracker's datagram: room for a full UDP packet.
 const DATAGRAM_MAX: usize = 64 << 10;
@@ -40,8 +40,7 @@ const WORKED_MAX: usize = 256;
 /// The lines to all UDP trackers of a session.
 #[derive(Debug)]
 pub(crate) struct UdpTrackers {
-    /// The address to ask from.
-    bind: Option<IpAddr>,
+    egress: Arc<Egress>,
     lines: Mutex<BTreeMap<SocketAddr, Arc<Line>>>,
     added: Notify,
     connections: Mutex<Connections>,
@@ -82,10 +81,10 @@ pub(crate) struct Question<'a> {
 }
 
 impl UdpTrackers {
-    /// Asks from `bind`, when given.
-    pub(crate) fn new(bind: Option<IpAddr>) -> Self {
+    /// Asks by way of `egress`.
+    pub(crate) fn new(egress: Arc<Egress>) -> Self {
         Self {
-            bind,
+            egress,
             lines: Mutex::default(),
             added: Notify::new(),
             connections: Mutex::default(),
@@ -145,14 +144,16 @@ impl UdpTrackers {
     /// Those that may be asked, the one that answered last first.
     async fn addresses(&self, question: &Question<'_>) -> Result<Vec<SocketAddr>, TrackerError> {
         let target = question.target;
-        let found = lookup_host((target.host.as_str(), target.port)).await;
-        let found =
-            found.map_err(|_| TrackerError::Unreachable { why: "its name does not resolve".to_owned() })?;
-        let is_ours = |addr: &SocketAddr| self.bind.is_none_or(|ip| ip.is_ipv4() == addr.is_ipv4());
-        let is_asked = |addr: &SocketAddr| question.family.is_none_or(|family| Family::of(*addr) == family);
+        let found = self.egress.look_up(&target.host, target.port, question.family).await;
+        let found = found.map_err(|error| TrackerError::Unreachable {
+            why: match error {
+                LookupError::Unknown(_) => "its name does not resolve".to_owned(),
+                error => error.to_string(),
+            },
+        })?;
         let mut refused = None;
         let mut allowed = Vec::new();
-        for addr in found.filter(|addr| is_ours(addr) && is_asked(addr)) {
+        for addr in found {
             match judge_datagram(question.named, addr.ip()) {
                 Ok(()) => allowed.push(addr),
                 Err(refusal) => refused = Some(refusal),
@@ -222,9 +223,9 @@ impl UdpTrackers {
         if let Some(line) = lock(&self.lines).get(&addr) {
             return Ok(line.clone());
         }
-        let line = Line::open(self.bind, addr).await.map_err(|error| {
+        let line = Line::open(&self.egress, addr).await.map_err(|error| {
             // Without an address of ours to come from, it is not the tracker that fails.
-            let is_ours = self.bind.is_none() && is_without_route(&error);
+            let is_ours = self.egress.source().is_none() && is_without_route(&error);
             let why = error.to_string();
             Failure::Silent(match is_ours {
                 true => TrackerError::NoWay { why },
@@ -296,10 +297,8 @@ impl UdpTrackers {
 }
 
 impl Line {
-    async fn open(bind: Option<IpAddr>, addr: SocketAddr) -> io::Result<Self> {
-        let any = if addr.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
-        let socket = UdpSocket::bind(SocketAddr::new(bind.unwrap_or(any), 0)).await?;
-        socket.connect(addr).await?;
+    async fn open(egress: &Egress, addr: SocketAddr) -> io::Result<Self> {
+        let socket = egress.datagrams_to(addr).await?;
         let opened_at = Instant::now();
         Ok(Self { socket, opened_at, waiting: Mutex::default(), connecting: tokio::sync::Mutex::default() })
     }
@@ -398,6 +397,10 @@ mod tests {
 
     use super::*;
 
+    fn unbound() -> UdpTrackers {
+        UdpTrackers::new(Arc::new(Egress::new(None)))
+    }
+
     /// A tracker on loopback that answers, and the actions it was asked for.
     async fn tracker(ip: &str) -> (SocketAddr, Arc<Mutex<Vec<u32>>>) {
         let socket = UdpSocket::bind((ip, 0)).await.unwrap();
@@ -436,7 +439,7 @@ mod tests {
     #[tokio::test]
     async fn torrents_share_a_connection_id_and_the_first_request_for_it() {
         let (addr, seen) = tracker("127.0.0.1").await;
-        let (udp, target) = (UdpTrackers::new(None), target(addr));
+        let (udp, target) = (unbound(), target(addr));
         let (a, b, c) =
             tokio::join!(udp.ask(question(&target)), udp.ask(question(&target)), udp.ask(question(&target)));
         assert!(a.is_ok() && b.is_ok() && c.is_ok(), "{a:?} {b:?} {c:?}");
@@ -452,7 +455,7 @@ mod tests {
     #[tokio::test]
     async fn the_next_address_is_asked_and_remembered() {
         let (addr, seen) = tracker("127.0.0.1").await;
-        let udp = UdpTrackers::new(None);
+        let udp = unbound();
         let target = target(addr);
         let refusing = SocketAddr::new([127, 0, 0, 2].into(), addr.port());
         let asked_at = Instant::now();
@@ -471,7 +474,7 @@ mod tests {
     async fn an_address_that_refuses_costs_nothing_and_a_silent_one_three_seconds() {
         let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let refusing = nobody.local_addr().unwrap();
-        let udp = UdpTrackers::new(None);
+        let udp = unbound();
         let asked_at = Instant::now();
         let silent = udp.ask_at(refusing, &question(&target(refusing)), Some(SILENCE_MAX)).await;
         assert!(matches!(silent, Err(Failure::Silent(_))), "{silent:?}");
@@ -486,7 +489,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_address_that_worked_comes_first() {
-        let udp = UdpTrackers::new(None);
+        let udp = unbound();
         let target = UdpTarget { host: "localhost".to_owned(), port: 9, url_data: Vec::new() };
         let addrs = udp.addresses(&question(&target)).await.unwrap();
         let last = *addrs.last().unwrap();
@@ -498,7 +501,7 @@ mod tests {
     async fn a_family_without_an_address_is_no_way() {
         let target = UdpTarget { host: "127.0.0.1".to_owned(), port: 9, url_data: Vec::new() };
         let asked = Question { family: Some(Family::V6), ..question(&target) };
-        let error = UdpTrackers::new(None).ask(asked).await.unwrap_err();
+        let error = unbound().ask(asked).await.unwrap_err();
         assert!(matches!(error, TrackerError::NoWay { .. }), "{error:?}");
     }
 }

@@ -4,16 +4,17 @@
 //! begins otherwise is for nobody here and is dropped unread.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use crate::Error;
+use crate::egress::Egress;
 
 /// What came, and from whom.
 pub(crate) type Datagram = (SocketAddr, Bytes);
@@ -25,8 +26,6 @@ const DATAGRAM_MAX: usize = 2048;
 const BATCH_MAX: usize = 64;
 /// Batches waiting for whoever they are for. When it cannot keep up the next ones are dropped, as a router would.
 pub(crate) const BATCHES_MAX: usize = 16;
-/// What the kernel is asked to hold while we are busy: a burst of a thousand datagrams.
-const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// The sockets. Cheap to clone; closed with the last clone.
 #[derive(Debug, Clone)]
@@ -36,34 +35,13 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds both families to one port, or only that of `ip`. Port 0 lets the system choose.
+    /// Those that `egress` has, at one port; 0 lets the system choose.
     ///
     /// # Errors
     /// [`Error::Listen`] when no family can be had.
-    pub(crate) fn bind(ip: Option<IpAddr>, port: u16) -> Result<Self, Error> {
-        match ip {
-            Some(ip) => {
-                let addr = SocketAddr::new(ip, port);
-                let socket = open(addr).map_err(|source| Error::Listen { addr, source })?;
-                let socket = Some(Arc::new(socket));
-                Ok(if ip.is_ipv4() { Self { v4: socket, v6: None } } else { Self { v4: None, v6: socket } })
-            }
-            None => Self::bind_both(port),
-        }
-    }
-
-    fn bind_both(port: u16) -> Result<Self, Error> {
-        let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
-        let v4 = open(addr);
-        let port =
-            v4.as_ref().ok().and_then(|socket| socket.local_addr().ok()).map_or(port, |addr| addr.port());
-        let v6 = open(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port));
-        match (v4, v6) {
-            // A system without IPv4 or without IPv6 has the other one.
-            (Ok(v4), v6) => Ok(Self { v4: Some(Arc::new(v4)), v6: v6.ok().map(Arc::new) }),
-            (Err(_), Ok(v6)) => Ok(Self { v4: None, v6: Some(Arc::new(v6)) }),
-            (Err(source), Err(_)) => Err(Error::Listen { addr, source }),
-        }
+    pub(crate) fn bind(egress: &Egress, port: u16) -> Result<Self, Error> {
+        let [v4, v6] = egress.datagrams(port)?.map(|socket| socket.map(Arc::new));
+        Ok(Self { v4, v6 })
     }
 
     /// The local port, the same for both families.
@@ -127,28 +105,19 @@ fn receive(socket: &UdpSocket, buffer: &mut BytesMut) -> io::Result<Datagram> {
     Ok((from, Bytes::copy_from_slice(&buffer[..length])))
 }
 
-fn open(addr: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    // Only a wish: the system may have a lower limit.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    socket.bind(&addr.into())?;
-    UdpSocket::from_std(socket.into())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use std::net::Ipv4Addr;
 
     use super::*;
 
     #[tokio::test]
     async fn what_is_not_bencode_reaches_nobody() {
-        let ip = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
-        let (here, there) = (Sockets::bind(ip, 0).unwrap(), Sockets::bind(ip, 0).unwrap());
+        let egress = Egress::new(Some(Ipv4Addr::LOCALHOST.into()));
+        let (here, there) = (Sockets::bind(&egress, 0).unwrap(), Sockets::bind(&egress, 0).unwrap());
+        assert_eq!(here.families(), (true, false));
         let (sender, mut batches) = mpsc::channel(BATCHES_MAX);
         let reader = tokio::spawn(here.clone().read(sender));
         let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), here.port());
@@ -162,13 +131,5 @@ mod tests {
         }
         assert_eq!(came, ["d1:ad2:id", "de"]);
         reader.abort();
-    }
-
-    #[tokio::test]
-    async fn a_taken_port_is_said() {
-        let ip = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
-        let first = Sockets::bind(ip, 0).unwrap();
-        assert!(matches!(Sockets::bind(ip, first.port()), Err(Error::Listen { .. })));
-        assert_eq!(first.families(), (true, false));
     }
 }

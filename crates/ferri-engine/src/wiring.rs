@@ -64,7 +64,7 @@ fn start_network(services: &Arc<Services>, hosts: &Arc<Hosts>) {
                 dht.tell(ferri_dht::Input::NetworkChanged);
             }
         };
-        services.spawn_until_stop(network::look(services.network.clone(), services.options.bind, moved));
+        services.spawn_until_stop(network::look(services.network.clone(), services.egress.clone(), moved));
     }
 }
 
@@ -83,7 +83,7 @@ fn start_lsd(services: &Arc<Services>, hosts: &Arc<Hosts>) {
         return services.network.update(|status| status.lsd = LsdStatus::Off { why: why.to_owned() });
     }
     let (lsd, network) = (services.lsd.clone(), services.network.clone());
-    let ours = lsd::Ours { lsd, network, listen_addr, bind: services.options.bind };
+    let ours = lsd::Ours { lsd, network, listen_addr, egress: services.egress.clone() };
     let told = hosts.clone();
     services.spawn_until_stop(lsd::run(ours, move |neighbour| told.heard(neighbour)));
 }
@@ -98,6 +98,7 @@ fn start_port_mapping(services: &Arc<Services>) {
     let udp = services.dht.as_ref().map(|dht| (Transport::Udp, dht.udp_port()));
     let ports = [(Transport::Tcp, listen_addr.port())].into_iter().chain(udp).collect();
     let ours = port_mapping::Ours {
+        egress: services.egress.clone(),
         paths: services.network.paths(),
         stop: services.shutdown.stop_accepting.clone(),
         tasks: services.tasks.clone(),

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ferri_engine::{ResolveMagnet, SessionOptions};
 use ferri_metainfo::magnet::Magnet;
@@ -59,23 +58,20 @@ pub(crate) async fn peers(
         let looked_up = tokio::select! {
             biased;
             () = interrupts.pressed(1) => return None,
-            looked_up = tokio::time::timeout(LOOKUP_MAX, tokio::net::lookup_host(typed)) => looked_up,
+            looked_up = ferri_engine::look_up(typed, network.bind) => looked_up,
         };
         let why = match looked_up {
-            Ok(Ok(found)) => {
+            Ok(found) if !found.is_empty() => {
                 peers.extend(found);
                 continue;
             }
-            Ok(Err(error)) => format!("the name does not resolve: {error}"),
-            Err(_) => "nobody said in time what the name stands for".to_owned(),
+            Ok(_) => "it has no address of the family that --bind leaves".to_owned(),
+            Err(error) => error.to_string(),
         };
         console.warn(&format!("--peer {typed} is left out: {why}"));
     }
     Some(peers)
 }
-
-/// Longer than any resolver that answers takes.
-const LOOKUP_MAX: Duration = Duration::from_secs(10);
 
 /// Whom to ask what a magnet link stands for.
 pub(crate) fn resolve(magnet: Magnet, network: &Network, peers: &[SocketAddr]) -> ResolveMagnet {

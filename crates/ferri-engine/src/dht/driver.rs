@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use ferri_dht::{ContactKind, Event, Family, Input, Lookup, Node, Outcome, Output, State};
 use ferri_metainfo::InfoHash;
-use tokio::net::lookup_host;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::announces::Purpose;
 use super::reach::Reach;
 use super::{COMMANDS_MAX, Command, Dht, DhtOptions, Found, ROUTERS, Torrents};
+use crate::egress::{Egress, host_and_port};
 use crate::udp::{BATCHES_MAX, Datagram, Sockets};
 
 /// Nodes are saved this often, and at the end.
@@ -25,8 +25,6 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 const SAVE_FIRST: Duration = Duration::from_secs(60);
 /// Nodes are counted for people this often, while anything happens.
 const COUNT_INTERVAL: Duration = Duration::from_millis(500);
-/// A name server that does not answer is not waited for longer.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Names being resolved at once.
 const RESOLVING_MAX: usize = 32;
 /// Commands taken before the node's outputs are carried out.
@@ -47,13 +45,14 @@ pub(crate) enum Told {
 #[derive(Debug)]
 pub(crate) struct Driver {
     node: Node,
+    egress: Arc<Egress>,
     sockets: Sockets,
     commands: mpsc::Receiver<Command>,
     handle: Dht,
     torrents: Arc<Torrents>,
     searches: BTreeMap<Lookup, Ongoing>,
     next_lookup: u64,
-    routers: Vec<String>,
+    routers: Vec<(String, u16)>,
     resolving: JoinSet<(ContactKind, Vec<SocketAddr>)>,
     state: Option<PathBuf>,
     save_at: Instant,
@@ -71,7 +70,7 @@ struct Ongoing {
 
 impl Driver {
     /// A node with what was saved, on these sockets.
-    pub(crate) async fn new(options: DhtOptions, sockets: Sockets) -> Self {
+    pub(crate) async fn new(options: DhtOptions, egress: Arc<Egress>, sockets: Sockets) -> Self {
         let state = match options.state.clone() {
             Some(path) => tokio::task::spawn_blocking(move || load(&path)).await.ok().flatten(),
             None => None,
@@ -89,6 +88,7 @@ impl Driver {
         let handle = Dht { commands: sender, udp_port: sockets.port(), torrents: torrents.clone() };
         Self {
             node: Node::new(node, state, rand::random(), now),
+            egress,
             sockets,
             commands,
             handle,
@@ -213,10 +213,7 @@ impl Driver {
                 self.node.handle(input, now);
             }
             Command::ReachChanged => self.reach_changed(now),
-            Command::Hosts(hosts) => {
-                let hosts = hosts.into_iter().map(|(host, port)| join(&host, port)).collect();
-                self.resolve(ContactKind::Torrent, hosts, |_| true);
-            }
+            Command::Hosts(hosts) => self.resolve(ContactKind::Torrent, hosts, |_| true),
             // Whoever asked may have stopped waiting.
             Command::Status(reply) => drop(reply.send(self.node.status(now))),
             Command::Buckets(family, reply) => drop(reply.send(self.node.table(family, now))),
@@ -313,21 +310,21 @@ impl Driver {
     fn resolve(
         &mut self,
         kind: ContactKind,
-        hosts: Vec<String>,
+        hosts: Vec<(String, u16)>,
         is_wanted: impl Fn(&SocketAddr) -> bool + Copy + Send + Sync + 'static,
     ) {
-        for host in hosts {
+        for (host, port) in hosts {
             if RESOLVING_MAX <= self.resolving.len() {
                 return;
             }
+            let egress = self.egress.clone();
             self.resolving.spawn(async move {
-                let addrs = match tokio::time::timeout(RESOLVE_TIMEOUT, lookup_host(&host)).await {
-                    Ok(Ok(addrs)) => addrs.filter(is_wanted).collect(),
-                    Ok(Err(error)) => {
-                        tracing::debug!(host, %error, "this node's name does not resolve");
+                let addrs = match egress.look_up(&host, port, None).await {
+                    Ok(addrs) => addrs.into_iter().filter(is_wanted).collect(),
+                    Err(error) => {
+                        tracing::debug!(host, %error, "a node has no address");
                         Vec::new()
                     }
-                    Err(_) => Vec::new(),
                 };
                 (kind, addrs)
             });
@@ -350,14 +347,17 @@ impl Driver {
 }
 
 /// Those that the caller named, and the usual ones unless the node stays on this host anyway.
-fn routers(options: &DhtOptions) -> Vec<String> {
+fn routers(options: &DhtOptions) -> Vec<(String, u16)> {
     let usual = if options.bind.is_some_and(|ip| ip.is_loopback()) { &[][..] } else { &ROUTERS };
-    options.routers.iter().cloned().chain(usual.iter().map(|&router| router.to_owned())).collect()
-}
-
-/// `host:port` as resolvers read it.
-fn join(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    let named = options.routers.iter().map(String::as_str).chain(usual.iter().copied());
+    let read = |router: &str| {
+        let place = host_and_port(router);
+        if place.is_none() {
+            tracing::warn!(router, "this router is left out: it should be HOST:PORT");
+        }
+        place.map(|(host, port)| (host.to_owned(), port))
+    };
+    named.filter_map(read).collect()
 }
 
 /// What was saved. A file that is none of ours is as good as none: the next save replaces it.

@@ -27,6 +27,7 @@ pub use ferri_dht::{
 use self::announces::{Announces, Purpose};
 pub(crate) use self::driver::{Driver, Told};
 use crate::Error;
+use crate::egress::Egress;
 use crate::udp::Sockets;
 
 /// Nodes that everybody knows, for the first time and for when all saved ones are gone.
@@ -139,8 +140,9 @@ impl DhtNode {
     /// # Errors
     /// [`Error::Listen`] when the address or port is not to be had.
     pub async fn start(options: DhtOptions) -> Result<Self, Error> {
-        let sockets = Sockets::bind(options.bind, options.port.unwrap_or(0))?;
-        let driver = Driver::new(options, sockets).await;
+        let egress = Arc::new(Egress::new(options.bind));
+        let sockets = Sockets::bind(&egress, options.port.unwrap_or(0))?;
+        let driver = Driver::new(options, egress, sockets).await;
         let (dht, tasks, cancel) = (driver.handle(), TaskTracker::new(), CancellationToken::new());
         // Nobody is there to be told of torrents' peers: this node announces none.
         tasks.spawn(driver.run(cancel.clone(), |_| {}));

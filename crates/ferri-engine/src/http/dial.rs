@@ -2,17 +2,18 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferri_tracker::udp::Family;
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use url::{Host, Url};
-
-use crate::address_policy::{Hop, judge};
+use url::Url;
 
 use super::{Fault, HttpError};
+use crate::address_policy::{Hop, judge};
+use crate::egress::{Egress, LookupError, is_without_route};
 
 /// How long an address has for itself before the next one is dialled as well (RFC 8305).
 const HEAD_START: Duration = Duration::from_millis(300);
@@ -26,8 +27,8 @@ pub(super) struct Place {
     /// In the URL's own form: an IPv6 address in brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// Whether only IPv4, or only IPv6.
-    only_v4: Option<bool>,
+    /// `None` is any.
+    family: Option<Family>,
 }
 
 impl Place {
@@ -35,8 +36,7 @@ impl Place {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(HttpError::new(Fault::Useless, "not a usable address: it names no host"));
         };
-        let only_v4 = family.map(|family| family == Family::V4);
-        Ok(Self { tls: url.scheme() == "https", host: host.to_owned(), port, only_v4 })
+        Ok(Self { tls: url.scheme() == "https", host: host.to_owned(), port, family })
     }
 
     /// The host without brackets.
@@ -47,14 +47,14 @@ impl Place {
 
 /// A connection to one of the server's addresses, and which.
 pub(super) async fn dial(
+    egress: &Arc<Egress>,
     place: &Place,
-    bind: Option<IpAddr>,
     hop: &Hop<'_>,
 ) -> Result<(TcpStream, IpAddr), HttpError> {
-    let addrs = addresses(place, bind, hop).await?;
-    let stream = race(&addrs, bind).await.map_err(|error| {
+    let addrs = addresses(egress, place, hop).await?;
+    let stream = race(egress, &addrs).await.map_err(|error| {
         // Without an address of ours to come from, it is not the server that fails.
-        let is_ours = bind.is_none() && is_without_route(&error);
+        let is_ours = egress.source().is_none() && is_without_route(&error);
         HttpError::new(if is_ours { Fault::NoWay } else { Fault::Unseen }, error.to_string())
     })?;
     let ip = stream.peer_addr().map_err(|error| HttpError::new(Fault::Unseen, error.to_string()))?.ip();
@@ -62,20 +62,15 @@ pub(super) async fn dial(
 }
 
 /// Those that may be connected to.
-async fn addresses(place: &Place, bind: Option<IpAddr>, hop: &Hop<'_>) -> Result<Vec<SocketAddr>, HttpError> {
-    let found: Vec<SocketAddr> = match Host::parse(&place.host) {
-        Ok(Host::Ipv4(ip)) => vec![(ip, place.port).into()],
-        Ok(Host::Ipv6(ip)) => vec![(ip, place.port).into()],
-        _ => lookup_host((place.host.as_str(), place.port))
-            .await
-            .map_err(|_| HttpError::new(Fault::Name, "the server's name does not resolve"))?
-            .collect(),
-    };
-    let is_ours = |addr: &SocketAddr| bind.is_none_or(|ip| ip.is_ipv4() == addr.is_ipv4());
-    let is_asked = |addr: &SocketAddr| place.only_v4.is_none_or(|v4| v4 == addr.is_ipv4());
+async fn addresses(egress: &Egress, place: &Place, hop: &Hop<'_>) -> Result<Vec<SocketAddr>, HttpError> {
+    let found = egress.look_up(place.name(), place.port, place.family).await;
+    let found = found.map_err(|error| match error {
+        LookupError::Unknown(_) => HttpError::new(Fault::Name, "the server's name does not resolve"),
+        error => HttpError::new(Fault::Name, error.to_string()),
+    })?;
     let mut refused = None;
     let mut allowed = Vec::new();
-    for addr in found.into_iter().filter(|addr| is_ours(addr) && is_asked(addr)) {
+    for addr in found {
         match judge(hop, addr.ip()) {
             Ok(_) => allowed.push(addr),
             Err(refusal) => refused = Some(refusal),
@@ -90,13 +85,16 @@ async fn addresses(place: &Place, bind: Option<IpAddr>, hop: &Hop<'_>) -> Result
 }
 
 /// The first of `addrs` that answers; each is dialled when the one before has failed or had its head start.
-async fn race(addrs: &[SocketAddr], bind: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn race(egress: &Arc<Egress>, addrs: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut dials = JoinSet::new();
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     let mut rest = addrs.iter();
     loop {
         match rest.next() {
-            Some(&addr) => drop(dials.spawn(connect(addr, bind))),
+            Some(&addr) => {
+                let egress = egress.clone();
+                dials.spawn(async move { egress.connect(addr).await });
+            }
             None if dials.is_empty() => return Err(failure),
             None => {}
         }
@@ -109,22 +107,4 @@ async fn race(addrs: &[SocketAddr], bind: Option<IpAddr>) -> io::Result<TcpStrea
             () = sleep(HEAD_START), if 0 < rest.len() => {}
         }
     }
-}
-
-async fn connect(addr: SocketAddr, bind: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(ip) = bind {
-        socket.bind(SocketAddr::new(ip, 0))?;
-    }
-    let stream = socket.connect(addr).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
-}
-
-/// Whether this machine has nothing to send from by the family that was tried.
-pub(crate) fn is_without_route(error: &io::Error) -> bool {
-    /// The error number of a system that does not know the family (Linux).
-    const EAFNOSUPPORT: i32 = 97;
-    matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable)
-        || error.raw_os_error() == Some(EAFNOSUPPORT)
 }

@@ -6,7 +6,7 @@
 //! [`crate::address_policy`]. TLS is verified; nothing here can turn that off. Proxies from the environment are not used, since they
 //! would carry traffic elsewhere than the user bound it to.
 //!
-//! HTTP itself is spoken by `hyper`, one connection at a time, on sockets of our own: a client that opens them by itself would hide
+//! HTTP itself is spoken by `hyper`, one connection at a time, on sockets that `egress` made: a client that opens them by itself would hide
 //! which address answers, how much came, and whether a connection was a fresh one.
 
 mod body;
@@ -15,7 +15,6 @@ mod kept;
 mod link;
 mod tls;
 
-use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,8 +32,8 @@ use tokio::time::timeout;
 use url::{Position, Url};
 
 use crate::address_policy::{self, Hop, Named, Refusal, Zone};
+use crate::egress::Egress;
 use dial::Place;
-pub(crate) use dial::is_without_route;
 use kept::Kept;
 use link::Link;
 
@@ -114,21 +113,27 @@ impl From<Refusal> for HttpError {
 /// that is left to the first address that needs them.
 #[derive(Debug)]
 pub(crate) struct Http {
-    bind: Option<IpAddr>,
+    egress: Arc<Egress>,
     tls: OnceLock<Arc<ClientConfig>>,
     kept: Kept,
 }
 
 impl Http {
-    /// Connects from `bind`, when given.
-    pub(crate) fn new(bind: Option<IpAddr>) -> Self {
-        Self { bind, tls: OnceLock::new(), kept: Kept::default() }
+    /// Connects by way of `egress`.
+    pub(crate) fn new(egress: Arc<Egress>) -> Self {
+        Self { egress, tls: OnceLock::new(), kept: Kept::default() }
+    }
+
+    /// With an egress of its own, which is bound to no address.
+    #[cfg(test)]
+    fn unbound() -> Self {
+        Self::new(Arc::new(Egress::new(None)))
     }
 
     /// As [`Self::new`], with these instead of the system's root certificates.
     #[cfg(test)]
     fn with_tls(tls: Arc<ClientConfig>) -> Self {
-        Self { bind: None, tls: OnceLock::from(tls), kept: Kept::default() }
+        Self { tls: OnceLock::from(tls), ..Self::unbound() }
     }
 
     /// Gets a document, by way of redirects.
@@ -193,7 +198,7 @@ impl Http {
     }
 
     async fn open(&self, place: &Place, hop: &Hop<'_>) -> Result<Link, HttpError> {
-        let (stream, ip) = dial::dial(place, self.bind, hop).await?;
+        let (stream, ip) = dial::dial(&self.egress, place, hop).await?;
         if place.tls {
             let tls = tls::handshake(&self.tls, place, stream).await?;
             Link::new(Box::new(tls), ip).await

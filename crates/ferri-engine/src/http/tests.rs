@@ -66,7 +66,7 @@ fn ask(url: &str) -> Ask<'_> {
 #[tokio::test]
 async fn a_kept_connection_is_used_again() {
     let (addr, log) = server(|stream, _, _| say(stream, "200 OK", b"hello"));
-    let http = Http::new(None);
+    let http = Http::unbound();
     for path in ["a", "b", "c"] {
         let answer = http.get(ask(&format!("http://{addr}/{path}"))).await.unwrap();
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]));
@@ -81,7 +81,7 @@ async fn a_kept_connection_is_used_again() {
 async fn a_kept_connection_that_the_server_ends_is_made_anew_once() {
     // The second request of a connection is read and never answered.
     let (addr, log) = server(|stream, turn, _| turn == 0 && say(stream, "200 OK", b""));
-    let http = Http::new(None);
+    let http = Http::unbound();
     for path in ["a", "b", "c"] {
         http.get(ask(&format!("http://{addr}/{path}"))).await.unwrap();
     }
@@ -93,7 +93,7 @@ async fn a_kept_connection_that_the_server_ends_is_made_anew_once() {
 #[tokio::test]
 async fn a_fresh_connection_without_an_answer_is_not_asked_again() {
     let (addr, log) = server(|_, _, _| false);
-    let error = Http::new(None).get(ask(&format!("http://{addr}/"))).await.unwrap_err();
+    let error = Http::unbound().get(ask(&format!("http://{addr}/"))).await.unwrap_err();
     assert_eq!(error.fault, Fault::HungUp, "{error}");
     assert_eq!(log.lock().unwrap().len(), 1);
 }
@@ -101,7 +101,7 @@ async fn a_fresh_connection_without_an_answer_is_not_asked_again() {
 #[tokio::test]
 async fn a_connection_that_idles_is_closed() {
     let (addr, _) = server(|stream, _, _| say(stream, "200 OK", b""));
-    let http = Http::new(None);
+    let http = Http::unbound();
     http.get(ask(&format!("http://{addr}/"))).await.unwrap();
     let place = Place::of(&Url::parse(&format!("http://{addr}/")).unwrap(), None).unwrap();
     assert!(http.kept.take(&place, |_| false).is_none(), "not for whom it is not allowed");
@@ -124,7 +124,7 @@ async fn interim_answers_count() {
         }
         false
     });
-    let error = Http::new(None).get(ask(&format!("http://{addr}/"))).await.unwrap_err();
+    let error = Http::unbound().get(ask(&format!("http://{addr}/"))).await.unwrap_err();
     assert_eq!(error.fault, Fault::TooLong, "{error}");
     // What was read, and what the sockets' buffers hold.
     let written = written.load(Ordering::Relaxed);
@@ -137,7 +137,7 @@ async fn a_few_interim_answers_do_no_harm() {
         stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n").unwrap();
         say(stream, "200 OK", b"hello")
     });
-    let answer = Http::new(None).get(ask(&format!("http://{addr}/"))).await.unwrap();
+    let answer = Http::unbound().get(ask(&format!("http://{addr}/"))).await.unwrap();
     assert_eq!(answer.body, b"hello");
 }
 
@@ -145,7 +145,7 @@ async fn a_few_interim_answers_do_no_harm() {
 async fn a_redirect_to_nowhere_is_one_request() {
     for location in ["", "\r\nLocation: ", "\r\nLocation: http://", "\r\nLocation: http://[::"] {
         let (addr, log) = server(move |stream, _, _| say(stream, &format!("302 Found{location}"), b"moved"));
-        let answer = Http::new(None).get(ask(&format!("http://{addr}/"))).await.unwrap();
+        let answer = Http::unbound().get(ask(&format!("http://{addr}/"))).await.unwrap();
         assert_eq!((answer.status.as_u16(), answer.location), (302, None), "{location:?}");
         assert_eq!(log.lock().unwrap().len(), 1, "{location:?}");
     }
@@ -154,7 +154,7 @@ async fn a_redirect_to_nowhere_is_one_request() {
 #[tokio::test]
 async fn a_redirect_to_something_else_is_handed_on() {
     let (addr, _) = server(|stream, _, _| say(stream, "302 Found\r\nLocation: magnet:?xt=1", b""));
-    let answer = Http::new(None).get(ask(&format!("http://{addr}/"))).await.unwrap();
+    let answer = Http::unbound().get(ask(&format!("http://{addr}/"))).await.unwrap();
     assert_eq!(answer.location.as_deref(), Some("magnet:?xt=1"));
 }
 
@@ -167,7 +167,7 @@ async fn five_redirects_are_followed_and_no_sixth() {
             _ => say(stream, &format!("301 Moved\r\nLocation: /{}", left - 1), b"elsewhere"),
         }
     });
-    let http = Http::new(None);
+    let http = Http::unbound();
     assert_eq!(http.get(ask(&format!("http://{addr}/5"))).await.unwrap().body, b"here");
     assert!(http.get(ask(&format!("http://{addr}/6"))).await.unwrap_err().text.contains("redirects"));
 }
@@ -179,7 +179,7 @@ async fn a_password_goes_to_its_server_alone() {
         "/a" => say(stream, "302 Found\r\nLocation: /b", b""),
         _ => say(stream, &format!("302 Found\r\nLocation: http://{other}/"), b""),
     });
-    Http::new(None).get(ask(&format!("http://me:p%40ss@{addr}/a"))).await.unwrap();
+    Http::unbound().get(ask(&format!("http://me:p%40ss@{addr}/a"))).await.unwrap();
     let log = log.lock().unwrap();
     assert!(log.iter().all(|(_, head)| head.contains("Basic bWU6cEBzcw==")), "{log:?}");
     assert_eq!(log.len(), 2);
@@ -191,10 +191,10 @@ async fn a_password_goes_to_its_server_alone() {
 async fn a_name_is_judged_by_what_it_stands_for() {
     let place = Place::of(&Url::parse("http://localhost:9/").unwrap(), None).unwrap();
     let hop = Hop { named: Named::ByUser, from: Some(Zone::Public), path: "/" };
-    let error = dial::dial(&place, None, &hop).await.unwrap_err();
+    let error = dial::dial(&Arc::new(Egress::new(None)), &place, &hop).await.unwrap_err();
     assert_eq!(error.text, Refusal::IntoHost.to_string());
     let hop = Hop { named: Named::ByTorrent { own_query: false }, from: None, path: "/admin" };
-    let error = dial::dial(&place, None, &hop).await.unwrap_err();
+    let error = dial::dial(&Arc::new(Egress::new(None)), &place, &hop).await.unwrap_err();
     assert_eq!(error.text, Refusal::NoTracker.to_string());
 }
 
@@ -204,7 +204,7 @@ async fn a_torrent_reaches_only_trackers_on_this_host() {
         "/moved/ann" => say(stream, "302 Found\r\nLocation: /shutdown", b""),
         _ => say(stream, "200 OK", b""),
     });
-    let http = Http::new(None);
+    let http = Http::unbound();
     let listed = |own_query| Named::ByTorrent { own_query };
     for (path, named, refusal) in [
         ("announce?info_hash=x", listed(false), None),
@@ -229,7 +229,7 @@ async fn a_family_that_is_not_there_is_no_failure_of_the_server() {
     let (addr, _) = server(|stream, _, _| say(stream, "200 OK", b""));
     let url = format!("http://{addr}/");
     let by = |family| Ask { family: Some(family), ..ask(&url) };
-    let http = Http::new(None);
+    let http = Http::unbound();
     assert!(http.get(by(Family::V4)).await.is_ok());
     assert_eq!(http.get(by(Family::V6)).await.unwrap_err().fault, Fault::NoWay);
 }
@@ -253,7 +253,7 @@ async fn packed_bodies_are_unpacked_and_damaged_ones_named() {
     ];
     for (packed, expected) in cases {
         let (addr, _) = server(move |stream, _, _| say(stream, "200 OK\r\nContent-Encoding: gzip", &packed));
-        let result = Http::new(None).get(ask(&format!("http://{addr}/"))).await;
+        let result = Http::unbound().get(ask(&format!("http://{addr}/"))).await;
         assert_eq!(result.map(|answer| answer.body.len()).map_err(|error| error.fault), expected);
     }
 }
@@ -264,7 +264,7 @@ async fn a_wish_to_be_left_alone_is_heard() {
     {
         let head = format!("503 Busy\r\nRetry-After: {value}");
         let (addr, _) = server(move |stream, _, _| say(stream, &head, b""));
-        let answer = Http::new(None).get(ask(&format!("http://{addr}/"))).await.unwrap();
+        let answer = Http::unbound().get(ask(&format!("http://{addr}/"))).await.unwrap();
         assert_eq!(answer.retry_after, expected.map(Duration::from_secs), "{value}");
     }
 }
@@ -338,7 +338,7 @@ async fn the_wrong_scheme_is_told_in_words() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }
     });
-    let error = Http::new(None).get(ask(&format!("https://{answers}/"))).await.unwrap_err();
+    let error = Http::unbound().get(ask(&format!("https://{answers}/"))).await.unwrap_err();
     assert!(error.text.contains("http://"), "{error}");
     assert_eq!(error.fault, Fault::Unseen);
 
@@ -351,6 +351,6 @@ async fn the_wrong_scheme_is_told_in_words() {
             let _ = stream.write_all(&[21, 3, 3, 0, 2, 2, 10]);
         }
     });
-    let error = Http::new(None).get(ask(&format!("http://{tls}/"))).await.unwrap_err();
+    let error = Http::unbound().get(ask(&format!("http://{tls}/"))).await.unwrap_err();
     assert!(error.text.contains("https://"), "{error}");
 }

@@ -1,11 +1,11 @@
 //! The local networks, and the two sockets that are joined to the groups on all of them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use ferri_wire::lsd::{GROUP_V4, GROUP_V6, PORT};
 use if_addrs::IfAddr;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
+use socket2::{InterfaceIndexOrAddress, SockRef};
 use tokio::net::UdpSocket;
 
 /// Interfaces that are used; a host with containers has many that lead nowhere.
@@ -56,7 +56,6 @@ impl Families {
 /// The interfaces that are up, neither this host alone nor a line to somewhere else, in the system's order. `bind`: only
 /// the one with this address.
 pub(super) fn links(families: Families, bind: Option<IpAddr>) -> io::Result<Vec<Link>> {
-    let bind = bind.filter(|ip| !ip.is_unspecified());
     let mut links: Vec<Link> = Vec::new();
     for interface in if_addrs::get_if_addrs()? {
         let Some(index) = interface.index else { continue };
@@ -123,39 +122,6 @@ fn is_in((network, prefix): (IpAddr, u8), ip: IpAddr) -> bool {
     }
 }
 
-/// The socket of one family, at the port that all clients of a host share.
-///
-/// # Errors
-/// What the system says; mostly that somebody has the port for themselves, or that the family is not there.
-pub(super) fn open(group: IpAddr) -> io::Result<UdpSocket> {
-    let addr = SocketAddr::new(group, PORT);
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    // Every client of the host has this port, and each gets every datagram to a group.
-    socket.set_reuse_address(true)?;
-    #[cfg(unix)]
-    socket.set_reuse_port(true)?;
-    let here: IpAddr = match group {
-        // Bound to the group, the socket does not hear what is sent to this host alone, from wherever.
-        group if cfg!(unix) => group,
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    if group.is_ipv4() {
-        socket.set_multicast_ttl_v4(HOPS)?;
-        // Groups that other programs joined on interfaces that are not ours to use.
-        #[cfg(target_os = "linux")]
-        socket.set_multicast_all_v4(false)?;
-    } else {
-        socket.set_only_v6(true)?;
-        socket.set_multicast_hops_v6(HOPS)?;
-        #[cfg(target_os = "linux")]
-        socket.set_multicast_all_v6(false)?;
-    }
-    socket.bind(&SocketAddr::new(here, PORT).into())?;
-    UdpSocket::from_std(socket.into())
-}
-
 /// Joins the group on an interface; it may have been joined before. Returns whether it is.
 pub(super) fn join(socket: &UdpSocket, group: IpAddr, link: &Link) -> bool {
     let socket = SockRef::from(socket);
@@ -196,8 +162,6 @@ pub(super) fn send(socket: &UdpSocket, group: IpAddr, link: &Link, datagram: &[u
 
 /// The groups, with the family of each.
 pub(super) const GROUPS: [IpAddr; 2] = [IpAddr::V4(GROUP_V4), IpAddr::V6(GROUP_V6)];
-/// Datagrams stay on their link.
-const HOPS: u32 = 1;
 
 #[cfg(test)]
 mod tests {

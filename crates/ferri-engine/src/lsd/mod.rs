@@ -11,18 +11,19 @@ mod links;
 mod owed;
 mod registry;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{InfoHash, InfoHashes};
-use ferri_wire::lsd::{Announce, PACKET_MAX};
+use ferri_wire::lsd::{Announce, PACKET_MAX, PORT};
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 
 use self::links::{Families, GROUPS, Link};
 use self::owed::{Lane, Owed};
 use self::registry::{For, Registry};
+use crate::egress::Egress;
 use crate::network::{LsdStatus, Network};
 
 /// Interfaces come and go; the longest time between two looks at them.
@@ -92,8 +93,7 @@ pub(crate) struct Ours {
     pub(crate) lsd: Arc<Lsd>,
     pub(crate) network: Arc<Network>,
     pub(crate) listen_addr: SocketAddr,
-    /// The address that the session is bound to.
-    pub(crate) bind: Option<IpAddr>,
+    pub(crate) egress: Arc<Egress>,
 }
 
 /// A peer of a torrent of ours that announces it here.
@@ -161,7 +161,7 @@ impl Local {
     /// Joins the groups on all interfaces there are. Returns whether they are others than before, or others in part.
     fn look(&mut self, ours: &Ours, now: Instant) -> bool {
         let families = Families::of(ours.listen_addr);
-        let found = links::links(families, ours.bind).unwrap_or_else(|error| {
+        let found = links::links(families, ours.egress.source()).unwrap_or_else(|error| {
             tracing::debug!(%error, "the interfaces are not to be had");
             Vec::new()
         });
@@ -169,7 +169,7 @@ impl Local {
         for (n, group) in GROUPS.into_iter().enumerate() {
             let is_wanted = if group.is_ipv4() { families.v4 } else { families.v6 };
             if is_wanted && self.sockets[n].is_none() {
-                match links::open(group) {
+                match ours.egress.group(SocketAddr::new(group, PORT)) {
                     Ok(socket) => self.sockets[n] = Some(socket),
                     Err(error) => trouble = Some(error),
                 }

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crab_nat::{
@@ -14,6 +15,7 @@ use crab_nat::{
 use super::lease::Granted;
 use super::upnp;
 use super::{MappedPort, MappingProtocol, Transport, Wish};
+use crate::egress::Egress;
 
 /// What is asked for; gateways give less, some more.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -34,9 +36,9 @@ pub(super) enum Held {
 }
 
 /// Asks by whatever the gateway speaks; `before` is what was held until then.
-pub(super) async fn ask(wish: &Wish, before: Option<Held>) -> Result<Held, String> {
+pub(super) async fn ask(egress: &Arc<Egress>, wish: &Wish, before: Option<Held>) -> Result<Held, String> {
     let pmp = ask_pmp(wish, before.as_ref());
-    let search = upnp::search(wish);
+    let search = upnp::search(egress, wish);
     tokio::pin!(pmp, search);
     let mut device = None;
     let pmp_failed = loop {
@@ -233,7 +235,7 @@ fn protocol(transport: Transport) -> InternetProtocol {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::net::Ipv4Addr;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use tokio::net::UdpSocket;
 

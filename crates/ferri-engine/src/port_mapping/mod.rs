@@ -12,6 +12,7 @@ mod upnp;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use self::ask::Held;
 use self::lease::{Input, Leases, Output};
+use crate::egress::Egress;
 use crate::external::{Scope, scope};
 use crate::route::Paths;
 
@@ -161,6 +163,7 @@ pub(crate) enum Told {
 /// What keeping ports mapped needs of its session.
 #[derive(Debug)]
 pub(crate) struct Ours {
+    pub(crate) egress: Arc<Egress>,
     /// Where the gateways are, as soon as it is known.
     pub(crate) paths: watch::Receiver<Option<Paths>>,
     /// Cancelled when nobody new is accepted.
@@ -172,9 +175,9 @@ pub(crate) struct Ours {
 /// Keeps `ports` mapped until the session accepts nobody any more, and then gives them back. The first one, which peers
 /// connect to, is announced as the session's.
 pub(crate) async fn run(ours: Ours, ports: Vec<(Transport, u16)>, tell: impl Fn(Told) + Send) {
-    let Ours { mut paths, stop, tasks } = ours;
+    let Ours { egress, mut paths, stop, tasks } = ours;
     let mut leases = Leases::new(ports, Instant::now());
-    let mut driver = Driver { tell, tasks, held: None, flights: JoinSet::new(), number: 0 };
+    let mut driver = Driver { tell, egress, tasks, held: None, flights: JoinSet::new(), number: 0 };
     loop {
         let path = paths.borrow_and_update().clone();
         if let Some(path) = path {
@@ -208,6 +211,7 @@ type Flight = (u64, Result<Held, String>);
 /// Carries out what the leases want.
 struct Driver<T> {
     tell: T,
+    egress: Arc<Egress>,
     tasks: TaskTracker,
     held: Option<Held>,
     flights: JoinSet<Flight>,
@@ -220,8 +224,8 @@ impl<T: Fn(Told)> Driver<T> {
             match output {
                 Output::Ask { number, wish } => {
                     self.number = number;
-                    let held = self.held.clone();
-                    self.flights.spawn(async move { (number, ask::ask(&wish, held).await) });
+                    let (egress, held) = (self.egress.clone(), self.held.clone());
+                    self.flights.spawn(async move { (number, ask::ask(&egress, &wish, held).await) });
                 }
                 Output::Renew { number } => {
                     self.number = number;

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::cache::Cached;
+use crate::egress::Egress;
 use crate::events::{EventLog, Events};
 use crate::handshake::Arrival;
 use crate::registry::Entry;
@@ -281,9 +282,9 @@ fn peers(resolve: &ResolveMagnet) -> Vec<PeerAddress> {
 }
 
 /// The addresses of a host that a magnet link names; none when nobody knows it.
-pub(crate) async fn look_up(name: &str, port: u16) -> Vec<SocketAddr> {
-    match tokio::net::lookup_host((name, port)).await {
-        Ok(addrs) => addrs.take(ADDRESSES_MAX).collect(),
+pub(crate) async fn look_up(egress: &Egress, name: &str, port: u16) -> Vec<SocketAddr> {
+    match egress.look_up(name, port, None).await {
+        Ok(addrs) => addrs.into_iter().take(ADDRESSES_MAX).collect(),
         Err(error) => {
             tracing::debug!(name, %error, "a peer of the magnet link has no address");
             Vec::new()

@@ -185,7 +185,7 @@ impl Search {
 
     fn begin(&mut self) {
         let now = Instant::now();
-        if let Some(ip) = self.services.options.bind.filter(|ip| !ip.is_unspecified()) {
+        if let Some(ip) = self.services.egress.source() {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.machine.handle(Input::ExternalAddress { ip }, now);
         }
@@ -201,8 +201,8 @@ impl Search {
             match peer {
                 PeerAddress::Socket(addr) => addrs.push(addr),
                 PeerAddress::Host { name, port } => {
-                    let door = door.clone();
-                    let ask = async move { door.found(Source::Explicit, look_up(&name, port).await) };
+                    let (door, egress) = (door.clone(), self.services.egress.clone());
+                    let ask = async move { door.found(Source::Explicit, look_up(&egress, &name, port).await) };
                     self.services.tasks.spawn(stop.clone().run_until_cancelled_owned(ask));
                 }
             }

@@ -120,9 +120,9 @@ fn name_peers(add: &mut AddTorrent, named: Vec<PeerAddress>) -> Vec<(String, u16
 /// Adds the peers behind these hosts, as they are found.
 fn ask_for(services: &Services, torrent: &Torrent, hosts: Vec<(String, u16)>) {
     for (name, port) in hosts {
-        let torrent = torrent.clone();
+        let (torrent, egress) = (torrent.clone(), services.egress.clone());
         services.spawn_until_stop(async move {
-            torrent.add_peers(resolve::look_up(&name, port).await).await;
+            torrent.add_peers(resolve::look_up(&egress, &name, port).await).await;
         });
     }
 }
@@ -617,7 +617,7 @@ impl Task {
 
     fn begin(&mut self, peers: Vec<std::net::SocketAddr>, paused: Paused) {
         let now = Instant::now();
-        if let Some(ip) = self.services.options.bind.filter(|ip| !ip.is_unspecified()) {
+        if let Some(ip) = self.services.egress.source() {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.handle(Input::ExternalAddress { ip }, now);
         }

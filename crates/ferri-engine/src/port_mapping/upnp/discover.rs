@@ -3,18 +3,17 @@
 //! Anybody on the network can answer and name any address to be asked for anything. So only answers from the gateway of the
 //! routing table count, and the description must lie at its address.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hyper::Request;
-use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use url::Url;
 
 use super::description::{self, Service, ip_of};
 use super::http;
+use crate::egress::Egress;
 use crate::port_mapping::Wish;
 
 /// Where devices are asked: all of a network.
@@ -45,8 +44,8 @@ const TARGETS: [&str; 5] = [
 ///
 /// # Errors
 /// There is none; why, in words.
-pub(super) async fn search(wish: &Wish) -> Result<Vec<Service>, String> {
-    let socket = open(wish.local).await.map_err(|error| error.to_string())?;
+pub(super) async fn search(egress: &Egress, wish: &Wish) -> Result<Vec<Service>, String> {
+    let socket = egress.datagrams_from(wish.local).await.map_err(|error| error.to_string())?;
     let start = Instant::now();
     let mut looked_at: Vec<Url> = Vec::new();
     let (mut services, mut trouble): (Vec<Service>, Option<String>) = (Vec::new(), None);
@@ -67,7 +66,7 @@ pub(super) async fn search(wish: &Wish) -> Result<Vec<Service>, String> {
                 Ok(url) if looked_at.contains(&url) || DEVICES_MAX <= looked_at.len() => {}
                 Ok(url) => {
                     looked_at.push(url.clone());
-                    match describe(wish.local, &url, deadline).await {
+                    match describe(egress, wish.local, &url, deadline).await {
                         Ok(found) => {
                             services.extend(found);
                             deadline = deadline.min(Instant::now() + GRACE);
@@ -90,13 +89,6 @@ pub(super) async fn search(wish: &Wish) -> Result<Vec<Service>, String> {
         return Err(trouble.unwrap_or_else(|| "no device answered".to_owned()));
     }
     Ok(services)
-}
-
-/// A socket that asks on the gateway's side.
-async fn open(local: Ipv4Addr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(SocketAddrV4::new(local, 0)).await?;
-    SockRef::from(&socket).set_multicast_if_v4(&local)?;
-    Ok(socket)
 }
 
 /// Asks the gateway alone, and everybody for gateways that only hear that.
@@ -138,8 +130,14 @@ fn location(answer: &[u8], from: IpAddr, gateway: IpAddr) -> Result<Url, String>
     Ok(url)
 }
 
-async fn describe(local: Ipv4Addr, url: &Url, deadline: Instant) -> Result<Vec<Service>, String> {
-    let fetched = timeout_at(deadline, http::exchange(local, url, Request::get("/"), String::new())).await;
+async fn describe(
+    egress: &Egress,
+    local: Ipv4Addr,
+    url: &Url,
+    deadline: Instant,
+) -> Result<Vec<Service>, String> {
+    let exchange = http::exchange(egress, local, url, Request::get("/"), String::new());
+    let fetched = timeout_at(deadline, exchange).await;
     let (status, document) = fetched.map_err(|_| "its description did not come in time".to_owned())??;
     match status {
         200..300 => description::read(&document, url),

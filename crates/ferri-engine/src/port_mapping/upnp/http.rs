@@ -3,7 +3,7 @@
 //! Names are not looked up and redirects not followed, so that nobody but the gateway is spoken to. The session's HTTP client,
 //! which does both for servers of the world, has no use here.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST};
 use hyper::http::request::Builder;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use url::{Position, Url};
 
 use super::description::ip_of;
+use crate::egress::Egress;
 
 /// A router answers one request within this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +32,7 @@ const HEAD_MAX: usize = 16 << 10;
 /// # Errors
 /// Why there is none, in words.
 pub(super) async fn exchange(
+    egress: &Egress,
     local: Ipv4Addr,
     url: &Url,
     request: Builder,
@@ -47,19 +48,17 @@ pub(super) async fn exchange(
     let (Some(ip), Some(port)) = (ip_of(url), url.port_or_known_default()) else {
         return Err(format!("not a usable address: {url}"));
     };
-    let answering = timeout(ANSWER_TIMEOUT, ask((ip, port).into(), local, request));
+    let answering = timeout(ANSWER_TIMEOUT, ask(egress, local, (ip, port).into(), request));
     answering.await.unwrap_or_else(|_| Err("it gives no answer in time".to_owned()))
 }
 
 async fn ask(
-    to: SocketAddr,
+    egress: &Egress,
     local: Ipv4Addr,
+    to: SocketAddr,
     request: Request<Full<Bytes>>,
 ) -> Result<(u16, Vec<u8>), String> {
-    let text = |error: std::io::Error| error.to_string();
-    let socket = TcpSocket::new_v4().map_err(text)?;
-    socket.bind((IpAddr::V4(local), 0).into()).map_err(text)?;
-    let stream = socket.connect(to).await.map_err(text)?;
+    let stream = egress.connect_from(local, to).await.map_err(|error| error.to_string())?;
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_MAX)
         // Some routers know headers only by how they are usually written.

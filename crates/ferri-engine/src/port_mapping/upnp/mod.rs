@@ -11,6 +11,7 @@ mod http;
 mod soap;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request as HttpRequest;
@@ -19,6 +20,7 @@ use self::attempts::{Attempts, Lease, Outside, Request};
 use self::description::Service;
 use self::soap::{Answer, Fault};
 use super::{MappedPort, Transport, Wish};
+use crate::egress::Egress;
 
 /// What is asked for where a mapping can end.
 pub(super) const LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -30,6 +32,7 @@ const CHANCE_PORTS: std::ops::Range<u16> = 10_000..60_000;
 /// The services of a gateway that map ports.
 #[derive(Debug)]
 pub(super) struct Gateway {
+    egress: Arc<Egress>,
     services: Vec<Service>,
 }
 
@@ -37,9 +40,9 @@ pub(super) struct Gateway {
 ///
 /// # Errors
 /// There are none; why, in words.
-pub(super) async fn search(wish: &Wish) -> Result<Gateway, String> {
-    let services = discover::search(wish).await?;
-    Ok(Gateway { services })
+pub(super) async fn search(egress: &Arc<Egress>, wish: &Wish) -> Result<Gateway, String> {
+    let services = discover::search(egress, wish).await?;
+    Ok(Gateway { egress: egress.clone(), services })
 }
 
 impl Gateway {
@@ -49,9 +52,10 @@ impl Gateway {
     /// Not even the first is to be had; why, in words.
     pub(super) async fn map(self, wish: &Wish, before: &[MappedPort]) -> Result<Mappings, String> {
         let mut troubles: Vec<String> = Vec::new();
-        for service in by_likelihood(self.services, wish.local).await {
+        let Self { egress, services } = self;
+        for service in by_likelihood(&egress, services, wish.local).await {
             let kind = service.kind;
-            let control = Control { service, local: wish.local };
+            let control = Control { egress: egress.clone(), service, local: wish.local };
             match control.map(wish, before).await {
                 Ok(mappings) => return Ok(mappings),
                 Err(why) => {
@@ -67,13 +71,13 @@ impl Gateway {
 }
 
 /// Those first that say they are connected, and last those that say they are not.
-async fn by_likelihood(services: Vec<Service>, local: Ipv4Addr) -> Vec<Service> {
+async fn by_likelihood(egress: &Arc<Egress>, services: Vec<Service>, local: Ipv4Addr) -> Vec<Service> {
     if services.len() == 1 {
         return services;
     }
     let mut ranked = Vec::with_capacity(services.len());
     for service in services {
-        let control = Control { service, local };
+        let control = Control { egress: egress.clone(), service, local };
         let answer = control.ask("GetStatusInfo", &[]).await;
         let rank = match answer.as_ref().map(|answer| answer.get("NewConnectionStatus")) {
             Ok(Some("Connected")) => 0,
@@ -136,6 +140,7 @@ impl Mappings {
 /// A service, and how it is spoken to.
 #[derive(Debug, Clone)]
 struct Control {
+    egress: Arc<Egress>,
     service: Service,
     /// Our address as the gateway sees it.
     local: Ipv4Addr,
@@ -236,7 +241,7 @@ impl Control {
             .header("SOAPAction", soap::header(kind, action))
             .header("Content-Type", "text/xml; charset=\"utf-8\"");
         let body = soap::request(kind, action, arguments);
-        let answering = http::exchange(self.local, &self.service.control, request, body);
+        let answering = http::exchange(&self.egress, self.local, &self.service.control, request, body);
         let (status, document) = answering.await.map_err(Trouble::Silent)?;
         soap::read(status, &document).map_err(Trouble::Refused)
     }

@@ -79,7 +79,7 @@ impl Router {
     }
 
     async fn map(&self) -> Result<Mappings, String> {
-        search(&self.wish()).await?.map(&self.wish(), &[]).await
+        search(&Arc::new(Egress::new(None)), &self.wish()).await?.map(&self.wish(), &[]).await
     }
 
     /// What was asked for with an action whose name begins so.
@@ -305,5 +305,5 @@ async fn a_gateway_without_a_device_is_said_to_be_silent() {
         local: Ipv4Addr::LOCALHOST,
         ports: vec![(Transport::Tcp, INTERNAL)],
     };
-    assert_eq!(search(&wish).await.unwrap_err(), "no device answered");
+    assert_eq!(search(&Arc::new(Egress::new(None)), &wish).await.unwrap_err(), "no device answered");
 }
