@@ -1,4 +1,4 @@
-//! The 68 bytes that open a connection (BEP 3), in both directions, within a deadline.
+//! What opens a connection, in both directions, within a deadline: the 68 bytes of BEP 3.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use ferri_metainfo::InfoHash;
 use ferri_wire::{DecodeError, Handshake};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::egress::Egress;
+use crate::peer::link::Link;
 use crate::services::Services;
 
 /// Long enough for a bad line; short enough that silent dialers do not pile up.
@@ -24,9 +23,7 @@ pub(crate) enum Arrival {
     /// A peer dialled us.
     Accepted {
         /// The connection.
-        stream: TcpStream,
-        /// The other end.
-        addr: SocketAddr,
+        link: Link,
         /// What it said.
         handshake: Handshake,
     },
@@ -35,7 +32,7 @@ pub(crate) enum Arrival {
         /// Whom.
         addr: SocketAddr,
         /// The connection and what the peer said, or why there is none.
-        result: Result<(TcpStream, Handshake), String>,
+        result: Result<(Link, Handshake), String>,
     },
 }
 
@@ -63,21 +60,21 @@ pub(crate) async fn dial(
     addr: SocketAddr,
     ours: &Handshake,
     other: Option<InfoHash>,
-) -> Result<(TcpStream, Handshake), HandshakeError> {
-    let mut stream = match timeout(CONNECT_TIMEOUT, egress.connect(addr)).await {
-        Ok(stream) => stream.map_err(HandshakeError::Connect)?,
+) -> Result<(Link, Handshake), HandshakeError> {
+    let mut link = match timeout(CONNECT_TIMEOUT, egress.connect(addr)).await {
+        Ok(stream) => Link::tcp(stream.map_err(HandshakeError::Connect)?, addr),
         Err(_) => return Err(HandshakeError::Timeout),
     };
     let theirs = timeout(HANDSHAKE_TIMEOUT, async {
-        stream.write_all(&ours.encode()).await?;
-        read(&mut stream).await
+        link.write_all(&ours.encode()).await?;
+        read(&mut link).await
     })
     .await
     .map_err(|_| HandshakeError::Timeout)??;
     if theirs.info_hash != ours.info_hash && Some(theirs.info_hash) != other {
         return Err(HandshakeError::WrongTorrent);
     }
-    Ok((stream, theirs))
+    Ok((link, theirs))
 }
 
 /// Dials a peer in a task of its own; how that went comes to `arrivals`.
@@ -97,16 +94,49 @@ pub(crate) fn dial_for(
     services.spawn_until_stop(dial);
 }
 
-/// Reads what a dialer says, finds the torrent it means through `find`, and answers.
+/// How a stranger begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// With the handshake of BEP 3, in plain.
+    Plain,
+}
+
+impl Greeting {
+    /// What these first bytes are the beginning of; `None` while that cannot be told.
+    fn of(first: &[u8]) -> Result<Option<Self>, HandshakeError> {
+        // Another protocol is refused at its first wrong byte.
+        Handshake::decode_prefix(first)?;
+        Ok((PROTOCOL_LEN <= first.len()).then_some(Self::Plain))
+    }
+
+    /// Looks at what a stranger sends, and takes none of it.
+    async fn hear(link: &mut Link) -> Result<Self, HandshakeError> {
+        let mut known = 0;
+        loop {
+            let first = link.peek(known + 1).await?;
+            if let Some(greeting) = Self::of(first)? {
+                return Ok(greeting);
+            }
+            known = first.len();
+        }
+    }
+}
+
+/// The length of the protocol's name and the name itself, by which a plain handshake is known.
+const PROTOCOL_LEN: usize = 20;
+
+/// Hears how a dialer begins, reads what it says, finds the torrent it means through `find`, and answers.
 pub(crate) async fn accept<T>(
-    stream: &mut TcpStream,
+    link: &mut Link,
     find: impl Fn(&InfoHash) -> Option<(T, Handshake)>,
 ) -> Result<(T, Handshake), HandshakeError> {
     timeout(HANDSHAKE_TIMEOUT, async {
-        stream.set_nodelay(true)?;
-        let theirs = read(stream).await?;
+        match Greeting::hear(link).await? {
+            Greeting::Plain => {}
+        }
+        let theirs = read(link).await?;
         let (torrent, ours) = find(&theirs.info_hash).ok_or(HandshakeError::UnknownTorrent)?;
-        stream.write_all(&ours.encode()).await?;
+        link.write_all(&ours.encode()).await?;
         Ok((torrent, theirs))
     })
     .await
@@ -114,11 +144,11 @@ pub(crate) async fn accept<T>(
 }
 
 /// Reads a handshake, refusing another protocol at its first wrong byte.
-async fn read(stream: &mut TcpStream) -> Result<Handshake, HandshakeError> {
+async fn read(link: &mut Link) -> Result<Handshake, HandshakeError> {
     let mut bytes = [0; 68];
     let mut filled = 0;
     loop {
-        let read = stream.read(&mut bytes[filled..]).await?;
+        let read = link.read(&mut bytes[filled..]).await?;
         if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
@@ -126,5 +156,67 @@ async fn read(stream: &mut TcpStream) -> Result<Handshake, HandshakeError> {
         if let Some((handshake, _)) = Handshake::decode_prefix(&bytes[..filled])? {
             return Ok(handshake);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use ferri_wire::{PeerId, Reserved};
+
+    use super::*;
+    use crate::peer::memory;
+
+    fn handshake(name: u8) -> Handshake {
+        let peer_id = PeerId::new("XX", [0; 4], [name; 12]);
+        Handshake { reserved: Reserved::default(), info_hash: [7; 20].into(), peer_id }
+    }
+
+    fn pair() -> (Link, Link) {
+        memory::pair([1, 2].map(|port| ([10, 0, 0, 1], port).into()), 1024)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_behind_a_handshake_is_read_after_it() {
+        let (mut stranger, mut ours) = pair();
+        let mut bytes = handshake(1).encode().to_vec();
+        bytes.extend(b"and more");
+        stranger.write_all(&bytes).await.unwrap();
+        let find = |hash: &InfoHash| (*hash == [7; 20].into()).then(|| ((), handshake(2)));
+        let ((), theirs) = accept(&mut ours, find).await.unwrap();
+        assert_eq!(theirs.peer_id, handshake(1).peer_id);
+        let mut rest = [0; 64];
+        let count = ours.read(&mut rest).await.unwrap();
+        assert_eq!(&rest[..count], b"and more");
+        let mut answer = [0; 68];
+        assert_eq!(stranger.read(&mut answer).await.unwrap(), 68);
+        assert_eq!(answer, handshake(2).encode());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_greeting_may_come_byte_by_byte_and_is_refused_at_the_first_wrong_one() {
+        let plain = handshake(1).encode();
+        for length in 1..PROTOCOL_LEN {
+            assert_eq!(Greeting::of(&plain[..length]).unwrap(), None, "{length}");
+        }
+        assert_eq!(Greeting::of(&plain[..PROTOCOL_LEN]).unwrap(), Some(Greeting::Plain));
+        let (mut stranger, mut ours) = pair();
+        let hearing = tokio::spawn(async move { Greeting::hear(&mut ours).await });
+        stranger.write_all(b"\x13Bit").await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(!hearing.is_finished());
+        stranger.write_all(b"tOrrent").await.unwrap();
+        assert!(matches!(hearing.await.unwrap(), Err(HandshakeError::Decode(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_that_says_nothing_is_given_up() {
+        let (mut stranger, mut ours) = pair();
+        stranger.write_all(b"\x13").await.unwrap();
+        let since = tokio::time::Instant::now();
+        let error = accept(&mut ours, |_| Some(((), handshake(2)))).await.unwrap_err();
+        assert!(matches!(error, HandshakeError::Timeout));
+        assert_eq!(since.elapsed(), HANDSHAKE_TIMEOUT);
     }
 }

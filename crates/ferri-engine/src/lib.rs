@@ -24,6 +24,7 @@
 
 mod address_policy;
 mod check;
+mod clock;
 mod crowd;
 pub mod dht;
 mod egress;

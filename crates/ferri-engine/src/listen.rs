@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::handshake::{self, Arrival};
+use crate::peer::link::Link;
 
 /// Strangers in the handshake at once. The oldest is cut off when another comes.
 const PENDING_MAX: usize = 1024;
@@ -63,12 +64,17 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
 }
 
 async fn welcome<H: Host>(
-    mut stream: TcpStream,
+    stream: TcpStream,
     addr: SocketAddr,
     find: impl Fn(&InfoHash) -> Option<(H, Handshake)>,
 ) {
-    match handshake::accept(&mut stream, find).await {
-        Ok((host, handshake)) => host.arrive(Arrival::Accepted { stream, addr, handshake }).await,
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%addr, %error, "no peer came of an incoming connection");
+        return;
+    }
+    let mut link = Link::tcp(stream, addr);
+    match handshake::accept(&mut link, find).await {
+        Ok((host, handshake)) => host.arrive(Arrival::Accepted { link, handshake }).await,
         Err(error) => tracing::debug!(%addr, %error, "no peer came of an incoming connection"),
     }
 }

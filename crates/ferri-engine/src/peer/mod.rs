@@ -1,8 +1,11 @@
-//! One connection: a task that owns the stream, decodes what comes, writes what must go, and decides nothing.
+//! One connection: a task that owns the link, decodes what comes, writes what must go, and decides nothing.
 //!
 //! Downstream is the torrent's task, behind a bounded channel: while it is busy this task stops reading, and TCP
 //! tells the peer. Upstream commands never wait: a peer that does not take its small messages is hung up on.
 
+pub(crate) mod link;
+#[cfg(test)]
+pub(crate) mod memory;
 pub(crate) mod reader;
 pub(crate) mod writer;
 
@@ -16,12 +19,13 @@ use ferri_storage::{BlockPool, Done, Job, Pool, Storage, StorageError};
 use ferri_swarm::PeerKey;
 use ferri_wire::Message;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use self::link::Link;
 use self::reader::{ReadError, Reader};
 use self::writer::{Fill, Item, Sent, Writer};
+use crate::clock;
 use crate::rate::{Grant, Limits};
 
 /// Batches waiting for one peer's socket. Small messages only, since blocks are read when their turn comes; a peer
@@ -48,19 +52,19 @@ pub(crate) enum Report {
     Released(Box<Wire>),
 }
 
-/// A connection between two messages that we read and write: the stream, the part of a message that has come already,
+/// A connection between two messages that we read and write: the link, the part of a message that has come already,
 /// and what has still to leave. While nobody runs it, TCP holds the peer back.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: TcpStream,
+    link: Link,
     reader: Reader,
     writer: Writer,
 }
 
 impl Wire {
     /// A connection on which nothing but the handshakes was said.
-    pub(crate) fn new(stream: TcpStream, blocks: &BlockPool) -> Self {
-        Self { stream, reader: Reader::new(blocks.clone()), writer: Writer::new(blocks.clone()) }
+    pub(crate) fn new(link: Link, blocks: &BlockPool) -> Self {
+        Self { link, reader: Reader::new(blocks.clone()), writer: Writer::new(blocks.clone()) }
     }
 
     /// Messages to be sent once somebody runs it.
@@ -95,10 +99,10 @@ impl Connection {
     pub(crate) async fn run(self) {
         let (key, reports) = (self.key, self.reports.clone());
         let Ends { mut commands, cancel } = self.ends;
-        let Wire { stream, reader, mut writer } = self.wire;
+        let Wire { link, reader, mut writer } = self.wire;
         writer.read_from(self.storage.clone());
         let mut talk = Talk {
-            stream,
+            link,
             reader,
             writer,
             key,
@@ -126,7 +130,7 @@ impl Connection {
 }
 
 struct Talk {
-    stream: TcpStream,
+    link: Link,
     reader: Reader,
     writer: Writer,
     key: PeerKey,
@@ -169,12 +173,12 @@ impl Talk {
             items = commands.recv() => self.command(items.ok_or(End::Released)?).await,
             data = wait_loaded(&mut self.loading) => self.loaded(data?).await,
             () = sleep_until(wake) => {
-                let now = Instant::now();
+                let now = clock::now();
                 self.read_at = self.read_at.filter(|at| now < *at);
                 self.write_at = self.write_at.filter(|at| now < *at);
                 Ok(())
             }
-            ready = ready(&self.stream, interest) => {
+            ready = ready(&self.link, interest) => {
                 let ready = ready?;
                 if writes && ready.is_writable() {
                     self.write().await?;
@@ -188,7 +192,7 @@ impl Talk {
     }
 
     fn into_wire(self) -> Wire {
-        Wire { stream: self.stream, reader: self.reader, writer: self.writer }
+        Wire { link: self.link, reader: self.reader, writer: self.writer }
     }
 
     async fn command(&mut self, items: Vec<Item>) -> Result<(), End> {
@@ -206,7 +210,7 @@ impl Talk {
             }
             (Err(error), Some(block)) => {
                 self.writer.skip();
-                self.write_at = Some(Instant::now() + UNREADABLE_PAUSE);
+                self.write_at = Some(clock::now() + UNREADABLE_PAUSE);
                 let report = Report::Unreadable { block, error };
                 self.reports.send((self.key, report)).await.map_err(|_| End::Closed)
             }
@@ -217,7 +221,7 @@ impl Talk {
     async fn read(&mut self) -> Result<(), End> {
         let want = self.reader.wants();
         let limit = if self.down.is_limited() {
-            match self.down.take(want, 1, Instant::now()) {
+            match self.down.take(want, 1, clock::now()) {
                 Grant::Bytes(bytes) => bytes,
                 Grant::Wait(until) => {
                     self.read_at = Some(until);
@@ -228,8 +232,8 @@ impl Talk {
             usize::MAX
         };
         let mut messages = Vec::new();
-        let stream = &self.stream;
-        let result = self.reader.read(limit, &mut messages, |slices| stream.try_read_vectored(slices));
+        let link = &mut self.link;
+        let result = self.reader.read(limit, &mut messages, |slices| link.try_read(slices));
         if limit != usize::MAX {
             self.down.refund(limit.saturating_sub(*result.as_ref().unwrap_or(&0)));
         }
@@ -269,7 +273,7 @@ impl Talk {
             if self.up.is_limited() {
                 blocks_max = 1;
                 if let Some(length) = self.writer.next_block_len() {
-                    match self.up.take(length, length, Instant::now()) {
+                    match self.up.take(length, length, clock::now()) {
                         Grant::Bytes(_) => {}
                         Grant::Wait(until) => {
                             self.write_at = Some(until);
@@ -281,8 +285,8 @@ impl Talk {
             if let Fill::Load(block) = self.writer.fill(blocks_max) {
                 self.load(block)?;
             }
-            let stream = &self.stream;
-            match self.writer.write(|slices| stream.try_write_vectored(slices)) {
+            let link = &mut self.link;
+            match self.writer.write(|slices| link.try_write(slices)) {
                 Ok(now) => {
                     sent.blocks += now.blocks;
                     sent.bytes += now.bytes;
@@ -343,9 +347,9 @@ enum End {
     Released,
 }
 
-async fn ready(stream: &TcpStream, interest: Option<Interest>) -> Result<tokio::io::Ready, End> {
+async fn ready(link: &Link, interest: Option<Interest>) -> Result<tokio::io::Ready, End> {
     match interest {
-        Some(interest) => stream.ready(interest).await.map_err(|error| End::Read(error.into())),
+        Some(interest) => link.ready(interest).await.map_err(|error| End::Read(error.into())),
         None => std::future::pending().await,
     }
 }
@@ -365,3 +369,6 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,9 +157,9 @@ mod tests {
     use ferri_storage::BlockPool;
     use ferri_swarm::{Direction, Source, SwarmOptions};
     use ferri_wire::{Handshake, PeerId, Reserved};
-    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::peer::memory;
 
     fn info(private: i64) -> Info {
         let mut encoder = Encoder::new();
@@ -170,13 +170,12 @@ mod tests {
     }
 
     /// Which of a tracker's, a peer's and the DHT's peers stay connected to such a torrent.
-    async fn handed_over(info: &Info) -> (Vec<PeerKey>, Vec<Source>) {
+    fn handed_over(info: &Info) -> (Vec<PeerKey>, Vec<Source>) {
         let now = Instant::now();
         let info_hash = info.info_hashes().wire();
         let options = SwarmOptions::new(info_hash, PeerId::new("FS", [0; 4], [1; 12]));
         let wanted = InfoHashes { v1: Some(info_hash), v2: None };
         let mut machine = MetadataSwarm::new(options, wanted, 7, now);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut release = Release::default();
         for (number, source) in (1..).zip([Source::Tracker, Source::Pex, Source::Dht]) {
             let addr = SocketAddr::from(([203, 0, 113, number], 6881));
@@ -189,8 +188,8 @@ mod tests {
                 now,
             );
             release.waiting.insert(peer);
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let wire = Box::new(Wire::new(stream, &BlockPool::new(1)));
+            let (link, _) = memory::pair([addr, addr], 1);
+            let wire = Box::new(Wire::new(link, &BlockPool::new(1)));
             release.report(&mut machine, peer, Report::Released(wire), now);
         }
         assert!(release.is_over());
@@ -203,12 +202,12 @@ mod tests {
         (wires.into_keys().collect(), sources.collect())
     }
 
-    #[tokio::test]
-    async fn what_strangers_named_does_not_reach_a_private_torrent() {
-        let (peers, sources) = handed_over(&info(1)).await;
+    #[test]
+    fn what_strangers_named_does_not_reach_a_private_torrent() {
+        let (peers, sources) = handed_over(&info(1));
         assert_eq!(peers, [PeerKey(1)]);
         assert!(!sources.iter().any(|source| source.is_public()), "{sources:?}");
-        let (peers, _) = handed_over(&info(0)).await;
+        let (peers, _) = handed_over(&info(0));
         assert_eq!(peers, [PeerKey(1), PeerKey(2), PeerKey(3)]);
     }
 }

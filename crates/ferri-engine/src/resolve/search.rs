@@ -29,6 +29,7 @@ use crate::events::EventLog;
 use crate::external::Voter;
 use crate::handshake::Arrival;
 use crate::outbox::Outbox;
+use crate::peer::link::Link;
 use crate::peer::{Connection, Report, Wire};
 use crate::rate::{Limiter, Limits};
 use crate::registry::Entry;
@@ -202,7 +203,8 @@ impl Search {
                 PeerAddress::Socket(addr) => addrs.push(addr),
                 PeerAddress::Host { name, port } => {
                     let (door, egress) = (door.clone(), self.services.egress.clone());
-                    let ask = async move { door.found(Source::Explicit, look_up(&egress, &name, port).await) };
+                    let ask =
+                        async move { door.found(Source::Explicit, look_up(&egress, &name, port).await) };
                     self.services.tasks.spawn(stop.clone().run_until_cancelled_owned(ask));
                 }
             }
@@ -359,13 +361,11 @@ impl Search {
     fn arrival(&mut self, arrival: Arrival) {
         let now = Instant::now();
         match arrival {
-            Arrival::Accepted { stream, addr, handshake } => {
-                let wire = Wire::new(stream, &self.services.disk.blocks);
-                self.connected(wire, addr, Direction::Incoming, handshake, now);
+            Arrival::Accepted { link, handshake } => {
+                self.connected(link, Direction::Incoming, handshake, now);
             }
-            Arrival::Dialled { addr, result: Ok((stream, handshake)) } => {
-                let wire = Wire::new(stream, &self.services.disk.blocks);
-                self.connected(wire, addr, Direction::Outgoing, handshake, now);
+            Arrival::Dialled { result: Ok((link, handshake)), .. } => {
+                self.connected(link, Direction::Outgoing, handshake, now);
             }
             Arrival::Dialled { addr, result: Err(reason) } => {
                 tracing::debug!(%addr, reason, "dial failed");
@@ -374,15 +374,10 @@ impl Search {
         }
     }
 
-    fn connected(
-        &mut self,
-        wire: Wire,
-        addr: SocketAddr,
-        direction: Direction,
-        handshake: Handshake,
-        now: Instant,
-    ) {
-        let key = self.services.identity.next_peer();
+    fn connected(&mut self, link: Link, direction: Direction, handshake: Handshake, now: Instant) {
+        let (key, addr) = (self.services.identity.next_peer(), link.addr());
+        tracing::debug!(%addr, link = %link.kind(), ?direction, "connected");
+        let wire = Wire::new(link, &self.services.disk.blocks);
         let unlimited = || Arc::new(Limiter::new(None));
         let (outbox, ends) = Outbox::new();
         let connection = Connection {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use ferri_metainfo::Info;
 use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Role, Source, Swarm};
 use ferri_wire::{Handshake, Message};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use super::disk::{Disk, DiskDone};
@@ -25,6 +24,7 @@ use crate::external::Voter;
 use crate::handshake::{self, Arrival};
 use crate::network::Facts;
 use crate::outbox::Outbox;
+use crate::peer::link::Link;
 use crate::peer::{Connection, Report, Wire};
 use crate::rate::{Limiter, Limits};
 use crate::registry::Entry;
@@ -382,11 +382,11 @@ impl Task {
     pub(super) fn arrival(&mut self, arrival: Arrival) {
         let now = Instant::now();
         match arrival {
-            Arrival::Accepted { stream, addr, handshake } => {
-                self.connected(stream, addr, Direction::Incoming, handshake, now);
+            Arrival::Accepted { link, handshake } => {
+                self.connected(link, Direction::Incoming, handshake, now);
             }
-            Arrival::Dialled { addr, result: Ok((stream, handshake)) } => {
-                self.connected(stream, addr, Direction::Outgoing, handshake, now);
+            Arrival::Dialled { result: Ok((link, handshake)), .. } => {
+                self.connected(link, Direction::Outgoing, handshake, now);
             }
             Arrival::Dialled { addr, result: Err(reason) } => {
                 tracing::debug!(%addr, reason, "dial failed");
@@ -395,16 +395,10 @@ impl Task {
         }
     }
 
-    fn connected(
-        &mut self,
-        stream: TcpStream,
-        addr: SocketAddr,
-        direction: Direction,
-        handshake: Handshake,
-        now: Instant,
-    ) {
-        let key = self.services.identity.next_peer();
-        let crowd = self.attach(key, Wire::new(stream, &self.services.disk.blocks), addr, handshake);
+    fn connected(&mut self, link: Link, direction: Direction, handshake: Handshake, now: Instant) {
+        let (key, addr) = (self.services.identity.next_peer(), link.addr());
+        tracing::debug!(%addr, link = %link.kind(), ?direction, "connected");
+        let crowd = self.attach(key, Wire::new(link, &self.services.disk.blocks), addr, handshake);
         self.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);
     }
 

@@ -1,0 +1,136 @@
+//! Connections in memory, for tests: no socket, no kernel, and time that stands still until the test moves it.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{Interest, Ready};
+use tokio::sync::Notify;
+
+use super::link::Link;
+
+/// Two ends of a connection. Each direction holds `room` bytes that nobody has read, as a socket's buffers would.
+pub(crate) fn pair(addrs: [SocketAddr; 2], room: usize) -> (Link, Link) {
+    let [there, back] = [(); 2].map(|()| Arc::new(Pipe::new(room)));
+    let first = End { from: back.clone(), to: there.clone() };
+    let second = End { from: there, to: back };
+    // Each knows the address of the other.
+    (Link::memory(first, addrs[1]), Link::memory(second, addrs[0]))
+}
+
+/// One end. Dropped, it is hung up: what was sent can still be read.
+#[derive(Debug)]
+pub(crate) struct End {
+    from: Arc<Pipe>,
+    to: Arc<Pipe>,
+}
+
+/// One direction.
+#[derive(Debug)]
+struct Pipe {
+    flow: Mutex<Flow>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Flow {
+    bytes: VecDeque<u8>,
+    room: usize,
+    is_over: bool,
+}
+
+impl Pipe {
+    fn new(room: usize) -> Self {
+        let flow = Flow { bytes: VecDeque::new(), room, is_over: false };
+        Self { flow: Mutex::new(flow), changed: Notify::new() }
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Flow) -> T) -> T {
+        let changed = change(&mut self.flow());
+        self.changed.notify_waiters();
+        changed
+    }
+}
+
+impl End {
+    pub(super) async fn ready(&self, interest: Interest) -> Ready {
+        loop {
+            let (mut came, mut left) = (pin!(self.from.changed.notified()), pin!(self.to.changed.notified()));
+            // What changes from here on is heard.
+            came.as_mut().enable();
+            left.as_mut().enable();
+            let ready = self.readiness(interest);
+            if !ready.is_empty() {
+                return ready;
+            }
+            tokio::select! {
+                () = came => {}
+                () = left => {}
+            }
+        }
+    }
+
+    fn readiness(&self, interest: Interest) -> Ready {
+        let mut ready = Ready::EMPTY;
+        if interest.is_readable() {
+            let from = self.from.flow();
+            if from.is_over {
+                ready |= Ready::READ_CLOSED;
+            }
+            if from.is_over || !from.bytes.is_empty() {
+                ready |= Ready::READABLE;
+            }
+        }
+        if interest.is_writable() {
+            let to = self.to.flow();
+            if to.is_over || to.bytes.len() < to.room {
+                ready |= Ready::WRITABLE;
+            }
+        }
+        ready
+    }
+
+    pub(super) fn try_read(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.from.change(|from| {
+            if from.bytes.is_empty() {
+                return if from.is_over { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            }
+            let mut read = 0;
+            for slice in slices {
+                read += io::Read::read(&mut from.bytes, slice)?;
+            }
+            Ok(read)
+        })
+    }
+
+    pub(super) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.to.change(|to| {
+            if to.is_over {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let before = to.bytes.len();
+            for slice in slices {
+                let count = slice.len().min(to.room - to.bytes.len());
+                to.bytes.write_all(&slice[..count])?;
+            }
+            match to.bytes.len() - before {
+                0 => Err(io::ErrorKind::WouldBlock.into()),
+                written => Ok(written),
+            }
+        })
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        for pipe in [&self.from, &self.to] {
+            pipe.change(|flow| flow.is_over = true);
+        }
+    }
+}
