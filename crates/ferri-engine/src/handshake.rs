@@ -66,7 +66,7 @@ pub(crate) async fn dial(
         Err(_) => return Err(HandshakeError::Timeout),
     };
     let theirs = timeout(HANDSHAKE_TIMEOUT, async {
-        link.write_all(&ours.encode()).await?;
+        link.write_all(&mut ours.encode()).await?;
         read(&mut link).await
     })
     .await
@@ -136,7 +136,7 @@ pub(crate) async fn accept<T>(
         }
         let theirs = read(link).await?;
         let (torrent, ours) = find(&theirs.info_hash).ok_or(HandshakeError::UnknownTorrent)?;
-        link.write_all(&ours.encode()).await?;
+        link.write_all(&mut ours.encode()).await?;
         Ok((torrent, theirs))
     })
     .await
@@ -182,7 +182,7 @@ mod tests {
         let (mut stranger, mut ours) = pair();
         let mut bytes = handshake(1).encode().to_vec();
         bytes.extend(b"and more");
-        stranger.write_all(&bytes).await.unwrap();
+        stranger.write_all(&mut bytes).await.unwrap();
         let find = |hash: &InfoHash| (*hash == [7; 20].into()).then(|| ((), handshake(2)));
         let ((), theirs) = accept(&mut ours, find).await.unwrap();
         assert_eq!(theirs.peer_id, handshake(1).peer_id);
@@ -203,17 +203,17 @@ mod tests {
         assert_eq!(Greeting::of(&plain[..PROTOCOL_LEN]).unwrap(), Some(Greeting::Plain));
         let (mut stranger, mut ours) = pair();
         let hearing = tokio::spawn(async move { Greeting::hear(&mut ours).await });
-        stranger.write_all(b"\x13Bit").await.unwrap();
+        stranger.write_all(&mut b"\x13Bit".to_owned()).await.unwrap();
         tokio::task::yield_now().await;
         assert!(!hearing.is_finished());
-        stranger.write_all(b"tOrrent").await.unwrap();
+        stranger.write_all(&mut b"tOrrent".to_owned()).await.unwrap();
         assert!(matches!(hearing.await.unwrap(), Err(HandshakeError::Decode(_))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stranger_that_says_nothing_is_given_up() {
         let (mut stranger, mut ours) = pair();
-        stranger.write_all(b"\x13").await.unwrap();
+        stranger.write_all(&mut [0x13]).await.unwrap();
         let since = tokio::time::Instant::now();
         let error = accept(&mut ours, |_| Some(((), handshake(2)))).await.unwrap_err();
         assert!(matches!(error, HandshakeError::Timeout));

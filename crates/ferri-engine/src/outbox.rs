@@ -1,8 +1,9 @@
 //! What the swarm wants sent, gathered per peer, so that one drain costs one hand-over and one write a peer.
+//!
+//! Messages, not bytes: how they are encoded, and whether at all, is the other side's business.
 
-use bytes::BytesMut;
 use ferri_metainfo::Block;
-use ferri_wire::{Message, encode};
+use ferri_wire::Message;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,6 @@ use crate::peer::{COMMANDS_MAX, Ends};
 #[derive(Debug)]
 pub(crate) struct Outbox {
     items: Vec<Item>,
-    bytes: BytesMut,
     commands: mpsc::Sender<Vec<Item>>,
     cancel: CancellationToken,
 }
@@ -24,27 +24,25 @@ impl Outbox {
         let cancel = CancellationToken::new();
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let ends = Ends { commands: inbox, cancel: cancel.clone() };
-        (Self { items: Vec::new(), bytes: BytesMut::new(), commands, cancel }, ends)
+        (Self { items: Vec::new(), commands, cancel }, ends)
     }
 
     /// Nothing was gathered since the last [`Self::flush`].
     pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.bytes.is_empty()
+        self.items.is_empty()
     }
 
-    pub(crate) fn message(&mut self, message: &Message) {
-        encode(message, &mut self.bytes);
+    pub(crate) fn message(&mut self, message: Message) {
+        self.items.push(Item::Message(message));
     }
 
     pub(crate) fn block(&mut self, block: Block) {
-        self.seal();
         self.items.push(Item::Block(block));
     }
 
     /// Hands over what was gathered. A peer whose queue is full has stopped reading and is hung up on: its task
     /// reports the end as for any other cause.
     pub(crate) fn flush(&mut self) {
-        self.seal();
         if self.commands.try_send(std::mem::take(&mut self.items)).is_err() {
             self.cancel.cancel();
         }
@@ -62,12 +60,6 @@ impl Outbox {
     pub(crate) fn release(mut self) {
         if !self.is_empty() {
             self.flush();
-        }
-    }
-
-    fn seal(&mut self) {
-        if !self.bytes.is_empty() {
-            self.items.push(Item::Bytes(self.bytes.split().freeze()));
         }
     }
 }

@@ -64,6 +64,14 @@ impl BlockPool {
         BlockBuffer { data, pool: Arc::clone(&self.shared) }
     }
 
+    /// Room for `length` bytes: pooled for a block of the usual size, of its own for a larger one.
+    #[must_use]
+    pub fn take_for(&self, length: usize) -> BlockBytes {
+        let room =
+            if length <= BUFFER_LENGTH { Room::Pooled(self.take()) } else { Room::Own(vec![0; length]) };
+        BlockBytes { room, length }
+    }
+
     /// Bytes in buffers that were taken and not yet dropped.
     #[must_use]
     pub fn bytes_in_use(&self) -> usize {
@@ -145,6 +153,40 @@ impl Drop for BlockBuffer {
     }
 }
 
+/// The bytes of one block. Nobody else has them, so that who sends them may change them on the way.
+#[derive(Debug)]
+pub struct BlockBytes {
+    room: Room,
+    length: usize,
+}
+
+#[derive(Debug)]
+enum Room {
+    Pooled(BlockBuffer),
+    /// Hardly anybody asks for more than 16 KiB at once, though up to 128 KiB is allowed.
+    Own(Vec<u8>),
+}
+
+impl Deref for BlockBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.room {
+            Room::Pooled(buffer) => &buffer[..self.length],
+            Room::Own(bytes) => bytes,
+        }
+    }
+}
+
+impl DerefMut for BlockBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.room {
+            Room::Pooled(buffer) => &mut buffer[..self.length],
+            Room::Own(bytes) => bytes,
+        }
+    }
+}
+
 struct Frozen {
     buffer: BlockBuffer,
     length: usize,
@@ -160,6 +202,18 @@ impl AsRef<[u8]> for Frozen {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_block_has_its_own_length_whatever_room_it_is_in() {
+        let pool = BlockPool::new(4);
+        for length in [0, 1, BUFFER_LENGTH, BUFFER_LENGTH + 1] {
+            let mut block = pool.take_for(length);
+            block.fill(7);
+            assert_eq!((block.len(), block.iter().all(|byte| *byte == 7)), (length, true));
+            assert_eq!(pool.bytes_in_use() != 0, length <= BUFFER_LENGTH);
+        }
+        assert_eq!(pool.bytes_in_use(), 0);
+    }
 
     #[test]
     fn a_buffer_comes_back_when_the_last_clone_of_its_bytes_is_dropped() {

@@ -47,7 +47,7 @@ pub use atomic::{
     atomic_write, atomic_write_private, atomic_write_private_in_pieces, create_private_folders,
     create_state_folder, remove_left_overs,
 };
-pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockPool};
+pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockBytes, BlockPool};
 pub use check::Progress;
 #[doc(hidden)]
 pub use claims::intact_claims;

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use ferri_metainfo::{Bitfield, Block, PieceIndex};
 
-use crate::buffers::{BUFFER_LENGTH, BlockPool};
+use crate::buffers::{BlockBytes, BlockPool};
 use crate::check::{Progress, Work};
 use crate::error::StorageError;
 use crate::piece_hash::{After, PieceHash, Portion, Whole};
@@ -105,7 +105,7 @@ pub enum Done {
         result: Result<bool, StorageError>,
     },
     /// Of [`Job::ReadBlocks`], in the order asked for.
-    Blocks(Vec<(Block, Result<Bytes, StorageError>)>),
+    Blocks(Vec<(Block, Result<BlockBytes, StorageError>)>),
     /// Of [`Job::CheckPieces`]: those that matched, of all pieces of the torrent. When cancelled, those found so far.
     Checked(Result<Bitfield, StorageError>),
     /// Of [`Job::Sync`].
@@ -420,16 +420,10 @@ fn guarded<T>(f: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageE
     catch_unwind(AssertUnwindSafe(f)).unwrap_or(Err(PANICKED))
 }
 
-fn read_block(storage: &Storage, block: Block, buffers: &BlockPool) -> Result<Bytes, StorageError> {
-    let length = block.length() as usize;
-    if length <= BUFFER_LENGTH {
-        let mut buffer = buffers.take();
-        storage.read(block.piece(), block.begin(), &mut buffer[..length])?;
-        return Ok(buffer.freeze(length));
-    }
-    let mut buffer = vec![0; length];
-    storage.read(block.piece(), block.begin(), &mut buffer)?;
-    Ok(buffer.into())
+fn read_block(storage: &Storage, block: Block, buffers: &BlockPool) -> Result<BlockBytes, StorageError> {
+    let mut bytes = buffers.take_for(block.length() as usize);
+    storage.read(block.piece(), block.begin(), &mut bytes)?;
+    Ok(bytes)
 }
 
 /// A check that several threads work on.

@@ -85,19 +85,33 @@ impl Link {
         self.way.ready(interest).await
     }
 
+    /// Makes bytes fit to leave. Each byte passes here once, in the order in which it is written afterwards.
+    pub(crate) fn seal(&mut self, bytes: &mut [u8]) {
+        match (&mut self.way, bytes) {
+            // They leave in plain.
+            (Way::Tcp(_), _) => {}
+            #[cfg(test)]
+            (Way::Memory(end), bytes) => end.seal(bytes),
+        }
+    }
+
     /// Reads what is there into the slices, one after the other; 0 is the end.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is; otherwise the connection is over.
     pub(crate) fn try_read(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        if self.ahead.is_empty() { self.way.try_read(slices) } else { Ok(read_ahead(&mut self.ahead, slices)) }
+        if self.ahead.is_empty() {
+            self.way.try_read(slices)
+        } else {
+            Ok(read_ahead(&mut self.ahead, slices))
+        }
     }
 
-    /// Writes what there is room for.
+    /// Writes what there is room for, of bytes that were sealed.
     ///
     /// # Errors
     /// `WouldBlock` when there is none; otherwise the connection is over.
-    pub(crate) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.way.try_write(slices)
     }
 
@@ -133,8 +147,10 @@ impl Link {
         }
     }
 
-    /// Writes everything.
-    pub(crate) async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    /// Seals and writes everything.
+    pub(crate) async fn write_all(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        self.seal(bytes);
+        let mut bytes = &*bytes;
         while !bytes.is_empty() {
             self.ready(Interest::WRITABLE).await?;
             match self.try_write(&[IoSlice::new(bytes)]) {
@@ -165,7 +181,7 @@ impl Way {
         }
     }
 
-    fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write_vectored(slices),
             #[cfg(test)]

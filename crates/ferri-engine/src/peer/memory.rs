@@ -1,7 +1,10 @@
 //! Connections in memory, for tests: no socket, no kernel, and time that stands still until the test moves it.
+//!
+//! What passes is enciphered by a stream that both ends count along, so that a byte that is sealed twice, not at all or in
+//! the wrong order does not arrive as it left.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +17,8 @@ use super::link::Link;
 /// Two ends of a connection. Each direction holds `room` bytes that nobody has read, as a socket's buffers would.
 pub(crate) fn pair(addrs: [SocketAddr; 2], room: usize) -> (Link, Link) {
     let [there, back] = [(); 2].map(|()| Arc::new(Pipe::new(room)));
-    let first = End { from: back.clone(), to: there.clone() };
-    let second = End { from: there, to: back };
+    let end = |from, to| End { from, to, opened: Keystream::default(), sealed: Keystream::default() };
+    let (first, second) = (end(back.clone(), there.clone()), end(there, back));
     // Each knows the address of the other.
     (Link::memory(first, addrs[1]), Link::memory(second, addrs[0]))
 }
@@ -25,6 +28,21 @@ pub(crate) fn pair(addrs: [SocketAddr; 2], room: usize) -> (Link, Link) {
 pub(crate) struct End {
     from: Arc<Pipe>,
     to: Arc<Pipe>,
+    opened: Keystream,
+    sealed: Keystream,
+}
+
+/// As a stream cipher: each byte has its own key.
+#[derive(Debug, Default)]
+struct Keystream(u64);
+
+impl Keystream {
+    fn apply(&mut self, bytes: &mut [u8]) {
+        for byte in bytes {
+            self.0 += 1;
+            *byte ^= self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0];
+        }
+    }
 }
 
 /// One direction.
@@ -96,14 +114,22 @@ impl End {
         ready
     }
 
+    pub(super) fn seal(&mut self, bytes: &mut [u8]) {
+        self.sealed.apply(bytes);
+    }
+
     pub(super) fn try_read(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let opened = &mut self.opened;
         self.from.change(|from| {
             if from.bytes.is_empty() {
                 return if from.is_over { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
             }
             let mut read = 0;
             for slice in slices {
-                read += io::Read::read(&mut from.bytes, slice)?;
+                let count = slice.len().min(from.bytes.len());
+                from.bytes.read_exact(&mut slice[..count])?;
+                opened.apply(&mut slice[..count]);
+                read += count;
             }
             Ok(read)
         })

@@ -13,9 +13,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use ferri_metainfo::Block;
-use ferri_storage::{BlockPool, Done, Job, Pool, Storage, StorageError};
+use ferri_storage::{BlockBytes, BlockPool, Done, Job, Pool, Storage, StorageError};
 use ferri_swarm::PeerKey;
 use ferri_wire::Message;
 use tokio::io::Interest;
@@ -68,8 +67,8 @@ impl Wire {
     }
 
     /// Messages to be sent once somebody runs it.
-    pub(crate) fn say(&mut self, messages: Bytes) {
-        self.writer.push([Item::Bytes(messages)]);
+    pub(crate) fn say(&mut self, messages: Vec<Message>) {
+        self.writer.push(messages.into_iter().map(Item::Message));
     }
 }
 
@@ -144,7 +143,7 @@ struct Talk {
     /// Sending blocks rests until then; the upload limit or a block that could not be read says so.
     write_at: Option<Instant>,
     /// The answer of the disk thread that reads the next block.
-    loading: Option<(Block, oneshot::Receiver<Result<Bytes, StorageError>>)>,
+    loading: Option<(Block, oneshot::Receiver<Result<BlockBytes, StorageError>>)>,
     blocks: BlockPool,
 }
 
@@ -201,11 +200,12 @@ impl Talk {
         if self.write_at.is_none() { self.write().await } else { Ok(()) }
     }
 
-    async fn loaded(&mut self, data: Result<Bytes, StorageError>) -> Result<(), End> {
+    async fn loaded(&mut self, data: Result<BlockBytes, StorageError>) -> Result<(), End> {
         let block = self.loading.take().map(|(block, _)| block);
         match (data, block) {
             (Ok(data), _) => {
-                self.writer.loaded(data);
+                let link = &mut self.link;
+                self.writer.loaded(data, |bytes| link.seal(bytes));
                 self.write().await
             }
             (Err(error), Some(block)) => {
@@ -282,10 +282,11 @@ impl Talk {
                     }
                 }
             }
-            if let Fill::Load(block) = self.writer.fill(blocks_max) {
+            let link = &mut self.link;
+            if let Fill::Load(block) = self.writer.fill(blocks_max, |bytes| link.seal(bytes)) {
                 self.load(block)?;
             }
-            let link = &mut self.link;
+            let link = &self.link;
             match self.writer.write(|slices| link.try_write(slices)) {
                 Ok(now) => {
                     sent.blocks += now.blocks;
@@ -355,8 +356,8 @@ async fn ready(link: &Link, interest: Option<Interest>) -> Result<tokio::io::Rea
 }
 
 async fn wait_loaded(
-    loading: &mut Option<(Block, oneshot::Receiver<Result<Bytes, StorageError>>)>,
-) -> Result<Result<Bytes, StorageError>, End> {
+    loading: &mut Option<(Block, oneshot::Receiver<Result<BlockBytes, StorageError>>)>,
+) -> Result<Result<BlockBytes, StorageError>, End> {
     match loading {
         Some((_, answer)) => answer.await.map_err(|_| End::Closed),
         None => std::future::pending().await,

@@ -8,31 +8,44 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
+use bytes::BytesMut;
 use ferri_metainfo::Block;
-use ferri_storage::{BUFFER_LENGTH, BlockPool, Storage};
-use ferri_wire::encode_piece_header;
+use ferri_storage::{BUFFER_LENGTH, BlockBytes, BlockPool, Storage};
+use ferri_wire::{Message, PIECE_HEADER_LEN, encode, encode_piece_header};
 
 /// Slices in one vectored write.
 const SLICES_MAX: usize = 64;
 /// Payload read ahead of the socket.
 const AHEAD_MAX: usize = 8;
+/// Encoded messages that leave as one buffer, unless a single one is longer.
+const MESSAGES_LEN: usize = 4 << 10;
 
 /// What a peer is to be sent, in order.
 #[derive(Debug, Clone)]
 pub(crate) enum Item {
-    /// Encoded messages.
-    Bytes(Bytes),
+    /// A message.
+    Message(Message),
     /// A block of ours, read when its turn comes.
     Block(Block),
 }
 
-/// A block on its way out, in the order of the socket.
+/// Bytes on their way out, in the order of the link, which has sealed them.
 #[derive(Debug)]
-struct Chunk {
-    bytes: Bytes,
-    /// Payload bytes that are sent once this chunk is; 0 for headers and messages.
-    payload: u64,
+enum Chunk {
+    Messages(BytesMut),
+    Header([u8; PIECE_HEADER_LEN]),
+    /// The payload of a block.
+    Block(BlockBytes),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Messages(bytes) => bytes,
+            Self::Header(bytes) => bytes,
+            Self::Block(bytes) => bytes,
+        }
+    }
 }
 
 /// The sending half of one connection.
@@ -43,6 +56,8 @@ pub(crate) struct Writer {
     storage: Option<Arc<Storage>>,
     items: VecDeque<Item>,
     ready: VecDeque<Chunk>,
+    /// Bytes of the first of them that have left.
+    left: usize,
     blocks_ready: usize,
     /// A disk thread is reading the block at the head of `items`.
     loading: bool,
@@ -73,6 +88,7 @@ impl Writer {
             storage: None,
             items: VecDeque::new(),
             ready: VecDeque::new(),
+            left: 0,
             blocks_ready: 0,
             loading: false,
         }
@@ -102,16 +118,16 @@ impl Writer {
         }
     }
 
-    /// Moves items into `ready`, reading at most `blocks_max` blocks.
-    pub(crate) fn fill(&mut self, blocks_max: usize) -> Fill {
+    /// Moves items into `ready`, reading at most `blocks_max` blocks. `seal` changes what leaves, in its order.
+    pub(crate) fn fill(&mut self, blocks_max: usize, mut seal: impl FnMut(&mut [u8])) -> Fill {
         let blocks_max = blocks_max.min(AHEAD_MAX);
         while self.ready.len() < SLICES_MAX && !self.loading {
             match self.items.front() {
                 None => break,
-                Some(Item::Bytes(_)) => {
-                    if let Some(Item::Bytes(bytes)) = self.items.pop_front() {
-                        self.ready.push_back(Chunk { bytes, payload: 0 });
-                    }
+                Some(Item::Message(_)) => {
+                    let mut bytes = self.encode_messages();
+                    seal(&mut bytes);
+                    self.ready.push_back(Chunk::Messages(bytes));
                 }
                 Some(Item::Block(_)) if blocks_max <= self.blocks_ready => break,
                 Some(&Item::Block(block)) => {
@@ -122,7 +138,7 @@ impl Writer {
                     }
                     for data in read {
                         if let Some(Item::Block(block)) = self.items.pop_front() {
-                            self.push_block(block, data);
+                            self.push_block(block, data, &mut seal);
                         }
                     }
                 }
@@ -131,32 +147,39 @@ impl Writer {
         Fill::Done
     }
 
+    /// The messages before the next block, as far as they are one buffer.
+    fn encode_messages(&mut self) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        while bytes.len() < MESSAGES_LEN
+            && let Some(Item::Message(message)) = self.items.front()
+        {
+            encode(message, &mut bytes);
+            self.items.pop_front();
+        }
+        bytes
+    }
+
     /// The block's bytes, and those of up to `count - 1` that are next and lie next to it, as far as the page cache has
     /// them.
-    fn read_cached(&self, block: Block, count: usize) -> Vec<Bytes> {
+    fn read_cached(&self, block: Block, count: usize) -> Vec<BlockBytes> {
         let Some(storage) = &self.storage else { return Vec::new() };
         let length = block.length() as usize;
         let (piece, begin) = (block.piece(), block.begin());
         if BUFFER_LENGTH < length {
-            // Hardly anybody asks for more than 16 KiB at once, though up to 128 KiB is allowed.
-            let mut buffer = vec![0; length];
-            let is_cached = storage.read_cached(piece, begin, &mut buffer);
-            return if is_cached { vec![Bytes::from(buffer)] } else { Vec::new() };
+            let mut bytes = self.pool.take_for(length);
+            let is_cached = storage.read_cached(piece, begin, &mut bytes);
+            return if is_cached { vec![bytes] } else { Vec::new() };
         }
-        let lengths: Vec<usize> = self.neighbours(block).take(count).collect();
-        let mut buffers: Vec<_> = lengths.iter().map(|_| self.pool.take()).collect();
-        let mut slices: Vec<_> = buffers
-            .iter_mut()
-            .zip(&lengths)
-            .map(|(buffer, length)| IoSliceMut::new(&mut buffer[..*length]))
-            .collect();
+        let lengths = self.neighbours(block).take(count);
+        let mut buffers: Vec<_> = lengths.map(|length| self.pool.take_for(length)).collect();
+        let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
         if slices.len() == 1 || !storage.read_cached_together(piece, begin, &mut slices) {
             buffers.truncate(1);
-            if !storage.read_cached(piece, begin, &mut buffers[0][..length]) {
+            if !storage.read_cached(piece, begin, &mut buffers[0]) {
                 return Vec::new();
             }
         }
-        buffers.into_iter().zip(lengths).map(|(buffer, length)| buffer.freeze(length)).collect()
+        buffers
     }
 
     /// Lengths of the first block and of those after it that continue it.
@@ -175,10 +198,10 @@ impl Writer {
     }
 
     /// The data of the block that [`Fill::Load`] asked for.
-    pub(crate) fn loaded(&mut self, data: Bytes) {
+    pub(crate) fn loaded(&mut self, data: BlockBytes, seal: impl FnMut(&mut [u8])) {
         self.loading = false;
         if let Some(Item::Block(block)) = self.items.pop_front() {
-            self.push_block(block, data);
+            self.push_block(block, data, seal);
         }
     }
 
@@ -188,10 +211,12 @@ impl Writer {
         self.items.pop_front();
     }
 
-    fn push_block(&mut self, block: Block, data: Bytes) {
-        let header = encode_piece_header(block.piece().get(), block.begin(), block.length());
-        self.ready.push_back(Chunk { bytes: Bytes::copy_from_slice(&header), payload: 0 });
-        self.ready.push_back(Chunk { payload: data.len() as u64, bytes: data });
+    fn push_block(&mut self, block: Block, mut data: BlockBytes, mut seal: impl FnMut(&mut [u8])) {
+        let mut header = encode_piece_header(block.piece().get(), block.begin(), block.length());
+        seal(&mut header);
+        seal(&mut data);
+        self.ready.push_back(Chunk::Header(header));
+        self.ready.push_back(Chunk::Block(data));
         self.blocks_ready += 1;
     }
 
@@ -207,24 +232,22 @@ impl Writer {
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let count = self.ready.len().min(SLICES_MAX);
         for (slice, chunk) in slices.iter_mut().zip(&self.ready) {
-            *slice = IoSlice::new(&chunk.bytes);
+            *slice = IoSlice::new(chunk.bytes());
         }
-        let mut written = write(&slices[..count])?;
+        slices[0].advance(self.left);
+        let written = write(&slices[..count])?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        while let Some(chunk) = self.ready.front_mut() {
-            if written < chunk.bytes.len() {
-                chunk.bytes.advance(written);
-                break;
-            }
-            written -= chunk.bytes.len();
-            if 0 < chunk.payload {
+        self.left += written;
+        while let Some(chunk) = self.ready.pop_front_if(|chunk| chunk.bytes().len() <= self.left) {
+            let length = chunk.bytes().len();
+            self.left -= length;
+            if let Chunk::Block(_) = chunk {
                 sent.blocks += 1;
-                sent.bytes += chunk.payload;
+                sent.bytes += length as u64;
                 self.blocks_ready -= 1;
             }
-            self.ready.pop_front();
         }
         Ok(sent)
     }

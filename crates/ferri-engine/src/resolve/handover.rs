@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use ferri_metainfo::Info;
 use ferri_swarm::{HandOver, Input, MetadataSwarm, Output, PeerKey};
-use ferri_wire::encode;
+use ferri_wire::Message;
 use tokio::sync::mpsc;
 
 use super::farewell::{Answers, farewell};
@@ -46,7 +45,7 @@ pub(super) struct Release {
     waiting: BTreeSet<PeerKey>,
     wires: BTreeMap<PeerKey, Wire>,
     /// What the machine says while they are on their way.
-    late: BTreeMap<PeerKey, BytesMut>,
+    late: BTreeMap<PeerKey, Vec<Message>>,
 }
 
 impl Release {
@@ -96,7 +95,7 @@ impl Release {
     pub(super) fn drain(&mut self, machine: &mut MetadataSwarm, dial: impl Fn(SocketAddr)) {
         while let Some(output) = machine.poll_output() {
             match output {
-                Output::Send { peer, message } => encode(&message, self.late.entry(peer).or_default()),
+                Output::Send { peer, message } => self.late.entry(peer).or_default().push(message),
                 Output::Disconnect { peer, .. } => self.close(peer),
                 Output::Connect { addr } => dial(addr),
                 _ => {}
@@ -123,9 +122,9 @@ impl Release {
         }
         let is_known: BTreeSet<PeerKey> = inputs.iter().filter_map(connected).collect();
         self.wires.retain(|peer, _| is_known.contains(peer));
-        for (peer, bytes) in self.late {
+        for (peer, messages) in self.late {
             if let Some(wire) = self.wires.get_mut(&peer) {
-                wire.say(bytes.freeze());
+                wire.say(messages);
             }
         }
         (self.wires, inputs)

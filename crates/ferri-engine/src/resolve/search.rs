@@ -450,7 +450,7 @@ impl Search {
                     if to.outbox.is_empty() {
                         self.unflushed.push(peer);
                     }
-                    to.outbox.message(&message);
+                    to.outbox.message(message);
                 }
             }
             Output::Disconnect { peer, reason } => {

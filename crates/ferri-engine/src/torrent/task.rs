@@ -506,7 +506,7 @@ impl Task {
                 if self.view.follow.load(Ordering::Relaxed) {
                     self.said(peer, Direction::Outgoing, &message);
                 }
-                self.outbox(peer, |outbox| outbox.message(&message));
+                self.outbox(peer, |outbox| outbox.message(message));
             }
             Output::SendBlock { peer, block } => {
                 if self.view.follow.load(Ordering::Relaxed) {
