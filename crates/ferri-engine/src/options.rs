@@ -37,7 +37,8 @@ pub struct SessionOptions {
     pub trace: Option<PathBuf>,
     /// Whether the DHT is used (BEP 5). `false`: not a packet of it is sent or answered.
     pub dht: bool,
-    /// The UDP port of the DHT node; `None` takes that of the listener, or any when it is taken.
+    /// The UDP port, of the DHT node and of what is asked of UDP trackers; `None` takes that of the listener, or any when it
+    /// is taken.
     pub dht_port: Option<u16>,
     /// Nodes by which the DHT is entered beside those that are known, as `HOST:PORT`.
     pub dht_routers: Vec<String>,

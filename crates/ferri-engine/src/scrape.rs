@@ -9,18 +9,29 @@ use ferri_metainfo::InfoHash;
 use ferri_tracker::limits::REQUEST_TIME_MAX;
 use ferri_tracker::url::Transport;
 use ferri_tracker::{Scrape, TrackerError, http as tracker_http};
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use crate::Error;
 use crate::egress::Egress;
 use crate::http::Http;
 use crate::tracker_client::{self, Client};
 use crate::tracker_udp::UdpTrackers;
+use crate::udp::Sockets;
 
 /// Asks trackers for the numbers of swarms.
 #[derive(Debug, Clone)]
 pub struct Scraper {
+    egress: Arc<Egress>,
     http: Arc<Http>,
-    udp: Arc<UdpTrackers>,
+    udp: Arc<OnceCell<Udp>>,
+}
+
+/// What is opened when it is needed.
+#[derive(Debug)]
+struct Udp {
+    sockets: Sockets,
+    trackers: Arc<UdpTrackers>,
 }
 
 impl Scraper {
@@ -28,7 +39,7 @@ impl Scraper {
     #[must_use]
     pub fn new(bind: Option<IpAddr>) -> Self {
         let egress = Arc::new(Egress::new(bind));
-        Self { http: Arc::new(Http::new(egress.clone())), udp: Arc::new(UdpTrackers::new(egress)) }
+        Self { http: Arc::new(Http::new(egress.clone())), udp: Arc::default(), egress }
     }
 
     /// Asks the tracker with this announce address, which a torrent or a magnet link names: it is not asked where that
@@ -55,7 +66,8 @@ impl Scraper {
         info_hash: InfoHash,
         is_typed: bool,
     ) -> Result<Option<Scrape>, TrackerError> {
-        let client = Client { http: self.http.clone(), udp: self.udp.clone(), is_typed };
+        let udp = self.udp().await?;
+        let client = Client { http: self.http.clone(), udp: udp.trackers.clone(), is_typed };
         let address = match Transport::of(url)? {
             Transport::Udp => url.to_owned(),
             Transport::Http => {
@@ -66,6 +78,20 @@ impl Scraper {
             }
         };
         let asking = tracker_client::scrape_if_known(&client, &address, info_hash);
-        timeout(REQUEST_TIME_MAX, asking).await.unwrap_or(Err(TrackerError::TimedOut))
+        tokio::select! {
+            // Whoever asks reads, also for others.
+            () = udp.sockets.clone().read(None) => Err(TrackerError::TimedOut),
+            asked = timeout(REQUEST_TIME_MAX, asking) => asked.unwrap_or(Err(TrackerError::TimedOut)),
+        }
+    }
+
+    async fn udp(&self) -> Result<&Udp, TrackerError> {
+        let open = async || {
+            let sockets = Sockets::bind(&self.egress, 0)?;
+            let trackers = Arc::new(UdpTrackers::new(self.egress.clone(), sockets.clone()));
+            Ok(Udp { sockets, trackers })
+        };
+        let opened = self.udp.get_or_try_init(open).await;
+        opened.map_err(|error: Error| TrackerError::NoWay { why: error.to_string() })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ferri_storage::{BlockPool, Pool};
 use ferri_wire::PeerId;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
@@ -25,7 +25,7 @@ use crate::share::Shares;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
-use crate::udp::Sockets;
+use crate::udp::{self, Sockets};
 use crate::{AddTorrent, Error, ResolveMagnet, Resolved, Resolving, SessionOptions, resolve, wiring};
 
 /// Block buffers kept while nothing is going on: 1 MiB.
@@ -58,8 +58,11 @@ impl Session {
         let egress = Arc::new(Egress::new(options.bind));
         let listener = egress.listen(options.listen_port)?;
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
+        let sockets = open_sockets(&options, &egress, listen_addr.port())?;
         let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
-        let node = open_node(&options, &egress, listen_addr.port()).await?;
+        let (batches, datagrams) = mpsc::channel(udp::BATCHES_MAX);
+        let ways = dht::Ways { egress: egress.clone(), sockets: sockets.clone(), datagrams };
+        let node = open_node(&options, ways).await;
         // Last of what can fail, so that a session that cannot start leaves no empty trace.
         let trace = match &options.trace {
             Some(path) => Some(Arc::new(TraceFile::create(path).map_err(io_error(path))?)),
@@ -78,7 +81,7 @@ impl Session {
             },
             trackers: TrackerClients {
                 http: Arc::new(Http::new(egress.clone())),
-                udp: Arc::new(UdpTrackers::new(egress.clone())),
+                udp: Arc::new(UdpTrackers::new(egress.clone(), sockets.clone())),
                 pace: Arc::default(),
             },
             keeper: Arc::default(),
@@ -92,6 +95,8 @@ impl Session {
             options,
         });
         let hosts = Arc::new(Hosts::default());
+        let read = sockets.read(node.is_some().then_some(batches));
+        services.tasks.spawn(services.shutdown.cancel.clone().run_until_cancelled_owned(read));
         wiring::start(&services, &hosts, listener, node);
         Ok(Self { services, hosts })
     }
@@ -240,20 +245,20 @@ async fn stop_all(torrents: Vec<Torrent>) {
     while stopping.join_next().await.is_some() {}
 }
 
-/// The DHT node, with sockets on the port of the listener unless another one is wished for.
-async fn open_node(
-    options: &SessionOptions,
-    egress: &Arc<Egress>,
-    listen_port: u16,
-) -> Result<Option<dht::Driver>, Error> {
-    if !options.dht {
-        return Ok(None);
-    }
-    let sockets = match options.dht_port {
-        Some(port) => Sockets::bind(egress, port)?,
+/// The sockets for datagrams, on the port of the listener unless another one is wished for.
+fn open_sockets(options: &SessionOptions, egress: &Egress, listen_port: u16) -> Result<Sockets, Error> {
+    match options.dht_port {
+        Some(port) => Sockets::bind(egress, port),
         // Somebody else may have that port for UDP; any other one does as well.
-        None => Sockets::bind(egress, listen_port).or_else(|_| Sockets::bind(egress, 0))?,
-    };
+        None => Sockets::bind(egress, listen_port).or_else(|_| Sockets::bind(egress, 0)),
+    }
+}
+
+/// The DHT node, if it is wanted.
+async fn open_node(options: &SessionOptions, ways: dht::Ways) -> Option<dht::Driver> {
+    if !options.dht {
+        return None;
+    }
     let node = dht::DhtOptions {
         bind: options.bind,
         port: options.dht_port,
@@ -261,7 +266,7 @@ async fn open_node(
         state: Some(options.state_dir.join(dht::STATE_FILE)),
         node: dht::Options::default(),
     };
-    Ok(Some(dht::Driver::new(node, egress.clone(), sockets).await))
+    Some(dht::Driver::new(node, ways).await)
 }
 
 /// The version as a peer id shows it: `0.1.0` is `0100`.

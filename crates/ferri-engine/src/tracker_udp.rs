@@ -1,60 +1,50 @@
 //! Talking to UDP trackers, for all torrents of a session ([BEP 15]).
 //!
-//! Each address of a tracker has one line: a socket that is connected to it, so that the kernel drops what others send and
-//! tells when nobody is there. The torrents share it and its connection id, which belongs to the socket's address; answers are told apart by
-//! their transaction. There is no task: whoever waits for an answer reads, also for the others.
+//! Everything goes by the session's sockets, where an answer counts from the address that was asked alone, and a refusal
+//! (ICMP) comes to whoever asked. The torrents share the connection id of an address, which belongs to those sockets: one of
+//! them asks for it while the others wait.
 //!
 //! [BEP 15]: https://www.bittorrent.org/beps/bep_0015.html
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferri_tracker::TrackerError;
 use ferri_tracker::exchange::{Answer, Connection, Connections, Exchange, Input, Output, Query};
-use ferri_tracker::udp::{Family, Response};
+use ferri_tracker::udp::Family;
 use ferri_tracker::url::UdpTarget;
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout_at};
 
 use crate::address_policy::{Named, judge_datagram};
 use crate::egress::{Egress, LookupError, is_without_route};
+use crate::udp::{Reply, Sockets};
 
-/// A tracker's datagram: room for a full UDP packet.
-const DATAGRAM_MAX: usize = 64 << 10;
 /// How long an address may be silent while there is another one to be tried.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Addresses of one family that are tried; with their silence and the time of an announce they stay within the time that the schedule gives.
 const ADDRESSES_MAX: usize = 3;
-/// Lines that are kept for the next announce, each with a descriptor.
-const LINES_MAX: usize = 64;
-/// A connection id lives that long (BEP 15), and a line with it.
-const LINE_LIFETIME: Duration = Duration::from_secs(60);
+/// Addresses that are asked at once and share a connection id. Beyond that each question asks for its own.
+const LINES_MAX: usize = 1024;
 /// Names of which it is remembered which address answered.
 const WORKED_MAX: usize = 256;
 
-/// The lines to all UDP trackers of a session.
+/// The way to all UDP trackers of a session.
 #[derive(Debug)]
 pub(crate) struct UdpTrackers {
     egress: Arc<Egress>,
+    sockets: Sockets,
+    /// The addresses that are asked at this moment.
     lines: Mutex<BTreeMap<SocketAddr, Arc<Line>>>,
-    added: Notify,
     connections: Mutex<Connections>,
     /// Which address of a name answered last, for each family.
     worked: Mutex<BTreeMap<(String, u16, bool), SocketAddr>>,
 }
 
-/// The way to one address.
-#[derive(Debug)]
+/// The questions to one address that are under way.
+#[derive(Debug, Default)]
 struct Line {
-    socket: UdpSocket,
-    opened_at: Instant,
-    /// Who waits for the answer to which transaction.
-    waiting: Mutex<BTreeMap<u32, mpsc::UnboundedSender<Vec<u8>>>>,
     /// Held by the one that asks for a connection id; why the last one got none.
     connecting: tokio::sync::Mutex<Option<(Instant, Failure)>>,
 }
@@ -81,12 +71,12 @@ pub(crate) struct Question<'a> {
 }
 
 impl UdpTrackers {
-    /// Asks by way of `egress`.
-    pub(crate) fn new(egress: Arc<Egress>) -> Self {
+    /// Asks by way of `sockets`, which somebody reads, and looks up names by way of `egress`.
+    pub(crate) fn new(egress: Arc<Egress>, sockets: Sockets) -> Self {
         Self {
             egress,
+            sockets,
             lines: Mutex::default(),
-            added: Notify::new(),
             connections: Mutex::default(),
             worked: Mutex::default(),
         }
@@ -117,28 +107,6 @@ impl UdpTrackers {
             }
         }
         Err(failure.unwrap_or_else(no_address))
-    }
-
-    /// Closes lines whose connection ids are too old to be used. Ends when dropped.
-    pub(crate) async fn close_idle(&self) {
-        loop {
-            if self.drop_old(Instant::now()) {
-                sleep(LINE_LIFETIME / 4).await;
-            } else {
-                self.added.notified().await;
-            }
-        }
-    }
-
-    /// Whether any is left.
-    fn drop_old(&self, now: Instant) -> bool {
-        let connections = lock(&self.connections);
-        let mut lines = lock(&self.lines);
-        lines.retain(|addr, line| {
-            let is_young = now.saturating_duration_since(line.opened_at) < LINE_LIFETIME;
-            1 < Arc::strong_count(line) || is_young || connections.get(*addr, now).is_some()
-        });
-        !lines.is_empty()
     }
 
     /// Those that may be asked, the one that answered last first.
@@ -185,12 +153,12 @@ impl UdpTrackers {
         question: &Question<'_>,
         patience: Option<Duration>,
     ) -> Result<Answer, Failure> {
-        let line = self.line(addr).await?;
+        let line = self.line(addr);
         let came_at = Instant::now();
         let give_up_at = patience.map(|patience| came_at + patience);
         let connection = lock(&self.connections).get(addr, came_at);
         if connection.is_some() {
-            return self.exchange(&line, addr, question, connection, give_up_at, &mut None).await;
+            return self.exchange(addr, question, connection, give_up_at, &mut None).await;
         }
         // One asks for a connection id, the others use it.
         let turn = line.connecting.lock();
@@ -204,7 +172,7 @@ impl UdpTrackers {
         let connection = lock(&self.connections).get(addr, now);
         if connection.is_some() {
             drop(turn);
-            return self.exchange(&line, addr, question, connection, give_up_at, &mut None).await;
+            return self.exchange(addr, question, connection, give_up_at, &mut None).await;
         }
         if let Some((at, failure)) = &*turn
             && came_at <= *at
@@ -212,40 +180,42 @@ impl UdpTrackers {
             return Err(failure.clone());
         }
         let mut turn = Some(turn);
-        let answer = self.exchange(&line, addr, question, None, give_up_at, &mut turn).await;
+        let answer = self.exchange(addr, question, None, give_up_at, &mut turn).await;
         if let (Some(turn), Err(failure)) = (&mut turn, &answer) {
             **turn = Some((Instant::now(), failure.clone()));
         }
         answer
     }
 
-    async fn line(&self, addr: SocketAddr) -> Result<Arc<Line>, Failure> {
-        if let Some(line) = lock(&self.lines).get(&addr) {
-            return Ok(line.clone());
-        }
-        let line = Line::open(&self.egress, addr).await.map_err(|error| {
-            // Without an address of ours to come from, it is not the tracker that fails.
-            let is_ours = self.egress.source().is_none() && is_without_route(&error);
-            let why = error.to_string();
-            Failure::Silent(match is_ours {
-                true => TrackerError::NoWay { why },
-                false => TrackerError::Unreachable { why },
-            })
-        })?;
-        self.drop_old(line.opened_at);
-        // An id belongs to the socket that asked for it.
+    /// That of the others who ask this address, if any do.
+    fn line(&self, addr: SocketAddr) -> Arc<Line> {
         let mut lines = lock(&self.lines);
-        if LINES_MAX <= lines.len() {
-            return Ok(Arc::new(line));
+        lines.retain(|other, line| *other == addr || 1 < Arc::strong_count(line));
+        if LINES_MAX <= lines.len() && !lines.contains_key(&addr) {
+            return Arc::default();
         }
-        self.added.notify_one();
-        Ok(lines.entry(addr).or_insert_with(|| Arc::new(line)).clone())
+        lines.entry(addr).or_default().clone()
+    }
+
+    /// A datagram that cannot leave for a moment is repeated like one that was lost.
+    fn send(&self, addr: SocketAddr, datagram: &[u8]) -> Result<(), Failure> {
+        match self.sockets.send(addr, datagram) {
+            Err(error) if is_without_route(&error) => {
+                // Without an address of ours to come from, it is not the tracker that fails.
+                let is_ours = self.egress.source().is_none();
+                let why = error.to_string();
+                Err(Failure::Silent(match is_ours {
+                    true => TrackerError::NoWay { why },
+                    false => TrackerError::Unreachable { why },
+                }))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// `turn` ends when there is a connection id.
     async fn exchange(
         &self,
-        line: &Line,
         addr: SocketAddr,
         question: &Question<'_>,
         connection: Option<Connection>,
@@ -255,30 +225,31 @@ impl UdpTrackers {
         let (query, url_data) = (question.query.clone(), question.target.url_data.clone());
         let now = Instant::now();
         let mut exchange = Exchange::new(query, url_data, Family::of(addr), connection, rand::random(), now);
-        let mut inbox = Inbox::new(line);
-        let mut known = connection;
-        let mut buffer = vec![0; DATAGRAM_MAX];
+        let mut answers = self.sockets.answers(addr);
+        let (mut known, mut heard) = (connection, false);
+        let failure = |error, heard| if heard { Failure::Spoke(error) } else { Failure::Silent(error) };
         loop {
             while let Some(output) = exchange.poll_output() {
                 match output {
-                    // A datagram that cannot leave now is repeated like one that was lost.
                     Output::Send(datagram) => {
-                        inbox.listen(exchange.transaction());
-                        drop(line.socket.send(&datagram).await);
+                        answers.expect(exchange.transaction());
+                        self.send(addr, &datagram)?;
                     }
-                    Output::Done(result) => return result.map_err(|error| inbox.failure(error)),
+                    Output::Done(result) => return result.map_err(|error| failure(error, heard)),
                 }
             }
             let repeat_at = exchange.poll_timeout().unwrap_or_else(Instant::now);
-            let give_up_at = give_up_at.filter(|_| !inbox.heard);
+            let give_up_at = give_up_at.filter(|_| !heard);
             let due = give_up_at.map_or(repeat_at, |at| at.min(repeat_at));
             tokio::select! {
-                Some(datagram) = inbox.datagrams.recv() => {
-                    inbox.heard = true;
-                    exchange.handle(Input::Datagram(&datagram), Instant::now());
-                }
-                read = line.read(&mut buffer) => if let Err(error) = read {
-                    return Err(inbox.failure(TrackerError::Unreachable { why: error.to_string() }));
+                reply = answers.next() => match reply {
+                    Reply::Datagram(datagram) => {
+                        heard = true;
+                        exchange.handle(Input::Datagram(&datagram), Instant::now());
+                    }
+                    Reply::Refused(error) => {
+                        return Err(failure(TrackerError::Unreachable { why: error.to_string() }, heard));
+                    }
                 },
                 () = sleep_until(due.into()) => {
                     if give_up_at.is_some_and(|at| at <= Instant::now()) {
@@ -292,82 +263,6 @@ impl UdpTrackers {
                 lock(&self.connections).set(addr, known);
                 *turn = None;
             }
-        }
-    }
-}
-
-impl Line {
-    async fn open(egress: &Egress, addr: SocketAddr) -> io::Result<Self> {
-        let socket = egress.datagrams_to(addr).await?;
-        let opened_at = Instant::now();
-        Ok(Self { socket, opened_at, waiting: Mutex::default(), connecting: tokio::sync::Mutex::default() })
-    }
-
-    /// Hands on what has come, to whom it is for.
-    async fn read(&self, buffer: &mut [u8]) -> io::Result<()> {
-        // That nobody is there makes a socket erroneous, not readable.
-        let ready = self.socket.ready(Interest::READABLE | Interest::ERROR).await?;
-        if ready.is_error() {
-            let taken = self.socket.try_io(Interest::ERROR, || {
-                let error = self.socket.take_error()?;
-                Err::<(), _>(error.unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
-            });
-            if let Err(error) = taken
-                && error.kind() != io::ErrorKind::WouldBlock
-            {
-                return Err(error);
-            }
-        }
-        loop {
-            match self.socket.try_recv(buffer) {
-                Ok(length) => {
-                    let datagram = &buffer[..length];
-                    let Some(transaction) = Response::transaction(datagram) else { continue };
-                    if let Some(inbox) = lock(&self.waiting).get(&transaction) {
-                        // Whoever waited may be gone.
-                        let _ = inbox.send(datagram.to_vec());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-/// Waits for the answers to one exchange.
-struct Inbox<'a> {
-    line: &'a Line,
-    transaction: Option<u32>,
-    sender: mpsc::UnboundedSender<Vec<u8>>,
-    datagrams: mpsc::UnboundedReceiver<Vec<u8>>,
-    /// Something came.
-    heard: bool,
-}
-
-impl<'a> Inbox<'a> {
-    fn new(line: &'a Line) -> Self {
-        let (sender, datagrams) = mpsc::unbounded_channel();
-        Self { line, transaction: None, sender, datagrams, heard: false }
-    }
-
-    fn listen(&mut self, transaction: u32) {
-        let mut waiting = lock(&self.line.waiting);
-        if let Some(old) = self.transaction.replace(transaction) {
-            waiting.remove(&old);
-        }
-        waiting.insert(transaction, self.sender.clone());
-    }
-
-    fn failure(&self, error: TrackerError) -> Failure {
-        if self.heard { Failure::Spoke(error) } else { Failure::Silent(error) }
-    }
-}
-
-impl Drop for Inbox<'_> {
-    fn drop(&mut self) {
-        if let Some(transaction) = self.transaction {
-            lock(&self.line.waiting).remove(&transaction);
         }
     }
 }
@@ -393,12 +288,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use ferri_tracker::Announce;
-    use ferri_tracker::udp::Request;
+    use ferri_tracker::udp::{Request, Response};
+    use tokio::net::UdpSocket;
 
     use super::*;
 
     fn unbound() -> UdpTrackers {
-        UdpTrackers::new(Arc::new(Egress::new(None)))
+        let egress = Arc::new(Egress::new(None));
+        let sockets = Sockets::bind(&egress, 0).unwrap();
+        // Until the runtime of the test ends.
+        tokio::spawn(sockets.clone().read(None));
+        UdpTrackers::new(egress, sockets)
     }
 
     /// A tracker on loopback that answers, and the actions it was asked for.
@@ -447,9 +347,9 @@ mod tests {
         let mut seen = lock(&seen).clone();
         assert_eq!(seen.remove(0), 0);
         assert_eq!(seen, [1; 4], "one connects, all announce");
-        let now = Instant::now();
-        assert!(udp.drop_old(now + Duration::from_secs(50)));
-        assert!(!udp.drop_old(now + Duration::from_secs(61)), "and the line ends with the id");
+        assert!(lock(&udp.lines).values().all(|line| Arc::strong_count(line) == 1), "nobody asks any more");
+        udp.line(SocketAddr::from(([10, 0, 0, 1], 1)));
+        assert_eq!(lock(&udp.lines).len(), 1, "what nobody uses goes");
     }
 
     #[tokio::test]

@@ -25,10 +25,8 @@ pub(crate) fn start(
     start_listener(services, hosts, listener);
     let waking = hosts.clone();
     services.spawn_until_stop(keeper::run(services.keeper.clone(), move |name| waking.wake(name)));
-    let (http, udp) = (services.trackers.http.clone(), services.trackers.udp.clone());
-    services.spawn_until_stop(async move {
-        tokio::join!(http.close_idle(), udp.close_idle());
-    });
+    let http = services.trackers.http.clone();
+    services.spawn_until_stop(async move { http.close_idle().await });
     start_network(services, hosts);
     start_lsd(services, hosts);
     start_port_mapping(services);

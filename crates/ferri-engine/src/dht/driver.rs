@@ -17,7 +17,7 @@ use super::announces::Purpose;
 use super::reach::Reach;
 use super::{COMMANDS_MAX, Command, Dht, DhtOptions, Found, ROUTERS, Torrents};
 use crate::egress::{Egress, host_and_port};
-use crate::udp::{BATCHES_MAX, Datagram, Sockets};
+use crate::udp::{Datagram, Sockets};
 
 /// Nodes are saved this often, and at the end.
 const SAVE_INTERVAL: Duration = Duration::from_secs(10 * 60);
@@ -45,8 +45,7 @@ pub(crate) enum Told {
 #[derive(Debug)]
 pub(crate) struct Driver {
     node: Node,
-    egress: Arc<Egress>,
-    sockets: Sockets,
+    ways: Ways,
     commands: mpsc::Receiver<Command>,
     handle: Dht,
     torrents: Arc<Torrents>,
@@ -61,6 +60,15 @@ pub(crate) struct Driver {
     said_why_alone: bool,
 }
 
+/// How others are reached, and reach the node.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    pub(crate) egress: Arc<Egress>,
+    pub(crate) sockets: Sockets,
+    /// What came by the sockets and is for the node.
+    pub(crate) datagrams: mpsc::Receiver<Vec<Datagram>>,
+}
+
 /// A search of a caller.
 #[derive(Debug)]
 struct Ongoing {
@@ -69,13 +77,13 @@ struct Ongoing {
 }
 
 impl Driver {
-    /// A node with what was saved, on these sockets.
-    pub(crate) async fn new(options: DhtOptions, egress: Arc<Egress>, sockets: Sockets) -> Self {
+    /// A node with what was saved.
+    pub(crate) async fn new(options: DhtOptions, ways: Ways) -> Self {
         let state = match options.state.clone() {
             Some(path) => tokio::task::spawn_blocking(move || load(&path)).await.ok().flatten(),
             None => None,
         };
-        let (ipv4, ipv6) = sockets.families();
+        let (ipv4, ipv6) = ways.sockets.families();
         let routers = routers(&options);
         let node = ferri_dht::Options {
             ipv4: options.node.ipv4 && ipv4,
@@ -85,11 +93,10 @@ impl Driver {
         let now = Instant::now();
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let torrents = Arc::<Torrents>::default();
-        let handle = Dht { commands: sender, udp_port: sockets.port(), torrents: torrents.clone() };
+        let handle = Dht { commands: sender, udp_port: ways.sockets.port(), torrents: torrents.clone() };
         Self {
             node: Node::new(node, state, rand::random(), now),
-            egress,
-            sockets,
+            ways,
             commands,
             handle,
             torrents,
@@ -112,9 +119,6 @@ impl Driver {
 
     /// Runs until cancelled, then saves the nodes. `tell` hears what concerns the session.
     pub(crate) async fn run(mut self, cancel: CancellationToken, tell: impl Fn(Told) + Send) {
-        let (batches, mut datagrams) = mpsc::channel::<Vec<Datagram>>(BATCHES_MAX);
-        let mut reading = JoinSet::new();
-        reading.spawn(self.sockets.clone().read(batches));
         let mut commands = Vec::with_capacity(COMMAND_BATCH);
         self.drain(&tell);
         loop {
@@ -132,7 +136,7 @@ impl Driver {
                         self.command(command);
                     }
                 }
-                Some(batch) = datagrams.recv() => self.datagrams(batch),
+                Some(batch) = self.ways.datagrams.recv() => self.received(batch),
             }
             self.drain(&tell);
             self.count();
@@ -187,7 +191,7 @@ impl Driver {
         }
     }
 
-    fn datagrams(&mut self, batch: Vec<Datagram>) {
+    fn received(&mut self, batch: Vec<Datagram>) {
         let now = Instant::now();
         for (from, bytes) in batch {
             if self.reach.received(from, &bytes) {
@@ -237,7 +241,9 @@ impl Driver {
             match output {
                 Output::Send { to, bytes } => {
                     self.reach.sent(to, now);
-                    self.sockets.send(to, &bytes);
+                    if let Err(error) = self.ways.sockets.send(to, &bytes) {
+                        tracing::trace!(%to, %error, "a datagram could not be sent");
+                    }
                 }
                 Output::Peers { lookup, peers } => {
                     let torrent = self.torrents.announces().torrent(lookup);
@@ -317,7 +323,7 @@ impl Driver {
             if RESOLVING_MAX <= self.resolving.len() {
                 return;
             }
-            let egress = self.egress.clone();
+            let egress = self.ways.egress.clone();
             self.resolving.spawn(async move {
                 let addrs = match egress.look_up(&host, port, None).await {
                     Ok(addrs) => addrs.into_iter().filter(is_wanted).collect(),

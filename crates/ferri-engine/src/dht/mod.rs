@@ -25,10 +25,10 @@ pub use ferri_dht::{
 };
 
 use self::announces::{Announces, Purpose};
-pub(crate) use self::driver::{Driver, Told};
+pub(crate) use self::driver::{Driver, Told, Ways};
 use crate::Error;
 use crate::egress::Egress;
-use crate::udp::Sockets;
+use crate::udp::{BATCHES_MAX, Sockets};
 
 /// Nodes that everybody knows, for the first time and for when all saved ones are gone.
 pub const ROUTERS: [&str; 4] = [
@@ -142,8 +142,11 @@ impl DhtNode {
     pub async fn start(options: DhtOptions) -> Result<Self, Error> {
         let egress = Arc::new(Egress::new(options.bind));
         let sockets = Sockets::bind(&egress, options.port.unwrap_or(0))?;
-        let driver = Driver::new(options, egress, sockets).await;
+        let (batches, datagrams) = mpsc::channel(BATCHES_MAX);
+        let ways = Ways { egress, sockets: sockets.clone(), datagrams };
+        let driver = Driver::new(options, ways).await;
         let (dht, tasks, cancel) = (driver.handle(), TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(cancel.clone().run_until_cancelled_owned(sockets.read(Some(batches))));
         // Nobody is there to be told of torrents' peers: this node announces none.
         tasks.spawn(driver.run(cancel.clone(), |_| {}));
         Ok(Self { dht, cancel, tasks })

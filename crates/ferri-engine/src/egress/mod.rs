@@ -138,17 +138,6 @@ impl Egress {
         }
     }
 
-    /// A datagram socket that speaks to one address alone.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub(crate) async fn datagrams_to(&self, to: SocketAddr) -> io::Result<UdpSocket> {
-        let from = self.source().unwrap_or_else(|| unspecified(to.ip()));
-        let socket = UdpSocket::bind(SocketAddr::new(from, 0)).await?;
-        socket.connect(to).await?;
-        Ok(socket)
-    }
-
     /// A datagram socket that speaks, also to groups, on the network where `local` is our address.
     ///
     /// # Errors
@@ -236,8 +225,6 @@ mod tests {
         assert!(stream.nodelay().unwrap());
         let [Some(v4), None] = egress.datagrams(0).unwrap() else { panic!("another family") };
         assert_eq!(v4.local_addr().unwrap().ip(), addr.ip());
-        let line = egress.datagrams_to(addr).await.unwrap();
-        assert_eq!((line.local_addr().unwrap().ip(), line.peer_addr().unwrap()), (addr.ip(), addr));
     }
 
     #[tokio::test]

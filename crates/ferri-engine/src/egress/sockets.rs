@@ -36,8 +36,23 @@ pub(super) fn datagrams(addr: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     // Only a wish: the system may have a lower limit.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    #[cfg(target_os = "linux")]
+    hear_of_unreached(&socket, addr)?;
     socket.bind(&addr.into())?;
     UdpSocket::from_std(socket.into())
+}
+
+/// Has the kernel keep what the network says about datagrams that did not arrive.
+#[cfg(target_os = "linux")]
+fn hear_of_unreached(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    let set = if addr.is_ipv4() {
+        setsockopt(socket, sockopt::Ipv4RecvErr, &true)
+    } else {
+        setsockopt(socket, sockopt::Ipv6RecvErr, &true)
+    };
+    Ok(set?)
 }
 
 /// A datagram socket at our address, whose datagrams to groups leave there too.

@@ -10,9 +10,9 @@ use tempfile::TempDir;
 use crate::support::{Payload, open_below, options, within};
 
 const TORRENTS: usize = 300;
-/// Tasks of a session without a torrent at work: the listener, the keeper, who tells torrents of the network, and who closes
-/// connections to trackers that idle.
-const TASKS_OF_A_SESSION: usize = 4;
+/// Tasks of a session without a torrent at work: the listener, the keeper, who reads the UDP sockets, who tells torrents of
+/// the network, and who closes connections to trackers that idle.
+const TASKS_OF_A_SESSION: usize = 5;
 
 fn payload(n: usize) -> Payload {
     let mut payload = Payload::single(64 << 10, 16 << 10);

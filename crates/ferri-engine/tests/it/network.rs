@@ -1,8 +1,13 @@
 //! What a session does about the network around it: on loopback nothing.
 
+use std::net::SocketAddr;
+
 use ferri_engine::dht::{DhtNode, DhtOptions};
 use ferri_engine::{AddTorrent, LsdStatus, PortMappingStatus, Session, SessionOptions};
+use ferri_tracker::udp::{Request, Response};
 use tempfile::TempDir;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 
 use crate::support::{self, Payload, Seed};
 
@@ -57,4 +62,45 @@ async fn two_sessions_that_know_one_node_meet_by_it() {
     leech.shutdown().await;
     seed.session.shutdown().await;
     node.shutdown().await;
+}
+
+/// A UDP tracker that knows nobody, and where those come from who ask it.
+async fn tracker() -> (String, mpsc::UnboundedReceiver<SocketAddr>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("udp://{}/announce", socket.local_addr().unwrap());
+    let (tell, asked) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+            let response = match Request::decode(&buffer[..length]).unwrap() {
+                Request::Connect { transaction } => Response::Connect { transaction, connection: 7 },
+                Request::Announce { transaction, .. } => {
+                    tell.send(from).unwrap();
+                    let (interval, leechers, seeders, peers) = (1800, 0, 0, Vec::new());
+                    Response::Announce { transaction, interval, leechers, seeders, peers }
+                }
+                other => panic!("{other:?}"),
+            };
+            socket.send_to(&response.encode(), from).await.unwrap();
+        }
+    });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn udp_trackers_are_asked_by_the_sockets_of_the_session_without_a_dht_too() {
+    let (first, mut ask_first) = tracker().await;
+    let (second, mut ask_second) = tracker().await;
+    let dir = TempDir::new().unwrap();
+    let session = Session::start(support::options(&dir)).await.unwrap();
+    assert!(session.dht().is_none());
+    for (length, url) in [(10_000, first), (20_000, second)] {
+        let metainfo = Payload::single(length, 16_384).metainfo(&[url]);
+        session.add(AddTorrent::new(metainfo, dir.path().join(length.to_string()))).await.unwrap();
+    }
+    let first = support::within(ask_first.recv()).await.unwrap();
+    let second = support::within(ask_second.recv()).await.unwrap();
+    assert_eq!(first, second);
+    assert_eq!(first.ip(), session.listen_addr().ip());
+    session.shutdown().await;
 }
