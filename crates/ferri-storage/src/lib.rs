@@ -59,7 +59,10 @@ pub use lock::try_lock_file;
 pub use options::{Place, StorageOptions};
 pub use piece_hash::PieceHash;
 pub use places::{Alias, Found, Places};
-pub use pool::{Done, Job, Pool, Rejected, Reply};
+pub use pool::{
+    CheckNumber, CheckOrder, CheckPlace, CheckTicket, Closed, Done, Job, Lanes, Pool, PoolOptions, Rejected,
+    Reply,
+};
 pub use resume::Resumed;
 pub use storage::{OpenSpan, Storage};
 pub use witness::{Change, Synced, Witness};

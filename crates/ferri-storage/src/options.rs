@@ -1,6 +1,7 @@
 //! Where a torrent lives and how its files are treated.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::disk::FileCache;
@@ -17,6 +18,15 @@ pub struct Place {
     /// Where `torrents/<info hash>/{journal,parts}` and `torrents/lock` are kept. `None`: nothing is remembered, and a torrent with
     /// unwanted files cannot be downloaded; enough to verify.
     pub state_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// The device that the download folder is on, or will be on once it is made. Waits for the disk.
+    #[must_use]
+    pub fn device(&self) -> u64 {
+        let mut there = self.root.ancestors().filter_map(|folder| std::fs::metadata(folder).ok());
+        there.next().map_or(0, |found| found.dev())
+    }
 }
 
 /// How to treat a torrent's files.

@@ -1,16 +1,19 @@
 //! Disk threads: jobs in, answers out.
 //!
-//! One bounded queue in lanes: writes (with syncs and other work), then hashes, then reads, then checks. Pieces that wait
-//! for their hash are hashed side by side, which is faster than one after the other. A torrent is written to by one
-//! thread at a time: two would only wait for one another in the kernel. A check is done a batch at a time and goes back
-//! to the end of its lane in between, so that it holds up nothing and still uses every idle thread. A job's answer is a closure that the disk thread calls; it must not block (send on a channel that has
-//! room).
+//! A queue in lanes, each with a bound of its own, so that none can fill up another: writes and other work, then syncs, then
+//! hashes, then reads, then checks (see `pool/lanes.rs`). Pieces that wait for their hash are hashed side by side, which is
+//! faster than one after the other. A torrent is written to by one thread at a time: two would only wait for one another in
+//! the kernel. A check is done a batch at a time and goes back to the end of its lane in between, so that it holds up
+//! nothing and still uses every idle thread; how many torrents of a device are checked at once is said in `pool/turns.rs`.
+//! A job's answer is a closure that the disk thread calls; it must not block (send on a channel that has room).
 
-use std::collections::VecDeque;
+mod lanes;
+mod turns;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -22,11 +25,11 @@ use crate::error::StorageError;
 use crate::piece_hash::{After, PieceHash, Portion, Whole};
 use crate::storage::Storage;
 
-/// Jobs that may wait. What they hold in memory is limited by whoever submits them; this only stops a mistake.
-const JOBS_MAX: usize = 4096;
+use self::lanes::{Next, Queue};
+use self::turns::Key;
 
-/// Pieces hashed side by side: as many as the widest kernel takes.
-const HASHES_AT_ONCE: usize = 16;
+pub use self::lanes::Lanes;
+pub use self::turns::{CheckNumber, CheckPlace};
 
 /// Read at once, in bytes, when a block has to come from the device: peers ask for the rest of a piece in order, and a
 /// line of this length costs a disk little more than a block.
@@ -70,7 +73,8 @@ pub enum Job {
         /// Gets [`Done::Blocks`].
         reply: Reply,
     },
-    /// Check pieces against their hashes.
+    /// Check pieces against their hashes at once, beside the [`CheckOrder`]s that wait for their turn: a look at a few pieces
+    /// that somebody has to know about soon.
     CheckPieces {
         /// The torrent.
         storage: Arc<Storage>,
@@ -115,7 +119,7 @@ pub enum Done {
 /// Why a job was not taken.
 #[derive(Debug)]
 pub enum Rejected {
-    /// The queue is full; wait for answers.
+    /// Its lane is full; offer it again in a while.
     Full(Job),
     /// The pool is shutting down.
     Closed(Job),
@@ -131,32 +135,109 @@ pub struct Pool {
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
+    /// See [`Pool::number`].
+    numbers: AtomicU64,
 }
 
-#[derive(Default)]
-struct Queue {
-    /// Pieces whose hash matched.
-    verified: VecDeque<Whole>,
-    /// Torrents of which a thread is writing a piece.
-    writing: Vec<u64>,
-    /// What else writes.
-    writes: VecDeque<Job>,
-    hashes: VecDeque<Arc<PieceHash>>,
-    reads: VecDeque<Job>,
-    /// The same check stands here once for every thread it may use.
-    checks: VecDeque<Arc<Check>>,
-    closing: bool,
+/// What a [`Pool`] is made of.
+#[derive(Debug, Clone)]
+pub struct PoolOptions {
+    /// Threads; at least one.
+    pub threads: usize,
+    /// Torrents of one device that are checked at the same time; at least one.
+    pub checks_at_once: usize,
+    /// How much may wait.
+    pub lanes: Lanes,
+}
+
+impl PoolOptions {
+    /// So many threads, and defaults for the rest.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Self { threads, checks_at_once: CHECKS_AT_ONCE, lanes: Lanes::default() }
+    }
+}
+
+/// While one waits for its files to be found and opened, the other one has the device.
+const CHECKS_AT_ONCE: usize = 2;
+
+/// Pieces of a torrent that are to be checked when it is its turn.
+pub struct CheckOrder {
+    /// The torrent.
+    pub storage: Arc<Storage>,
+    /// Which pieces; ascending is fastest.
+    pub pieces: Arc<[PieceIndex]>,
+    /// Checks of one device wait for one another: [`Place::device`](crate::Place::device).
+    pub device: u64,
+    /// Those with a smaller one come first.
+    pub number: CheckNumber,
+    /// Called after every batch, on a disk thread.
+    pub progress: Box<dyn Fn(Progress) + Send + Sync>,
+    /// Gets [`Done::Checked`]: when the check was cancelled or the pool shut down, with what was found until then.
+    pub reply: Reply,
+}
+
+/// The pool is shutting down: nothing is checked any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+/// A check that waits or is under way. Dropping it cancels it.
+#[derive(Debug)]
+pub struct CheckTicket {
+    pool: Pool,
+    device: u64,
+    key: Key,
+    place: CheckPlace,
+    cancel: Arc<AtomicBool>,
+}
+
+impl CheckTicket {
+    /// How many others come first.
+    #[must_use]
+    pub fn place(&self) -> &CheckPlace {
+        &self.place
+    }
+
+    /// Ends the check soon; the answer comes as ever.
+    pub fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+        let waiting = lock(&self.pool.shared.queue).turns.leave(self.device, self.key);
+        if let Some(check) = waiting {
+            check.answer();
+        }
+    }
+
+    /// Whether somebody cancelled it.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for CheckTicket {
+    fn drop(&mut self) {
+        self.cancel();
+    }
 }
 
 impl Pool {
-    /// Starts `threads` threads (at least one).
+    /// Starts `threads` threads (at least one), with defaults for the rest.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub fn new(threads: usize) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() });
+        Self::with(&PoolOptions::new(threads))
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn with(options: &PoolOptions) -> std::io::Result<Self> {
+        let queue = Mutex::new(Queue::new(options));
+        let shared = Arc::new(Shared { queue, changed: Condvar::new(), numbers: AtomicU64::new(0) });
         let pool = Self { shared, threads: Arc::default() };
-        for number in 0..threads.max(1) {
+        for number in 0..options.threads.max(1) {
             let shared = Arc::clone(&pool.shared);
             let thread =
                 std::thread::Builder::new().name(format!("disk-{number}")).spawn(move || work(&shared));
@@ -171,7 +252,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Puts a job into the queue. Never blocks.
+    /// Puts a job into its lane. Never blocks.
     ///
     /// # Errors
     /// Gives the job back when there is no room, or no longer a pool.
@@ -180,40 +261,48 @@ impl Pool {
         if queue.closing {
             return Err(Rejected::Closed(job));
         }
-        if JOBS_MAX <= queue.len() {
+        if !queue.has_room_for(&job) {
             return Err(Rejected::Full(job));
         }
-        match job {
-            Job::WritePiece { storage, piece, blocks, hash, reply } => {
-                if hash.complete(Whole { storage, piece, blocks, reply }) {
-                    queue.hashes.push_back(hash);
-                }
-            }
-            Job::ReadBlocks { .. } => queue.reads.push_back(job),
-            Job::CheckPieces { storage, pieces, cancel, progress, reply } => {
-                let copies = lock(&self.threads).len().max(1);
-                let work = Work::new(&storage, pieces.len());
-                let (working, reply) = (AtomicUsize::new(copies), Mutex::new(Some(reply)));
-                let check = Arc::new(Check {
-                    storage,
-                    pieces,
-                    cancel,
-                    progress,
-                    work,
-                    working,
-                    failure: Mutex::default(),
-                    reply,
-                });
-                queue.checks.extend(std::iter::repeat_n(check, copies));
-                drop(queue);
-                self.shared.changed.notify_all();
-                return Ok(());
-            }
-            other => queue.writes.push_back(other),
+        let is_check = matches!(job, Job::CheckPieces { .. });
+        queue.push(job);
+        drop(queue);
+        if is_check {
+            self.shared.changed.notify_all();
+        } else {
+            self.shared.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The next number for [`CheckOrder::number`]: a torrent takes one when it is added.
+    #[must_use]
+    pub fn number(&self) -> CheckNumber {
+        CheckNumber(self.shared.numbers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Checks pieces of a torrent as soon as it is its turn. Never blocks, and never lacks room.
+    ///
+    /// # Errors
+    /// When the pool is shutting down; there is no answer then.
+    pub fn check(&self, order: CheckOrder) -> Result<CheckTicket, Closed> {
+        let CheckOrder { storage, pieces, device, number, progress, reply } = order;
+        let cancel = Arc::new(AtomicBool::new(false));
+        let check = Arc::new(Check {
+            turn: Turn::OfDevice(device),
+            ..Check::new(storage, pieces, cancel.clone(), progress, reply)
+        });
+        let mut queue = lock(&self.shared.queue);
+        if queue.closing {
+            return Err(Closed);
+        }
+        let (key, place, next) = queue.turns.enter(device, number, check);
+        if let Some(next) = next {
+            queue.begin(next);
+            self.shared.changed.notify_all();
         }
         drop(queue);
-        self.shared.changed.notify_one();
-        Ok(())
+        Ok(CheckTicket { pool: self.clone(), device, key, place, cancel })
     }
 
     /// Hashes the next blocks of pieces that are not whole yet. Give several pieces at once: they are hashed side by
@@ -239,8 +328,12 @@ impl Pool {
     /// Takes no more jobs, does those that wait (checks end early), and joins the threads. Every job gets its answer.
     /// To be called from another thread than theirs; the second call does nothing.
     pub fn shutdown(&self) {
-        lock(&self.shared.queue).closing = true;
+        let mut queue = lock(&self.shared.queue);
+        queue.closing = true;
+        let waiting = queue.turns.drain();
+        drop(queue);
         self.shared.changed.notify_all();
+        waiting.iter().for_each(|check| check.answer());
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             // A panic was told when it happened.
@@ -252,6 +345,15 @@ impl Pool {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("queued", &self.queued()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CheckOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckOrder")
+            .field("number", &self.number)
+            .field("pieces", &self.pieces.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -268,20 +370,16 @@ impl fmt::Debug for Job {
     }
 }
 
-enum Next {
-    Write(Whole),
-    Job(Job),
-    Hashes(Vec<Portion>),
-    Check(Arc<Check>, bool),
-    End,
-}
-
 fn work(shared: &Shared) {
     let mut scratch = Vec::new();
     loop {
         match next(shared) {
             Next::Write(whole) => write(shared, whole),
             Next::Job(job) => execute(job),
+            Next::Sync(job) => {
+                execute(job);
+                lock(&shared.queue).syncing -= 1;
+            }
             Next::Hashes(portions) => hash(shared, portions),
             Next::Check(check, closing) => {
                 if closing {
@@ -292,7 +390,7 @@ fn work(shared: &Shared) {
                 } else {
                     // A check is rare; its memory is not kept for the next one.
                     scratch = Vec::new();
-                    check.leave();
+                    leave(shared, &check);
                 }
             }
             Next::End => return,
@@ -310,34 +408,24 @@ fn next(shared: &Shared) -> Next {
     }
 }
 
-impl Queue {
-    fn len(&self) -> usize {
-        self.verified.len() + self.writes.len() + self.hashes.len() + self.reads.len() + self.checks.len()
+/// A thread leaves a check. The last one answers, and begins the check whose turn it is.
+fn leave(shared: &Shared, check: &Check) {
+    if check.working.fetch_sub(1, Ordering::AcqRel) != 1 {
+        return;
     }
-
-    fn next(&mut self) -> Option<Next> {
-        let is_free = |whole: &Whole| !self.writing.contains(&whole.storage.id());
-        if let Some(at) = self.verified.iter().position(is_free)
-            && let Some(whole) = self.verified.remove(at)
-        {
-            self.writing.push(whole.storage.id());
-            return Some(Next::Write(whole));
+    check.answer();
+    let mut queue = lock(&shared.queue);
+    let next = match check.turn {
+        Turn::AtOnce => {
+            queue.looks -= 1;
+            None
         }
-        if let Some(job) = self.writes.pop_front() {
-            return Some(Next::Job(job));
-        }
-        if !self.hashes.is_empty() {
-            let count = self.hashes.len().min(HASHES_AT_ONCE);
-            return Some(Next::Hashes(self.hashes.drain(..count).map(PieceHash::take).collect()));
-        }
-        if let Some(job) = self.reads.pop_front() {
-            return Some(Next::Job(job));
-        }
-        if let Some(check) = self.checks.pop_front() {
-            return Some(Next::Check(check, self.closing));
-        }
-        // Whoever writes a piece will find the others of its torrent.
-        self.closing.then_some(Next::End)
+        Turn::OfDevice(device) => queue.turns.ended(device),
+    };
+    if let Some(next) = next {
+        queue.begin(next);
+        drop(queue);
+        shared.changed.notify_all();
     }
 }
 
@@ -429,24 +517,59 @@ fn read_block(storage: &Storage, block: Block, buffers: &BlockPool) -> Result<Bl
 /// A check that several threads work on.
 struct Check {
     storage: Arc<Storage>,
-    pieces: Vec<PieceIndex>,
+    pieces: Arc<[PieceIndex]>,
     cancel: Arc<AtomicBool>,
     progress: Box<dyn Fn(Progress) + Send + Sync>,
-    work: Work,
-    /// Threads that have not left.
+    turn: Turn,
+    /// Made when it begins: a check that waits costs next to nothing.
+    work: OnceLock<Work>,
+    /// Threads that have not left. Set when it begins.
     working: AtomicUsize,
     failure: Mutex<Option<StorageError>>,
     /// Taken by the last thread to leave.
     reply: Mutex<Option<Reply>>,
 }
 
+/// When a check begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    AtOnce,
+    OfDevice(u64),
+}
+
 impl Check {
+    fn new(
+        storage: Arc<Storage>,
+        pieces: Arc<[PieceIndex]>,
+        cancel: Arc<AtomicBool>,
+        progress: Box<dyn Fn(Progress) + Send + Sync>,
+        reply: Reply,
+    ) -> Self {
+        Self {
+            storage,
+            pieces,
+            cancel,
+            progress,
+            turn: Turn::AtOnce,
+            work: OnceLock::new(),
+            working: AtomicUsize::new(0),
+            failure: Mutex::default(),
+            reply: Mutex::new(Some(reply)),
+        }
+    }
+
+    /// So many threads will work on it.
+    fn begin(&self, threads: usize) {
+        self.working.store(threads, Ordering::Relaxed);
+    }
+
     /// One batch; whether there may be more.
     fn step(&self, scratch: &mut Vec<u8>) -> bool {
         if self.cancel.load(Ordering::Relaxed) {
             return false;
         }
-        match guarded(|| self.work.step(&self.storage, &self.pieces, scratch, &self.cancel)) {
+        let work = self.work.get_or_init(|| Work::new(&self.storage, self.pieces.len()));
+        match guarded(|| work.step(&self.storage, &self.pieces, scratch, &self.cancel)) {
             Ok(Some(now)) => {
                 (self.progress)(now);
                 true
@@ -454,18 +577,20 @@ impl Check {
             Ok(None) => false,
             Err(StorageError::Halted) if self.cancel.load(Ordering::Relaxed) => false,
             Err(error) => {
-                self.work.stop();
+                work.stop();
                 lock(&self.failure).get_or_insert(error);
                 false
             }
         }
     }
 
-    fn leave(&self) {
-        if self.working.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return;
-        }
-        let result = lock(&self.failure).take().map_or_else(|| Ok(self.work.found()), Err);
+    /// Tells what was found. No thread works on it any more, or ever did.
+    fn answer(&self) {
+        let found = match self.work.get() {
+            Some(work) => work.found(),
+            None => Bitfield::new(self.storage.layout().piece_count()),
+        };
+        let result = lock(&self.failure).take().map_or(Ok(found), Err);
         if let Some(reply) = lock(&self.reply).take() {
             reply(Done::Checked(result));
         }
