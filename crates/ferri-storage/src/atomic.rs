@@ -220,7 +220,13 @@ pub(crate) fn create_folders(path: &Path, mode: u32, hooks: &Hooks) -> Result<()
     }
 }
 
-fn write_all(file: &File, path: &Path, offset: u64, bytes: &[u8], hooks: &Hooks) -> Result<(), Errno> {
+pub(crate) fn write_all(
+    file: &File,
+    path: &Path,
+    offset: u64,
+    bytes: &[u8],
+    hooks: &Hooks,
+) -> Result<(), Errno> {
     let mut done = 0;
     while done < bytes.len() {
         let rest = &bytes[done..];

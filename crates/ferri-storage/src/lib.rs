@@ -39,6 +39,7 @@ mod storage;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod verify;
 mod witness;
 mod write;
@@ -65,4 +66,5 @@ pub use pool::{
 };
 pub use resume::Resumed;
 pub use storage::{OpenSpan, Storage};
+pub use totals::Totals;
 pub use witness::{Change, Synced, Witness};

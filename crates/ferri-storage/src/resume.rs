@@ -597,7 +597,9 @@ pub(crate) fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>
 /// Renames to the first free `journal.aside-N`.
 pub(crate) fn set_aside(path: &Path, hooks: &Hooks) -> Result<PathBuf, StorageError> {
     for number in 1u32.. {
-        let aside = path.with_file_name(format!("journal.aside-{number}"));
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(format!(".aside-{number}"));
+        let aside = PathBuf::from(aside);
         if !aside.exists() {
             rename(path, &aside, hooks)?;
             return Ok(aside);

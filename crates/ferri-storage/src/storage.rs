@@ -70,6 +70,8 @@ pub struct Storage {
     odd_places: Mutex<Vec<FileIndex>>,
     /// One sync at a time.
     pub(crate) sync_lock: Mutex<()>,
+    /// The number of the slot of totals that was written last.
+    pub(crate) totals: Mutex<u64>,
 }
 
 /// Where bytes of files go.
@@ -146,6 +148,7 @@ impl Storage {
             given_up: GivenUp::default(),
             odd_places: Mutex::default(),
             sync_lock: Mutex::default(),
+            totals: Mutex::default(),
             info,
             layout,
             paths,

@@ -17,6 +17,7 @@ mod read_only;
 mod register;
 mod resume;
 mod served;
+mod totals;
 mod versions;
 
 use std::path::{Path, PathBuf};
