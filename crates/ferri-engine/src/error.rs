@@ -57,7 +57,22 @@ pub enum Error {
         /// Whether the server said that there is no such thing.
         not_found: bool,
     },
+    /// A part of the engine failed by a fault of its own; the log says where.
+    #[error("this is a fault of the program, please report it: {0}")]
+    Fault(String),
     /// The session is shutting down.
     #[error("the session is shutting down")]
     Closed,
+}
+
+/// Of work that was waited for on another thread.
+impl From<tokio::task::JoinError> for Error {
+    fn from(error: tokio::task::JoinError) -> Self {
+        if error.is_panic() {
+            tracing::error!(%error, "work for a caller failed by a fault of ours");
+            return Self::Fault(error.to_string());
+        }
+        // The runtime ends.
+        Self::Closed
+    }
 }

@@ -1,18 +1,31 @@
 //! What happens to a torrent, told to whoever listens: a queue for each listener, which takes memory only for what its
-//! listener has not heard yet.
+//! listener has not heard yet. Of what happens before the first one asks, little is kept.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::Event;
 
 /// Events kept for a listener that is slow; it is told how many it missed.
 const EVENTS_MAX: usize = 4096;
-/// Events kept for the first listener, when the torrent came to rest before it asked.
+/// Events kept for the first listener before it asks: enough for one that asks right after a torrent was added, and little
+/// for ten thousand torrents that nobody listens to.
+const EVENTS_UNASKED: usize = 64;
+/// The same when the torrent came to rest before it asked.
 const EVENTS_AT_REST: usize = 8;
+
+/// Why there is no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EventsError {
+    /// So many events came and went unheard before the next one: the listener is slow, or asked late.
+    #[error("{0} events were missed")]
+    Missed(u64),
+    /// The torrent and its handles are gone: there will be no more.
+    #[error("there are no more events")]
+    Ended,
+}
 
 /// A torrent's events, for one listener.
 #[derive(Debug)]
@@ -29,7 +42,7 @@ struct Listeners(Mutex<Queues>);
 
 #[derive(Debug)]
 struct Queues {
-    /// Everything from the beginning, until somebody asks for it.
+    /// What happened last, until somebody asks for it.
     first: Option<Arc<Queue>>,
     others: Vec<Weak<Queue>>,
 }
@@ -51,32 +64,30 @@ impl Events {
     /// The next event. May be dropped while it waits.
     ///
     /// # Errors
-    /// `Lagged` when events were missed before the next one, `Closed` when the torrent and its handles are gone.
-    pub async fn recv(&mut self) -> Result<Event, RecvError> {
+    /// [`EventsError::Missed`] once for events that were missed before the next one, [`EventsError::Ended`] from the end on.
+    pub async fn recv(&mut self) -> Result<Event, EventsError> {
         loop {
-            match self.try_recv() {
-                Ok(event) => return Ok(event),
-                Err(TryRecvError::Lagged(missed)) => return Err(RecvError::Lagged(missed)),
-                Err(TryRecvError::Closed) => return Err(RecvError::Closed),
-                Err(TryRecvError::Empty) => self.queue.changed.notified().await,
+            match self.try_recv()? {
+                Some(event) => return Ok(event),
+                None => self.queue.changed.notified().await,
             }
         }
     }
 
-    /// The next event, if it has happened.
+    /// The next event; `None` when it has not happened yet.
     ///
     /// # Errors
-    /// As for [`Self::recv`], and `Empty`.
-    pub fn try_recv(&mut self) -> Result<Event, TryRecvError> {
+    /// As for [`Self::recv`].
+    pub fn try_recv(&mut self) -> Result<Option<Event>, EventsError> {
         let mut waiting = self.queue.lock();
         match std::mem::take(&mut waiting.missed) {
             0 => {}
-            missed => return Err(TryRecvError::Lagged(missed)),
+            missed => return Err(EventsError::Missed(missed)),
         }
         match waiting.events.pop_front() {
-            Some(event) => Ok(event),
-            None if waiting.ended => Err(TryRecvError::Closed),
-            None => Err(TryRecvError::Empty),
+            Some(event) => Ok(Some(event)),
+            None if waiting.ended => Err(EventsError::Ended),
+            None => Ok(None),
         }
     }
 }
@@ -92,17 +103,17 @@ impl EventLog {
         let mut queues = self.0.lock();
         queues.others.retain(|queue| match queue.upgrade() {
             Some(queue) => {
-                queue.push(event.clone());
+                queue.push(event.clone(), EVENTS_MAX);
                 true
             }
             None => false,
         });
         if let Some(first) = &queues.first {
-            first.push(event);
+            first.push(event, EVENTS_UNASKED);
         }
     }
 
-    /// Events from the beginning for the first who asks, from here on for others.
+    /// What happened last and what comes for the first who asks, what comes for others.
     pub(crate) fn subscribe(&self) -> Events {
         let mut queues = self.0.lock();
         let queue = queues.first.take().unwrap_or_default();
@@ -137,9 +148,9 @@ impl Drop for Listeners {
 }
 
 impl Queue {
-    fn push(&self, event: Event) {
+    fn push(&self, event: Event, events_max: usize) {
         let mut waiting = self.lock();
-        if EVENTS_MAX <= waiting.events.len() {
+        if events_max <= waiting.events.len() {
             waiting.events.pop_front();
             waiting.missed += 1;
         }
@@ -167,16 +178,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn piece(event: Result<Event, TryRecvError>) -> Result<u32, TryRecvError> {
-        event.map(|event| match event {
+    fn piece(event: Result<Option<Event>, EventsError>) -> Result<Option<u32>, EventsError> {
+        Ok(event?.map(|event| match event {
             Event::PieceVerified { piece } => piece,
             other => panic!("{other:?} was not sent"),
-        })
+        }))
+    }
+
+    fn tell(log: &EventLog, pieces: std::ops::Range<u32>) {
+        pieces.for_each(|piece| log.send(Event::PieceVerified { piece }));
     }
 
     fn log_of(pieces: std::ops::Range<u32>) -> EventLog {
         let log = EventLog::new();
-        pieces.for_each(|piece| log.send(Event::PieceVerified { piece }));
+        tell(&log, pieces);
         log
     }
 
@@ -184,18 +199,31 @@ mod tests {
     fn the_first_listener_hears_everything_and_others_what_comes() {
         let log = log_of(0..2);
         let (mut first, mut second) = (log.subscribe(), log.subscribe());
-        log.send(Event::PieceVerified { piece: 2 });
-        assert_eq!((0..3).map(|_| piece(first.try_recv()).unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(piece(second.try_recv()), Ok(2));
-        assert_eq!(piece(second.try_recv()), Err(TryRecvError::Empty));
+        tell(&log, 2..3);
+        assert_eq!((0..3).map(|_| piece(first.try_recv()).unwrap().unwrap()).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(piece(second.try_recv()), Ok(Some(2)));
+        assert_eq!(piece(second.try_recv()), Ok(None));
     }
 
     #[test]
     fn a_slow_listener_misses_the_oldest_and_is_told() {
-        let log = log_of(0..EVENTS_MAX as u32 + 5);
+        let log = EventLog::new();
         let mut events = log.subscribe();
-        assert_eq!(piece(events.try_recv()), Err(TryRecvError::Lagged(5)));
-        assert_eq!(piece(events.try_recv()), Ok(5));
+        tell(&log, 0..EVENTS_MAX as u32 + 5);
+        assert_eq!(piece(events.try_recv()), Err(EventsError::Missed(5)));
+        assert_eq!(piece(events.try_recv()), Ok(Some(5)));
+    }
+
+    #[test]
+    fn for_a_listener_that_has_not_asked_yet_little_is_kept() {
+        let log = log_of(0..10_000);
+        let mut events = log.subscribe();
+        assert_eq!(piece(events.try_recv()), Err(EventsError::Missed(10_000 - EVENTS_UNASKED as u64)));
+        let kept = std::iter::from_fn(|| piece(events.try_recv()).unwrap());
+        assert_eq!(kept.collect::<Vec<_>>(), (10_000 - EVENTS_UNASKED as u32..10_000).collect::<Vec<_>>());
+        // From here on it has room.
+        tell(&log, 0..EVENTS_MAX as u32);
+        assert_eq!(piece(events.try_recv()), Ok(Some(0)));
     }
 
     #[test]
@@ -203,8 +231,8 @@ mod tests {
         let log = log_of(0..100);
         log.rest();
         let mut events = log.subscribe();
-        assert_eq!(piece(events.try_recv()), Err(TryRecvError::Lagged(92)));
-        assert_eq!(piece(events.try_recv()), Ok(92));
+        assert_eq!(piece(events.try_recv()), Err(EventsError::Missed(92)));
+        assert_eq!(piece(events.try_recv()), Ok(Some(92)));
     }
 
     #[tokio::test]
@@ -218,6 +246,6 @@ mod tests {
         drop(log);
         let (event, end) = listener.await.unwrap();
         assert!(matches!(event, Ok(Event::Completed)));
-        assert_eq!(end.unwrap_err(), RecvError::Closed);
+        assert_eq!(end.unwrap_err(), EventsError::Ended);
     }
 }

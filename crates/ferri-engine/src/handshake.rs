@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::egress::Egress;
+use crate::panics::caught;
 use crate::peer::link::Link;
 use crate::services::Services;
 
@@ -87,7 +88,13 @@ pub(crate) fn dial_for(
 ) {
     let egress = services.egress.clone();
     let dial = async move {
-        let result = dial(&egress, addr, &ours, other).await.map_err(|error| error.to_string());
+        let result = match caught(dial(&egress, addr, &ours, other)).await {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(panic) => {
+                tracing::error!(%addr, %panic, "a dial failed by a fault of ours");
+                Err(panic.to_string())
+            }
+        };
         // The torrent may have ended meanwhile.
         let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
     };

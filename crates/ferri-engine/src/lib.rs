@@ -42,6 +42,7 @@ mod network;
 mod options;
 mod outbox;
 mod pace;
+mod panics;
 mod peer;
 mod port_mapping;
 mod rate;
@@ -64,7 +65,7 @@ mod wiring;
 pub use check::{locate, verify, verify_places};
 pub use egress::{LookupError, look_up};
 pub use error::Error;
-pub use events::Events;
+pub use events::{Events, EventsError};
 pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
@@ -73,14 +74,17 @@ pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport
 pub use resolve::{ResolveState, ResolveStatus, Resolved, Resolving, known_torrent};
 pub use scrape::Scraper;
 pub use session::Session;
-pub use status::{Event, PeerStatus, Said, Sources, State, TorrentStatus, TrackerStatus, Wait};
+pub use status::{
+    AllTime, Event, FileStatus, PeerStatus, Said, Sources, State, Stopwatch, TorrentStatus, TrackerStatus,
+    Wait,
+};
 pub use torrent::Torrent;
 
 /// What [`Scraper`] answers.
 pub use ferri_tracker::{Scrape, TrackerError};
 
 pub use ferri_storage::{
-    Alias, Conflict, Found, Halt, Places, StorageError, atomic_write, create_state_folder,
+    Alias, CheckPlace, Conflict, Found, Halt, Places, StorageError, atomic_write, create_state_folder,
 };
 /// Recorded runs of the swarm machine, and their replay.
 pub use ferri_swarm::trace;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferri_metainfo::InfoHash;
@@ -26,7 +27,7 @@ pub(crate) trait Host: Send + 'static {
 
 /// Accepts until it is dropped. `find` says who goes by an info hash, and what is said to its peers.
 pub(crate) async fn run<H: Host>(
-    listener: TcpListener,
+    listener: Arc<TcpListener>,
     find: impl Fn(&InfoHash) -> Option<(H, Handshake)> + Clone + Send + Sync + 'static,
 ) {
     let mut strangers = Strangers::default();
@@ -36,7 +37,12 @@ pub(crate) async fn run<H: Host>(
             Some(ended) = strangers.tasks.join_next_with_id() => {
                 let id = match &ended {
                     Ok((id, ())) => *id,
-                    Err(error) => error.id(),
+                    Err(error) => {
+                        if error.is_panic() {
+                            tracing::error!(%error, "the handshake of a stranger failed by a fault of ours");
+                        }
+                        error.id()
+                    }
                 };
                 strangers.forget(id);
             }

@@ -32,6 +32,9 @@ pub struct SessionOptions {
     pub state_dir: PathBuf,
     /// Threads that hash, write and read files.
     pub disk_threads: usize,
+    /// Torrents on one device (that of their download folder) whose files are checked at the same time. The others wait, in
+    /// the order in which they were added.
+    pub checks_at_once: usize,
     /// Where every input and output of the swarm machines is recorded as JSON lines: a new file, made when the session
     /// could start. One that is there already is an error.
     pub trace: Option<PathBuf>,
@@ -68,6 +71,7 @@ impl SessionOptions {
             up_limit: None,
             state_dir: state_dir.into(),
             disk_threads: 2,
+            checks_at_once: 2,
             trace: None,
             dht: true,
             dht_port: None,

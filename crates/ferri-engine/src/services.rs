@@ -21,6 +21,7 @@ use crate::keeper::Keeper;
 use crate::lsd::Lsd;
 use crate::network::Network;
 use crate::pace::Pace;
+use crate::panics;
 use crate::rate::Limiter;
 use crate::share::Shares;
 use crate::trace_file::TraceFile;
@@ -126,6 +127,14 @@ impl Services {
         if let Some(dht) = &self.dht {
             hashes.names().for_each(|name| dht.remove(name));
         }
+    }
+
+    /// Runs a part of the session until nobody new is accepted; again when it panicked.
+    pub(crate) fn keep<F>(&self, part: &'static str, begin: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_until_stop(panics::kept(part, self.shutdown.stop_accepting.clone(), begin));
     }
 
     /// Runs a task until nobody new is accepted.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferri_storage::{BlockPool, Pool};
+use ferri_storage::{BlockPool, Pool, PoolOptions};
 use ferri_wire::PeerId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,7 +26,7 @@ use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
 use crate::udp::{self, Sockets};
-use crate::{AddTorrent, Error, ResolveMagnet, Resolved, Resolving, SessionOptions, resolve, wiring};
+use crate::{AddTorrent, Error, ResolveMagnet, Resolved, Resolving, SessionOptions, panics, resolve, wiring};
 
 /// Block buffers kept while nothing is going on: 1 MiB.
 const SPARE_BLOCKS: usize = 64;
@@ -47,6 +47,9 @@ pub struct Session {
 impl Session {
     /// Opens the listening socket and starts the disk threads.
     ///
+    /// The first session of a process also puts itself before the process's panic hook, to know where a task of its own
+    /// panicked; the hook that was there goes on as before.
+    ///
     /// # Errors
     /// [`Error::Listen`] when the address is not to be had; [`Error::Io`] when the state folder cannot be made.
     pub async fn start(options: SessionOptions) -> Result<Self, Error> {
@@ -54,12 +57,15 @@ impl Session {
             let path = path.clone();
             move |source| Error::Io { path, source }
         };
+        panics::note_places();
         ferri_storage::create_state_folder(&options.state_dir).map_err(io_error(&options.state_dir))?;
         let egress = Arc::new(Egress::new(options.bind));
         let listener = egress.listen(options.listen_port)?;
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
         let sockets = open_sockets(&options, &egress, listen_addr.port())?;
-        let pool = Pool::new(options.disk_threads).map_err(io_error(&options.state_dir))?;
+        let pool =
+            PoolOptions { checks_at_once: options.checks_at_once, ..PoolOptions::new(options.disk_threads) };
+        let pool = Pool::with(&pool).map_err(io_error(&options.state_dir))?;
         let (batches, datagrams) = mpsc::channel(udp::BATCHES_MAX);
         let ways = dht::Ways { egress: egress.clone(), sockets: sockets.clone(), datagrams };
         let node = open_node(&options, ways).await;
@@ -95,7 +101,9 @@ impl Session {
             options,
         });
         let hosts = Arc::new(Hosts::default());
-        let read = sockets.read(node.is_some().then_some(batches));
+        let batches = node.is_some().then_some(batches);
+        let read = move || sockets.clone().read(batches.clone());
+        let read = panics::kept("reading datagrams", services.shutdown.cancel.clone(), read);
         services.tasks.spawn(services.shutdown.cancel.clone().run_until_cancelled_owned(read));
         wiring::start(&services, &hosts, listener, node);
         Ok(Self { services, hosts })

@@ -2,15 +2,18 @@
 //! the edge converts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, InfoHashes};
+use ferri_storage::CheckPlace;
 use ferri_swarm::Standstill;
 
 /// What a torrent is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Hashing what lies on disk: bytes looked at, bytes to look at.
+    /// Hashing what lies on disk, or waiting for its turn to do so ([`TorrentStatus::checks_ahead`]): bytes looked at, bytes
+    /// to look at.
     Checking {
         /// Bytes hashed so far.
         done: u64,
@@ -24,7 +27,7 @@ pub enum State {
     /// Stopped by the caller; [`crate::Torrent::resume`] goes on.
     Paused,
     /// A disk did not take or give data. The torrent waits; it goes on by itself when the cause is gone and
-    /// `recoverable` is true.
+    /// `recoverable` is true. Or, with `fault`, the torrent has ended.
     Error {
         /// Path, cause and what to do, for a person.
         text: String,
@@ -34,6 +37,8 @@ pub enum State {
         missing: Option<u64>,
         /// Whether it is something of the user's, in the place of a file of the torrent, that only they can move or give up.
         in_the_way: bool,
+        /// Whether the torrent's task failed by a fault of this program: it is no longer in the session, and may be added again.
+        fault: bool,
     },
     /// Shut down; nothing will change any more.
     Stopped,
@@ -68,6 +73,8 @@ pub struct TorrentStatus {
     pub info_hashes: InfoHashes,
     /// What it is doing.
     pub state: State,
+    /// Where it stands among those whose files are to be checked; see [`Self::checks_ahead`].
+    pub check_place: Option<CheckPlace>,
     /// Why nothing comes, while it is [`State::Downloading`] and nothing does.
     pub wait: Option<Wait>,
     /// Bytes of all files.
@@ -96,8 +103,11 @@ pub struct TorrentStatus {
     pub pieces_total: u32,
     /// Time until done at the present rate; `None` when it cannot be said.
     pub eta: Option<Duration>,
-    /// Bytes sent divided by bytes received, or by what is here if that is more: some of it came another way.
+    /// Bytes sent divided by bytes received, in all sessions, or by what is here if that is more: some of it came another
+    /// way.
     pub ratio: f64,
+    /// What was done for it in all sessions with this state folder, this one included.
+    pub all_time: AllTime,
     /// When the last wanted piece was verified; `None` while one is missing.
     pub complete_since: Option<Instant>,
 }
@@ -109,6 +119,16 @@ impl TorrentStatus {
         self.state == State::Seeding
     }
 
+    /// How many torrents have their files checked before this one can have its own; `None` when it does not wait for them.
+    /// True at the moment of asking, however old the snapshot is.
+    #[must_use]
+    pub fn checks_ahead(&self) -> Option<usize> {
+        match self.state {
+            State::Checking { .. } => self.check_place.as_ref()?.ahead(),
+            _ => None,
+        }
+    }
+
     /// For how long it has been complete. A snapshot does not grow old: nothing has to happen for time to pass.
     #[must_use]
     pub fn complete_for(&self, now: Instant) -> Duration {
@@ -116,12 +136,81 @@ impl TorrentStatus {
     }
 }
 
-/// What was sent for each byte received, or for each that is here: who fetched a tenth in this session and had the rest
-/// has not given back the whole once a tenth was sent.
+/// What was done for a torrent in all its sessions. It is kept in the state folder; what a session that was killed did in
+/// its last ten seconds may be missing, and the time that the torrent rested since it last did anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AllTime {
+    /// Payload bytes sent.
+    pub uploaded: u64,
+    /// Payload bytes received, useful or not.
+    pub downloaded: u64,
+    /// Payload bytes received in vain.
+    pub wasted: u64,
+    /// For how long everything wanted was here and served.
+    pub seeding: Stopwatch,
+    /// For how long it was not paused or stopped, complete or not.
+    pub active: Stopwatch,
+}
+
+/// A time that adds up. A snapshot of it goes on: nothing has to happen for time to pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stopwatch {
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl From<Duration> for Stopwatch {
+    /// One that stands.
+    fn from(before: Duration) -> Self {
+        Self { before, since: None }
+    }
+}
+
+impl Stopwatch {
+    /// What it shows.
+    #[must_use]
+    pub fn at(&self, now: Instant) -> Duration {
+        self.since.map_or(self.before, |since| self.before + now.saturating_duration_since(since))
+    }
+
+    pub(crate) fn set_running(&mut self, is_running: bool, now: Instant) {
+        match (is_running, self.since) {
+            (true, None) => self.since = Some(now),
+            (false, Some(_)) => *self = Self::from(self.at(now)),
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+}
+
+/// What was sent for each byte received, or for each that is here: who fetched a tenth and had the rest has not given back
+/// the whole once a tenth was sent.
 pub(crate) fn ratio(sent: u64, received: u64, here: u64) -> f64 {
     match received.max(here) {
         0 => 0.0,
         base => sent as f64 / base as f64,
+    }
+}
+
+/// One file of a torrent at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileStatus {
+    /// Which.
+    pub file: FileIndex,
+    /// Its bytes.
+    pub length: u64,
+    /// Its bytes that lie in verified pieces. Those of a file that is not wanted may be kept aside, and not in its place.
+    pub verified: u64,
+    /// Whether it is wanted.
+    pub wanted: bool,
+    /// Whether it is padding (BEP 47), which is on no disk and only counts in pieces.
+    pub is_pad: bool,
+}
+
+impl FileStatus {
+    /// Every byte of it is verified. A file without a byte always is, though it is made when the download is done.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.verified == self.length
     }
 }
 
@@ -239,10 +328,12 @@ pub enum Event {
         /// Its index.
         piece: u32,
     },
-    /// Every piece of a file is verified.
-    FileCompleted {
-        /// Which file.
-        file: FileIndex,
+    /// Every piece of these wanted files is verified: the last one came just now, or the files became wanted and are in their
+    /// places. Files without a byte are told when they are made, at the end of the download. What was complete when the
+    /// torrent was added is not told; see [`crate::Torrent::files`].
+    FilesCompleted {
+        /// Which files; thousands, where they are small and lie in one piece.
+        files: Arc<[FileIndex]>,
     },
     /// Everything wanted is verified and on disk.
     Completed,

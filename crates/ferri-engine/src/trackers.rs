@@ -21,6 +21,7 @@ use crate::events::EventLog;
 use crate::external::Voter;
 use crate::network::Network;
 use crate::pace::Pace;
+use crate::panics::{Panic, caught};
 use crate::services::Services;
 use crate::status::{Event, TrackerStatus};
 use crate::tracker_client::{self, Client};
@@ -238,15 +239,16 @@ impl Trackers {
                     let flight = services.trackers.pace.flight(&url, Instant::now());
                     let client = self.client(services, &url);
                     self.fly(tracker, services, answers, async move {
-                        let result = tracker_client::announce(&client, &url, family, announce).await;
+                        let result = caught(tracker_client::announce(&client, &url, family, announce)).await;
                         drop(flight);
-                        Answer::Announce(tracker, result)
+                        Answer::Announce(tracker, result.unwrap_or_else(failed))
                     });
                 }
                 Output::Scrape { tracker, url, info_hash } => {
                     let client = self.client(services, self.schedule.url(tracker).unwrap_or(&url));
                     self.fly(tracker, services, answers, async move {
-                        Answer::Scrape(tracker, tracker_client::scrape(&client, &url, info_hash).await)
+                        let result = caught(tracker_client::scrape(&client, &url, info_hash)).await;
+                        Answer::Scrape(tracker, result.unwrap_or_else(failed))
                     });
                 }
                 Output::Cancel { tracker } => {
@@ -300,6 +302,12 @@ impl Trackers {
         };
         self.schedule.trackers().into_iter().map(status).collect()
     }
+}
+
+/// A question that nobody will answer is over all the same: the tracker is asked again.
+fn failed<T>(panic: Panic) -> Result<T, TrackerError> {
+    tracing::error!(%panic, "asking a tracker failed by a fault of ours");
+    Err(TrackerError::Unreachable { why: format!("this is a fault of the program ({panic})") })
 }
 
 /// The families that a session speaks.

@@ -13,7 +13,7 @@ use crate::hosts::Hosts;
 use crate::network::{Facts, LsdStatus};
 use crate::port_mapping::{PortMappingStatus, Transport};
 use crate::services::Services;
-use crate::{dht, keeper, listen, lsd, network, port_mapping};
+use crate::{dht, keeper, listen, lsd, network, panics, port_mapping};
 
 /// Starts everything that waits for peers, for time to pass, or for news of the networks around.
 pub(crate) fn start(
@@ -24,9 +24,16 @@ pub(crate) fn start(
 ) {
     start_listener(services, hosts, listener);
     let waking = hosts.clone();
-    services.spawn_until_stop(keeper::run(services.keeper.clone(), move |name| waking.wake(name)));
+    let keeper = services.keeper.clone();
+    services.keep("the alarm clock of resting torrents", move || {
+        let waking = waking.clone();
+        keeper::run(keeper.clone(), move |name| waking.wake(name))
+    });
     let http = services.trackers.http.clone();
-    services.spawn_until_stop(async move { http.close_idle().await });
+    services.keep("closing idle connections", move || {
+        let http = http.clone();
+        async move { http.close_idle().await }
+    });
     start_network(services, hosts);
     start_lsd(services, hosts);
     start_port_mapping(services);
@@ -43,18 +50,21 @@ fn start_listener(services: &Arc<Services>, hosts: &Arc<Hosts>, listener: TcpLis
         let handshake = if host.is_private() { ours.private_handshake(*name) } else { ours.handshake(*name) };
         Some((host, handshake))
     };
-    services.spawn_until_stop(listen::run(listener, find));
+    let listener = Arc::new(listener);
+    services.keep("the listener", move || listen::run(listener.clone(), find.clone()));
 }
 
 /// Tells everybody where we are. On loopback there is nowhere to move.
 fn start_network(services: &Arc<Services>, hosts: &Arc<Hosts>) {
     let (told, dht) = (hosts.clone(), services.dht.clone());
-    services.spawn_until_stop(network::tell(services.network.clone(), move |facts| {
+    let tell = move |facts| {
         if let Some(dht) = &dht {
             tell_node(dht, facts);
         }
         told.torrents().iter().for_each(|torrent| torrent.look_at_network());
-    }));
+    };
+    let network = services.network.clone();
+    services.keep("telling torrents of the network", move || network::tell(network.clone(), tell.clone()));
     if !services.identity.listen_addr.ip().is_loopback() {
         let dht = services.dht.clone();
         let moved = move || {
@@ -62,7 +72,9 @@ fn start_network(services: &Arc<Services>, hosts: &Arc<Hosts>) {
                 dht.tell(ferri_dht::Input::NetworkChanged);
             }
         };
-        services.spawn_until_stop(network::look(services.network.clone(), services.egress.clone(), moved));
+        let (network, egress) = (services.network.clone(), services.egress.clone());
+        let look = move || network::look(network.clone(), egress.clone(), moved.clone());
+        services.keep("looking at the routing table", look);
     }
 }
 
@@ -80,10 +92,12 @@ fn start_lsd(services: &Arc<Services>, hosts: &Arc<Hosts>) {
     if let Some(why) = why_off(services.options.lsd, listen_addr) {
         return services.network.update(|status| status.lsd = LsdStatus::Off { why: why.to_owned() });
     }
-    let (lsd, network) = (services.lsd.clone(), services.network.clone());
-    let ours = lsd::Ours { lsd, network, listen_addr, egress: services.egress.clone() };
-    let told = hosts.clone();
-    services.spawn_until_stop(lsd::run(ours, move |neighbour| told.heard(neighbour)));
+    let (ours, told) = (services.clone(), hosts.clone());
+    services.keep("local discovery", move || {
+        let (lsd, network, egress) = (ours.lsd.clone(), ours.network.clone(), ours.egress.clone());
+        let told = told.clone();
+        lsd::run(lsd::Ours { lsd, network, listen_addr, egress }, move |neighbour| told.heard(neighbour))
+    });
 }
 
 /// Has the gateway forward our ports. It ends by itself: they are given back first.
@@ -94,20 +108,25 @@ fn start_port_mapping(services: &Arc<Services>) {
         return services.network.update(|status| status.port_mapping = off);
     }
     let udp = services.dht.as_ref().map(|dht| (Transport::Udp, dht.udp_port()));
-    let ports = [(Transport::Tcp, listen_addr.port())].into_iter().chain(udp).collect();
-    let ours = port_mapping::Ours {
-        egress: services.egress.clone(),
-        paths: services.network.paths(),
-        stop: services.shutdown.stop_accepting.clone(),
-        tasks: services.tasks.clone(),
+    let ports: Vec<_> = [(Transport::Tcp, listen_addr.port())].into_iter().chain(udp).collect();
+    let ours = services.clone();
+    let run = move || {
+        let network = ours.network.clone();
+        let ours = port_mapping::Ours {
+            egress: ours.egress.clone(),
+            paths: network.paths(),
+            stop: ours.shutdown.stop_accepting.clone(),
+            tasks: ours.tasks.clone(),
+        };
+        port_mapping::run(ours, ports.clone(), move |told| match told {
+            port_mapping::Told::Status(status, external_port) => network.update(|network| {
+                (network.port_mapping, network.external_port) = (status, external_port);
+            }),
+            port_mapping::Told::Outside(ip) => network.seen_as(Voter::Gateway, ip),
+        })
     };
-    let network = services.network.clone();
-    services.tasks.spawn(port_mapping::run(ours, ports, move |told| match told {
-        port_mapping::Told::Status(status, external_port) => network.update(|network| {
-            (network.port_mapping, network.external_port) = (status, external_port);
-        }),
-        port_mapping::Told::Outside(ip) => network.seen_as(Voter::Gateway, ip),
-    }));
+    let stop = services.shutdown.stop_accepting.clone();
+    services.tasks.spawn(panics::kept("port mapping", stop, run));
 }
 
 fn start_node(services: &Arc<Services>, hosts: &Arc<Hosts>, node: dht::Driver) {

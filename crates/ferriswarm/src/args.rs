@@ -175,11 +175,11 @@ pub(crate) struct SeedArgs {
 #[derive(Debug, Args, Clone, Copy, Default)]
 #[command(next_help_heading = "Serving")]
 pub(crate) struct SeedUntil {
-    /// Serve until this many times the size was sent
+    /// Serve until this many times the size was sent, in all runs
     #[arg(long, value_name = "R", value_parser = parse_ratio)]
     pub(crate) seed_ratio: Option<f64>,
 
-    /// Serve for this long: 90s, 10m, 2h, 1h30m
+    /// Serve for this long in all: 90s, 10m, 2h, 1h30m
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) seed_time: Option<Duration>,
 }

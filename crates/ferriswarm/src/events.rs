@@ -5,7 +5,7 @@ use ferri_metainfo::display::redact_url;
 use serde::{Serialize, Serializer};
 
 use crate::facts::Redacted;
-use crate::progress::wait_words;
+use crate::progress::{queue_words, wait_words};
 
 /// What happened, under the key `event`.
 #[derive(Debug, Serialize)]
@@ -117,7 +117,7 @@ pub(crate) enum Event<'a> {
         /// Bytes missing on the device, when it is full.
         missing: Option<u64>,
     },
-    /// Whoever reads took nothing for so long that lines were left out.
+    /// Lines were left out: whoever reads took nothing for so long, or more happened at once than is kept.
     Lost { lines: u64 },
     /// Ended before the goal; `command` continues.
     Stopped { command: &'a str },
@@ -146,6 +146,9 @@ pub(crate) struct Progress<'a> {
     downloaded: u64,
     uploaded: u64,
     wasted: u64,
+    /// Of all runs with this state folder, as `ratio` is.
+    total_downloaded: u64,
+    total_uploaded: u64,
     down_rate: u64,
     up_rate: u64,
     peers: usize,
@@ -169,6 +172,8 @@ impl<'a> Progress<'a> {
             downloaded: status.downloaded,
             uploaded: status.uploaded,
             wasted: status.wasted,
+            total_downloaded: status.all_time.downloaded,
+            total_uploaded: status.all_time.uploaded,
             down_rate: status.down_rate,
             up_rate: status.up_rate,
             peers: status.peers,
@@ -177,7 +182,7 @@ impl<'a> Progress<'a> {
             piece_count: status.pieces_total,
             ratio: status.ratio,
             eta: status.eta.map(|eta| eta.as_secs()),
-            message: wait_words(status).map(|(_, words)| words),
+            message: queue_words(status).or_else(|| Some(wait_words(status)?.1)),
         }
     }
 }

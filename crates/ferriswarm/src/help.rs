@@ -70,7 +70,8 @@ The first Ctrl-C stops cleanly: the same command continues where it was. A
 second one ends at once.
 SIGTERM and a closed terminal are as Ctrl-C; under nohup a closed terminal is
 none. Whether anybody reads the output decides about nothing.
-With --seed-ratio and --seed-time, serving ends with whichever comes first.
+With --seed-ratio and --seed-time, serving ends with whichever comes first;
+what earlier runs with the same state folder did counts.
 
 Several sources: what is wrong with one is told, the others go on, and the exit
 code is that of the worst. A torrent that was named twice is one download. LIST

@@ -10,7 +10,7 @@ mod words;
 pub(crate) use bar::Charset;
 pub(crate) use layout::{Size, lines, plain_line};
 pub(crate) use view::{Doing, Flow, View};
-pub(crate) use words::{looking, places, wait_words};
+pub(crate) use words::{looking, places, queue_words, wait_words};
 
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{Error, ResolveMagnet, ResolveStatus, Resolved, Resolving, Session, Sources};
+use ferri_engine::{Error, EventsError, ResolveMagnet, ResolveStatus, Resolved, Resolving, Session, Sources};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -139,8 +138,8 @@ impl Seekers {
                         }
                     }
                     // What was missed shows in the next snapshot.
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
+                    Err(EventsError::Missed(_)) => {}
+                    Err(EventsError::Ended) => return,
                 }
             }
         });

@@ -86,7 +86,7 @@ pub(crate) fn failure(error: &Error) -> Failure {
         Error::Fetch { dns: true, .. } => Exit::Dns,
         Error::Fetch { not_found: true, .. } => Exit::NotFound,
         Error::Fetch { .. } => Exit::Network,
-        Error::Closed => Exit::Internal,
+        Error::Closed | Error::Fault(_) => Exit::Internal,
     };
     let failure = Failure::new(exit, error.to_string());
     match next_step(error) {
@@ -107,7 +107,7 @@ fn next_step(error: &Error) -> Option<&'static str> {
         Error::Fetch { .. } => Some("try again, or fetch the file with a browser and give its name"),
         Error::BadInfo(_) => Some("nobody can use it: ask whoever made the torrent for another one"),
         Error::Name(_) => Some("ask whoever made the torrent for another one"),
-        Error::Closed => Some("run the command again"),
+        Error::Closed | Error::Fault(_) => Some("run the command again"),
         // These say it.
         Error::Listen { .. } | Error::AlreadyRunning(_) | Error::Unsupported(_) | Error::Storage(_) => None,
         Error::Io { .. } => None,
@@ -221,6 +221,7 @@ mod tests {
             fetch("the server's name does not resolve", true, false),
             fetch("the server answered 404 Not Found", false, true),
             fetch("no answer in time", false, false),
+            Error::Fault("a thread panicked".to_owned()),
             Error::Closed,
         ];
         errors.extend(disk_errors().into_iter().map(Error::Storage));

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{State, Torrent, TorrentStatus};
+use ferri_engine::{EventsError, State, Torrent, TorrentStatus};
 use ferri_metainfo::display::redact_url;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::console::{Area, Console};
@@ -43,7 +43,8 @@ impl Goal {
                 // A disk that is in the way does not stop the clock.
                 let is_served = matches!(status.state, State::Seeding | State::Error { .. });
                 let reached_ratio = ratio.is_some_and(|ratio| ratio <= status.ratio);
-                let reached_time = time.is_some_and(|time| time <= status.complete_for(Instant::now()));
+                let reached_time =
+                    time.is_some_and(|time| time <= status.all_time.seeding.at(Instant::now()));
                 is_served && status.complete_since.is_some() && (reached_ratio || reached_time)
             }
         }
@@ -277,10 +278,12 @@ impl Watched {
             Engine::PieceFailed { piece } => {
                 console.event(&Event::Piece { info_hash, piece: *piece, ok: false });
             }
-            Engine::FileCompleted { file } => {
-                if let Some(path) = self.facts.files.path(*file) {
-                    let number = self.facts.files.number(*file);
-                    console.event(&Event::File { info_hash, number, path: &path });
+            Engine::FilesCompleted { files } => {
+                for file in files.iter() {
+                    if let Some(path) = self.facts.files.path(*file) {
+                        let number = self.facts.files.number(*file);
+                        console.event(&Event::File { info_hash, number, path: &path });
+                    }
                 }
             }
             Engine::Note(text) => {
@@ -345,7 +348,12 @@ impl Watched {
                 let have = units::size_of(status.wanted_done, status.wanted);
                 self.say(console, &format!("continues: {have} are verified"));
             }
-            State::Error { text, recoverable, missing, in_the_way } => {
+            State::Error { text, fault: true, .. } => {
+                console.event(&Event::Error { info_hash, message: text, recoverable: false, missing: None });
+                let failure = Failure::new(Exit::Internal, format!("{}: {text}", status.name));
+                self.failure = Some(failure.hint("run the same command again: it goes on where it was"));
+            }
+            State::Error { text, recoverable, missing, in_the_way, .. } => {
                 let (recoverable, missing) = (*recoverable, *missing);
                 let exit = match (missing, in_the_way) {
                     (Some(_), _) => Exit::DiskFull,
@@ -365,7 +373,15 @@ impl Watched {
                 }
             }
             State::Seeding if !is_complete(status) => self.tell_partial(status, console),
-            State::Downloading | State::Seeding | State::Paused | State::Stopped => {
+            // Whoever stops one here on purpose does not look at it any more.
+            State::Stopped => {
+                let message = format!("{} was stopped before it was done", status.name);
+                self.failure = Some(
+                    Failure::new(self.trouble.unwrap_or(Exit::Internal), message)
+                        .hint("run the same command again: it goes on where it was"),
+                );
+            }
+            State::Downloading | State::Seeding | State::Paused => {
                 self.trouble = None;
             }
         }
@@ -393,7 +409,7 @@ impl Watched {
             format!("complete: {size} verified")
         } else {
             let (fetched, took, rate) = (units::size(fetched), units::took(time), units::rate(rate));
-            let sent = units::size(status.uploaded);
+            let sent = units::size(status.all_time.uploaded);
             format!("done: {fetched} in {took} ({rate}), sent {sent}, ratio {:.2}", status.ratio)
         };
         self.say(console, &format!("{what}, in {path}"));
@@ -560,8 +576,8 @@ pub(crate) struct Crew {
     area: Area,
 }
 
-/// Which torrent said what.
-type Heard = (usize, ferri_engine::Event);
+/// Which torrent said what, or how many words of it came too fast to be heard.
+type Heard = (usize, Result<ferri_engine::Event, u64>);
 
 impl Crew {
     pub(crate) fn new(console: &Console) -> Self {
@@ -601,6 +617,11 @@ impl Crew {
 
     /// Tells what happened.
     pub(crate) fn hear(&mut self, (at, event): Heard, audience: &mut dyn Audience, console: &Console) {
+        let event = match event {
+            Ok(event) => event,
+            // What it was shows in the next snapshot; a script may have counted on the lines.
+            Err(missed) => return console.event(&Event::Lost { lines: missed }),
+        };
         audience.hear(&event, console);
         let watched = &mut self.torrents[at];
         if !watched.has_ended {
@@ -634,17 +655,18 @@ impl Crew {
 /// Events of all torrents that wait to be told.
 const EVENTS_MAX: usize = 256;
 
-async fn forward(index: usize, mut events: Events, to: mpsc::Sender<(usize, ferri_engine::Event)>) {
+async fn forward(index: usize, mut events: Events, to: mpsc::Sender<Heard>) {
     loop {
-        match events.recv().await {
-            Ok(event) => {
-                if to.send((index, event)).await.is_err() {
-                    return;
-                }
-            }
-            // What was missed shows in the next snapshot.
-            Err(broadcast::error::RecvError::Lagged(_)) => {}
-            Err(broadcast::error::RecvError::Closed) => return,
+        let heard = match events.recv().await {
+            Ok(event) => Ok(event),
+            Err(EventsError::Missed(missed)) => Err(missed),
+            Err(EventsError::Ended) => return,
+        };
+        if to.send((index, heard)).await.is_err() {
+            return;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

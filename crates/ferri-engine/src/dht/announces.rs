@@ -143,6 +143,17 @@ impl Announces {
         std::mem::take(&mut self.cancelled)
     }
 
+    /// The node forgot all lookups: what was under way is done anew, soon.
+    pub(crate) fn lookups_lost(&mut self, now: Instant) {
+        self.cancelled.clear();
+        for UnderWay { class, info_hash, .. } in std::mem::take(&mut self.under_way).into_values() {
+            self.queue(class).under_way -= 1;
+            let Some(entry) = self.torrents.get_mut(&info_hash) else { continue };
+            (entry.class, entry.next, entry.is_under_way) = (class, now + AGAIN_FIRST, false);
+            self.queue(class).due.insert((now + AGAIN_FIRST, info_hash));
+        }
+    }
+
     /// It has everything now, or lacks something again.
     pub(crate) fn set_purpose(&mut self, info_hash: InfoHash, purpose: Purpose) {
         if let Some(entry) = self.torrents.get_mut(&info_hash) {
@@ -310,6 +321,21 @@ mod tests {
         assert!(now + INTERVAL < next && next < now + Duration::from_secs(20 * 60));
         assert!(start(&mut announces, next - Duration::from_secs(1), 8).is_empty());
         assert_eq!(start(&mut announces, next, 8).len(), 1);
+    }
+
+    #[test]
+    fn lookups_that_the_node_lost_are_done_anew() {
+        let (mut announces, now) = (Announces::default(), Instant::now());
+        announces.add(hash(1), Purpose::Leech, now);
+        announces.add(hash(2), Purpose::Seed, now);
+        assert_eq!(start(&mut announces, now, 7).len(), 2);
+        announces.remove(hash(2));
+        announces.lookups_lost(now);
+        assert_eq!(announces.next_due(), Some(now + AGAIN_FIRST));
+        let again = start(&mut announces, now + AGAIN_FIRST, 9);
+        assert_eq!(again, [(Lookup(9), hash(1), Purpose::Leech)]);
+        assert!(announces.take_cancelled().is_empty());
+        assert!(announces.finished(Lookup(9), &well(), 1.0, now + AGAIN_FIRST));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::announces::Purpose;
 use super::reach::Reach;
 use super::{COMMANDS_MAX, Command, Dht, DhtOptions, Found, ROUTERS, Torrents};
 use crate::egress::{Egress, host_and_port};
+use crate::panics::caught;
 use crate::udp::{Datagram, Sockets};
 
 /// Nodes are saved this often, and at the end.
@@ -27,6 +28,8 @@ const SAVE_FIRST: Duration = Duration::from_secs(60);
 const COUNT_INTERVAL: Duration = Duration::from_millis(500);
 /// Names being resolved at once.
 const RESOLVING_MAX: usize = 32;
+/// Between the end of a node that panicked and the next one.
+const RENEW_PAUSE: Duration = Duration::from_secs(1);
 /// Commands taken before the node's outputs are carried out.
 const COMMAND_BATCH: usize = 16;
 /// Saved nodes larger than this are not ours.
@@ -45,6 +48,7 @@ pub(crate) enum Told {
 #[derive(Debug)]
 pub(crate) struct Driver {
     node: Node,
+    options: ferri_dht::Options,
     ways: Ways,
     commands: mpsc::Receiver<Command>,
     handle: Dht,
@@ -79,10 +83,7 @@ struct Ongoing {
 impl Driver {
     /// A node with what was saved.
     pub(crate) async fn new(options: DhtOptions, ways: Ways) -> Self {
-        let state = match options.state.clone() {
-            Some(path) => tokio::task::spawn_blocking(move || load(&path)).await.ok().flatten(),
-            None => None,
-        };
+        let state = saved(options.state.clone()).await;
         let (ipv4, ipv6) = ways.sockets.families();
         let routers = routers(&options);
         let node = ferri_dht::Options {
@@ -95,7 +96,8 @@ impl Driver {
         let torrents = Arc::<Torrents>::default();
         let handle = Dht { commands: sender, udp_port: ways.sockets.port(), torrents: torrents.clone() };
         Self {
-            node: Node::new(node, state, rand::random(), now),
+            node: Node::new(node.clone(), state, rand::random(), now),
+            options: node,
             ways,
             commands,
             handle,
@@ -117,15 +119,37 @@ impl Driver {
         self.handle.clone()
     }
 
-    /// Runs until cancelled, then saves the nodes. `tell` hears what concerns the session.
-    pub(crate) async fn run(mut self, cancel: CancellationToken, tell: impl Fn(Told) + Send) {
+    /// Runs until cancelled, then saves the nodes. `tell` hears what concerns the session. A node that panics is replaced by
+    /// another one.
+    pub(crate) async fn run(mut self, cancel: CancellationToken, tell: impl Fn(Told) + Send + Sync) {
+        while let Err(panic) = caught(self.work(&cancel, &tell)).await {
+            tracing::error!(%panic, "the DHT node failed by a fault of ours; another one begins");
+            if cancel.run_until_cancelled(tokio::time::sleep(RENEW_PAUSE)).await.is_none() {
+                return;
+            }
+            self.renew().await;
+        }
+        self.save().await;
+    }
+
+    /// A new node for whoever uses the old one, whose lookups are lost.
+    async fn renew(&mut self) {
+        let (state, now) = (saved(self.state.clone()).await, Instant::now());
+        self.node = Node::new(self.options.clone(), state, rand::random(), now);
+        (self.reach, self.save_at) = (Reach::new(now), now + SAVE_FIRST);
+        self.searches.clear();
+        self.torrents.announces().lookups_lost(now);
+    }
+
+    /// Runs until cancelled.
+    async fn work(&mut self, cancel: &CancellationToken, tell: &(impl Fn(Told) + Sync)) {
         let mut commands = Vec::with_capacity(COMMAND_BATCH);
-        self.drain(&tell);
+        self.drain(tell);
         loop {
             let wake = self.wake_at();
             tokio::select! {
                 biased;
-                () = cancel.cancelled() => break,
+                () = cancel.cancelled() => return,
                 () = tokio::time::sleep_until(wake.into()) => self.timeout().await,
                 Some(Ok((kind, addrs))) = self.resolving.join_next() => {
                     self.node.handle(Input::Contacts { addrs, kind }, Instant::now());
@@ -138,10 +162,9 @@ impl Driver {
                 }
                 Some(batch) = self.ways.datagrams.recv() => self.received(batch),
             }
-            self.drain(&tell);
+            self.drain(tell);
             self.count();
         }
-        self.save().await;
     }
 
     fn wake_at(&self) -> Instant {
@@ -221,6 +244,8 @@ impl Driver {
             // Whoever asked may have stopped waiting.
             Command::Status(reply) => drop(reply.send(self.node.status(now))),
             Command::Buckets(family, reply) => drop(reply.send(self.node.table(family, now))),
+            #[cfg(test)]
+            Command::Panic => panic!("on purpose"),
         }
     }
 
@@ -364,6 +389,12 @@ fn routers(options: &DhtOptions) -> Vec<(String, u16)> {
         place.map(|(host, port)| (host.to_owned(), port))
     };
     named.filter_map(read).collect()
+}
+
+/// What was saved, if anything was.
+async fn saved(path: Option<PathBuf>) -> Option<State> {
+    let path = path?;
+    tokio::task::spawn_blocking(move || load(&path)).await.ok().flatten()
 }
 
 /// What was saved. A file that is none of ours is as good as none: the next save replaces it.

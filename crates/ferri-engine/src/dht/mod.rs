@@ -180,6 +180,9 @@ enum Command {
     Hosts(Vec<(String, u16)>),
     Status(oneshot::Sender<NodeStatus>),
     Buckets(Family, oneshot::Sender<Vec<BucketStatus>>),
+    /// Has the node's task panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// A search without its name.
@@ -342,5 +345,33 @@ impl Dht {
 
     fn try_send(&self, command: Command) {
         let _ = self.commands.try_send(command);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_that_panics_is_followed_by_another_one() {
+        let options = DhtOptions {
+            bind: Some([127, 0, 0, 1].into()),
+            port: None,
+            routers: Vec::new(),
+            state: None,
+            node: Options::default(),
+        };
+        let node = DhtNode::start(options).await.unwrap();
+        let before = node.dht().status().await.unwrap();
+        node.dht().send(Command::Panic).await;
+        // Questions that were on their way are lost with it.
+        let after = loop {
+            if let Some(status) = node.dht().status().await {
+                break status;
+            }
+        };
+        assert_ne!(before.families[0].id, after.families[0].id);
+        node.shutdown().await;
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::Block;
-use ferri_storage::{BlockBytes, BlockPool, Done, Job, Pool, Storage, StorageError};
+use ferri_storage::{BlockBytes, BlockPool, Done, Job, Pool, Rejected, Storage, StorageError};
 use ferri_swarm::PeerKey;
 use ferri_wire::Message;
 use tokio::io::Interest;
@@ -25,6 +25,7 @@ use self::link::Link;
 use self::reader::{ReadError, Reader};
 use self::writer::{Fill, Item, Sent, Writer};
 use crate::clock;
+use crate::panics::caught;
 use crate::rate::{Grant, Limits};
 
 /// Batches waiting for one peer's socket. Small messages only, since blocks are read when their turn comes; a peer
@@ -94,6 +95,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// As [`Self::run`]; also a connection whose task panics tells its torrent that it is over.
+    pub(crate) async fn run_watched(self) {
+        let (key, reports) = (self.key, self.reports.clone());
+        if let Err(panic) = caught(self.run()).await {
+            tracing::error!(?key, %panic, "a connection failed by a fault of ours");
+            let _ = reports.send((key, Report::Gone(FAULT.to_owned()))).await;
+        }
+    }
+
     /// Runs until the peer, the torrent or an error ends it; then says so.
     pub(crate) async fn run(self) {
         let (key, reports) = (self.key, self.reports.clone());
@@ -140,7 +150,7 @@ struct Talk {
     up: Limits,
     /// Reading rests until then; the download limit says so.
     read_at: Option<Instant>,
-    /// Sending blocks rests until then; the upload limit or a block that could not be read says so.
+    /// Sending blocks rests until then; the upload limit, or a block that could not be read, says so.
     write_at: Option<Instant>,
     /// The answer of the disk thread that reads the next block.
     loading: Option<(Block, oneshot::Receiver<Result<BlockBytes, StorageError>>)>,
@@ -295,7 +305,7 @@ impl Talk {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(End::Write(error)),
             }
-            if !self.writer.has_work() {
+            if !self.writer.has_work() || self.write_at.is_some() {
                 break;
             }
         }
@@ -319,16 +329,33 @@ impl Talk {
                 }
             }),
         };
-        self.loading = Some((block, answer));
-        self.pool.submit(job).map_err(|_| End::Overloaded)
+        match self.pool.submit(job) {
+            Ok(()) => self.loading = Some((block, answer)),
+            // More peers want blocks than the device gives; this one's turn comes.
+            Err(Rejected::Full(_)) => {
+                self.writer.put_off();
+                if self.up.is_limited() {
+                    self.up.refund(block.length() as usize);
+                }
+                self.write_at = Some(clock::now() + NO_ROOM_PAUSE);
+            }
+            Err(Rejected::Closed(_)) => return Err(End::Closed),
+        }
+        Ok(())
     }
 }
+
+/// When a block that the disk threads had no room for is asked for again.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
 
 /// After a block that could not be read: a peer that asks for it again and again costs no more than this lets it.
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Vectored writes of one turn.
 const WRITES_PER_TURN: usize = 8;
+
+/// What is said of a connection that ended by a panic.
+const FAULT: &str = "it failed by a fault of this program";
 
 /// Why a connection ended, in words for the log and the peer list.
 #[derive(Debug, thiserror::Error)]
@@ -339,8 +366,6 @@ enum End {
     Read(ReadError),
     #[error("sending failed: {0}")]
     Write(io::Error),
-    #[error("the disk threads are overloaded")]
-    Overloaded,
     #[error("the torrent ended")]
     Closed,
     /// Between two messages.

@@ -8,7 +8,7 @@ use std::path::Path;
 use bytes::{Bytes, BytesMut};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::names::LocalPaths;
-use ferri_storage::{Place, StorageOptions};
+use ferri_storage::{Lanes, Place, PoolOptions, StorageOptions};
 use ferri_wire::{decode, encode};
 use tokio::task::JoinHandle;
 
@@ -36,6 +36,11 @@ impl Scene {
     }
 
     fn with(down: Option<u64>, storage: Option<Arc<Storage>>) -> Self {
+        Self::over(Pool::new(1).unwrap(), [down, None], storage)
+    }
+
+    /// With these disk threads, and a limit for what comes and what leaves.
+    fn over(pool: Pool, [down, up]: [Option<u64>; 2], storage: Option<Arc<Storage>>) -> Self {
         let addrs = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 6881)));
         let (link, peer) = memory::pair(addrs, ROOM);
         let blocks = BlockPool::new(4);
@@ -49,9 +54,9 @@ impl Scene {
             reports: sender,
             blocks,
             storage,
-            pool: Pool::new(1).unwrap(),
+            pool,
             down: limits(down),
-            up: limits(None),
+            up: limits(up),
         };
         Self { peer, came: BytesMut::new(), outbox, reports, task: tokio::spawn(connection.run()) }
     }
@@ -223,4 +228,39 @@ async fn blocks_and_messages_leave_in_order_and_each_byte_is_sealed_once() {
         assert!(scene.reads().await == message, "{message:?} did not come as it left");
     }
     assert_eq!(counting.await.unwrap(), Sent { blocks: BLOCKS as u32, bytes: data.len() as u64 });
+}
+
+/// The pool's only thread waits until the answer is dropped, and its lane for reads is full.
+fn fill(pool: &Pool, storage: &Arc<Storage>) -> std::sync::mpsc::Sender<()> {
+    let (release, wait) = std::sync::mpsc::channel::<()>();
+    let (began, begins) = std::sync::mpsc::channel();
+    let hold = Job::Run(Box::new(move || {
+        began.send(()).unwrap();
+        let _ = wait.recv();
+    }));
+    pool.submit(hold).unwrap();
+    begins.recv().unwrap();
+    let (storage, blocks, buffers) = (storage.clone(), Vec::new(), BlockPool::new(1));
+    pool.submit(Job::ReadBlocks { storage, blocks, buffers, reply: Box::new(|_| {}) }).unwrap();
+    release
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_whose_block_finds_no_room_waits_and_is_not_hung_up_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (storage, data) = served(folder.path());
+    let lanes = Lanes { reads: 1, ..Lanes::default() };
+    let pool = Pool::with(&PoolOptions { lanes, ..PoolOptions::new(1) }).unwrap();
+    let release = fill(&pool, &storage);
+    let block = storage.layout().block(0, 0, 16 << 10).unwrap();
+    let mut scene = Scene::over(pool.clone(), [None, Some(16 << 10)], Some(storage));
+    scene.outbox.block(block);
+    scene.outbox.flush();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(scene.reports.try_recv().is_err(), "it hung up");
+    drop(release);
+    let expected = Message::Piece { piece: 0, begin: 0, data: data.slice(..16 << 10) };
+    assert!(scene.reads().await == expected);
+    let Report::Sent(Sent { blocks: 1, .. }) = scene.report().await else { panic!("something else") };
+    pool.shutdown();
 }

@@ -205,6 +205,11 @@ impl Writer {
         }
     }
 
+    /// That block cannot be asked for at the moment; [`Self::fill`] tries again.
+    pub(crate) fn put_off(&mut self) {
+        self.loading = false;
+    }
+
     /// That block cannot be had.
     pub(crate) fn skip(&mut self) {
         self.loading = false;

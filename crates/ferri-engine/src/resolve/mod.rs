@@ -179,10 +179,14 @@ impl Resolving {
     /// Waits for the info dictionary. There is no deadline: peers may come at any time. Dropping the future ends the search.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the session shuts down first; [`Error::BadInfo`] when what the hash stands for is no torrent
+    /// [`Error::Closed`] when the session shuts down first; [`Error::Fault`]; [`Error::BadInfo`] when what the hash stands for is no torrent
     /// that can be used.
     pub async fn wait(mut self) -> Result<Resolved, Error> {
-        (&mut self.found).await.map_err(|_| Error::Closed)?
+        match (&mut self.found).await {
+            Ok(found) => found,
+            Err(_) if self.stop.is_cancelled() => Err(Error::Closed),
+            Err(_) => Err(Error::Fault("the search for the torrent's description ended".to_owned())),
+        }
     }
 
     /// Ends the search and waits until the trackers have been told, for at most five seconds.
@@ -241,7 +245,7 @@ pub(crate) async fn resolve(
     let (give, found) = oneshot::channel();
     let (state_dir, wanted) = (services.options.state_dir.clone(), magnet.info_hashes);
     let cached = tokio::task::spawn_blocking(move || cache::read(&state_dir, &wanted));
-    match cached.await.map_err(|_| Error::Closed)? {
+    match cached.await? {
         Cached::Info(info) => {
             let resolved = Resolved {
                 metainfo: metainfo(*info, &resolve.magnet),

@@ -29,6 +29,7 @@ use crate::events::EventLog;
 use crate::external::Voter;
 use crate::handshake::Arrival;
 use crate::outbox::Outbox;
+use crate::panics::caught;
 use crate::peer::link::Link;
 use crate::peer::{Connection, Report, Wire};
 use crate::rate::{Limiter, Limits};
@@ -134,8 +135,15 @@ pub(super) fn start(
     let mut search = Search::new(services, entry, resolve, senders, view);
     search.begin();
     search.dial_named(&door, &stop);
-    let search = services.shutdown.searches.track_future(search.run(inbox, give, stop));
-    services.tasks.spawn(search);
+    let (status, info_hash) = (search.view.status.clone(), search.magnet.info_hashes.wire());
+    let run = async move {
+        // What waits for the search hears that it is over, and so does the registry.
+        if let Err(panic) = caught(search.run(inbox, give, stop)).await {
+            tracing::error!(%info_hash, %panic, "the search for a magnet link failed by a fault of ours");
+            status.send_modify(|status| status.state = ResolveState::Ended);
+        }
+    };
+    services.tasks.spawn(services.shutdown.searches.track_future(run));
     Ok(())
 }
 
@@ -391,7 +399,7 @@ impl Search {
             down: Limits([unlimited(), self.services.limits.down.clone()]),
             up: Limits([unlimited(), self.services.limits.up.clone()]),
         };
-        self.services.tasks.spawn(connection.run());
+        self.services.tasks.spawn(connection.run_watched());
         let (pass, crowd) = self.services.capacity.crowds.enter(addr.ip());
         self.peers.insert(key, Peer { addr, direction, outbox, _pass: pass });
         self.machine.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);

@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
-use ferri_storage::{Done, Job, PieceHash, Pool, Rejected, Storage, StorageError};
+use ferri_storage::{Done, Job, PieceHash, Pool, Rejected, Storage, StorageError, Totals};
 use tokio::sync::mpsc;
 
 use super::spill::{Runs, Spills, Step};
+use crate::panics::caught_now;
 
 /// Verified pieces are made durable when the oldest has waited this long...
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
@@ -69,6 +70,10 @@ pub(crate) enum DiskDone {
     Finished(Result<(), StorageError>),
     /// The selection was changed to this, or not.
     Selected(Vec<bool>, Result<(), StorageError>),
+    /// The torrent's totals are in the state folder, or not.
+    Noted(Result<(), StorageError>),
+    /// A job failed by a fault of ours: what it was to tell will never be known.
+    Panicked(String),
 }
 
 /// The disk side of one torrent.
@@ -373,12 +378,8 @@ impl Disk {
     fn run(&mut self, work: impl FnOnce(&Storage) -> DiskDone + Send + 'static) -> bool {
         let (storage, done) = (self.storage.clone(), self.done.clone());
         self.give(Job::Run(Box::new(move || {
-            // The torrent's task outlives its jobs, except when the process is being torn down.
-            let _ = done.send(work(&storage));
-            let doubtful = storage.doubtful();
-            if !doubtful.is_empty() {
-                let _ = done.send(DiskDone::Doubtful(doubtful));
-            }
+            let answer = caught_now(|| work(&storage));
+            tell(&storage, &done, answer.unwrap_or_else(|panic| DiskDone::Panicked(panic.to_string())));
         })))
     }
 
@@ -573,13 +574,20 @@ impl Disk {
         }
         (self.unsynced, self.unsynced_since, self.sync_again) = (0, None, false);
         let settles = std::mem::take(&mut self.settles);
-        self.syncing = self.run(move |storage| {
-            let result = storage.sync();
+        let (storage, done) = (self.storage.clone(), self.done.clone());
+        let reply = move |reply| {
+            let Done::Synced(result) = reply else { return };
             if settles && result.is_ok() {
                 storage.close_idle();
             }
-            DiskDone::Synced(result)
-        });
+            tell(&storage, &done, DiskDone::Synced(result));
+        };
+        self.syncing = self.give(Job::Sync { storage: self.storage.clone(), reply: Box::new(reply) });
+    }
+
+    /// Notes what the torrent did. `false`: there will be no answer.
+    pub(crate) fn note(&mut self, totals: Totals) -> bool {
+        self.run(move |storage| DiskDone::Noted(storage.write_totals(&totals)))
     }
 
     /// Nothing more is written for a while: syncs at once and closes the files, so that they may be unmounted.
@@ -637,6 +645,16 @@ impl Disk {
     /// Bytes that the parked pieces need.
     pub(crate) fn parked_bytes(&self) -> u64 {
         self.parked.iter().map(|(piece, _)| u64::from(self.layout.piece_len(*piece))).sum()
+    }
+}
+
+/// Tells the torrent's task what became of a job, and what the job found out beside that.
+fn tell(storage: &Storage, done: &mpsc::UnboundedSender<DiskDone>, answer: DiskDone) {
+    // The torrent's task outlives its jobs, except when the process is being torn down.
+    let _ = done.send(answer);
+    let doubtful = storage.doubtful();
+    if !doubtful.is_empty() {
+        let _ = done.send(DiskDone::Doubtful(doubtful));
     }
 }
 

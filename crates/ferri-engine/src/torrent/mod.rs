@@ -1,6 +1,9 @@
 //! A torrent as its users hold it: a handle that asks by message and looks at snapshots.
 
+mod account;
 mod disk;
+mod fault;
+mod files;
 mod news;
 mod rest;
 mod spill;
@@ -14,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use ferri_metainfo::{Info, InfoHashes};
+use ferri_metainfo::{Bitfield, Info, InfoHashes};
 use ferri_swarm::Source;
 use tokio::sync::{oneshot, watch};
 
@@ -22,7 +25,7 @@ use self::rest::{Door, Resting};
 use crate::events::{EventLog, Events};
 use crate::handshake::Arrival;
 use crate::services::Services;
-use crate::status::{PeerStatus, State, TorrentStatus, TrackerStatus};
+use crate::status::{FileStatus, PeerStatus, State, TorrentStatus, TrackerStatus};
 use crate::{Error, FilePriority};
 
 pub(crate) use start::{add, beside};
@@ -73,8 +76,13 @@ pub(crate) enum Command {
         up: Option<u64>,
     },
     SetSequential(Sequential),
+    /// Verified pieces and wanted files.
+    Have(oneshot::Sender<(Bitfield, Bitfield)>),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Trackers(oneshot::Sender<Vec<TrackerStatus>>),
+    /// Has the task panic.
+    #[cfg(test)]
+    Panic,
 }
 
 /// Whether pieces come in order.
@@ -168,6 +176,26 @@ impl Torrent {
     pub async fn peers(&self) -> Vec<PeerStatus> {
         // Looking does not wake it.
         if matches!(*self.seat(), Seat::Awake(_)) { self.ask(Command::Peers).await } else { Vec::new() }
+    }
+
+    /// How its files stand, in the torrent's order with padding included. Empty when it stopped, and while its files are
+    /// checked.
+    pub async fn files(&self) -> Vec<FileStatus> {
+        let resting = match &*self.seat() {
+            Seat::Resting(resting) => Some((resting.swarm.have().clone(), resting.files.wanted().clone())),
+            Seat::Awake(_) | Seat::Empty => None,
+        };
+        let pieces = match resting {
+            Some(pieces) => Some(pieces),
+            None => {
+                let (reply, answer) = oneshot::channel();
+                self.command(Command::Have(reply)).await;
+                answer.await.ok()
+            }
+        };
+        // The torrent's task has better to do than to look at a million files.
+        pieces
+            .map_or_else(Vec::new, |(have, wanted)| files::statuses(self.inner.info.layout(), &have, &wanted))
     }
 
     /// The trackers, in the order of their tiers.

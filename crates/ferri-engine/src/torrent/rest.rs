@@ -18,7 +18,9 @@ use ferri_swarm::Swarm;
 use ferri_wire::Handshake;
 use tokio::sync::mpsc;
 
+use super::account::{Account, Moved};
 use super::disk::Disk;
+use super::files::Files;
 use super::task::{Inbox, Senders, Task, TorrentLimits, View};
 use super::{COMMANDS_MAX, Command, Seat, Torrent};
 use crate::handshake::Arrival;
@@ -50,7 +52,9 @@ pub(super) struct Resting {
     entry: Entry,
     info: Arc<Info>,
     handshake: Handshake,
-    swarm: Swarm,
+    pub(super) swarm: Swarm,
+    pub(super) files: Files,
+    account: Account,
     pub(super) trackers: Trackers,
     storage: Arc<Storage>,
     view: View,
@@ -126,7 +130,14 @@ impl Task {
             && !self.disk.is_busy()
             && self.disk.next_tick().is_none()
             && self.next_due().is_none_or(|at| now + REST_MIN <= at)
-            && self.swarm.stats().open_bytes == 0
+            && self.account.is_quiet()
+            && self.has_nothing_open(now)
+    }
+
+    /// No piece is under way, and what moved is noted.
+    fn has_nothing_open(&self, now: Instant) -> bool {
+        let stats = self.swarm.stats();
+        stats.open_bytes == 0 && self.account.news(Moved::from(&stats), now).is_none()
     }
 
     /// Goes to rest, or comes back because somebody is about to send it something.
@@ -146,6 +157,8 @@ impl Task {
             self.services.keeper.set(at, self.handshake.info_hash);
         }
         self.view.events.rest();
+        let mut files = self.files;
+        files.rest();
         let storage = self.disk.storage().clone();
         storage.close_idle();
         self.services.disk.blocks.release();
@@ -154,6 +167,8 @@ impl Task {
             info: self.info,
             handshake: self.handshake,
             swarm: self.swarm,
+            files,
+            account: self.account,
             trackers: self.trackers,
             storage,
             view: self.view,
@@ -188,6 +203,8 @@ impl Resting {
             info: self.info,
             handshake: self.handshake,
             swarm: self.swarm,
+            files: self.files,
+            account: self.account,
             trackers: self.trackers,
             disk,
             view: self.view,
@@ -203,7 +220,7 @@ impl Resting {
             told: self.told,
             ending: None,
         };
-        services.tasks.spawn(task.run(inbox));
+        task.spawn(inbox);
         door
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,19 @@ use bytes::Bytes;
 use ferri_metainfo::magnet::PeerAddress;
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Bitfield, Info, InfoHash, PieceIndex};
-use ferri_storage::{Done, Halt, Job, Place, Progress, Resumed, Storage, StorageError, StorageOptions};
+use ferri_storage::{
+    CheckNumber, CheckOrder, CheckTicket, Done, Halt, Place, Progress, Resumed, Storage, StorageError,
+    StorageOptions, Totals,
+};
 use ferri_swarm::{Input, Priority, Source, Swarm, SwarmOptions};
 use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::account::Account;
 use super::disk::Disk;
+use super::fault::Remains;
+use super::files::Files;
 use super::rest::{channels, take_over};
 use super::task::{BUDGET_INTERVAL, Inbox, Learnt, Senders, Task, TorrentLimits, View};
 use super::wishes::{piece_priorities, wanted};
@@ -32,7 +38,7 @@ use crate::registry::Entry;
 use crate::resolve::Estate;
 use crate::services::Services;
 use crate::share::{Budget, Claim, Use};
-use crate::status::{Event, State, TorrentStatus};
+use crate::status::{AllTime, Event, State, TorrentStatus};
 use crate::trace_file::Trace;
 use crate::trackers::{Trackers, TrackersOptions};
 use crate::{AddTorrent, Check, Error, FilePriority, Resolved, resolve};
@@ -44,6 +50,7 @@ pub(crate) async fn add(
     mut resolved: Option<Resolved>,
     enter: impl FnOnce(&Torrent, Option<Entry>) -> Result<Entry, Error>,
 ) -> Result<Torrent, Error> {
+    let check_number = services.disk.pool.number();
     let info = add.metainfo.shared_info();
     let hashes = info.info_hashes();
     let Some(info_hash) = hashes.v1 else {
@@ -51,7 +58,7 @@ pub(crate) async fn add(
             "this torrent is version 2 only, and transfer of version 2 is not there yet; a hybrid of it would work".to_owned(),
         ));
     };
-    let (storage, resumed, is_finished) = open(services, &mut add, &info, info_hash).await?;
+    let (opened, resumed) = open(services, &mut add, &info, info_hash).await?;
     let mut estate = match &mut resolved {
         Some(resolved) => resolved.claim(info_hash).await,
         None => None,
@@ -95,8 +102,8 @@ pub(crate) async fn add(
         add,
         info,
         handshake,
-        storage,
-        is_finished,
+        opened,
+        check_number,
         view,
         estate,
     };
@@ -127,13 +134,24 @@ fn ask_for(services: &Services, torrent: &Torrent, hosts: Vec<(String, u16)>) {
     }
 }
 
-/// The torrent's files, what the journal says of them, and whether a complete download needs no last touches.
+/// A torrent's files as they were found.
+struct Opened {
+    storage: Arc<Storage>,
+    /// A complete download needs no last touches.
+    is_finished: bool,
+    /// Where they lie.
+    device: u64,
+    /// What earlier sessions did.
+    totals: Totals,
+}
+
+/// Looks for the torrent's files, and at what the journal says of them.
 async fn open(
     services: &Services,
     add: &mut AddTorrent,
     info: &Arc<Info>,
     info_hash: InfoHash,
-) -> Result<(Arc<Storage>, Resumed, bool), Error> {
+) -> Result<(Opened, Resumed), Error> {
     let paths = LocalPaths::new(info)?;
     // Who gives up the wait for it lets nobody go on with it.
     let halt = Halt::default();
@@ -162,7 +180,9 @@ async fn open(
     let checks = add.check.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let storage = Arc::new(Storage::new(info, paths, place, options, &wanted)?);
-        let resumed = storage.resume()?;
+        let mut resumed = storage.resume()?;
+        let (totals, note) = storage.read_totals()?;
+        resumed.why.extend(note);
         let is_finished = storage.is_finished();
         // What is checked first is looked at afterwards.
         let is_checked_first = match checks {
@@ -173,9 +193,10 @@ async fn open(
         if !(is_checked_first || is_finished && resumed.have.is_full()) {
             storage.guard()?;
         }
-        Ok((storage, resumed, is_finished))
+        let device = storage.place().device();
+        Ok((Opened { storage, is_finished, device, totals }, resumed))
     });
-    let opened = opened.await.map_err(|_| Error::Closed)?;
+    let opened = opened.await?;
     halt_on_drop.disarm();
     match opened {
         Ok(opened) => Ok(opened),
@@ -199,6 +220,7 @@ fn first_status(info: &Info) -> TorrentStatus {
         name: info.name().to_owned(),
         info_hashes: info.info_hashes(),
         state: State::Checking { done: 0, total: 0 },
+        check_place: None,
         wait: None,
         total: info.layout().total_length(),
         wanted: info.layout().total_length(),
@@ -214,6 +236,7 @@ fn first_status(info: &Info) -> TorrentStatus {
         pieces_total: info.layout().piece_count(),
         eta: None,
         ratio: 0.0,
+        all_time: AllTime::default(),
         complete_since: None,
     }
 }
@@ -226,9 +249,9 @@ struct Start {
     add: AddTorrent,
     info: Arc<Info>,
     handshake: Handshake,
-    storage: Arc<Storage>,
-    /// A complete download needs no last touches.
-    is_finished: bool,
+    opened: Opened,
+    /// Its turn among those that are checked where its files lie.
+    check_number: CheckNumber,
     view: View,
     /// What a search for the info dictionary left.
     estate: Option<Box<Estate>>,
@@ -237,14 +260,36 @@ struct Start {
 /// What there is, and what may be.
 struct Found {
     have: Bitfield,
-    recheck: Vec<PieceIndex>,
+    recheck: Arc<[PieceIndex]>,
+}
+
+/// Pieces that are being checked, or wait for that.
+struct Checking {
+    /// `None`: the disk threads are gone.
+    ticket: Option<CheckTicket>,
+    /// Bytes to look at.
+    total: u64,
+    progress: watch::Receiver<Progress>,
+    answer: oneshot::Receiver<Result<Bitfield, StorageError>>,
+}
+
+impl Checking {
+    fn cancel(&self) {
+        if let Some(ticket) = &self.ticket {
+            ticket.cancel();
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.ticket.as_ref().is_some_and(CheckTicket::is_cancelled)
+    }
 }
 
 impl Found {
     fn new(add: &AddTorrent, resumed: &Resumed, info: &Info) -> Self {
         let layout = info.layout();
         match &add.check {
-            Check::Journal => Self { have: resumed.have.clone(), recheck: resumed.recheck.clone() },
+            Check::Journal => Self { have: resumed.have.clone(), recheck: resumed.recheck.as_slice().into() },
             // Of what is only served nobody asks for the rest.
             Check::Full if add.seed_only => {
                 let wishes = piece_priorities(info, &add.priorities);
@@ -255,7 +300,7 @@ impl Found {
             Check::Full => {
                 Self { have: Bitfield::new(layout.piece_count()), recheck: layout.pieces().collect() }
             }
-            Check::Trust(have) => Self { have: have.clone(), recheck: Vec::new() },
+            Check::Trust(have) => Self { have: have.clone(), recheck: Arc::default() },
         }
     }
 }
@@ -290,10 +335,9 @@ impl Start {
     /// Lets the torrent work, if there is anything to do.
     fn begin(mut self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) {
         let found = Found::new(&self.add, &resumed, &self.info);
-        for why in resumed.why.into_iter().chain(self.storage.take_given_up()) {
+        for why in resumed.why.into_iter().chain(self.opened.storage.take_given_up()) {
             self.view.event(Event::Note(why));
         }
-        let services = self.services.clone();
         let (mut door, mut senders, mut inbox) = channels();
         if let Some(estate) = &mut self.estate {
             take_over(estate, &mut door, &mut senders, &mut inbox);
@@ -306,24 +350,40 @@ impl Start {
             task.timeout();
             task.drain();
             if !task.is_idle(Instant::now()) {
-                services.tasks.spawn(task.run(inbox));
+                task.spawn(inbox);
             } else if let Some(task) = task.rest(&inbox) {
-                services.tasks.spawn(task.run(inbox));
+                task.spawn(inbox);
             }
         } else {
-            services.tasks.spawn(self.run(found, senders, inbox));
+            let checking = self.begin_check(&found.recheck);
+            self.spawn(found, checking, senders, inbox);
         }
     }
 
-    async fn run(mut self, mut found: Found, senders: Senders, mut inbox: Inbox) {
+    fn spawn(self, found: Found, checking: Checking, senders: Senders, inbox: Inbox) {
+        let remains = Remains {
+            services: self.services.clone(),
+            torrent: self.torrent.clone(),
+            info: self.info.clone(),
+            storage: self.opened.storage.clone(),
+            status: self.view.status.clone(),
+            events: self.view.events.clone(),
+        };
+        remains.spawn(self.run(found, checking, senders, inbox));
+    }
+
+    async fn run(mut self, mut found: Found, mut checking: Checking, senders: Senders, mut inbox: Inbox) {
         let mut paused = Paused::No;
         loop {
-            match self.check(&found.recheck, &mut inbox, &mut paused).await {
+            match self.check(checking, &mut inbox, &mut paused).await {
                 Checked::Have(checked) => {
                     match self.clear_the_way(&mut inbox.commands).await {
                         Way::Clear => {}
                         // What was moved away is to be missed.
-                        Way::Cleared => continue,
+                        Way::Cleared => {
+                            checking = self.begin_check(&found.recheck);
+                            continue;
+                        }
                         Way::Stopped => return self.abandon().await,
                     }
                     found.have.union(&checked);
@@ -337,6 +397,7 @@ impl Start {
                     if !self.wait_for_disk(&error, &mut inbox.commands).await {
                         return self.abandon().await;
                     }
+                    checking = self.begin_check(&found.recheck);
                 }
             }
         }
@@ -350,8 +411,14 @@ impl Start {
         let told = Facts { port: self.services.network.facts().port, v4: None, v6: None };
         let (trackers, learnt) = self.inherit(told.port, now);
         let (swarm, trace) = self.swarm(have, &budget, told.port, now);
+        let files = Files::new(
+            self.info.layout().clone(),
+            swarm.have(),
+            self.opened.storage.wanted(),
+            self.opened.is_finished,
+        );
         let disk = Disk::new(
-            self.storage.clone(),
+            self.opened.storage.clone(),
             self.info.layout().clone(),
             self.services.disk.pool.clone(),
             self.services.options.memory,
@@ -373,6 +440,8 @@ impl Start {
             info: self.info,
             handshake: self.handshake,
             swarm,
+            files,
+            account: Account::new(self.opened.totals, now),
             disk,
             view: self.view,
             trace,
@@ -383,7 +452,7 @@ impl Start {
             ending: None,
         };
         task.prefer(&self.add.priorities);
-        if !self.is_finished && task.swarm.stats().left == 0 {
+        if !self.opened.is_finished && task.swarm.stats().left == 0 {
             // Whoever downloaded it died before it was done.
             task.disk.finish();
         }
@@ -448,27 +517,21 @@ impl Start {
     }
 
     /// Finds out which pieces are on disk, on a thread that may wait for it, while commands are still heard.
-    async fn check(&mut self, pieces: &[PieceIndex], inbox: &mut Inbox, paused: &mut Paused) -> Checked {
+    async fn check(&mut self, mut checking: Checking, inbox: &mut Inbox, paused: &mut Paused) -> Checked {
         let shutdown = self.services.shutdown.cancel.clone();
-        let layout = self.info.layout();
-        let total: u64 = pieces.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum();
-        let cancel = Arc::new(AtomicBool::new(false));
-        let (mut progress_inbox, mut answer) = self.submit_check(pieces.to_vec(), cancel.clone());
         loop {
             tokio::select! {
                 biased;
-                result = &mut answer => return match result {
-                    Ok(Ok(_)) if cancel.load(Ordering::Relaxed) => Checked::Stopped,
+                result = &mut checking.answer => return match result {
+                    Ok(Ok(_)) if checking.is_cancelled() => Checked::Stopped,
                     Ok(Ok(found)) => Checked::Have(found),
                     Ok(Err(StorageError::Halted)) => Checked::Stopped,
                     Ok(Err(error)) => Checked::Failed(error),
                     Err(_) => Checked::Stopped,
                 },
-                () = shutdown.cancelled(), if !cancel.load(Ordering::Relaxed) => {
-                    cancel.store(true, Ordering::Relaxed);
-                }
+                () = shutdown.cancelled(), if !checking.is_cancelled() => checking.cancel(),
                 command = inbox.commands.recv() => match command {
-                    Some(Command::Stop) | None => cancel.store(true, Ordering::Relaxed),
+                    Some(Command::Stop) | None => checking.cancel(),
                     Some(Command::Pause) => *paused = Paused::Yes,
                     Some(Command::Resume) => *paused = Paused::No,
                     // Everything else has its time when the torrent runs.
@@ -480,26 +543,26 @@ impl Start {
                         estate.dialled.push(arrival);
                     }
                 }
-                Ok(()) = progress_inbox.changed() => {
-                    let done = progress_inbox.borrow_and_update().bytes;
-                    self.set_state(State::Checking { done, total });
+                Ok(()) = checking.progress.changed() => {
+                    let done = checking.progress.borrow_and_update().bytes;
+                    self.set_state(State::Checking { done, total: checking.total });
                 }
             }
         }
     }
 
-    /// Gives pieces to the disk threads to be hashed. The answer never comes when there are no threads any more.
-    fn submit_check(
-        &self,
-        pieces: Vec<PieceIndex>,
-        cancel: Arc<AtomicBool>,
-    ) -> (watch::Receiver<Progress>, oneshot::Receiver<Result<Bitfield, StorageError>>) {
+    /// Gives pieces to the disk threads to be hashed when it is their turn. The answer never comes when there are no threads
+    /// any more.
+    fn begin_check(&mut self, pieces: &Arc<[PieceIndex]>) -> Checking {
+        let layout = self.info.layout();
+        let total: u64 = pieces.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum();
         let (progress, progress_inbox) = watch::channel(Progress::default());
         let (reply, answer) = oneshot::channel();
-        let job = Job::CheckPieces {
-            storage: self.storage.clone(),
-            pieces,
-            cancel,
+        let order = CheckOrder {
+            storage: self.opened.storage.clone(),
+            pieces: pieces.clone(),
+            device: self.opened.device,
+            number: self.check_number,
             progress: Box::new(move |at| {
                 progress.send_replace(at);
             }),
@@ -510,10 +573,11 @@ impl Start {
                 }
             }),
         };
-        if self.services.disk.pool.submit(job).is_err() {
-            tracing::error!("the disk threads are overloaded or gone");
-        }
-        (progress_inbox, answer)
+        let ticket = self.services.disk.pool.check(order).ok();
+        let place = ticket.as_ref().map(|ticket| ticket.place().clone());
+        self.view.status.send_modify(|status| status.check_place = place);
+        self.set_state(State::Checking { done: 0, total });
+        Checking { ticket, total, progress: progress_inbox, answer }
     }
 
     /// Waits until nothing of the user's lies where the torrent's files are to be written.
@@ -522,7 +586,7 @@ impl Start {
         loop {
             match self.guard().await {
                 Ok(Ok(())) => {
-                    for note in self.storage.take_given_up() {
+                    for note in self.opened.storage.take_given_up() {
                         self.view.event(Event::Note(note));
                     }
                     return way;
@@ -541,13 +605,13 @@ impl Start {
 
     /// Looks for what is in the way, until the session ends.
     async fn guard(&self) -> Result<Result<(), StorageError>, tokio::task::JoinError> {
-        let storage = self.storage.clone();
+        let storage = self.opened.storage.clone();
         let mut guard = tokio::task::spawn_blocking(move || storage.guard());
         tokio::select! {
             biased;
             result = &mut guard => result,
             () = self.services.shutdown.stop_accepting.cancelled() => {
-                self.storage.halt();
+                self.opened.storage.halt();
                 guard.await
             }
         }
@@ -560,6 +624,7 @@ impl Start {
             recoverable: error.is_recoverable(),
             missing: error.bytes_missing(),
             in_the_way: error.is_in_the_way(),
+            fault: false,
         });
         let retry = tokio::time::sleep(CHECK_AGAIN);
         tokio::pin!(retry);
@@ -590,7 +655,7 @@ impl Start {
         if let Some(estate) = self.estate.take() {
             estate.end(&self.services, &self.view.events).await;
         }
-        let storage = self.storage.clone();
+        let storage = self.opened.storage.clone();
         // What the journal held is untouched, whether or not closing works.
         let close = move || {
             let _ = storage.close();

@@ -10,12 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ferri_metainfo::Info;
+use ferri_metainfo::{FileIndex, Info};
 use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Role, Source, Swarm};
 use ferri_wire::{Handshake, Message};
 use tokio::sync::{mpsc, watch};
 
+use super::account::{Account, Moved};
 use super::disk::{Disk, DiskDone};
+use super::fault::Remains;
+use super::files::Files;
 use super::{Command, Seat, Sequential, Torrent, wishes};
 use crate::FilePriority;
 use crate::crowd::Pass;
@@ -74,6 +77,8 @@ pub(super) struct Task {
     pub(super) info: Arc<Info>,
     pub(super) handshake: Handshake,
     pub(super) swarm: Swarm,
+    pub(super) files: Files,
+    pub(super) account: Account,
     pub(super) trackers: Trackers,
     pub(super) disk: Disk,
     pub(super) view: View,
@@ -143,6 +148,19 @@ impl View {
 }
 
 impl Task {
+    /// Lets the torrent work in a task of the session.
+    pub(super) fn spawn(self, inbox: Inbox) {
+        let remains = Remains {
+            services: self.services.clone(),
+            torrent: self.torrent.clone(),
+            info: self.info.clone(),
+            storage: self.disk.storage().clone(),
+            status: self.view.status.clone(),
+            events: self.view.events.clone(),
+        };
+        remains.spawn(self.run(inbox));
+    }
+
     pub(super) async fn run(mut self, mut inbox: Inbox) {
         let cancel = self.services.shutdown.cancel.clone();
         let mut reports = Vec::with_capacity(BATCH_MAX);
@@ -155,7 +173,7 @@ impl Task {
                     None => return,
                     Some(task) => self = task,
                 }
-            } else if let Some(due) = self.next_due() {
+            } else if let Some(due) = [self.next_due(), self.account.next_due()].into_iter().flatten().min() {
                 wake = due;
             }
             tokio::select! {
@@ -201,6 +219,7 @@ impl Task {
         }
         self.trackers.timeout(&self.swarm, &self.services.trackers.pace, now);
         self.disk.tick(now);
+        self.note_totals(now);
         if self.view.stale && self.view.published_at + PUBLISH_INTERVAL <= now {
             if self.peers.is_empty() {
                 // Rates are as of the last input, and a swarm without peers has none for long.
@@ -241,8 +260,13 @@ impl Task {
                 self.handle(Input::Sequential { sequential: order == Sequential::Yes }, now);
             }
             // Whoever asked may have stopped waiting.
+            Command::Have(reply) => {
+                drop(reply.send((self.swarm.have().clone(), self.files.wanted().clone())));
+            }
             Command::Peers(reply) => drop(reply.send(self.peer_statuses())),
             Command::Trackers(reply) => drop(reply.send(self.trackers.statuses(now))),
+            #[cfg(test)]
+            Command::Panic => panic!("on purpose"),
         }
     }
 
@@ -278,7 +302,8 @@ impl Task {
     /// Stopping is over: trackers answered and disk jobs are done, or time is up.
     fn has_ended(&self) -> bool {
         self.ending.is_some_and(|deadline| {
-            deadline <= Instant::now() || (self.trackers.is_stopped() && !self.disk.is_busy())
+            let is_done = self.trackers.is_stopped() && !self.disk.is_busy() && self.account.is_quiet();
+            is_done || deadline <= Instant::now()
         })
     }
 
@@ -287,8 +312,10 @@ impl Task {
             peer.outbox.close();
         }
         let storage = self.disk.storage().clone();
+        let totals = self.account.totals(Moved::from(&self.swarm.stats()), Instant::now());
         let close = move || {
-            let closed = storage.close();
+            let noted = storage.write_totals(&totals);
+            let closed = storage.close().and(noted);
             // Somebody may still hold it to read; its places are free.
             storage.leave();
             closed
@@ -416,7 +443,7 @@ impl Task {
             down: Limits([self.limits.down.clone(), self.services.limits.down.clone()]),
             up: Limits([self.limits.up.clone(), self.services.limits.up.clone()]),
         };
-        self.services.tasks.spawn(connection.run());
+        self.services.tasks.spawn(connection.run_watched());
         let fast = handshake.reserved.has_fast() && self.handshake.reserved.has_fast();
         let (pass, crowd) = self.services.capacity.crowds.enter(addr.ip());
         self.peers.insert(key, Peer { addr, fast, outbox, _pass: pass });
@@ -563,7 +590,11 @@ impl Task {
             Swarmed::PeerDisconnected { addr, reason, .. } => {
                 Event::PeerDisconnected { addr, reason: reason.to_string() }
             }
-            Swarmed::PieceCompleted { piece } => Event::PieceVerified { piece: piece.get() },
+            Swarmed::PieceCompleted { piece } => {
+                self.view.event(Event::PieceVerified { piece: piece.get() });
+                let complete = self.files.piece(piece, self.swarm.have());
+                return self.files_completed(complete);
+            }
             Swarmed::PieceCorrupt { piece, .. } => Event::PieceFailed { piece: piece.get() },
             Swarmed::Banned { addr, piece } => Event::Note(format!(
                 "{addr} sent wrong data in piece {}; it is refused from here on",
@@ -580,6 +611,12 @@ impl Task {
             _ => return,
         };
         self.view.event(event);
+    }
+
+    pub(super) fn files_completed(&self, files: Vec<FileIndex>) {
+        if !files.is_empty() {
+            self.view.event(Event::FilesCompleted { files: files.into() });
+        }
     }
 
     fn peer_statuses(&self) -> Vec<PeerStatus> {
@@ -633,10 +670,13 @@ impl Task {
     pub(super) fn publish(&mut self, now: Instant) {
         let stats = self.swarm.stats();
         let layout = self.info.layout();
+        self.account.follow(&self.view.state, self.view.completed_at.is_some(), now);
+        let all_time = self.account.all_time(Moved::from(&stats));
         let status = TorrentStatus {
             name: self.info.name().to_owned(),
             info_hashes: self.info.info_hashes(),
             state: self.view.state.clone(),
+            check_place: None,
             wait: self.wait(now),
             total: layout.total_length(),
             wanted: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes },
@@ -652,7 +692,8 @@ impl Task {
             pieces_total: layout.piece_count(),
             eta: (0 < stats.down_rate && 0 < stats.left)
                 .then(|| Duration::from_secs(stats.left / stats.down_rate)),
-            ratio: ratio(stats.uploaded, stats.downloaded, stats.have_bytes),
+            ratio: ratio(all_time.uploaded, all_time.downloaded, stats.have_bytes),
+            all_time,
             complete_since: self.view.completed_at,
         };
         // Rates fall while nothing arrives: keep looking until they are at rest.

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use ferri_engine::{AddTorrent, Check, Error, FilePriority, Session, State, Torrent};
+use ferri_engine::{AddTorrent, Check, Error, Event, Events, FilePriority, Session, State, Torrent};
 use ferri_storage::StorageError;
 
 use crate::support::{Payload, Seed, options, within};
@@ -115,7 +115,7 @@ async fn edit_while_shared(seed_only: bool) {
     within(second.watch().wait_for(|status| 11 <= status.pieces_done)).await.unwrap();
     let mut notes = Vec::new();
     while notes.len() < 2 {
-        if let ferri_engine::Event::Note(note) = within(events.recv()).await.unwrap() {
+        if let Event::Note(note) = within(events.recv()).await.unwrap() {
             notes.push(note);
         }
     }
@@ -340,7 +340,7 @@ async fn of_two_torrents_with_one_path_the_second_is_refused_before_anything_is_
     second.assert_at(dir.path());
     let told = loop {
         match within(events.recv()).await.unwrap() {
-            ferri_engine::Event::Note(note) if note.contains(" was taken from torrent ") => break note,
+            Event::Note(note) if note.contains(" was taken from torrent ") => break note,
             _ => {}
         }
     };
@@ -420,4 +420,56 @@ async fn a_torrent_that_has_the_same_data_shares_what_is_whole() {
     assert!(session.torrents().iter().all(|torrent| torrent.status().is_done()));
     session.shutdown().await;
     first.assert_at(dir.path());
+}
+
+/// Files that were told to be complete, by their numbers, as they came.
+fn completed(events: &mut Events) -> Vec<u32> {
+    let events = std::iter::from_fn(|| events.try_recv().unwrap());
+    let files = |event| match event {
+        Event::FilesCompleted { files } => files.iter().map(|file| file.0).collect(),
+        _ => Vec::new(),
+    };
+    events.flat_map(files).collect()
+}
+
+#[tokio::test]
+async fn files_are_told_when_they_are_complete_and_looked_at_at_any_time() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+    add.peers = vec![seed.session.listen_addr()];
+    // The first piece of `b` has the last bytes of `a`.
+    add.priorities = vec![FilePriority::Skip, FilePriority::Normal, FilePriority::Skip, FilePriority::Skip];
+    add.sequential = true;
+    let torrent = session.add(add).await.unwrap();
+    let mut events = torrent.events();
+    within(torrent.wait_done()).await;
+    assert_eq!(completed(&mut events), [1]);
+    let files = within(torrent.files()).await;
+    let verified: Vec<_> =
+        files.iter().map(|file| (file.verified, file.wanted, file.is_complete())).collect();
+    let (begun, piece) = (PIECE as u64 - 100, PIECE as u64);
+    let expected = [(100, false, false), (4 * piece, true, true), (0, false, true), (begun, false, false)];
+    assert_eq!(verified, expected);
+
+    // What becomes wanted is told when it is there.
+    torrent.set_priorities(vec![FilePriority::Normal; 4]).await;
+    within(torrent.watch().wait_for(|status| status.wanted == status.total)).await.unwrap();
+    within(torrent.wait_done()).await;
+    let mut told = completed(&mut events);
+    assert_eq!(told.last(), Some(&2), "files without a byte are made at the end");
+    told.sort_unstable();
+    assert_eq!(told, [0, 2, 3]);
+    assert!(within(torrent.files()).await.iter().all(|file| file.is_complete() && file.wanted));
+    payload.assert_at(dir.path());
+    session.shutdown().await;
+
+    // The next session finds them: nothing has happened to them.
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = session.add(AddTorrent::new(payload.metainfo(&[]), dir.path())).await.unwrap();
+    within(torrent.wait_done()).await;
+    assert_eq!(completed(&mut torrent.events()), [0; 0]);
+    assert!(within(torrent.files()).await.iter().all(|file| file.is_complete()));
 }

@@ -140,7 +140,7 @@ async fn a_poisoner_is_found_and_the_honest_seed_is_not_blamed() {
     within(torrent.wait_done()).await;
     payload.assert_at(out.path());
     let honest_addr = honest.session.listen_addr().to_string();
-    while let Ok(event) = events.try_recv() {
+    while let Ok(Some(event)) = events.try_recv() {
         if let Event::Note(text) = event {
             assert!(!text.contains(&honest_addr), "{text}");
         }

@@ -50,7 +50,7 @@ async fn fetch(session: &Session, resolved: Resolved, out: &Path) -> ferri_engin
 }
 
 fn count(events: &mut Events, matches: impl Fn(&Event) -> bool) -> usize {
-    std::iter::from_fn(|| events.try_recv().ok()).filter(matches).count()
+    std::iter::from_fn(|| events.try_recv().unwrap()).filter(matches).count()
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use ferri_tracker_server::{Options, TrackerServer};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{AddTorrent, Event, Session, State, Torrent};
+use ferri_bencode::Encoder;
+use ferri_engine::{AddTorrent, Event, Session, SessionOptions, State, Torrent};
+use ferri_metainfo::Metainfo;
 use tempfile::TempDir;
 
 use crate::support::{Payload, open_below, options, within};
@@ -87,6 +89,56 @@ async fn idle_torrents_have_no_task_and_no_file_and_serve_who_comes() {
 }
 
 #[tokio::test]
+async fn more_torrents_than_the_disk_threads_once_had_room_for_are_all_checked() {
+    // A check stood in a queue of 4,096 once a thread: with eight threads there was room for 512.
+    const MANY: usize = 600;
+    let dir = folder(MANY);
+    let threads = SessionOptions { disk_threads: 8, ..options(&dir) };
+    let session = Session::start(threads).await.unwrap();
+    let torrents = add_all(&session, dir.path(), MANY, &[]).await;
+    let mut longest = 0;
+    for torrent in &torrents {
+        longest = longest.max(torrent.status().checks_ahead().unwrap_or(0));
+        within(torrent.wait_done()).await;
+        assert_eq!(torrent.status().state, State::Seeding);
+    }
+    assert!(longest < MANY, "{longest}");
+    session.shutdown().await;
+}
+
+/// A file without a block on disk, and its torrent: to be checked for a while.
+fn zeros(dir: &Path, length: usize) -> Metainfo {
+    const PIECE: usize = 1 << 20;
+    std::fs::File::create(dir.join("zeros")).unwrap().set_len(length as u64).unwrap();
+    let mut encoder = Encoder::new();
+    encoder.begin_dict().key(b"info").begin_dict().key(b"length").int(length as i64);
+    encoder.key(b"name").bytes(b"zeros").key(b"piece length").int(PIECE as i64);
+    encoder.key(b"pieces").bytes(&ferri_hash::sha1(&vec![0; PIECE]).repeat(length / PIECE));
+    encoder.end().end();
+    Metainfo::parse(&encoder.into_bytes()).unwrap()
+}
+
+#[tokio::test]
+async fn a_torrent_that_waits_for_others_to_be_checked_says_so_and_can_be_stopped() {
+    let dir = folder(3);
+    let session = Session::start(SessionOptions { checks_at_once: 1, disk_threads: 1, ..options(&dir) });
+    let session = session.await.unwrap();
+    let slow = zeros(dir.path(), 512 << 20);
+    let mut torrents = vec![session.add(AddTorrent::new(slow, dir.path())).await.unwrap()];
+    torrents.extend(add_all(&session, dir.path(), 3, &[]).await);
+    let ahead: Vec<_> = torrents.iter().map(|torrent| torrent.status().checks_ahead()).collect();
+    assert_eq!(ahead, [None, Some(1), Some(2), Some(3)]);
+    let status = torrents[2].status();
+    assert_eq!(status.state, State::Checking { done: 0, total: 64 << 10 });
+    within(torrents[2].stop()).await.unwrap();
+    assert_eq!(torrents[2].status().state, State::Stopped);
+    for torrent in [&torrents[0], &torrents[1], &torrents[3]] {
+        within(torrent.wait_done()).await;
+    }
+    session.shutdown().await;
+}
+
+#[tokio::test]
 async fn announces_are_spread_and_everybody_says_stopped() {
     const MANY: usize = 60;
     let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
@@ -135,7 +187,7 @@ async fn a_paused_torrent_rests_and_goes_on_when_resumed() {
     within(torrent.wait_done()).await;
     wanted.assert_at(dir.path());
     let mut states = Vec::new();
-    while let Ok(event) = events.try_recv() {
+    while let Ok(Some(event)) = events.try_recv() {
         if let Event::StateChanged(state) = event {
             states.push(state);
         }

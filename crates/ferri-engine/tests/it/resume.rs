@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use ferri_engine::{AddTorrent, Check, Session, Torrent};
+use ferri_engine::{AddTorrent, Check, Event, Session, Torrent};
 
 use crate::support::{Payload, Seed, options, within};
 
@@ -123,4 +124,55 @@ async fn without_a_journal_data_that_lies_there_is_believed_only_after_a_check()
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
     assert_eq!(torrent.status().downloaded, PIECE as u64);
+}
+
+#[tokio::test]
+async fn what_was_sent_and_received_is_remembered_by_the_next_session() {
+    let payload = payload();
+    let total = payload.total() as u64;
+    let (seed_dir, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    payload.write(seed_dir.path());
+    let serve = async || {
+        let session = Session::start(options(&seed_dir)).await.unwrap();
+        let torrent = session.add(AddTorrent::new(payload.metainfo(&[]), seed_dir.path())).await.unwrap();
+        within(torrent.wait_done()).await;
+        (session, torrent)
+    };
+    let (session, torrent) = serve().await;
+    assert_eq!(torrent.status().all_time.uploaded, 0);
+    let leech = Session::start(options(&dir)).await.unwrap();
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+    add.peers = vec![session.listen_addr()];
+    within(leech.add(add).await.unwrap().wait_done()).await;
+    leech.shutdown().await;
+    within(torrent.watch().wait_for(|status| status.uploaded == total)).await.unwrap();
+    session.shutdown().await;
+    let seeded = torrent.status().all_time.seeding.at(Instant::now());
+    assert_ne!(seeded, Duration::ZERO);
+
+    let (session, torrent) = serve().await;
+    let status = torrent.status();
+    assert_eq!((status.uploaded, status.all_time.uploaded), (0, total));
+    assert!((status.ratio - 1.0).abs() < 1e-9, "{}", status.ratio);
+    let seeding = status.all_time.seeding.at(Instant::now() + Duration::from_secs(60));
+    assert!(seeded + Duration::from_secs(59) < seeding, "{seeded:?} {seeding:?}");
+    session.shutdown().await;
+    let leech = Session::start(options(&dir)).await.unwrap();
+    let torrent = leech.add(AddTorrent::new(payload.metainfo(&[]), dir.path())).await.unwrap();
+    within(torrent.wait_done()).await;
+    assert_eq!((torrent.status().downloaded, torrent.status().all_time.downloaded), (0, total));
+    leech.shutdown().await;
+
+    // Damage is told, and is no reason not to go on.
+    let state = dir.path().join("state/torrents").join(torrent.info_hashes().wire().to_string());
+    std::fs::write(state.join("totals"), b"damaged").unwrap();
+    let leech = Session::start(options(&dir)).await.unwrap();
+    let torrent = leech.add(AddTorrent::new(payload.metainfo(&[]), dir.path())).await.unwrap();
+    let mut events = torrent.events();
+    within(torrent.wait_done()).await;
+    assert_eq!(torrent.status().all_time.downloaded, 0);
+    let is_told = std::iter::from_fn(|| events.try_recv().unwrap())
+        .any(|event| matches!(event, Event::Note(text) if text.contains("totals.aside-1")));
+    assert!(is_told && state.join("totals.aside-1").exists());
+    leech.shutdown().await;
 }

@@ -40,7 +40,7 @@ fn a_write_that_is_cut_off_leaves_the_one_before() {
     let switch = Arc::clone(&cut);
     // The process dies in the middle of a slot.
     let plan = FaultPlan::new(move |op, path, length| {
-        let is_cut = switch.load(std::sync::atomic::Ordering::Relaxed) && path.ends_with("totals");
+        let is_cut = switch.load(Ordering::Relaxed) && path.ends_with("totals");
         match op {
             Op::JournalWrite if is_cut && length < 40 => Some(Fault::Errno(5)),
             Op::JournalWrite if is_cut => Some(Fault::Short(30)),
@@ -50,7 +50,7 @@ fn a_write_that_is_cut_off_leaves_the_one_before() {
     let storage = t.start_with_faults(plan);
     storage.write_totals(&totals(1)).unwrap();
     storage.write_totals(&totals(2)).unwrap();
-    cut.store(true, std::sync::atomic::Ordering::Relaxed);
+    cut.store(true, Ordering::Relaxed);
     assert!(storage.write_totals(&totals(3)).is_err());
     assert!(
         storage.write_totals(&totals(4)).is_err(),

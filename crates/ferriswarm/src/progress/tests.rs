@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ferri_engine::{Sources, State, TorrentStatus, Wait};
+use ferri_engine::{AllTime, CheckPlace, Sources, State, TorrentStatus, Wait};
 use ferri_metainfo::{InfoHash, InfoHashes};
 
 use super::*;
@@ -14,6 +14,7 @@ fn status(name: &str) -> TorrentStatus {
         name: name.to_owned(),
         info_hashes: InfoHashes { v1: Some(InfoHash::from([7; 20])), v2: None },
         state: State::Downloading,
+        check_place: None,
         wait: None,
         total: 4_026_531_840,
         wanted: 4_026_531_840,
@@ -29,6 +30,7 @@ fn status(name: &str) -> TorrentStatus {
         pieces_total: 2,
         eta: Some(Duration::from_secs(58)),
         ratio: 0.03,
+        all_time: AllTime { uploaded: 51_000_000, ..AllTime::default() },
         complete_since: None,
     }
 }
@@ -166,6 +168,7 @@ fn every_state_has_its_words() {
         recoverable,
         missing,
         in_the_way: false,
+        fault: false,
     };
     let cases = [
         (State::Paused, "paused"),
@@ -179,6 +182,14 @@ fn every_state_has_its_words() {
     ];
     for (state, words) in cases {
         let status = TorrentStatus { state, ..still("debian-13.iso") };
+        let line = &drawn(160, 24, &[View::of_torrent(&status)])[0];
+        assert!(line.contains(words), "{words}: {line}");
+    }
+    for (ahead, words) in
+        [(1, "waiting for 1 other to be checked"), (2_298, "waiting for 2298 others to be checked")]
+    {
+        let check_place = Some(CheckPlace::with_ahead(ahead));
+        let status = TorrentStatus { check_place, ..checking("debian-13.iso") };
         let line = &drawn(160, 24, &[View::of_torrent(&status)])[0];
         assert!(line.contains(words), "{words}: {line}");
     }

@@ -24,7 +24,7 @@ impl View {
                 up: status.up_rate,
                 peers: Some(status.peers),
                 seeds: status.seeds,
-                sent: status.uploaded,
+                sent: status.all_time.uploaded,
                 ratio: Some(status.ratio),
                 eta: status.eta,
                 lasts: None,
@@ -69,9 +69,18 @@ pub(crate) fn wait_words(status: &TorrentStatus) -> Option<(String, String)> {
     }
 }
 
+/// Whose files are looked at first; `None` when it does not wait for that.
+pub(crate) fn queue_words(status: &TorrentStatus) -> Option<String> {
+    let ahead = units::count(status.checks_ahead()? as u64, "other", "others");
+    Some(format!("waiting for {ahead} to be checked"))
+}
+
 fn doing(status: &TorrentStatus) -> Doing {
     match &status.state {
-        State::Checking { .. } => says(["checking", "checking what is there"]),
+        State::Checking { .. } => match queue_words(status) {
+            Some(words) => says(["queued".to_owned(), words]),
+            None => says(["checking", "checking what is there"]),
+        },
         State::Downloading => status.wait.map_or(Doing::Flows, waits),
         State::Seeding => Doing::Serves,
         State::Paused => says(["paused"]),

@@ -1,12 +1,14 @@
 //! Commands that are killed while they write: what is under a final name is whole.
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use ferriswarm::Exit;
 
-use crate::swarm::{desk_with_payload, seed, stop};
+use crate::swarm::{SIZE, desk_with_payload, seed, stop};
 use crate::{ALONE, Desk, PATIENCE, names, noise};
 
 fn begin(desk: &Desk, words: &[&str]) -> Child {
@@ -15,7 +17,7 @@ fn begin(desk: &Desk, words: &[&str]) -> Child {
         .current_dir(desk.folder.path())
         .env("XDG_STATE_HOME", desk.path("state-home"))
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(File::create(desk.path("stdout")).unwrap())
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
@@ -64,6 +66,44 @@ fn a_torrent_that_is_being_written_has_its_name_when_it_is_whole() {
         }
     }
     assert_ne!(killed, 0, "it was always faster");
+}
+
+/// What a torrent's totals say was sent; see `ferri-storage`'s `totals`: two slots, of which the last one counts.
+fn sent(totals: &Path) -> u64 {
+    let bytes = std::fs::read(totals).unwrap_or_default();
+    let uploaded = |at: usize| Some(u64::from_le_bytes(bytes.get(at + 18..at + 26)?.try_into().unwrap()));
+    [0, 512].into_iter().filter_map(uploaded).max().unwrap_or(0)
+}
+
+#[test]
+fn what_a_killed_seeder_sent_counts_for_its_ratio_in_the_next_run() {
+    let desk = desk_with_payload();
+    let state = desk.path("seed-state");
+    let words = ["seed", "p.torrent", "there", "--no-trackers", "--state-dir", state.to_str().unwrap()];
+    let words = [&words[..], &ALONE, &["--log-file", "log", "-v"]].concat();
+    let seeder = begin(&desk, &[&words[..], &["--json"]].concat());
+    let deadline = Instant::now() + PATIENCE;
+    let port = loop {
+        assert!(Instant::now() < deadline, "it does not serve");
+        let said = String::from_utf8(desk.read("stdout")).unwrap();
+        let port = said.split("\"seeding\"").nth(1).and_then(|rest| rest.split("\"port\":").nth(1));
+        match port.and_then(|rest| rest.split('}').next()) {
+            Some(port) => break port.to_owned(),
+            None => std::thread::yield_now(),
+        }
+    };
+    let peer = format!("127.0.0.1:{port}");
+    let get = ["get", "p.torrent", "-o", "here", "--no-trackers", "--peer", &peer];
+    desk.run(&[&get[..], &ALONE].concat()).is(Exit::Done);
+    let info_hash = desk.run(&["show", "p.torrent", "--json"]).json()["info_hash_v1"].clone();
+    let totals = state.join("torrents").join(info_hash.as_str().unwrap()).join("totals");
+    let downloaded = Instant::now();
+    assert!(kill_when(seeder, || SIZE as u64 <= sent(&totals)));
+    assert!(downloaded.elapsed().as_secs() < 10, "{:?}", downloaded.elapsed());
+    // It has sent all of it once, and so has nothing left to do.
+    let again = desk.run(&[&words[..], &["--json", "--seed-ratio", "0.9"]].concat());
+    let done = &again.is(Exit::Done).events("done")[0];
+    assert_eq!((&done["uploaded"], done["ratio"].as_f64()), (&0.into(), Some(1.0)));
 }
 
 #[test]

@@ -77,6 +77,41 @@ fn json_lines_tell_a_download_from_its_beginning_to_its_end() {
 }
 
 #[test]
+fn json_lines_tell_each_wanted_file_once_when_it_is_complete() {
+    let desk = Desk::new();
+    // The first three share a piece, and one has nothing in it.
+    let lengths = [("a", 100), ("b", 0), ("c", 20_000), ("d", 100_000), ("e", 50_000)];
+    for (name, length) in lengths {
+        desk.write(&format!("there/set/{name}"), noise(length, length as u64 + 1));
+    }
+    desk.run(&["create", "there/set", "-o", "p.torrent", "--piece-length", "16k"]).is(Exit::Done);
+    let (seeder, peer) = seed(&desk, &[]);
+    let told = |outcome: &Outcome| {
+        let files = outcome.is(Exit::Done).events("file");
+        let mut told: Vec<_> = files
+            .iter()
+            .map(|file| (file["number"].as_u64().unwrap(), file["path"].as_str().unwrap().to_owned()))
+            .collect();
+        told.sort();
+        told
+    };
+    let named = |numbers: &[u64]| -> Vec<_> {
+        numbers.iter().map(|number| (*number, lengths[*number as usize - 1].0.to_owned())).collect()
+    };
+    // `c` comes with `a`, which nobody wants.
+    let some = get(&desk, &peer, &["--json", "--select", "3,4"]).finish();
+    assert_eq!(told(&some), named(&[3, 4]));
+    let order: Vec<String> =
+        some.stdout.lines().map(|line| line.split('"').nth(3).unwrap().to_owned()).collect();
+    let at = |kind: &str| order.iter().rposition(|other| other == kind).unwrap();
+    assert!(at("piece") < at("file") && at("file") < at("done"), "{order:?}");
+    let rest = get(&desk, &peer, &["--json"]).finish();
+    assert_eq!(told(&rest), named(&[2, 5]), "what was there when it began is not told");
+    assert_eq!(told(&get(&desk, &peer, &["--json"]).finish()), []);
+    stop(seeder);
+}
+
+#[test]
 fn ctrl_c_saves_what_is_there_and_the_same_command_continues() {
     let desk = desk_with_payload();
     let (seeder, peer) = seed(&desk, &["--up", "1M"]);

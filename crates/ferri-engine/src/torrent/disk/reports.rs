@@ -9,6 +9,7 @@ use ferri_wire::Message;
 
 use super::{DiskDone, Verdict};
 use crate::status::{Event, State};
+use crate::torrent::account::Moved;
 use crate::torrent::task::Task;
 
 impl Task {
@@ -61,6 +62,7 @@ impl Task {
                 let is_complete = self.seed_only || self.view.completed_at.is_some();
                 let storage = self.disk.storage().clone();
                 // A file that was complete and that its user changed is the user's: nothing is fetched over it.
+                self.files.lost(gone.iter().copied());
                 let (kept, lost): (Vec<_>, Vec<_>) =
                     gone.into_iter().partition(|piece| is_complete && storage.is_changed_by_others(*piece));
                 for piece in lost {
@@ -127,11 +129,18 @@ impl Task {
             DiskDone::Finished(result) => self.touched(result, now),
             DiskDone::Selected(wanted, result) => {
                 self.disk.selected(wanted, &result);
+                if result.is_ok() {
+                    let complete = self.files.selected(self.disk.storage().wanted(), self.swarm.have());
+                    self.files_completed(complete);
+                }
                 if result.is_ok() && self.disk.is_finishing() && self.swarm.stats().left == 0 {
                     self.disk.finish();
                 }
                 self.disk_answered(result, now);
             }
+            DiskDone::Noted(result) => self.noted(result, now),
+            // The torrent's task has a gap in what it knows, as if it had panicked itself.
+            DiskDone::Panicked(text) => std::panic::resume_unwind(Box::new(text)),
             DiskDone::Doubtful(pieces) => self.disk.recheck(pieces),
             DiskDone::Rechecked(result) => self.rechecked(result, now),
             DiskDone::Probed(result) => {
@@ -141,6 +150,28 @@ impl Task {
             }
         }
         self.disk.tick(now);
+    }
+
+    /// Notes what the torrent did in all its sessions, if it is time.
+    pub(in crate::torrent) fn note_totals(&mut self, now: Instant) {
+        if self.account.is_due(now)
+            && let Some(totals) = self.account.take_news(Moved::from(&self.swarm.stats()), now)
+            && !self.disk.note(totals)
+        {
+            self.account.failed(now);
+        }
+    }
+
+    /// That is noted, or not. It is no reason to stop anything.
+    fn noted(&mut self, result: Result<(), StorageError>, now: Instant) {
+        match result {
+            Ok(()) => self.account.noted(),
+            Err(error) if self.account.failed(now) => {
+                let note = format!("what was sent and received cannot be remembered: {error}");
+                self.view.event(Event::Note(note));
+            }
+            Err(_) => {}
+        }
     }
 
     fn disk_is_back(&mut self, now: Instant) {
@@ -172,6 +203,7 @@ impl Task {
             recoverable: error.is_recoverable(),
             missing,
             in_the_way: error.is_in_the_way(),
+            fault: false,
         });
         if was_working {
             tracing::error!(%error, "the disk does not take or give data");
@@ -201,6 +233,8 @@ impl Task {
             self.view.event(Event::Note(error.to_string()));
         }
         self.disk.settle();
+        let complete = self.files.finished(self.swarm.have());
+        self.files_completed(complete);
         if self.swarm.stats().left == 0 && !matches!(self.view.state, State::Paused) {
             self.set_state(State::Seeding);
             self.view.event(Event::Completed);

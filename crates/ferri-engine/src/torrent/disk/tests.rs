@@ -6,13 +6,15 @@ use std::sync::mpsc as blocking;
 
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::names::LocalPaths;
-use ferri_storage::{Fault, FaultPlan, Op, Place, StorageOptions};
+use ferri_storage::{Fault, FaultPlan, Lanes, Op, Place, PoolOptions, StorageOptions};
 
 use super::*;
 
 const EIO: i32 = 5;
 const PIECE: usize = 32 << 10;
 const PIECES: u32 = 4;
+/// More than a test needs, and soon full.
+const LANES: Lanes = Lanes { pieces: 8, others: 8, syncs: 8, reads: 8, looks: 8 };
 /// Nothing here takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,7 +49,7 @@ impl Fixture {
         let layout = info.layout().clone();
         let storage = Arc::new(Storage::new(info, paths, place, options, &[]).unwrap());
         storage.resume().unwrap();
-        let pool = Pool::new(threads).unwrap();
+        let pool = Pool::with(&PoolOptions { lanes: LANES, ..PoolOptions::new(threads) }).unwrap();
         let (sender, done) = mpsc::unbounded_channel();
         let disk = Disk::new(storage, layout, pool.clone(), 1 << 20, sender);
         Self { folder, disk, done, broken, pool }
@@ -80,7 +82,7 @@ impl Fixture {
         assert_eq!(verdict, Verdict::Good { suspects: None });
     }
 
-    /// The only thread waits until the answer is dropped, and behind it as many jobs as may.
+    /// The only thread waits until the answer is dropped, and behind it as many jobs as may, in each lane.
     fn fill(&self) -> blocking::Sender<()> {
         let (release, wait) = blocking::channel::<()>();
         let (began, begins) = blocking::channel();
@@ -90,6 +92,24 @@ impl Fixture {
         }));
         self.pool.submit(hold).unwrap();
         begins.recv().unwrap();
+        let storage = || self.disk.storage.clone();
+        let write = || Job::WritePiece {
+            storage: storage(),
+            piece: self.piece(3),
+            blocks: Vec::new(),
+            hash: PieceHash::new(&self.disk.storage, self.piece(3)),
+            reply: Box::new(|_| {}),
+        };
+        let look = || Job::CheckPieces {
+            storage: storage(),
+            pieces: Vec::new(),
+            cancel: Arc::default(),
+            progress: Box::new(|_| {}),
+            reply: Box::new(|_| {}),
+        };
+        while self.pool.submit(write()).is_ok() {}
+        while self.pool.submit(look()).is_ok() {}
+        while self.pool.submit(Job::Sync { storage: storage(), reply: Box::new(|_| {}) }).is_ok() {}
         while self.pool.submit(Job::Run(Box::new(|| {}))).is_ok() {}
         release
     }

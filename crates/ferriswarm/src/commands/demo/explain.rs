@@ -189,7 +189,7 @@ impl Story {
                 "Whoever sent the wrong bytes is found out and banned.",
             ),
             Event::Completed => sentence("completed", "every piece is verified: done".to_owned(), ""),
-            Event::FileCompleted { .. } | Event::StateChanged(_) | Event::Note(_) | Event::Said { .. } => {
+            Event::FilesCompleted { .. } | Event::StateChanged(_) | Event::Note(_) | Event::Said { .. } => {
                 None
             }
         }

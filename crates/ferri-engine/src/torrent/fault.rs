@@ -1,0 +1,138 @@
+//! What becomes of a torrent whose task panics: an error that everybody sees, in a session that goes on.
+
+use std::sync::Arc;
+
+use ferri_metainfo::Info;
+use ferri_storage::Storage;
+use tokio::sync::watch;
+
+use super::{Seat, Torrent};
+use crate::events::EventLog;
+use crate::panics::{Panic, caught};
+use crate::services::Services;
+use crate::status::{Event, State, TorrentStatus};
+
+/// What is left of a torrent when its task is gone.
+pub(super) struct Remains {
+    pub(super) services: Arc<Services>,
+    pub(super) torrent: Torrent,
+    pub(super) info: Arc<Info>,
+    pub(super) storage: Arc<Storage>,
+    pub(super) status: watch::Sender<TorrentStatus>,
+    pub(super) events: EventLog,
+}
+
+impl Remains {
+    /// Runs the torrent's task. When it panics the torrent ends with an error, and may be added again.
+    pub(super) fn spawn(self, task: impl Future<Output = ()> + Send + 'static) {
+        let tasks = self.services.tasks.clone();
+        tasks.spawn(async move {
+            if let Err(panic) = caught(task).await {
+                self.fail(&panic).await;
+            }
+        });
+    }
+
+    async fn fail(self, panic: &Panic) {
+        tracing::error!(
+            info_hash = %self.info.info_hashes().wire(),
+            name = self.info.name(),
+            %panic,
+            "a torrent failed by a fault of ours; the others go on"
+        );
+        // Its place in the registry is free since its task is gone.
+        *self.torrent.seat() = Seat::Empty;
+        self.services.hide(&self.info.info_hashes());
+        if let Some(trace) = &self.services.trace {
+            trace.flush();
+        }
+        let storage = self.storage;
+        let close = move || {
+            // What cannot be closed in order is looked at by the next start.
+            let _ = storage.close();
+            storage.leave();
+        };
+        let _ = tokio::task::spawn_blocking(close).await;
+        let state = State::Error {
+            text: format!(
+                "this is a fault of the program ({panic}), please report it; \
+                 what was verified is kept, and goes on when the torrent is added again"
+            ),
+            recoverable: false,
+            missing: None,
+            in_the_way: false,
+            fault: true,
+        };
+        self.status.send_modify(|status| {
+            status.state = state.clone();
+            (status.wait, status.eta) = (None, None);
+            (status.down_rate, status.up_rate, status.peers, status.seeds) = (0, 0, 0, 0);
+        });
+        self.events.send(Event::StateChanged(state));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use ferri_metainfo::Metainfo;
+
+    use super::super::Command;
+    use crate::{AddTorrent, Event, Session, SessionOptions, State, Torrent};
+
+    /// Nothing here takes this long unless it hangs.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn metainfo(name: &str) -> Metainfo {
+        let hash = "x".repeat(20);
+        let torrent = format!("d4:infod6:lengthi9e4:name1:{name}12:piece lengthi16384e6:pieces20:{hash}ee");
+        Metainfo::parse(torrent.as_bytes()).unwrap()
+    }
+
+    async fn failed(torrent: &Torrent) -> String {
+        let mut status = torrent.watch();
+        let failed = status.wait_for(|status| matches!(status.state, State::Error { .. }));
+        let status = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap().clone();
+        let State::Error { text, recoverable: false, fault: true, .. } = status.state else {
+            panic!("{status:?}")
+        };
+        text
+    }
+
+    #[tokio::test]
+    async fn a_torrent_that_panics_ends_with_an_error_and_the_others_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SessionOptions {
+            bind: Some([127, 0, 0, 1].into()),
+            listen_port: Some(0),
+            ..SessionOptions::new(folder.path().join("state")).without_discovery()
+        };
+        let session = Session::start(options).await.unwrap();
+        let add = |name| session.add(AddTorrent::new(metainfo(name), folder.path()));
+        let (faulty, sound) = (add("a").await.unwrap(), add("b").await.unwrap());
+        let mut events = faulty.events();
+        assert!(faulty.command(Command::Panic).await);
+        let text = failed(&faulty).await;
+        assert!(text.contains("(on purpose at ") && text.contains("task.rs:"), "{text}");
+        assert_eq!(session.torrents().len(), 1);
+        tokio::time::timeout(PATIENCE, faulty.wait_done()).await.expect("nobody waits for it any more");
+        assert!(faulty.stop().await.is_err(), "it has ended");
+        let mut last = None;
+        while let Ok(Some(event)) = events.try_recv() {
+            last = Some(event);
+        }
+        assert!(matches!(last, Some(Event::StateChanged(State::Error { .. }))), "{last:?}");
+
+        // It can be added again, and the other one never noticed.
+        let again = add("a").await.unwrap();
+        again.pause().await;
+        let mut status = again.watch();
+        let paused = status.wait_for(|status| status.state == State::Paused);
+        tokio::time::timeout(PATIENCE, paused).await.unwrap().unwrap();
+        assert_eq!(sound.status().state, State::Downloading);
+        session.shutdown().await;
+        assert_eq!((sound.status().state, again.status().state), (State::Stopped, State::Stopped));
+    }
+}
