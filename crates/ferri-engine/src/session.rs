@@ -60,7 +60,7 @@ impl Session {
         panics::note_places();
         ferri_storage::create_state_folder(&options.state_dir).map_err(io_error(&options.state_dir))?;
         let egress = Arc::new(Egress::new(options.bind));
-        let listener = egress.listen(options.listen_port)?;
+        let listener = egress.listen(options.listen_port).await?;
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
         let sockets = open_sockets(&options, &egress, listen_addr.port())?;
         let pool =

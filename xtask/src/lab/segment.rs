@@ -44,6 +44,8 @@ pub(crate) struct Segment {
     terrain: Terrain,
     family: Family,
     taken: AtomicU16,
+    /// Its addresses of IPv6 are of use a second after they were given.
+    is_late: bool,
 }
 
 impl Segment {
@@ -54,12 +56,19 @@ impl Segment {
     pub(crate) fn new(lab: &Lab, terrain: Terrain, family: Family) -> Result<Self> {
         let number = lab.segments.fetch_add(1, Ordering::Relaxed);
         let lab = lab.clone();
-        let segment = Self { lab, number, terrain, family, taken: AtomicU16::new(0) };
+        let segment = Self { lab, number, terrain, family, taken: AtomicU16::new(0), is_late: false };
         let bridge = segment.bridge();
         // Without snooping the switch passes on what is said to a group, as it does in most houses.
         ip(&[format!("link add {bridge} type bridge mcast_snooping 0"), format!("link set {bridge} up")])?;
         run("sh", &["-c", &format!("echo 1 > /proc/sys/net/ipv6/conf/{bridge}/disable_ipv6")])?;
         Ok(segment)
+    }
+
+    /// The same as a machine that has just started meets it: an address of IPv6 is first looked for on the link, for a second, in
+    /// which nobody can listen at it.
+    pub(crate) fn with_late_addresses(mut self) -> Self {
+        self.is_late = true;
+        self
     }
 
     /// A host with so many addresses on the segment.
@@ -93,9 +102,10 @@ impl Segment {
         let family = match self.family {
             Family::V4 => "-4",
             Family::V6 => {
+                let looks = u8::from(self.is_late);
                 for device in ["lo", DEVICE] {
                     script.push_str(&format!(
-                        "echo 0 > /proc/sys/net/ipv6/conf/{device}/accept_dad; \
+                        "echo {looks} > /proc/sys/net/ipv6/conf/{device}/accept_dad; \
                          echo 0 > /proc/sys/net/ipv6/conf/{device}/disable_ipv6; "
                     ));
                 }
@@ -110,7 +120,7 @@ impl Segment {
             (Terrain::Internet, Family::V6) => 128,
         };
         // Without the search for doubles an address of IPv6 can be used at once, not only when the kernel gets round to it.
-        let ready = if self.family == Family::V6 { "nodad" } else { "" };
+        let ready = if self.family == Family::V6 && !self.is_late { "nodad" } else { "" };
         for address in &host.segment {
             script.push_str(&format!("ip {family} addr add {address}/{prefix} dev {DEVICE} {ready}; "));
         }

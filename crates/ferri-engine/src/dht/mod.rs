@@ -27,7 +27,7 @@ pub use ferri_dht::{
 use self::announces::{Announces, Purpose};
 pub(crate) use self::driver::{Driver, Told, Ways};
 use crate::Error;
-use crate::egress::Egress;
+use crate::egress::{Egress, once_usable};
 use crate::udp::{BATCHES_MAX, Sockets};
 
 /// Nodes that everybody knows, for the first time and for when all saved ones are gone.
@@ -141,7 +141,7 @@ impl DhtNode {
     /// [`Error::Listen`] when the address or port is not to be had.
     pub async fn start(options: DhtOptions) -> Result<Self, Error> {
         let egress = Arc::new(Egress::new(options.bind));
-        let sockets = Sockets::bind(&egress, options.port.unwrap_or(0))?;
+        let sockets = once_usable(|| Sockets::bind(&egress, options.port.unwrap_or(0))).await?;
         let (batches, datagrams) = mpsc::channel(BATCHES_MAX);
         let ways = Ways { egress, sockets: sockets.clone(), datagrams };
         let driver = Driver::new(options, ways).await;

@@ -12,6 +12,7 @@ mod sockets;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use ferri_tracker::udp::Family;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
@@ -24,6 +25,11 @@ pub(crate) use self::names::host_and_port;
 
 /// Ports tried first when the caller has no wish: those that people opened for BitTorrent long ago.
 const PORTS: std::ops::RangeInclusive<u16> = 6881..=6889;
+
+/// An address is looked for on its link for a second; a system that was told to look more than once takes longer.
+const USABLE_LIMIT: Duration = Duration::from_secs(5);
+/// How often a socket is tried until then.
+const USABLE_LOOK: Duration = Duration::from_millis(100);
 
 /// The way out, and in.
 #[derive(Debug)]
@@ -90,11 +96,15 @@ impl Egress {
     }
 
     /// The session's listener, for both families where the system and the user allow it; at `port`, or at one of the usual
-    /// ones.
+    /// ones. Waits a little for an address of this machine that cannot be used yet.
     ///
     /// # Errors
     /// [`Error::Listen`] when no address is to be had.
-    pub(crate) fn listen(&self, port: Option<u16>) -> Result<TcpListener, Error> {
+    pub(crate) async fn listen(&self, port: Option<u16>) -> Result<TcpListener, Error> {
+        once_usable(|| self.listen_now(port)).await
+    }
+
+    fn listen_now(&self, port: Option<u16>) -> Result<TcpListener, Error> {
         let ips = match self.bind {
             Some(ip) => vec![ip],
             None => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
@@ -171,6 +181,29 @@ pub async fn look_up(place: &str, bind: Option<IpAddr>) -> Result<Vec<SocketAddr
     Egress::new(bind).look_up(host, port, None).await
 }
 
+/// Binds, again and again while the address is one of this machine and is of no use yet: one of IPv6 is looked for on its link
+/// first (RFC 4862, section 5.4), which is when services of a machine that has just started begin.
+pub(crate) async fn once_usable<T>(mut bind: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let begun = Instant::now();
+    loop {
+        match bind() {
+            Err(Error::Listen { addr, source })
+                if source.kind() == io::ErrorKind::AddrNotAvailable
+                    && begun.elapsed() < USABLE_LIMIT
+                    && is_ours(addr.ip()) =>
+            {
+                tokio::time::sleep(USABLE_LOOK).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether an interface of this machine has the address.
+fn is_ours(ip: IpAddr) -> bool {
+    if_addrs::get_if_addrs().is_ok_and(|interfaces| interfaces.iter().any(|interface| interface.ip() == ip))
+}
+
 async fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(ip) = from {
@@ -217,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn everything_leaves_from_the_address_that_is_bound_to() {
         let egress = Egress::new(Some([127, 0, 0, 83].into()));
-        let listener = egress.listen(Some(0)).unwrap();
+        let listener = egress.listen(Some(0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         assert_eq!(addr.ip(), egress.source().unwrap());
         let stream = egress.connect(addr).await.unwrap();
@@ -251,9 +284,29 @@ mod tests {
         let first = egress.datagrams(0).unwrap();
         let port = first[0].as_ref().unwrap().local_addr().unwrap().port();
         assert!(matches!(egress.datagrams(port), Err(Error::Listen { addr, .. }) if addr.port() == port));
-        let listeners = [egress.listen(None).unwrap(), egress.listen(None).unwrap()];
+        let listeners = [egress.listen(None).await.unwrap(), egress.listen(None).await.unwrap()];
         let ports = listeners.each_ref().map(|listener| listener.local_addr().unwrap().port());
-        assert!(matches!(egress.listen(Some(ports[0])), Err(Error::Listen { .. })));
+        assert!(matches!(egress.listen(Some(ports[0])).await, Err(Error::Listen { .. })));
         assert!(ports[0] != ports[1] && ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_of_this_machine_is_waited_for_and_another_is_not() {
+        let unusable = |ip: [u8; 4]| Error::Listen {
+            addr: (ip, 7).into(),
+            source: io::ErrorKind::AddrNotAvailable.into(),
+        };
+        let mut looks = 0;
+        let soon = once_usable(|| {
+            looks += 1;
+            if looks < 3 { Err(unusable([127, 0, 0, 1])) } else { Ok(looks) }
+        });
+        assert_eq!(soon.await.unwrap(), 3);
+        let mut looks = 0;
+        let never = once_usable(|| {
+            looks += 1;
+            Err::<(), _>(unusable([192, 0, 2, 1]))
+        });
+        assert!(never.await.is_err() && looks == 1);
     }
 }

@@ -32,14 +32,23 @@ pub(super) fn cases(hub: Kind) -> Vec<Case<'static>> {
     let all = pairs(Family::V4).chain(pairs(Family::V6));
     all.map(|(family, (seed, leech))| {
         let version = if family == Family::V4 { "IPv4" } else { "IPv6" };
-        let name = format!("local discovery, {version}: {seed} to {leech}");
+        let late = if is_late(family, seed, leech) { ", addresses that come late" } else { "" };
+        let name = format!("local discovery, {version}: {seed} to {leech}{late}");
         Case::new(name, move |scene| transfer(scene, family, seed, leech))
     })
     .collect()
 }
 
+/// Ours waits for an address that cannot be used yet; other clients end.
+fn is_late(family: Family, seed: Kind, leech: Kind) -> bool {
+    family == Family::V6 && (seed, leech) == (Kind::Ferriswarm, Kind::Ferriswarm)
+}
+
 fn transfer(scene: &Scene<'_>, family: Family, seed: Kind, leech: Kind) -> Result<String> {
-    let segment = Segment::new(scene.lab, Terrain::Link, family)?;
+    let mut segment = Segment::new(scene.lab, Terrain::Link, family)?;
+    if is_late(family, seed, leech) {
+        segment = segment.with_late_addresses();
+    }
     let discovery = Discovery { lsd: true, ..Discovery::default() };
     let payload = scene.own_payload(LENGTH)?;
     let mut seeder = clients::make(seed, scene.place_on(&segment, "seed", discovery)?)?;
