@@ -129,6 +129,9 @@ pub enum MetainfoErrorKind {
     /// No layer for a file longer than a piece.
     #[error("the hashes of the pieces of `{0}` are missing")]
     MissingLayer(String),
+    /// A layer under a key that is no hash.
+    #[error("a key has {0} bytes, but the hash that belongs there has 32")]
+    LayerKey(usize),
     /// A layer of the wrong length.
     #[error("{got} bytes of hashes where {expected} are due")]
     LayerLength {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::error::MetainfoErrorKind;
 use crate::limits::URLS_MAX;
 
 /// Something odd in a torrent that could be understood. Harmless to print.
@@ -71,6 +72,9 @@ pub enum WarningKind {
     /// A hybrid without piece layers, as one is that was made from a magnet link.
     #[error("missing: only the version 1 side of this hybrid can be verified")]
     NoLayers,
+    /// A hybrid with piece layers that cannot be used, and why.
+    #[error("{0}; only the version 1 side of this hybrid can be verified")]
+    UnusableLayers(MetainfoErrorKind),
     /// Layers of files that are no longer than a piece and need none.
     #[error("{0} layers of files that need none are ignored")]
     NeedlessLayers(usize),

@@ -12,7 +12,7 @@ use super::{Draft, Warnings};
 use crate::error::{MetainfoError, MetainfoErrorKind};
 use crate::layers::PieceLayers;
 use crate::limits::PIECE_LENGTH_MIN;
-use crate::warning::WarningKind;
+use crate::warning::{Warning, WarningKind};
 
 /// A root that needs a layer.
 struct Need {
@@ -22,24 +22,42 @@ struct Need {
     file: usize,
 }
 
-/// Checks the layers of a torrent whose info dictionary is `info`. `None`: a hybrid that lacks them, as one does that was
-/// made from a magnet link; its v1 side is whole.
+/// The layers of a torrent whose info dictionary is `info`. `None`: a hybrid without layers that can be used, as one is
+/// that was made from a magnet link. Its v1 side is whole, and proven by its own hashes: no name of the torrent depends
+/// on the layers, so a program that broke them on the way is no reason to refuse it.
 pub(super) fn layers(
     metainfo: &Table<'_, '_>,
     draft: &Draft,
     info: &[u8],
     warnings: &mut Warnings,
 ) -> Result<Option<PieceLayers>, MetainfoError> {
+    match read(metainfo, draft, info, warnings) {
+        Ok(layers) => Ok(Some(layers)),
+        Err(error) if draft.layout.version().has_v1() => {
+            let kind = match error.kind {
+                MetainfoErrorKind::NoLayers => WarningKind::NoLayers,
+                kind => WarningKind::UnusableLayers(kind),
+            };
+            warnings.push(Warning { path: error.path, kind });
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Checks all layers.
+fn read(
+    metainfo: &Table<'_, '_>,
+    draft: &Draft,
+    info: &[u8],
+    warnings: &mut Warnings,
+) -> Result<PieceLayers, MetainfoError> {
     let needs = needs(draft, info);
     let Some(value) = metainfo.get("piece layers") else {
-        if needs.is_empty() {
-            return Ok(Some(PieceLayers::default()));
-        }
-        if !draft.layout.version().has_v1() {
-            return Err(metainfo.error("piece layers", MetainfoErrorKind::NoLayers));
-        }
-        warnings.push(metainfo.warning("piece layers", WarningKind::NoLayers));
-        return Ok(None);
+        return match needs.is_empty() {
+            true => Ok(PieceLayers::default()),
+            false => Err(metainfo.error("piece layers", MetainfoErrorKind::NoLayers)),
+        };
     };
     let Some(dict) = value.as_dict() else {
         return Err(metainfo.error("piece layers", MetainfoErrorKind::NotA("a dictionary")));
@@ -63,8 +81,7 @@ pub(super) fn layers(
                 Some((Ordering::Less, root, _)) => surplus.push(root),
                 Some((Ordering::Equal, _, value)) => break value,
                 Some((Ordering::Greater, ..)) | None => {
-                    let kind = MetainfoErrorKind::MissingLayer(path(draft, need.file));
-                    return Err(metainfo.error("piece layers", kind));
+                    return Err(metainfo.error("piece layers", lacking(draft, need, &given)));
                 }
             }
             rest.next();
@@ -75,7 +92,15 @@ pub(super) fn layers(
     }
     surplus.extend(rest.map(|(root, _)| *root));
     check_surplus(metainfo, draft, info, &surplus, warnings)?;
-    Ok(Some(layers))
+    Ok(layers)
+}
+
+/// Why a file has no layer. Programs that take the keys for text write them in hexadecimal digits.
+fn lacking(draft: &Draft, need: &Need, given: &[(&[u8], Value<'_>)]) -> MetainfoErrorKind {
+    match given.iter().find(|(root, _)| root.len() != need.root.len()) {
+        Some((root, _)) => MetainfoErrorKind::LayerKey(root.len()),
+        None => MetainfoErrorKind::MissingLayer(path(draft, need.file)),
+    }
 }
 
 /// Layers that no file needs belong at least to one: to a file that is no longer than a piece.

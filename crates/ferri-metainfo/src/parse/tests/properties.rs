@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::WarningKind;
 
 fn samples() -> Vec<Vec<u8>> {
     let big = content(70_000, 1);
@@ -38,8 +39,10 @@ fn exercise(metainfo: &Metainfo) {
         assert_eq!(file.symlink_target.is_some(), file.attributes.symlink);
         let _ = info.piece_layer(file.index);
     }
-    // A hybrid may come without.
-    let lacks_layers = metainfo.warnings().iter().any(|w| w.to_string().starts_with("piece layers: missing"));
+    // A hybrid may come without, or with such as cannot be used.
+    let lacks_layers =
+        |kind: &WarningKind| matches!(kind, WarningKind::NoLayers | WarningKind::UnusableLayers(_));
+    let lacks_layers = metainfo.warnings().iter().any(|warning| lacks_layers(&warning.kind));
     for piece in layout.pieces().take(100) {
         assert_eq!(info.piece_hash_v1(piece).is_some(), info.version().has_v1());
         let (has_tree, has_v2) = (info.piece_tree_v2(piece).is_some(), info.version().has_v2());

@@ -112,16 +112,14 @@ fn layers_belong_to_a_file() {
         torrent(info).with("piece layers", Node::Dict(layers))
     };
     let needless = hashed(&contents()[3].1, P).root.to_vec();
+    for (foreign, count) in [(vec![vec![0; 3]], 1), (vec![vec![0; 32], vec![255; 32], needless.clone()], 2)] {
+        let error = fails(&with(&foreign, v2()));
+        assert_eq!(
+            (error.path.as_str(), error.kind),
+            ("piece layers", MetainfoErrorKind::SurplusLayers(count))
+        );
+    }
     for info in [v2(), hybrid()] {
-        for (foreign, count) in
-            [(vec![vec![0; 3]], 1), (vec![vec![0; 32], vec![255; 32], needless.clone()], 2)]
-        {
-            let error = fails(&with(&foreign, info.clone()));
-            assert_eq!(
-                (error.path.as_str(), error.kind),
-                ("piece layers", MetainfoErrorKind::SurplusLayers(count))
-            );
-        }
         // A file that is no longer than a piece needs none.
         let metainfo = parse(&with(std::slice::from_ref(&needless), info));
         assert_eq!(warnings(&metainfo), ["piece layers: 1 layers of files that need none are ignored"]);
@@ -206,6 +204,36 @@ fn a_hybrid_without_layers_is_whole_on_its_v1_side() {
     assert_eq!(warnings(&metainfo), [missing]);
     assert!(metainfo.info().has_piece_hashes());
     assert_eq!(metainfo.info().piece_layer(FileIndex(0)), None);
+}
+
+#[test]
+fn a_hybrid_with_unusable_layers_is_whole_on_its_v1_side() {
+    let Hashed { root, layer } = hashed(&contents()[0].1, P);
+    let hex: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+    let layers = |layers: &[(&[u8], &[u8])]| {
+        let layers = layers.iter().map(|(root, layer)| (root.to_vec(), Node::Bytes(layer.to_vec())));
+        Node::Dict(layers.collect())
+    };
+    for (unusable, why) in [
+        // As bencode 4.0.1 of npm writes the keys.
+        (layers(&[(hex.as_bytes(), &layer)]), ": a key has 64 bytes, but the hash that belongs there has 32"),
+        (layers(&[]), ": the hashes of the pieces of `big` are missing"),
+        (layers(&[(&[7; 32], &layer)]), ": the hashes of the pieces of `big` are missing"),
+        (layers(&[(&root, &layer[..64])]), ".big: 64 bytes of hashes where 96 are due"),
+        (layers(&[(&root, &[7; 96])]), ".big: the hashes do not lead to the file's root"),
+        (layers(&[(&root, &layer), (&[7; 32], &layer)]), ": 1 layers belong to no file"),
+        (Node::List(vec![]), ": should be a dictionary"),
+    ] {
+        let metainfo = parse(&torrent(hybrid()).with("piece layers", unusable.clone()));
+        let told = format!("piece layers{why}; only the version 1 side of this hybrid can be verified");
+        assert_eq!(warnings(&metainfo), [told]);
+        let info = metainfo.info();
+        assert!(info.has_piece_hashes() && info.version() == Version::Hybrid);
+        assert_eq!(info.piece_layer(FileIndex(0)), None);
+        // What is written again is the torrent without them.
+        assert_eq!(metainfo.encode().unwrap(), torrent(hybrid()).encode());
+        fails(&torrent(v2()).with("piece layers", unusable));
+    }
 }
 
 #[test]
