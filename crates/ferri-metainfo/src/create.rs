@@ -16,7 +16,7 @@
 //!
 //! The piece length, unless given, is what libtorrent chooses, so that most programs make the same torrent of the same
 //! files; imdl's choice is the same save for the top fifth of each row, where it takes twice as much. Beyond 16 MiB it
-//! grows only where there would be more pieces than anyone takes:
+//! grows only where there would be more pieces than anyone takes, and ends where clients refuse the pieces themselves:
 //!
 //! | payload up to (bytes) | piece length | | payload up to (bytes) | piece length |
 //! |---:|---:|---|---:|---:|
@@ -25,7 +25,7 @@
 //! | 42,949,673 | 64 KiB | | 175,921,860,444 | 4 MiB |
 //! | 171,798,692 | 128 KiB | | 703,687,441,777 | 8 MiB |
 //! | 687,194,767 | 256 KiB | | 32 TiB | 16 MiB |
-//! | 2,748,779,069 | 512 KiB | | 1 PiB | 512 MiB |
+//! | 2,748,779,069 | 512 KiB | | 256 TiB | 128 MiB |
 //!
 //! With these defaults the info hash of a single file is that of libtorrent 2.1 in every version, and that of a folder
 //! is libtorrent's in version 2. In version 1 the order of files is imdl's and create-torrent's (component by
@@ -45,7 +45,8 @@ pub use self::hasher::{Hasher, PieceHash};
 pub use self::plan::{Plan, PlannedFile, Span};
 use crate::Version;
 use crate::limits::{
-    FILES_MAX, PATH_COMPONENT_BYTES_MAX, PIECE_LENGTH_MAX, PIECE_LENGTH_MIN, PIECES_MAX, TORRENT_BYTES_MAX,
+    FILES_MAX, PATH_COMPONENT_BYTES_MAX, PIECE_LENGTH_MAX_MADE, PIECE_LENGTH_MIN, PIECES_MAX,
+    TORRENT_BYTES_MAX,
 };
 
 /// What the torrent shall be. Fill the fields, then [`Builder::plan`].
@@ -57,7 +58,7 @@ pub struct Builder {
     pub name: String,
     /// What is in it.
     pub content: Content,
-    /// Bytes a piece, 16 KiB to 512 MiB; a power of two in v2 and hybrid. `None`: [`piece_length_for`] the payload.
+    /// Bytes a piece, 16 KiB to 128 MiB; a power of two in v2 and hybrid. `None`: [`piece_length_for`] the payload.
     pub piece_length: Option<u32>,
     /// Tracker URLs in tiers (BEP 12). Empty tiers and repeated URLs are left out.
     pub trackers: Vec<Vec<String>>,
@@ -153,7 +154,7 @@ impl Builder {
 pub fn piece_length_for(total_length: u64) -> u32 {
     let doublings = AUTOMATIC_UP_TO.iter().take_while(|up_to| **up_to < total_length).count();
     let mut length = PIECE_LENGTH_MIN << doublings;
-    while length < PIECE_LENGTH_MAX && u64::from(PIECES_MAX) < total_length.div_ceil(u64::from(length)) {
+    while length < PIECE_LENGTH_MAX_MADE && u64::from(PIECES_MAX) < total_length.div_ceil(u64::from(length)) {
         length *= 2;
     }
     length
@@ -186,13 +187,13 @@ pub enum CreateError {
     #[error("the files add up to more than 2^63 bytes")]
     TooLong,
     /// A piece length out of range.
-    #[error("a piece length of {0} bytes, but it must be from {PIECE_LENGTH_MIN} to {PIECE_LENGTH_MAX}")]
+    #[error("a piece length of {0} bytes, but it must be from {PIECE_LENGTH_MIN} to {PIECE_LENGTH_MAX_MADE}")]
     PieceLength(u32),
     /// A piece length that v2 does not allow.
     #[error("a piece length of {0} bytes, but version 2 wants a power of two")]
     NotPowerOfTwo(u32),
     /// More pieces than peers take.
-    #[error("{count} pieces, but at most {PIECES_MAX} are taken; use a piece length above {piece_length}")]
+    #[error("{count} pieces of {piece_length} bytes, but at most {PIECES_MAX} are taken")]
     TooManyPieces {
         /// How many there would be.
         count: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Builder, Content, CreateError, FILES_MAX, NewFile, PATH_COMPONENT_BYTES_MAX};
 use crate::display::{redact_addresses, sanitize};
-use crate::limits::{DEPTH_MAX, PIECE_LENGTH_MAX, PIECE_LENGTH_MIN, URL_BYTES_MAX};
+use crate::limits::{DEPTH_MAX, PIECE_LENGTH_MAX_MADE, PIECE_LENGTH_MIN, URL_BYTES_MAX};
 
 pub(super) fn builder(builder: &Builder) -> Result<(), CreateError> {
     component(&builder.name, &builder.name)?;
@@ -12,7 +12,7 @@ pub(super) fn builder(builder: &Builder) -> Result<(), CreateError> {
         folder(files)?;
     }
     if let Some(length) = builder.piece_length {
-        if !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(&length) {
+        if !(PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX_MADE).contains(&length) {
             return Err(CreateError::PieceLength(length));
         }
         if builder.version.has_v2() && !length.is_power_of_two() {

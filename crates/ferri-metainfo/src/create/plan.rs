@@ -5,7 +5,7 @@ use ferri_hash::{Sha1, Stripes};
 use super::hasher::{PieceHash, PieceHasher};
 use super::{Builder, Content, CreateError, NewFile, piece_length_for};
 use crate::Version;
-use crate::limits::{BLOCK_LENGTH, FILES_MAX, PIECE_LENGTH_MAX, PIECES_MAX, TOTAL_LENGTH_MAX};
+use crate::limits::{BLOCK_LENGTH, FILES_MAX, PIECE_LENGTH_MAX_MADE, PIECES_MAX, TOTAL_LENGTH_MAX};
 
 /// A checked [`Builder`] with its geometry: what to read for which piece. Immutable, so that threads can share it.
 #[derive(Debug)]
@@ -226,7 +226,7 @@ static ZEROS: [u8; BLOCK_LENGTH as usize] = [0; BLOCK_LENGTH as usize];
 /// Alignment adds pieces, so that many small files may need more than the payload alone would.
 fn automatic_piece_length(files: &[NewFile], total_length: u64, aligned: bool) -> Result<u32, CreateError> {
     let mut length = piece_length_for(total_length);
-    while length < PIECE_LENGTH_MAX && u64::from(PIECES_MAX) < count_pieces(files, length, aligned)? {
+    while length < PIECE_LENGTH_MAX_MADE && u64::from(PIECES_MAX) < count_pieces(files, length, aligned)? {
         length *= 2;
     }
     Ok(length)

@@ -375,11 +375,24 @@ fn the_piece_length_follows_the_size() {
         (1 << 40, 16 << 20),
         (32 << 40, 16 << 20),
         ((32 << 40) + 1, 32 << 20),
-        (1 << 50, 512 << 20),
-        (u64::MAX, 512 << 20),
+        (256 << 40, 128 << 20),
+        (1 << 50, 128 << 20),
+        (u64::MAX, 128 << 20),
     ] {
         assert_eq!(piece_length_for(size), length, "{size}");
     }
+}
+
+/// Pieces of 512 MiB and perhaps of 256 MiB are refused by what most people use, so that none are made; those that
+/// others made are read.
+#[test]
+fn the_longest_pieces_that_are_made_are_shorter_than_the_longest_that_are_read() {
+    let of = |piece_length| Builder { piece_length: Some(piece_length), ..single(Version::Hybrid, 1 << 40) };
+    assert_eq!(of(128 << 20).plan().unwrap().piece_length(), 128 << 20);
+    check_refused(of(256 << 20), "it must be from 16384 to 134217728");
+    check_refused(single(Version::V1, (256 << 40) + 1), "of 134217728 bytes, but at most");
+    let info = b"d6:lengthi536870912e4:name1:a12:piece lengthi536870912e6:pieces20:aaaaaaaaaaaaaaaaaaaae";
+    assert_eq!(Info::parse(info).unwrap().piece_length(), 512 << 20);
 }
 
 #[test]
@@ -404,7 +417,7 @@ fn what_makes_no_torrent_is_refused_before_anything_is_read() {
     check_refused(folder(V2, &[("a", 0)]), "nothing to share");
     check_refused(folder(V1, &[("a", u64::MAX), ("b", 1)]), "more than 2^63");
     check_refused(folder(V1, &[("a", 1 << 62), ("b", 1 << 62)]), "more than 2^63");
-    check_refused(single(Hybrid, 1 << 62), "pieces, but at most");
+    check_refused(single(Hybrid, 1 << 62), "bytes, but at most");
     check_refused(folder(V1, &[("a", 1), ("a", 2)]), "\"a\" cannot be in a torrent: it is there twice");
     check_refused(folder(V1, &[("a", 1), ("a!", 1), ("a/b", 2)]), "both a file and a folder");
     for path in ["", "a//b", "../a", "a/.", "a\0"] {
@@ -414,12 +427,12 @@ fn what_makes_no_torrent_is_refused_before_anything_is_read() {
     check_refused(folder(V1, &[(&"a".repeat(5000), 1)]), "too long");
     check_refused(Builder { name: "a/b".into(), ..single(V1, 1) }, "slash");
     check_refused(Builder { name: String::new(), ..single(V1, 1) }, "empty");
-    for length in [0, 1, 16383, (512 << 20) + 1, u32::MAX] {
+    for length in [0, 1, 16383, (128 << 20) + 1, 256 << 20, 512 << 20, u32::MAX] {
         check_refused(Builder { piece_length: Some(length), ..single(V1, 1) }, "a piece length of");
     }
     check_refused(
         Builder { piece_length: Some(16384), ..single(V1, 1 << 40) },
-        "use a piece length above 16384",
+        "67108864 pieces of 16384 bytes, but at most 2097152 are taken",
     );
     for url in ["", "a", "ftp://a", "http://", "http://a b", "http://a\n"] {
         check_refused(Builder { trackers: vec![vec![url.into()]], ..single(V1, 1) }, "tracker");

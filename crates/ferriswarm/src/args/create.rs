@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use ferri_metainfo::limits::{PIECE_LENGTH_MAX, PIECE_LENGTH_MIN};
+use ferri_metainfo::limits::{PIECE_LENGTH_MAX_MADE, PIECE_LENGTH_MIN};
 
 use crate::units::parse_size;
 
@@ -56,7 +56,10 @@ pub(crate) struct About {
     #[arg(short, long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) web_seed: Vec<String>,
 
-    /// A power of two from 16k to 512M [default: by size, as libtorrent chooses it]
+    /// A power of two from 16k to 128M [default: by size, as libtorrent chooses it]
+    ///
+    /// Longer pieces are read, but not made, as some clients refuse them: libtorrent 2.1.1 those of 512M, and users of
+    /// qBittorrent 5.0 report those of 256M.
     #[arg(short = 'l', long, value_name = "SIZE", value_parser = parse_piece_length)]
     pub(crate) piece_length: Option<u32>,
 
@@ -122,8 +125,8 @@ fn parse_piece_length(text: &str) -> Result<u32, String> {
     let wanted = parse_size(text)?;
     let length = u32::try_from(wanted).ok().filter(|length| length.is_power_of_two());
     length
-        .filter(|length| (PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX).contains(length))
-        .ok_or_else(|| format!("{wanted} bytes are no piece length: a power of two from 16k to 512M"))
+        .filter(|length| (PIECE_LENGTH_MIN..=PIECE_LENGTH_MAX_MADE).contains(length))
+        .ok_or_else(|| format!("{wanted} bytes are no piece length: a power of two from 16k to 128M"))
 }
 
 #[cfg(test)]
@@ -133,8 +136,8 @@ mod tests {
     #[test]
     fn piece_lengths_are_powers_of_two_in_range() {
         assert_eq!(parse_piece_length("16k"), Ok(16 << 10));
-        assert_eq!(parse_piece_length("512M"), Ok(512 << 20));
-        for text in ["0", "8k", "20k", "100k", "1G", "16kB", "100T", "16k?"] {
+        assert_eq!(parse_piece_length("128M"), Ok(128 << 20));
+        for text in ["0", "8k", "20k", "100k", "256M", "512M", "1G", "16kB", "100T", "16k?"] {
             assert!(parse_piece_length(text).is_err(), "{text}");
         }
     }

@@ -189,10 +189,10 @@ fn refused(typed: &Path, error: &CreateError) -> Failure {
         CreateError::TooManyFiles(_) => "leave some out with --exclude, or make several torrents",
         CreateError::TooLong => "make several torrents of it",
         CreateError::PieceLength(_) | CreateError::NotPowerOfTwo(_) => {
-            "give a power of two from 16k to 512M with -l, or leave -l away"
+            "give a power of two from 16k to 128M with -l, or leave -l away"
         }
         CreateError::TooManyPieces { .. } | CreateError::TorrentTooLarge(_) => {
-            "give longer pieces with -l, up to 512M, or make several torrents"
+            "give longer pieces with -l, up to 128M, or make several torrents"
         }
         CreateError::Name { .. } => {
             "rename it, leave it out with --exclude, or give the whole another name with --name"
