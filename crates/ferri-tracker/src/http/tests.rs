@@ -57,6 +57,12 @@ fn announce_becomes_scrape_in_the_last_part_of_the_path() {
         "http://t/x/announce.php?k=/announce",
         Some(&format!("http://t/x/scrape.php?k=/announce&{A}")),
     );
+    // Not what the host or a folder is called: libtorrent 2.1.1 asks another host for the first.
+    check_scrape_url(
+        "http://announce.example/announce",
+        Some(&format!("http://announce.example/scrape?{A}")),
+    );
+    check_scrape_url("http://t/announcements/announce", Some(&format!("http://t/announcements/scrape?{A}")));
     check_scrape_url("http://t/announce/x", None);
     check_scrape_url("http://announce/x", None);
     check_scrape_url("http://t/reannounce", None);
