@@ -11,6 +11,8 @@ mod makers;
 mod modules;
 #[path = "tidy/skipped.rs"]
 mod skipped;
+#[path = "tidy/wide.rs"]
+mod wide;
 
 use std::collections::BTreeSet;
 use std::fs;

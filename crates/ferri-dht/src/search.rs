@@ -5,8 +5,9 @@
 //! whose id does not belong to their address (BEP 42), nodes that lie closer to the target than chance explains in
 //! a network of this size, and all but two of a neighbourhood of addresses. The other places go to the closest nodes above suspicion.
 //! Where suspects would have half of the places, all eight places go to others, and the suspects have four besides:
-//! otherwise a lost packet or two would hide an announce. When there are too few of those, as in a network that does not know BEP 42, suspects fill the rest. Of one network one node is
-//! considered at all. An announce and the lookups that are to find it choose alike, and so meet at the honest half.
+//! otherwise a lost packet or two would hide an announce. When there are too few of those, as in a network that does
+//! not know BEP 42, suspects fill the rest. Of one network one node is considered at all. An announce and the lookups
+//! that are to find it choose alike, and so meet at the honest half.
 //! libtorrent by default asks every node whatever its id, and considers one of each network; BEP 42 would have us
 //! store nothing with misfits, which today are too many for that.
 

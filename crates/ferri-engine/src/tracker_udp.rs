@@ -23,7 +23,8 @@ use crate::udp::{Reply, Sockets};
 
 /// How long an address may be silent while there is another one to be tried.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// Addresses of one family that are tried; with their silence and the time of an announce they stay within the time that the schedule gives.
+/// Addresses of one family that are tried; with their silence and the time of an announce they stay within the time
+/// that the schedule gives.
 const ADDRESSES_MAX: usize = 3;
 /// Addresses that are asked at once and share a connection id. Beyond that each question asks for its own.
 const LINES_MAX: usize = 1024;

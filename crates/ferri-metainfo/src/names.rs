@@ -23,9 +23,9 @@
 //! | 12 | a path that is over 3,840 bytes, with the torrent's name | refused: no shortening would leave it recognisable |
 //! | 13 | a path without any name (`[]`, `["", "."]`) | refused |
 //! | 14 | the same for the torrent's own name | the info hash in hex |
-//! | 15 | padding: `attr` says so (BEP 47), or it is called `.pad/N` or `_____padding_file_...` and fills its piece exactly | no path: it is not stored and reads as zeros |
+//! | 15 | padding: `attr` says so (BEP 47), or `.pad/N` or `_____padding_file_...` that fills its piece | no path: not stored, reads as zeros |
 //! | 16 | a symbolic link to a file or folder of the torrent | a relative target, which cannot leave the torrent's folder |
-//! | 17 | any other symbolic link (`..`, absolute, to nothing, to itself or a folder around it) | not made; [`LocalPaths::ignored_links`] says why |
+//! | 17 | any other link (`..`, absolute, to nothing, to itself or a folder around it) | not made; [`LocalPaths::ignored_links`] says why |
 //!
 //! A folder may lie on a file system that is more particular. Then a file is called by the first [`Style`] that the
 //! file system takes; who stores the file finds out which.
@@ -33,8 +33,8 @@
 //! | # | the file system | on this disk |
 //! |--:|---|---|
 //! | 18 | takes names for one that differ by case, normal form or what cannot be seen | the later one is numbered as in rule 9 |
-//! | 19 | refuses a name that Windows refuses | `_` for `"`, `*`, `:`, `<`, `>`, `?`, `\|` and for a dot or space at the end; `_CON` for `CON` |
-//! | 20 | refuses it still (no letters beyond ASCII, short names) | `_` for these letters, at most 143 bytes, and `~` with 8 hex digits of the name's SHA-1 |
+//! | 19 | refuses a name that Windows refuses | `_` for `"`, `*`, `:`, `<`, `>`, `?`, `\|` and a dot or space at the end; `_CON` for `CON` |
+//! | 20 | refuses it still (only ASCII, short names) | `_` for other letters, at most 143 bytes, and `~` with 8 hex digits of the SHA-1 |
 //! | 21 | refuses that too | an error with the file's name and what the system said |
 //!
 //! A file whose path needs no change keeps it, whatever a changed one would like to be called. Files of several

@@ -204,8 +204,8 @@ impl Storage {
         Ok(entered)
     }
 
-    /// From here on no other torrent of this process or state folder makes these files, which are not there, nor those of the wanted that will
-    /// get another name when they are whole.
+    /// From here on no other torrent of this process or state folder makes these files, which are not there, nor those
+    /// of the wanted that will get another name when they are whole.
     ///
     /// # Errors
     /// [`StorageError::Taken`]: another one is going to make one of them.

@@ -3,8 +3,8 @@
 //!
 //! The gateway is the one in the routing table, and nobody else is spoken to: PCP and NAT-PMP ask its address, and a UPnP
 //! device counts only when its answer, its description and its controls are all at that address. `lease` decides what is
-//! done when, `ask` does it, `upnp` knows what routers grant in which way. Only IPv4 is mapped: most gateways of IPv6 have no address that PCP can be spoken to from
-//! the address that is to be opened, as it has to be.
+//! done when, `ask` does it, `upnp` knows what routers grant in which way. Only IPv4 is mapped: most gateways of IPv6
+//! have no address that PCP can be spoken to from the address that is to be opened, as it has to be.
 
 mod ask;
 mod lease;

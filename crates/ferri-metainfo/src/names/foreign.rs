@@ -1,9 +1,10 @@
 //! What other clients call a torrent's files on disk, to find what they laid down. Nothing is stored under these names.
 //!
 //! libtorrent (qBittorrent, Deluge; seen with 2.1.1): `/`, `\`, NUL and bidirectional controls are dropped; an empty
-//! component, `.`, `..`, other control characters and what is not UTF-8 become `_` (such a byte takes with it as many bytes as it
-//! announces); a component ends after 240 bytes, but for an extension of at most 10; the later of two names that
-//! differ by the case of ASCII letters is numbered; a torrent named `..` is called by its info hash. rTorrent and Transmission keep the bytes.
+//! component, `.`, `..`, other control characters and what is not UTF-8 become `_` (such a byte takes with it as many
+//! bytes as it announces); a component ends after 240 bytes, but for an extension of at most 10; the later of two names that
+//! differ by the case of ASCII letters is numbered; a torrent named `..` is called by its info hash. rTorrent and
+//! Transmission keep the bytes.
 
 use std::collections::HashSet;
 

@@ -1,9 +1,9 @@
 //! The registry as bytes, so that a restart loses nobody. Made and read in pieces of bounded size; writing them to a file is the
 //! shell's business.
 //!
-//! A snapshot is a head and chunks. The head is the magic, a version, the second of its making and the secret of the connection ids
-//! of UDP; each chunk has a length, a checksum and some swarms; an empty one ends it. Ages are kept, and the time until it is read is added to them: whoever was
-//! silent for too long by then is left out.
+//! A snapshot is a head and chunks. The head is the magic, a version, the second of its making and the secret of the
+//! connection ids of UDP; each chunk has a length, a checksum and some swarms; an empty one ends it. Ages are kept, and
+//! the time until it is read is added to them: whoever was silent for too long by then is left out.
 
 use std::net::SocketAddr;
 use std::time::Instant;

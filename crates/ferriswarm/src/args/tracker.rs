@@ -115,7 +115,8 @@ pub(crate) enum Header {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Restarts")]
 pub(crate) struct Keeping {
-    /// Write what is known to FILE each minute and at the end, and begin with it [default: named by the address, in ~/.local/state/ferriswarm]
+    /// Write what is known to FILE each minute and at the end, and begin with it [default: named by the address, in
+    /// ~/.local/state/ferriswarm]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_state")]
     pub(crate) state: Option<PathBuf>,
 
