@@ -29,10 +29,10 @@ pub(crate) enum Reply {
 pub(super) struct Asked(Mutex<BTreeMap<(SocketAddr, u32), mpsc::Sender<Reply>>>);
 
 impl Asked {
-    pub(super) fn came(&self, from: SocketAddr, bytes: Bytes) {
-        let Some(transaction) = Response::transaction(&bytes) else { return };
+    pub(super) fn came(&self, from: SocketAddr, bytes: &[u8]) {
+        let Some(transaction) = Response::transaction(bytes) else { return };
         if let Some(waits) = self.lock().get(&(from, transaction)) {
-            let _ = waits.try_send(Reply::Datagram(bytes));
+            let _ = waits.try_send(Reply::Datagram(Bytes::copy_from_slice(bytes)));
         }
     }
 

@@ -25,8 +25,10 @@ use crate::egress::Egress;
 /// What came, and from whom.
 pub(crate) type Datagram = (SocketAddr, Bytes);
 
-/// The longest datagram that there is. Those of the DHT have an Ethernet frame; a tracker may name a thousand peers in one.
+/// The longest datagram that there is; a tracker may name a thousand peers in one.
 const DATAGRAM_MAX: usize = 64 << 10;
+/// The longest that is kept for the DHT, where nothing is longer than an Ethernet frame: what waits is bounded by number.
+const KRPC_MAX: usize = 2048;
 /// Datagrams taken from a socket before others have their turn.
 const BATCH_MAX: usize = 64;
 /// Batches waiting for the DHT. When it cannot keep up the next ones are dropped, as a router would.
@@ -127,12 +129,17 @@ impl Sockets {
     fn take(&self, socket: &UdpSocket, buffer: &mut BytesMut) -> Vec<Datagram> {
         let mut batch = Vec::new();
         for _ in 0..BATCH_MAX {
-            match receive(socket, buffer) {
-                Ok((from, bytes)) => match bytes.first() {
-                    Some(b'd') => batch.push((from, bytes)),
-                    Some(0) => self.0.asked.came(from, bytes),
-                    _ => {}
-                },
+            buffer.resize(DATAGRAM_MAX, 0);
+            match socket.try_recv_from(buffer) {
+                Ok((length, from)) => {
+                    let bytes = &buffer[..length];
+                    match bytes.first() {
+                        // Copied, so that a small datagram that waits does not hold a large buffer.
+                        Some(b'd') if length <= KRPC_MAX => batch.push((from, Bytes::copy_from_slice(bytes))),
+                        Some(0) => self.0.asked.came(from, bytes),
+                        _ => {}
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // One that we sent to is not there (ICMP); the next one may be.
                 Err(error) => tracing::trace!(%error, "nothing came of a datagram"),
@@ -150,13 +157,6 @@ impl Sockets {
             }
         }
     }
-}
-
-fn receive(socket: &UdpSocket, buffer: &mut BytesMut) -> io::Result<Datagram> {
-    buffer.resize(DATAGRAM_MAX, 0);
-    let (length, from) = socket.try_recv_from(buffer)?;
-    // Copied, so that a small datagram that waits does not hold a large buffer.
-    Ok((from, Bytes::copy_from_slice(&buffer[..length])))
 }
 
 #[cfg(test)]
@@ -186,7 +186,8 @@ mod tests {
         answers.expect(7);
         let to = at(Ipv4Addr::LOCALHOST, &here);
         // The kernel keeps the order on loopback, so once the last one is here the others were too.
-        for bytes in [&b""[..], b"\x01uTP some day", b"d1:ad2:id", b"\0\0\0\x01\0\0\0\x07x", b"x", b"de"] {
+        let (long, answer) = ([b'd'; KRPC_MAX + 1], b"\0\0\0\x01\0\0\0\x07x");
+        for bytes in [&b""[..], b"\x01uTP some day", b"d1:ad2:id", &long, answer, b"x", b"de"] {
             there.send(to, bytes).unwrap();
         }
         let mut came = Vec::new();
@@ -194,8 +195,8 @@ mod tests {
             came.extend(batches.recv().await.unwrap().into_iter().map(|(_, bytes)| bytes));
         }
         assert_eq!(came, ["d1:ad2:id", "de"]);
-        let Reply::Datagram(answer) = answers.next().await else { panic!("nobody is there") };
-        assert_eq!(answer, &b"\0\0\0\x01\0\0\0\x07x"[..]);
+        let Reply::Datagram(heard) = answers.next().await else { panic!("nobody is there") };
+        assert_eq!(heard, &answer[..]);
         reader.abort();
     }
 
