@@ -14,7 +14,7 @@ mod segment;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -461,17 +461,27 @@ pub(crate) fn own_an_ipv6_network() -> Result<()> {
     fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").context("ip_nonlocal_bind")
 }
 
-/// Looks at a condition until it holds.
+/// Looks at a condition until it holds. A program that is too busy to answer when it is asked is asked again.
 ///
 /// # Errors
 /// When it fails, or does not hold after `limit`; `what` completes "waited 30 s for ...".
 pub(crate) fn wait_until(limit: Duration, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
-    while !holds()? {
-        ensure!(start.elapsed() < limit, "waited {} s in vain for {what}", limit.as_secs());
+    loop {
+        match holds() {
+            Ok(true) => return Ok(()),
+            Ok(false) => ensure!(start.elapsed() < limit, "waited {} s in vain for {what}", limit.as_secs()),
+            Err(error) if is_silence(&error) && start.elapsed() < limit => {}
+            Err(error) => return Err(error),
+        }
         thread::sleep(POLL_INTERVAL);
     }
-    Ok(())
+}
+
+/// Whether somebody did not answer in time.
+fn is_silence(error: &anyhow::Error) -> bool {
+    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    kinds.into_iter().any(|kind| matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
 }
 
 /// Fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms on every Linux there is.
@@ -526,7 +536,7 @@ fn name_routers() -> Result<()> {
 fn end_with_the_outer_process() {
     thread::spawn(|| {
         let mut byte = [0];
-        while std::io::stdin().read(&mut byte).is_ok_and(|count| count > 0) {}
+        while io::stdin().read(&mut byte).is_ok_and(|count| count > 0) {}
         std::process::exit(130);
     });
 }
@@ -565,4 +575,24 @@ fn run(program: &str, args: &[&str]) -> Result<()> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_too_busy_to_answer_is_asked_again() {
+        let mut answers = [
+            Err(anyhow::Error::from(io::Error::from(io::ErrorKind::WouldBlock)).context("asking it")),
+            Ok(false),
+            Ok(true),
+        ]
+        .into_iter();
+        let asked =
+            wait_until(Duration::from_secs(60), "it", || answers.next().context("asked too often")?);
+        assert!(asked.is_ok() && answers.next().is_none());
+        let refused = wait_until(Duration::from_secs(60), "it", || anyhow::bail!("it is gone"));
+        assert!(refused.is_err_and(|error| error.to_string() == "it is gone"));
+    }
 }
