@@ -114,8 +114,11 @@ async fn trackers_are_greeted_once_and_told_at_the_end() {
     let greets =
         |event: &Event| matches!(event, Event::Announcing { url: to, event: "started" } if *to == url);
     assert_eq!(count(&mut sought, greets), 1);
-    let torrent = fetch(&session, resolved, dir.path()).await;
-    assert_eq!(count(&mut torrent.events(), greets), 0);
+    let add = AddTorrent::new(resolved.metainfo().clone(), dir.path());
+    let torrent = session.add_resolved(add, resolved).await.unwrap();
+    let mut fetched = torrent.events();
+    within(torrent.wait_done()).await;
+    assert_eq!(count(&mut fetched, greets), 0);
     assert_eq!(tracker.counts().1, 2);
     session.shutdown().await;
     seed.session.shutdown().await;
