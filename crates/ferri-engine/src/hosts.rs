@@ -32,6 +32,16 @@ impl Hosts {
         self.all().into_iter().filter_map(torrent).collect()
     }
 
+    /// There is news about the session's address or port.
+    pub(crate) fn moved(&self) {
+        for host in self.all() {
+            match host {
+                Host::Torrent(torrent) => torrent.look_at_network(),
+                Host::Search(search) => search.mail.moved(),
+            }
+        }
+    }
+
     /// Gives a torrent a task, if it rests.
     pub(crate) fn wake(&self, name: InfoHash) {
         if let Some(Host::Torrent(torrent)) = self.get(name) {
@@ -43,7 +53,7 @@ impl Hosts {
     pub(crate) fn found(&self, name: InfoHash, source: Source, addrs: Vec<SocketAddr>) {
         match self.get(name) {
             Some(Host::Torrent(torrent)) => torrent.bring_peers(source, addrs),
-            Some(Host::Search(search)) => search.found(source, addrs),
+            Some(Host::Search(search)) => search.mail.found(source, addrs),
             None => {}
         }
     }
@@ -54,11 +64,11 @@ impl Hosts {
             // A torrent that lacks nothing tries a newcomer, who heard our last announce hardly ever, and once: if
             // it lacks nothing either, they need not meet again.
             Neighbour::New(name, addr) => self.found(name, Source::Lsd, vec![addr]),
-            Neighbour::Known(name, addr) => {
-                if let Some(Host::Torrent(torrent)) = self.get(name) {
-                    torrent.offer_peers(Source::Lsd, vec![addr]);
-                }
-            }
+            Neighbour::Known(name, addr) => match self.get(name) {
+                Some(Host::Torrent(torrent)) => torrent.offer_peers(Source::Lsd, vec![addr]),
+                Some(Host::Search(search)) => search.mail.found(Source::Lsd, vec![addr]),
+                None => {}
+            },
         }
     }
 }

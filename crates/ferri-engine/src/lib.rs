@@ -38,6 +38,7 @@ mod http;
 mod keeper;
 mod listen;
 mod lsd;
+mod mailbox;
 mod network;
 mod options;
 mod outbox;
@@ -78,7 +79,7 @@ pub use status::{
     AllTime, Event, FileStatus, PeerStatus, Said, Sources, State, Stopwatch, TorrentStatus, TrackerStatus,
     Wait,
 };
-pub use torrent::Torrent;
+pub use torrent::{Refused, Torrent};
 
 /// What [`Scraper`] answers.
 pub use ferri_tracker::{Scrape, TrackerError};

@@ -100,7 +100,8 @@ impl Claim {
             peers_max: count(peers.max(PEERS_MIN).min(shares.peers_per_torrent)),
             half_open_max: count(dials.max(DIALS_MIN)),
             upload_slots: shares.upload_slots,
-            memory,
+            // With nothing at all no piece would be begun.
+            memory: memory.max(1),
         }
     }
 }

@@ -148,6 +148,11 @@ impl Trackers {
         }
     }
 
+    /// Nobody is asked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.schedule.trackers().is_empty()
+    }
+
     /// Everybody who should know that we stopped has been told, or there was nobody.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped

@@ -61,7 +61,7 @@ fn start_network(services: &Arc<Services>, hosts: &Arc<Hosts>) {
         if let Some(dht) = &dht {
             tell_node(dht, facts);
         }
-        told.torrents().iter().for_each(|torrent| torrent.look_at_network());
+        told.moved();
     };
     let network = services.network.clone();
     services.keep("telling torrents of the network", move || network::tell(network.clone(), tell.clone()));

@@ -155,6 +155,12 @@ pub enum Input {
         /// Which.
         piece: u32,
     },
+    /// Pieces that were on disk without having been fetched: a check found them and their hashes match. Having been fetched
+    /// by nobody, they make nothing complete as [`Event::Completed`](crate::Event::Completed) means it.
+    PiecesFound {
+        /// Which.
+        pieces: Vec<u32>,
+    },
     /// A verified piece turned out to be damaged or gone. It is taken back from the peers that know how (BEP 54)
     /// and fetched again.
     PieceLost {
@@ -183,7 +189,7 @@ pub enum Input {
         half_open_max: usize,
         /// Peers that are sent payload at the same time; `None` lets the number follow the upload rate.
         upload_slots: Option<usize>,
-        /// Bytes that unverified pieces may occupy.
+        /// Bytes that unverified pieces may occupy; one piece always may, unless this is 0: then none is begun.
         memory_bytes: u64,
     },
     /// How much each piece is wanted. Pieces beyond the end of the list are `Normal`.

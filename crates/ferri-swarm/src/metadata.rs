@@ -161,6 +161,7 @@ impl MetadataSwarm {
             Input::BlocksSent { .. }
             | Input::PieceVerified { .. }
             | Input::PieceFailed { .. }
+            | Input::PiecesFound { .. }
             | Input::PieceLost { .. }
             | Input::PiecesWithdrawn { .. }
             | Input::SuspectBlocks { .. }

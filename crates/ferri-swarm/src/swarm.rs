@@ -135,6 +135,7 @@ impl Swarm {
             Input::BlocksSent { peer, blocks, bytes } => self.blocks_sent(peer, blocks, bytes),
             Input::PieceVerified { piece, ok } => self.piece_verified(piece, ok),
             Input::PieceFailed { piece } => self.piece_failed(piece),
+            Input::PiecesFound { pieces } => self.pieces_found(&pieces),
             Input::PieceLost { piece } => self.piece_lost(piece),
             Input::PiecesWithdrawn { pieces } => self.pieces_withdrawn(&pieces),
             Input::SuspectBlocks { piece, bad } => self.suspect_blocks(piece, &bad),

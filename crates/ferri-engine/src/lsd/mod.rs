@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use ferri_metainfo::{InfoHash, InfoHashes};
 use ferri_wire::lsd::{Announce, PACKET_MAX, PORT};
 use tokio::net::UdpSocket;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use self::links::{Families, GROUPS, Link};
 use self::owed::{Lane, Owed};
@@ -68,18 +68,6 @@ impl Lsd {
     pub(crate) fn forget(&self, hashes: &InfoHashes) {
         let mut registry = self.registry();
         hashes.names().for_each(|name| registry.forget(name));
-    }
-
-    /// Announces a torrent that is not known yet, by all of its names, and receives the peers that have it, a receiver a name.
-    /// Ends when they are dropped.
-    pub(crate) fn listen(&self, hashes: &InfoHashes) -> Vec<mpsc::Receiver<SocketAddr>> {
-        if !self.is_on {
-            return Vec::new();
-        }
-        let (mut registry, now) = (self.registry(), Instant::now());
-        let found = hashes.names().map(|name| registry.listen(name, now)).collect();
-        self.changed.notify_one();
-        found
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -278,8 +266,6 @@ impl Local {
             match one {
                 For::TorrentAnew(info_hash) => tell(Neighbour::New(info_hash, peer)),
                 For::Torrent(info_hash) => tell(Neighbour::Known(info_hash, peer)),
-                // A listener that has too many peers already needs no more.
-                For::Listener(found) => drop(found.try_send(peer)),
             }
         }
     }
@@ -314,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hybrid_is_announced_looked_for_and_forgotten_by_both_of_its_names() {
+    fn a_hybrid_is_announced_and_forgotten_by_both_of_its_names() {
         let hashes = InfoHashes { v1: Some([9; 20].into()), v2: Some([7; 32].into()) };
         let both = [INFO_HASH.into(), [9; 20].into()];
         let due = |lsd: &Lsd| lsd.registry().take_due(Instant::now() + Duration::from_secs(600));
@@ -323,12 +309,9 @@ mod tests {
         assert_eq!(due(&lsd), both);
         lsd.forget(&hashes);
         assert!(both.iter().all(|name| !lsd.registry().is_wanted(*name)));
-        let found = lsd.listen(&hashes);
-        assert_eq!(found.len(), 2);
-        assert!(both.iter().all(|name| lsd.registry().is_wanted(*name)));
-        drop(found);
-        assert!(both.iter().all(|name| !lsd.registry().is_wanted(*name)));
-        assert!(Lsd::new(false).listen(&hashes).is_empty());
+        let off = Lsd::new(false);
+        off.announce(&hashes);
+        assert!(due(&off).is_empty());
     }
 
     #[tokio::test]

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use ferri_metainfo::InfoHash;
 use ferri_wire::lsd::{Announce, INFO_HASHES_MAX};
-use tokio::sync::mpsc;
 
 /// A torrent is announced this often (BEP 14, "Usage").
 const INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -20,8 +19,6 @@ const PACKET_INTERVAL: Duration = Duration::from_secs(1);
 const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
 /// Of them, for one torrent. Beyond that nobody is a stranger, and a torrent at rest is left alone.
 const KNOWN_MAX: usize = 32;
-/// Peers that wait for somebody who wants to hear of them.
-const FOUND_MAX: usize = 64;
 
 /// Datagrams of one sender: a client with many torrents may say each in a datagram of its own, all at once.
 const SENDER: Rate = Rate { burst: 64, each: Duration::from_millis(500) };
@@ -47,8 +44,6 @@ pub(super) struct Registry {
 struct Entry {
     /// A torrent of the session.
     is_torrent: bool,
-    /// Somebody else who wants to hear of peers, until they stop listening.
-    listener: Option<mpsc::Sender<SocketAddr>>,
     /// Who announced it, and when last.
     known: Vec<(SocketAddr, Instant)>,
     announced_at: Option<Instant>,
@@ -56,14 +51,12 @@ struct Entry {
 }
 
 /// For whom a peer is that was found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     /// The torrent with this info hash, which has been told of the peer before.
     Torrent(InfoHash),
     /// The torrent with this info hash, which has not.
     TorrentAnew(InfoHash),
-    /// Somebody who listens.
-    Listener(mpsc::Sender<SocketAddr>),
 }
 
 impl Registry {
@@ -82,14 +75,6 @@ impl Registry {
     pub(super) fn announce(&mut self, info_hash: InfoHash, now: Instant) {
         self.entries.entry(info_hash).or_default().is_torrent = true;
         self.schedule(info_hash, now);
-    }
-
-    /// Announces an info hash for as long as the peers found are received.
-    pub(super) fn listen(&mut self, info_hash: InfoHash, now: Instant) -> mpsc::Receiver<SocketAddr> {
-        let (found, receiver) = mpsc::channel(FOUND_MAX);
-        self.entries.entry(info_hash).or_default().listener = Some(found);
-        self.schedule(info_hash, now);
-        receiver
     }
 
     /// The session's torrent is no longer announced.
@@ -179,7 +164,6 @@ impl Registry {
                     Met::Before => For::Torrent(*info_hash),
                 });
             }
-            wanted.extend(entry.listener.clone().map(For::Listener));
         }
         wanted
     }
@@ -221,7 +205,7 @@ impl Entry {
     }
 
     fn is_wanted(&self) -> bool {
-        self.is_torrent || self.listener.as_ref().is_some_and(|listener| !listener.is_closed())
+        self.is_torrent
     }
 }
 
@@ -354,21 +338,6 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_told_while_it_listens() {
-        let start = Instant::now();
-        let mut registry = registry(0, start);
-        let receiver = registry.listen(hash(7), start);
-        assert_eq!(registry.take_due(start), [hash(7)]);
-        assert!(matches!(hear(&mut registry, vec![hash(7)])[..], [For::Listener(_)]));
-        registry.announce(hash(7), start);
-        assert!(matches!(hear(&mut registry, vec![hash(7)])[..], [For::TorrentAnew(_), For::Listener(_)]));
-        drop(receiver);
-        registry.forget(hash(7));
-        assert_eq!(registry.take_due(start + INTERVAL), []);
-        assert!(registry.entries.is_empty());
-    }
-
-    #[test]
     fn our_own_announces_and_unknown_torrents_are_for_nobody() {
         let start = Instant::now();
         let mut registry = registry(2, start);
@@ -416,6 +385,18 @@ mod tests {
         assert_eq!(heard, 512);
         assert!(registry.heard.len() <= SENDERS_MAX);
         assert!(registry.admit([10, 0, 0, 1].into(), start + seconds(1)));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_neither_announced_nor_heard_nor_kept() {
+        let start = Instant::now();
+        let mut registry = registry(1, start);
+        assert_eq!(registry.take_due(start), [hash(0)]);
+        assert_eq!(hear(&mut registry, vec![hash(0)]), [For::TorrentAnew(hash(0))]);
+        registry.forget(hash(0));
+        assert_eq!(hear(&mut registry, vec![hash(0)]), []);
+        assert_eq!(registry.take_due(start + INTERVAL), []);
+        assert!(registry.entries.is_empty());
     }
 
     #[test]

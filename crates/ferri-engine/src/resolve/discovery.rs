@@ -2,12 +2,9 @@
 //! is known. Whether it is private is not known before; from then on nobody is asked any more for the search, and the torrent
 //! decides for itself (BEP 27).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 
 use ferri_metainfo::InfoHashes;
-use tokio::sync::mpsc;
 
 use crate::services::Services;
 
@@ -15,16 +12,15 @@ use crate::services::Services;
 pub(super) struct Discovery {
     services: Arc<Services>,
     hashes: InfoHashes,
-    neighbours: Vec<mpsc::Receiver<SocketAddr>>,
 }
 
 impl Discovery {
     pub(super) fn begin(services: &Arc<Services>, hashes: InfoHashes) -> Self {
+        services.lsd.announce(&hashes);
         if let Some(dht) = &services.dht {
             hashes.names().for_each(|name| dht.find(name));
         }
-        let neighbours = services.lsd.listen(&hashes);
-        Self { services: services.clone(), hashes, neighbours }
+        Self { services: services.clone(), hashes }
     }
 
     /// There are too few peers.
@@ -33,25 +29,10 @@ impl Discovery {
             self.hashes.names().for_each(|name| dht.want(name));
         }
     }
-
-    /// A peer on the local network. What the DHT finds comes by the search's door.
-    pub(super) async fn neighbour(this: Option<&mut Self>) -> SocketAddr {
-        let Some(this) = this else { return std::future::pending().await };
-        std::future::poll_fn(|context| {
-            let mut found = this.neighbours.iter_mut().map(|neighbours| neighbours.poll_recv(context));
-            // One that is closed never has anything more.
-            found
-                .find_map(|found| if let Poll::Ready(Some(addr)) = found { Some(addr) } else { None })
-                .map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
-    }
 }
 
 impl Drop for Discovery {
     fn drop(&mut self) {
-        if let Some(dht) = &self.services.dht {
-            self.hashes.names().for_each(|name| dht.remove(name));
-        }
+        self.services.hide(&self.hashes);
     }
 }

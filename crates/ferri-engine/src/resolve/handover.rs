@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::farewell::{Answers, farewell};
 use crate::events::EventLog;
 use crate::handshake::Arrival;
+use crate::mailbox::Mailbox;
 use crate::outbox::Outbox;
 use crate::peer::{Report, Wire};
 use crate::registry::Entry;
@@ -32,8 +33,8 @@ pub(crate) struct Estate {
     pub(crate) trackers: Trackers,
     pub(crate) arrivals: Arrivals,
     pub(crate) answers: Answers,
-    /// Dials that ended while the torrent could not look; bounded by those that were under way.
-    pub(crate) dialled: Vec<Arrival>,
+    /// What was found and not looked at yet.
+    pub(crate) mail: Arc<Mailbox>,
     /// Incoming peers are sent to the search until the torrent takes its place.
     pub(crate) entry: Option<Entry>,
 }

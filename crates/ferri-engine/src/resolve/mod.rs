@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_metainfo::{Info, InfoHash, InfoHashes, Metainfo};
-use ferri_swarm::Source;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +25,7 @@ use self::cache::Cached;
 use crate::egress::Egress;
 use crate::events::{EventLog, Events};
 use crate::handshake::Arrival;
+use crate::mailbox::Mailbox;
 use crate::registry::Entry;
 use crate::services::Services;
 use crate::{Error, Event, ResolveMagnet};
@@ -141,14 +141,7 @@ impl ResolveStatus {
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
     pub(crate) arrivals: mpsc::Sender<Arrival>,
-    found: mpsc::Sender<(Source, Vec<SocketAddr>)>,
-}
-
-impl Door {
-    /// Addresses that somebody found. Those that come faster than they are taken are lost.
-    pub(crate) fn found(&self, source: Source, addrs: Vec<SocketAddr>) {
-        let _ = self.found.try_send((source, addrs));
-    }
+    pub(crate) mail: Arc<Mailbox>,
 }
 
 impl Resolving {

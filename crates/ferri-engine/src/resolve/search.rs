@@ -28,6 +28,7 @@ use crate::dht::Dht;
 use crate::events::EventLog;
 use crate::external::Voter;
 use crate::handshake::Arrival;
+use crate::mailbox::{Mail, Mailbox};
 use crate::outbox::Outbox;
 use crate::panics::caught;
 use crate::peer::link::Link;
@@ -45,8 +46,6 @@ const BATCH_MAX: usize = 64;
 const REPORTS_MAX: usize = 8;
 /// Connections waiting to be admitted.
 const ARRIVALS_MAX: usize = 64;
-/// Lists of addresses waiting to be looked at.
-const FOUND_MAX: usize = 64;
 /// A snapshot at most this often.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 /// How many connections the search may have is found out anew after this.
@@ -57,7 +56,7 @@ const TRACKERS_AT_ONCE: usize = 16;
 /// Everything that reaches the task.
 #[derive(Debug)]
 struct Inbox {
-    found: mpsc::Receiver<(Source, Vec<SocketAddr>)>,
+    mail: Arc<Mailbox>,
     arrivals: mpsc::Receiver<Arrival>,
     reports: mpsc::Receiver<(PeerKey, Report)>,
     /// Bounded by the announces in flight, one a tracker.
@@ -125,11 +124,11 @@ pub(super) fn start(
 ) -> Result<(), Error> {
     let (arrivals, arrival_inbox) = mpsc::channel(ARRIVALS_MAX);
     let (reports, report_inbox) = mpsc::channel(REPORTS_MAX);
-    let (found, found_inbox) = mpsc::channel(FOUND_MAX);
+    let mail = Arc::<Mailbox>::default();
     let (answers, answer_inbox) = mpsc::unbounded_channel();
     let inbox =
-        Inbox { found: found_inbox, arrivals: arrival_inbox, reports: report_inbox, answers: answer_inbox };
-    let door = Door { arrivals: arrivals.clone(), found };
+        Inbox { mail: mail.clone(), arrivals: arrival_inbox, reports: report_inbox, answers: answer_inbox };
+    let door = Door { arrivals: arrivals.clone(), mail };
     let entry = enter(door.clone())?;
     let senders = Senders { arrivals, reports, answers };
     let mut search = Search::new(services, entry, resolve, senders, view);
@@ -211,8 +210,9 @@ impl Search {
                 PeerAddress::Socket(addr) => addrs.push(addr),
                 PeerAddress::Host { name, port } => {
                     let (door, egress) = (door.clone(), self.services.egress.clone());
-                    let ask =
-                        async move { door.found(Source::Explicit, look_up(&egress, &name, port).await) };
+                    let ask = async move {
+                        door.mail.found(Source::Explicit, look_up(&egress, &name, port).await);
+                    };
                     self.services.tasks.spawn(stop.clone().run_until_cancelled_owned(ask));
                 }
             }
@@ -307,13 +307,7 @@ impl Search {
         let wake = self.next_due();
         tokio::select! {
             biased;
-            Some((source, addrs)) = inbox.found.recv() => {
-                self.machine.handle(Input::PeersFound { source, addrs }, Instant::now());
-            }
-            addr = Discovery::neighbour(self.discovery.as_mut()) => {
-                let found = Input::PeersFound { source: Source::Lsd, addrs: vec![addr] };
-                self.machine.handle(found, Instant::now());
-            }
+            () = inbox.mail.changed() => self.mail(inbox.mail.take()),
             Some(answer) = inbox.answers.recv() => self.trackers.answered(answer, &Unknown, Instant::now()),
             () = tokio::time::sleep_until(wake.into()) => self.timeout(),
             Some(arrival) = inbox.arrivals.recv() => self.arrival(arrival),
@@ -324,6 +318,18 @@ impl Search {
             }
         }
         self.drain();
+    }
+
+    fn mail(&mut self, mail: Mail) {
+        let now = Instant::now();
+        for (source, addrs) in mail.peers {
+            self.machine.handle(Input::PeersFound { source, addrs: addrs.into_iter().collect() }, now);
+        }
+        if mail.has_moved {
+            let port = self.services.network.facts().port;
+            self.machine.handle(Input::ListenPort { port }, now);
+            self.trackers.listen_port(port, now);
+        }
     }
 
     fn next_due(&self) -> Instant {
@@ -589,7 +595,7 @@ impl Search {
             trackers: self.trackers,
             arrivals: (self.senders.arrivals, inbox.arrivals),
             answers: (self.senders.answers, inbox.answers),
-            dialled: Vec::new(),
+            mail: inbox.mail,
             entry: Some(self.entry),
         })
     }

@@ -18,9 +18,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
-use ferri_storage::{Done, Job, PieceHash, Pool, Rejected, Storage, StorageError, Totals};
+use ferri_storage::{
+    CheckOrder, CheckTicket, Done, Job, PieceHash, Pool, Rejected, Storage, StorageError, Totals,
+};
 use tokio::sync::mpsc;
 
+use super::checking::Pieces;
 use super::spill::{Runs, Spills, Step};
 use crate::panics::caught_now;
 
@@ -62,6 +65,12 @@ pub(crate) enum DiskDone {
     Synced(Result<(), StorageError>),
     /// Whether the device takes data again.
     Probed(Result<(), StorageError>),
+    /// A check has come so far, in bytes.
+    Looked(u64),
+    /// Which of the pieces that may be there are.
+    Checked(Result<Bitfield, StorageError>),
+    /// Whether something is in the way.
+    Guarded(Result<(), StorageError>),
     /// Pieces that may not be there any more, for [`Disk::recheck`].
     Doubtful(Vec<PieceIndex>),
     /// Which of the pieces that were looked at again are there.
@@ -423,6 +432,26 @@ impl Disk {
             return false;
         }
         self.run(move |storage| DiskDone::Doubtful(storage.lost_with(piece).unwrap_or_else(|_| vec![piece])))
+    }
+
+    /// Has pieces looked at that may be there, when it is their turn. `None`: the disk threads are gone, and there will be no
+    /// answer.
+    pub(crate) fn check(&self, pieces: &Pieces) -> Option<CheckTicket> {
+        let (looked, done) = (self.done.clone(), self.done.clone());
+        let order = CheckOrder {
+            storage: self.storage.clone(),
+            pieces: pieces.pieces.clone(),
+            device: pieces.device,
+            number: pieces.number,
+            // The torrent may have ended without waiting for it.
+            progress: Box::new(move |at| drop(looked.send(DiskDone::Looked(at.bytes)))),
+            reply: Box::new(move |reply| {
+                if let Done::Checked(result) = reply {
+                    let _ = done.send(DiskDone::Checked(result));
+                }
+            }),
+        };
+        self.pool.check(order).ok()
     }
 
     /// Looks again at pieces that may not be there any more.

@@ -79,7 +79,7 @@ mod tests {
 
     use ferri_metainfo::Metainfo;
 
-    use super::super::Command;
+    use super::super::command::Command;
     use crate::{AddTorrent, Event, Session, SessionOptions, State, Torrent};
 
     /// Nothing here takes this long unless it hangs.
@@ -127,7 +127,7 @@ mod tests {
 
         // It can be added again, and the other one never noticed.
         let again = add("a").await.unwrap();
-        again.pause().await;
+        again.pause().await.unwrap();
         let mut status = again.watch();
         let paused = status.wait_for(|status| status.state == State::Paused);
         tokio::time::timeout(PATIENCE, paused).await.unwrap().unwrap();

@@ -1,6 +1,8 @@
 //! A torrent as its users hold it: a handle that asks by message and looks at snapshots.
 
 mod account;
+mod checking;
+mod command;
 mod disk;
 mod fault;
 mod files;
@@ -17,16 +19,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use ferri_metainfo::{Bitfield, Info, InfoHashes};
+use ferri_metainfo::{Info, InfoHashes};
 use ferri_swarm::Source;
 use tokio::sync::{oneshot, watch};
 
+pub use self::command::Refused;
+use self::command::{Command, Order, Sequential};
 use self::rest::{Door, Resting};
+use crate::FilePriority;
 use crate::events::{EventLog, Events};
 use crate::handshake::Arrival;
 use crate::services::Services;
 use crate::status::{FileStatus, PeerStatus, State, TorrentStatus, TrackerStatus};
-use crate::{Error, FilePriority};
 
 pub(crate) use start::{add, beside};
 
@@ -56,40 +60,6 @@ enum Seat {
     Resting(Box<Resting>),
     /// It has not begun, or it stopped.
     Empty,
-}
-
-/// What a handle asks of the torrent's task.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Pause,
-    Resume,
-    Stop,
-    Reannounce,
-    AddPeers(Vec<SocketAddr>),
-    /// Somebody else than the user or a tracker found peers.
-    Found(Source, Vec<SocketAddr>),
-    /// There is news about the session's own address or port.
-    LookAtNetwork,
-    SetPriorities(Vec<FilePriority>),
-    SetLimits {
-        down: Option<u64>,
-        up: Option<u64>,
-    },
-    SetSequential(Sequential),
-    /// Verified pieces and wanted files.
-    Have(oneshot::Sender<(Bitfield, Bitfield)>),
-    Peers(oneshot::Sender<Vec<PeerStatus>>),
-    Trackers(oneshot::Sender<Vec<TrackerStatus>>),
-    /// Has the task panic.
-    #[cfg(test)]
-    Panic,
-}
-
-/// Whether pieces come in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sequential {
-    Yes,
-    No,
 }
 
 /// Commands waiting for a torrent's task.
@@ -132,44 +102,69 @@ impl Torrent {
         self.inner.follow.store(true, Ordering::Relaxed);
     }
 
-    /// Disconnects everybody and tells the trackers; verified pieces stay.
-    pub async fn pause(&self) {
-        self.command(Command::Pause).await;
+    /// Disconnects everybody and tells the trackers; verified pieces stay. While files are looked at that goes on, and the
+    /// torrent is paused afterwards.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn pause(&self) -> Result<(), Refused> {
+        self.order(Order::Pause).await
     }
 
     /// Goes on after [`Self::pause`], or tries again after an error.
-    pub async fn resume(&self) {
-        self.command(Command::Resume).await;
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn resume(&self) -> Result<(), Refused> {
+        self.order(Order::Resume).await
     }
 
-    /// Asks the trackers again, as soon as they allow it.
-    pub async fn reannounce(&self) {
-        self.command(Command::Reannounce).await;
+    /// Asks the trackers again, as soon as they allow it; while files are looked at, as soon as that is over.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`], [`Refused::Paused`], [`Refused::NoTracker`].
+    pub async fn reannounce(&self) -> Result<(), Refused> {
+        self.order(Order::Reannounce).await
     }
 
-    /// Connects to these peers, whatever trackers say.
-    pub async fn add_peers(&self, peers: Vec<SocketAddr>) {
-        self.command(Command::AddPeers(peers)).await;
+    /// Connects to these peers, whatever trackers say; when it is paused or its files are looked at, afterwards.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn add_peers(&self, peers: Vec<SocketAddr>) -> Result<(), Refused> {
+        self.order(Order::AddPeers(peers)).await
     }
 
     /// Changes which files are wanted, one priority a file; missing ones are `Normal`.
-    pub async fn set_priorities(&self, priorities: Vec<FilePriority>) {
-        self.command(Command::SetPriorities(priorities)).await;
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`], [`Refused::TooManyPriorities`], [`Refused::OnlyServes`].
+    pub async fn set_priorities(&self, priorities: Vec<FilePriority>) -> Result<(), Refused> {
+        self.order(Order::SetPriorities(priorities)).await
     }
 
     /// Changes this torrent's own limits, bytes per second.
-    pub async fn set_limits(&self, down: Option<u64>, up: Option<u64>) {
-        self.command(Command::SetLimits { down, up }).await;
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn set_limits(&self, down: Option<u64>, up: Option<u64>) -> Result<(), Refused> {
+        self.order(Order::SetLimits { down, up }).await
     }
 
     /// Fetches pieces in order.
-    pub async fn fetch_in_order(&self) {
-        self.command(Command::SetSequential(Sequential::Yes)).await;
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn fetch_in_order(&self) -> Result<(), Refused> {
+        self.order(Order::SetSequential(Sequential::Yes)).await
     }
 
     /// Fetches the rarest pieces first.
-    pub async fn fetch_rarest_first(&self) {
-        self.command(Command::SetSequential(Sequential::No)).await;
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn fetch_rarest_first(&self) -> Result<(), Refused> {
+        self.order(Order::SetSequential(Sequential::No)).await
     }
 
     /// The connected peers.
@@ -178,8 +173,8 @@ impl Torrent {
         if matches!(*self.seat(), Seat::Awake(_)) { self.ask(Command::Peers).await } else { Vec::new() }
     }
 
-    /// How its files stand, in the torrent's order with padding included. Empty when it stopped, and while its files are
-    /// checked.
+    /// How its files stand, in the torrent's order with padding included: while they are checked, as far as the journal
+    /// vouches for them. Empty when it stopped.
     pub async fn files(&self) -> Vec<FileStatus> {
         let resting = match &*self.seat() {
             Seat::Resting(resting) => Some((resting.swarm.have().clone(), resting.files.wanted().clone())),
@@ -232,17 +227,17 @@ impl Torrent {
     /// Stops it and waits until it has.
     ///
     /// # Errors
-    /// [`Error::Closed`] when its task had ended by itself before.
-    pub async fn stop(&self) -> Result<(), Error> {
-        if !self.command(Command::Stop).await {
-            return Err(Error::Closed);
-        }
+    /// [`Refused::Stopped`] when it had ended by itself before.
+    pub async fn stop(&self) -> Result<(), Refused> {
+        self.order(Order::Stop).await?;
         self.wait_stopped().await;
         Ok(())
     }
 
+    /// Tells it to stop, and does not wait for an answer.
     pub(crate) async fn begin_stop(&self) {
-        self.command(Command::Stop).await;
+        let (reply, _) = oneshot::channel();
+        self.command(Command::Do(Order::Stop, reply)).await;
     }
 
     /// Whether no task has it.
@@ -272,20 +267,19 @@ impl Torrent {
         }
     }
 
-    /// Names peers to it, without waiting: one that is too busy to listen has enough to do.
+    /// Names peers to it, without waiting.
     pub(crate) fn bring_peers(&self, source: Source, addrs: Vec<SocketAddr>) {
         let mut seat = self.seat();
         self.rouse(&mut seat);
         if let Seat::Awake(door) = &*seat {
-            let _ = door.commands.try_send(Command::Found(source, addrs));
+            door.mail.found(source, addrs);
         }
     }
 
     /// There is news in `Services::network`.
     pub(crate) fn look_at_network(&self) {
         match &mut *self.seat() {
-            // One that is too busy to take this looks before the command that is next.
-            Seat::Awake(door) => drop(door.commands.try_send(Command::LookAtNetwork)),
+            Seat::Awake(door) => door.mail.moved(),
             Seat::Resting(resting) => {
                 if let Some(services) = self.inner.services.upgrade() {
                     resting.look_at_network(&services);
@@ -302,6 +296,13 @@ impl Torrent {
             // The torrent may have ended since.
             let _ = arrivals.send(arrival).await;
         }
+    }
+
+    async fn order(&self, order: Order) -> Result<(), Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Do(order, reply)).await;
+        // A task that ended first did nothing of it.
+        answer.await.unwrap_or(Err(Refused::Stopped))
     }
 
     /// `false`: the torrent ended and has nothing left to do.

@@ -19,11 +19,13 @@ use ferri_wire::Handshake;
 use tokio::sync::mpsc;
 
 use super::account::{Account, Moved};
+use super::command::Command;
 use super::disk::Disk;
 use super::files::Files;
 use super::task::{Inbox, Senders, Task, TorrentLimits, View};
-use super::{COMMANDS_MAX, Command, Seat, Torrent};
+use super::{COMMANDS_MAX, Seat, Torrent};
 use crate::handshake::Arrival;
+use crate::mailbox::Mailbox;
 use crate::network::Facts;
 use crate::registry::Entry;
 use crate::resolve::Estate;
@@ -44,6 +46,7 @@ const REST_MIN: Duration = Duration::from_secs(1);
 pub(super) struct Door {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) arrivals: mpsc::Sender<Arrival>,
+    pub(super) mail: Arc<Mailbox>,
 }
 
 /// All that is left of a torrent's task.
@@ -81,14 +84,16 @@ pub(super) fn channels() -> (Door, Senders, Inbox) {
     let (reports, report_inbox) = mpsc::channel(REPORTS_MAX);
     let (disk, disk_inbox) = mpsc::unbounded_channel();
     let (answers, answer_inbox) = mpsc::unbounded_channel();
+    let mail = Arc::<Mailbox>::default();
     let inbox = Inbox {
         commands: command_inbox,
+        mail: mail.clone(),
         arrivals: arrival_inbox,
         reports: report_inbox,
         disk: disk_inbox,
         answers: answer_inbox,
     };
-    (Door { commands, arrivals: arrivals.clone() }, Senders { arrivals, reports, disk, answers }, inbox)
+    (Door { commands, arrivals: arrivals.clone(), mail }, Senders { arrivals, reports, disk, answers }, inbox)
 }
 
 /// Dials and announces that a search began end in its channels: those become the torrent's.
@@ -98,6 +103,9 @@ pub(super) fn take_over(estate: &mut Estate, door: &mut Door, senders: &mut Send
     std::mem::swap(&mut estate.answers.0, &mut senders.answers);
     std::mem::swap(&mut estate.answers.1, &mut inbox.answers);
     door.arrivals = senders.arrivals.clone();
+    // What was found for the search and not looked at yet.
+    inbox.mail = estate.mail.clone();
+    door.mail = estate.mail.clone();
 }
 
 impl Inbox {
@@ -114,6 +122,8 @@ impl Inbox {
         );
         senders == own
             && self.commands.is_empty()
+            // Nobody writes to it but under the lock of the seat.
+            && self.mail.is_empty()
             && self.arrivals.is_empty()
             && self.reports.is_empty()
             && self.disk.is_empty()
@@ -125,6 +135,7 @@ impl Task {
     /// Nothing is to be done soon, and nobody is there.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         self.ending.is_none()
+            && self.checking.is_none()
             && self.peers.is_empty()
             && !self.view.stale
             && !self.disk.is_busy()
@@ -219,6 +230,7 @@ impl Resting {
             seed_only: self.seed_only,
             told: self.told,
             ending: None,
+            checking: None,
         };
         task.spawn(inbox);
         door

@@ -3,35 +3,32 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use ferri_metainfo::magnet::PeerAddress;
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Bitfield, Info, InfoHash, PieceIndex};
-use ferri_storage::{
-    CheckNumber, CheckOrder, CheckTicket, Done, Halt, Place, Progress, Resumed, Storage, StorageError,
-    StorageOptions, Totals,
-};
+use ferri_storage::{CheckNumber, Halt, Place, Resumed, Storage, StorageError, StorageOptions, Totals};
 use ferri_swarm::{Input, Priority, Source, Swarm, SwarmOptions};
 use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use super::account::Account;
+use super::checking::{Checking, Pieces};
 use super::disk::Disk;
-use super::fault::Remains;
 use super::files::Files;
 use super::rest::{channels, take_over};
-use super::task::{BUDGET_INTERVAL, Inbox, Learnt, Senders, Task, TorrentLimits, View};
+use super::task::{BUDGET_INTERVAL, Learnt, Senders, Task, TorrentLimits, View};
 use super::wishes::{piece_priorities, wanted};
-use super::{Command, Inner, Seat, Torrent};
+use super::{Inner, Seat, Torrent};
 use crate::dht::Dht;
 use crate::events::EventLog;
-use crate::handshake::Arrival;
 use crate::network::Facts;
 use crate::rate::Limiter;
 use crate::registry::Entry;
@@ -86,6 +83,7 @@ pub(crate) async fn add(
         events,
         follow,
         state: State::Checking { done: 0, total: 0 },
+        is_paused: false,
         completed_at: None,
         published_at: Instant::now(),
         stale: true,
@@ -129,7 +127,8 @@ fn ask_for(services: &Services, torrent: &Torrent, hosts: Vec<(String, u16)>) {
     for (name, port) in hosts {
         let (torrent, egress) = (torrent.clone(), services.egress.clone());
         services.spawn_until_stop(async move {
-            torrent.add_peers(resolve::look_up(&egress, &name, port).await).await;
+            // One that has stopped meanwhile needs none.
+            let _ = torrent.add_peers(resolve::look_up(&egress, &name, port).await).await;
         });
     }
 }
@@ -263,28 +262,6 @@ struct Found {
     recheck: Arc<[PieceIndex]>,
 }
 
-/// Pieces that are being checked, or wait for that.
-struct Checking {
-    /// `None`: the disk threads are gone.
-    ticket: Option<CheckTicket>,
-    /// Bytes to look at.
-    total: u64,
-    progress: watch::Receiver<Progress>,
-    answer: oneshot::Receiver<Result<Bitfield, StorageError>>,
-}
-
-impl Checking {
-    fn cancel(&self) {
-        if let Some(ticket) = &self.ticket {
-            ticket.cancel();
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.ticket.as_ref().is_some_and(CheckTicket::is_cancelled)
-    }
-}
-
 impl Found {
     fn new(add: &AddTorrent, resumed: &Resumed, info: &Info) -> Self {
         let layout = info.layout();
@@ -305,32 +282,6 @@ impl Found {
     }
 }
 
-/// Whether somebody paused it while its files were looked at.
-enum Paused {
-    Yes,
-    No,
-}
-
-/// How looking at the files ended.
-enum Checked {
-    /// These of the pieces that may be there are.
-    Have(Bitfield),
-    /// The caller stopped it.
-    Stopped,
-    /// The disk did not let us.
-    Failed(StorageError),
-}
-
-/// Whether something is in the way.
-enum Way {
-    /// No.
-    Clear,
-    /// Not any more.
-    Cleared,
-    /// Yes, and the caller stopped it.
-    Stopped,
-}
-
 impl Start {
     /// Lets the torrent work, if there is anything to do.
     fn begin(mut self, resumed: Resumed, mut seat: MutexGuard<'_, Seat>) {
@@ -344,73 +295,34 @@ impl Start {
         }
         *seat = Seat::Awake(door);
         drop(seat);
-        if found.recheck.is_empty() {
-            let mut task = self.task(found.have, Paused::No, senders);
+        let is_checked_first = !found.recheck.is_empty();
+        let mut task = self.task(found, senders);
+        if is_checked_first {
+            task.look_at_pieces();
+        } else {
             // What is due now may come to nothing but another wait.
             task.timeout();
-            task.drain();
-            if !task.is_idle(Instant::now()) {
-                task.spawn(inbox);
-            } else if let Some(task) = task.rest(&inbox) {
-                task.spawn(inbox);
-            }
-        } else {
-            let checking = self.begin_check(&found.recheck);
-            self.spawn(found, checking, senders, inbox);
+        }
+        task.drain();
+        if !task.is_idle(Instant::now()) {
+            task.spawn(inbox);
+        } else if let Some(task) = task.rest(&inbox) {
+            task.spawn(inbox);
         }
     }
 
-    fn spawn(self, found: Found, checking: Checking, senders: Senders, inbox: Inbox) {
-        let remains = Remains {
-            services: self.services.clone(),
-            torrent: self.torrent.clone(),
-            info: self.info.clone(),
-            storage: self.opened.storage.clone(),
-            status: self.view.status.clone(),
-            events: self.view.events.clone(),
-        };
-        remains.spawn(self.run(found, checking, senders, inbox));
-    }
-
-    async fn run(mut self, mut found: Found, mut checking: Checking, senders: Senders, mut inbox: Inbox) {
-        let mut paused = Paused::No;
-        loop {
-            match self.check(checking, &mut inbox, &mut paused).await {
-                Checked::Have(checked) => {
-                    match self.clear_the_way(&mut inbox.commands).await {
-                        Way::Clear => {}
-                        // What was moved away is to be missed.
-                        Way::Cleared => {
-                            checking = self.begin_check(&found.recheck);
-                            continue;
-                        }
-                        Way::Stopped => return self.abandon().await,
-                    }
-                    found.have.union(&checked);
-                    let mut task = self.task(found.have, paused, senders);
-                    // What was just found may never have been synced; once it is, the next start believes it unseen.
-                    task.disk.sync();
-                    return task.run(inbox).await;
-                }
-                Checked::Stopped => return self.abandon().await,
-                Checked::Failed(error) => {
-                    if !self.wait_for_disk(&error, &mut inbox.commands).await {
-                        return self.abandon().await;
-                    }
-                    checking = self.begin_check(&found.recheck);
-                }
-            }
-        }
-    }
-
-    /// The torrent, ready to run.
-    fn task(mut self, have: Bitfield, paused: Paused, senders: Senders) -> Task {
+    /// The torrent, which works or waits for its pieces to be looked at.
+    fn task(mut self, found: Found, senders: Senders) -> Task {
+        let Found { have, recheck } = found;
         let now = Instant::now();
         let mut claim = Claim::new(self.services.capacity.shares.clone());
         let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: !have.is_full() });
         let told = Facts { port: self.services.network.facts().port, v4: None, v6: None };
         let (trackers, learnt) = self.inherit(told.port, now);
-        let (swarm, trace) = self.swarm(have, &budget, told.port, now);
+        // Nothing is fetched, and nobody dialled, before it is known what there is.
+        let first =
+            if recheck.is_empty() { budget } else { Budget { half_open_max: 0, memory: 0, ..budget } };
+        let (swarm, trace) = self.swarm(have, &first, told.port, now);
         let files = Files::new(
             self.info.layout().clone(),
             swarm.have(),
@@ -450,19 +362,23 @@ impl Start {
             seed_only: self.add.seed_only,
             told,
             ending: None,
+            checking: None,
         };
-        task.prefer(&self.add.priorities);
-        if !self.opened.is_finished && task.swarm.stats().left == 0 {
-            // Whoever downloaded it died before it was done.
-            task.disk.finish();
-        }
+        task.prefer(&self.add.priorities, now);
         if let Some(dht) = task.services.dht.as_ref().filter(|_| !task.info.is_private()) {
             dht.add_hosts(self.add.metainfo.nodes());
         }
         if let Some(learnt) = learnt {
             task.adopt(learnt, now);
         }
-        task.begin(self.add.peers, paused);
+        task.introduce(self.add.peers, now);
+        let lacks_touches = !self.opened.is_finished;
+        if recheck.is_empty() {
+            task.begin(lacks_touches, now);
+        } else {
+            let pieces = Pieces::new(recheck, task.info.layout(), self.opened.device, self.check_number);
+            task.checking = Some(Box::new(Checking::new(pieces, self.add.priorities, lacks_touches)));
+        }
         task
     }
 
@@ -470,9 +386,9 @@ impl Start {
     fn inherit(&mut self, port: u16, now: Instant) -> (Trackers, Option<Learnt>) {
         let options = self.trackers(port);
         let Some(estate) = self.estate.take() else { return (Trackers::new(options, now), None) };
-        let Estate { mut trackers, wires, inputs, dialled, .. } = *estate;
+        let Estate { mut trackers, wires, inputs, .. } = *estate;
         trackers.learn(self.info.layout().total_length(), options.tiers, options.extra, now);
-        (trackers, Some(Learnt { wires, inputs, dialled }))
+        (trackers, Some(Learnt { wires, inputs }))
     }
 
     fn swarm(&self, have: Bitfield, budget: &Budget, port: u16, now: Instant) -> (Swarm, Option<Trace>) {
@@ -515,173 +431,19 @@ impl Start {
             bind: self.services.options.bind,
         }
     }
-
-    /// Finds out which pieces are on disk, on a thread that may wait for it, while commands are still heard.
-    async fn check(&mut self, mut checking: Checking, inbox: &mut Inbox, paused: &mut Paused) -> Checked {
-        let shutdown = self.services.shutdown.cancel.clone();
-        loop {
-            tokio::select! {
-                biased;
-                result = &mut checking.answer => return match result {
-                    Ok(Ok(_)) if checking.is_cancelled() => Checked::Stopped,
-                    Ok(Ok(found)) => Checked::Have(found),
-                    Ok(Err(StorageError::Halted)) => Checked::Stopped,
-                    Ok(Err(error)) => Checked::Failed(error),
-                    Err(_) => Checked::Stopped,
-                },
-                () = shutdown.cancelled(), if !checking.is_cancelled() => checking.cancel(),
-                command = inbox.commands.recv() => match command {
-                    Some(Command::Stop) | None => checking.cancel(),
-                    Some(Command::Pause) => *paused = Paused::Yes,
-                    Some(Command::Resume) => *paused = Paused::No,
-                    // Everything else has its time when the torrent runs.
-                    Some(_) => {}
-                },
-                Some(arrival) = inbox.arrivals.recv() => {
-                    // A swarm that is to be waits for how these went; peers that come too early may come again.
-                    if let (Arrival::Dialled { .. }, Some(estate)) = (&arrival, &mut self.estate) {
-                        estate.dialled.push(arrival);
-                    }
-                }
-                Ok(()) = checking.progress.changed() => {
-                    let done = checking.progress.borrow_and_update().bytes;
-                    self.set_state(State::Checking { done, total: checking.total });
-                }
-            }
-        }
-    }
-
-    /// Gives pieces to the disk threads to be hashed when it is their turn. The answer never comes when there are no threads
-    /// any more.
-    fn begin_check(&mut self, pieces: &Arc<[PieceIndex]>) -> Checking {
-        let layout = self.info.layout();
-        let total: u64 = pieces.iter().map(|piece| u64::from(layout.piece_len(*piece))).sum();
-        let (progress, progress_inbox) = watch::channel(Progress::default());
-        let (reply, answer) = oneshot::channel();
-        let order = CheckOrder {
-            storage: self.opened.storage.clone(),
-            pieces: pieces.clone(),
-            device: self.opened.device,
-            number: self.check_number,
-            progress: Box::new(move |at| {
-                progress.send_replace(at);
-            }),
-            reply: Box::new(move |done| {
-                if let Done::Checked(result) = done {
-                    // The torrent's task waits for it, except when the process is being torn down.
-                    let _ = reply.send(result);
-                }
-            }),
-        };
-        let ticket = self.services.disk.pool.check(order).ok();
-        let place = ticket.as_ref().map(|ticket| ticket.place().clone());
-        self.view.status.send_modify(|status| status.check_place = place);
-        self.set_state(State::Checking { done: 0, total });
-        Checking { ticket, total, progress: progress_inbox, answer }
-    }
-
-    /// Waits until nothing of the user's lies where the torrent's files are to be written.
-    async fn clear_the_way(&mut self, commands: &mut mpsc::Receiver<Command>) -> Way {
-        let mut way = Way::Clear;
-        loop {
-            match self.guard().await {
-                Ok(Ok(())) => {
-                    for note in self.opened.storage.take_given_up() {
-                        self.view.event(Event::Note(note));
-                    }
-                    return way;
-                }
-                Ok(Err(StorageError::Halted)) => return Way::Stopped,
-                Ok(Err(error)) => {
-                    if !self.wait_for_disk(&error, commands).await {
-                        return Way::Stopped;
-                    }
-                    way = Way::Cleared;
-                }
-                Err(_) => return Way::Stopped,
-            }
-        }
-    }
-
-    /// Looks for what is in the way, until the session ends.
-    async fn guard(&self) -> Result<Result<(), StorageError>, tokio::task::JoinError> {
-        let storage = self.opened.storage.clone();
-        let mut guard = tokio::task::spawn_blocking(move || storage.guard());
-        tokio::select! {
-            biased;
-            result = &mut guard => result,
-            () = self.services.shutdown.stop_accepting.cancelled() => {
-                self.opened.storage.halt();
-                guard.await
-            }
-        }
-    }
-
-    /// Waits until the disk may be tried again. `false`: the torrent was stopped meanwhile.
-    async fn wait_for_disk(&mut self, error: &StorageError, commands: &mut mpsc::Receiver<Command>) -> bool {
-        self.set_state(State::Error {
-            text: error.to_string(),
-            recoverable: error.is_recoverable(),
-            missing: error.bytes_missing(),
-            in_the_way: error.is_in_the_way(),
-            fault: false,
-        });
-        let retry = tokio::time::sleep(CHECK_AGAIN);
-        tokio::pin!(retry);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.services.shutdown.cancel.cancelled() => return false,
-                command = commands.recv() => match command {
-                    Some(Command::Stop) | None => return false,
-                    Some(Command::Resume) => return true,
-                    Some(_) => {}
-                },
-                () = &mut retry => return true,
-            }
-        }
-    }
-
-    fn set_state(&mut self, state: State) {
-        self.view.state = state.clone();
-        self.view.status.send_modify(|status| status.state = state.clone());
-        if !matches!(state, State::Checking { .. }) {
-            self.view.event(Event::StateChanged(state));
-        }
-    }
-
-    /// Ends before it began.
-    async fn abandon(mut self) {
-        if let Some(estate) = self.estate.take() {
-            estate.end(&self.services, &self.view.events).await;
-        }
-        let storage = self.opened.storage.clone();
-        // What the journal held is untouched, whether or not closing works.
-        let close = move || {
-            let _ = storage.close();
-            storage.leave();
-        };
-        let _ = tokio::task::spawn_blocking(close).await;
-        self.entry.leave();
-        self.services.hide(&self.info.info_hashes());
-        *self.torrent.seat() = Seat::Empty;
-        self.set_state(State::Stopped);
-    }
 }
 
-/// A disk that failed while files were looked at is tried again after this.
-const CHECK_AGAIN: Duration = Duration::from_secs(10);
-
 impl Task {
-    fn prefer(&mut self, files: &[FilePriority]) {
+    /// Tells the swarm what is to be fetched for these wishes, if that is not simply everything.
+    pub(super) fn prefer(&mut self, files: &[FilePriority], now: Instant) {
         if !files.is_empty() || self.seed_only || !self.disk.storage().awaited().is_empty() {
             let priorities = self.piece_priorities(files);
-            self.handle(Input::Priorities { priorities }, Instant::now());
+            self.handle(Input::Priorities { priorities }, now);
         }
     }
 
-    fn begin(&mut self, peers: Vec<std::net::SocketAddr>, paused: Paused) {
-        let now = Instant::now();
+    /// Tells the machines who we are and whom a person named.
+    fn introduce(&mut self, peers: Vec<SocketAddr>, now: Instant) {
         if let Some(ip) = self.services.egress.source() {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.handle(Input::ExternalAddress { ip }, now);
@@ -690,19 +452,25 @@ impl Task {
         if !peers.is_empty() {
             self.handle(Input::PeersFound { source: Source::Explicit, addrs: peers }, now);
         }
-        match paused {
-            Paused::Yes => self.pause(now),
-            Paused::No => {
-                self.show();
-                // A search may have begun to talk with them.
-                if self.trackers.is_stopped() {
-                    self.trackers.start(now);
-                }
-                self.set_state(self.working_state());
-            }
-        }
+    }
+
+    /// Works, for it is known which pieces are there. `lacks_touches`: whoever downloaded it may have died before it was done.
+    pub(super) fn begin(&mut self, lacks_touches: bool, now: Instant) {
         if self.swarm.stats().left == 0 {
             self.view.completed_at = Some(now);
+            if lacks_touches {
+                self.disk.finish();
+            }
+        }
+        if self.view.is_paused {
+            self.pause(now);
+        } else {
+            self.show();
+            // A search may have begun to talk with them.
+            if self.trackers.is_stopped() {
+                self.trackers.start(now);
+            }
+            self.set_state(self.working_state());
         }
         self.publish(now);
     }

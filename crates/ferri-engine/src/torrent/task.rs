@@ -16,15 +16,18 @@ use ferri_wire::{Handshake, Message};
 use tokio::sync::{mpsc, watch};
 
 use super::account::{Account, Moved};
+use super::checking::Checking;
+use super::command::{Command, Order, Refused, Sequential};
 use super::disk::{Disk, DiskDone};
 use super::fault::Remains;
 use super::files::Files;
-use super::{Command, Seat, Sequential, Torrent, wishes};
+use super::{Seat, Torrent, wishes};
 use crate::FilePriority;
 use crate::crowd::Pass;
 use crate::events::EventLog;
 use crate::external::Voter;
 use crate::handshake::{self, Arrival};
+use crate::mailbox::{Mail, Mailbox};
 use crate::network::Facts;
 use crate::outbox::Outbox;
 use crate::peer::link::Link;
@@ -51,9 +54,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Everything that reaches the task.
 pub(super) struct Inbox {
     pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) mail: Arc<Mailbox>,
     pub(super) arrivals: mpsc::Receiver<Arrival>,
     pub(super) reports: mpsc::Receiver<(PeerKey, Report)>,
-    /// Bounded by the jobs in flight, which the swarm's memory budget bounds.
+    /// Bounded by the jobs in flight, which the swarm's memory budget bounds, and by the batches of one check.
     pub(super) disk: mpsc::UnboundedReceiver<DiskDone>,
     /// Bounded by the announces in flight, one a tracker.
     pub(super) answers: mpsc::UnboundedReceiver<Answer>,
@@ -93,6 +97,8 @@ pub(super) struct Task {
     pub(super) budget_at: Instant,
     /// What is already on disk is served, nothing more is fetched.
     pub(super) seed_only: bool,
+    /// Its files are not known yet.
+    pub(super) checking: Option<Box<Checking>>,
     pub(super) ending: Option<Instant>,
     /// What the machines know of the session's address and port.
     pub(super) told: Facts,
@@ -110,8 +116,6 @@ pub(super) struct Learnt {
     pub(super) wires: BTreeMap<PeerKey, Wire>,
     /// What the swarm is told first.
     pub(super) inputs: Vec<Input>,
-    /// Dials that ended while files were looked at.
-    pub(super) dialled: Vec<Arrival>,
 }
 
 /// The task's side of a connection.
@@ -130,6 +134,8 @@ pub(super) struct View {
     pub(super) events: EventLog,
     pub(super) follow: Arc<AtomicBool>,
     pub(super) state: State,
+    /// The user wants it to do nothing.
+    pub(super) is_paused: bool,
     pub(super) completed_at: Option<Instant>,
     pub(super) published_at: Instant,
     /// Something changed since.
@@ -181,6 +187,7 @@ impl Task {
                 () = cancel.cancelled() => break,
                 Some(done) = inbox.disk.recv() => self.disk_done(done),
                 Some(command) = inbox.commands.recv() => self.command(command),
+                () = inbox.mail.changed() => self.mail(inbox.mail.take()),
                 Some(answer) = inbox.answers.recv() => self.trackers.answered(answer, &self.swarm, Instant::now()),
                 () = tokio::time::sleep_until(wake.into()) => self.timeout(),
                 Some(arrival) = inbox.arrivals.recv() => self.arrival(arrival),
@@ -203,6 +210,7 @@ impl Task {
             self.swarm.poll_timeout(),
             self.trackers.poll_timeout(),
             self.disk.next_tick(),
+            self.checking.as_ref().and_then(|checking| checking.next_try()),
             publish,
             self.ending,
         ];
@@ -220,6 +228,9 @@ impl Task {
         self.trackers.timeout(&self.swarm, &self.services.trackers.pace, now);
         self.disk.tick(now);
         self.note_totals(now);
+        if self.checking.as_ref().and_then(|checking| checking.next_try()).is_some_and(|at| at <= now) {
+            self.check_again();
+        }
         if self.view.stale && self.view.published_at + PUBLISH_INTERVAL <= now {
             if self.peers.is_empty() {
                 // Rates are as of the last input, and a swarm without peers has none for long.
@@ -239,27 +250,9 @@ impl Task {
 
     fn command(&mut self, command: Command) {
         let now = Instant::now();
-        self.look_at_network(now);
+        // Whoever asked may have stopped waiting.
         match command {
-            // Done with every command.
-            Command::LookAtNetwork => {}
-            Command::Found(source, addrs) => self.handle(Input::PeersFound { source, addrs }, now),
-            Command::Pause => self.pause(now),
-            Command::Resume => self.resume(now),
-            Command::Stop => self.stop(now),
-            Command::Reannounce => self.trackers.reannounce(&self.swarm, now),
-            Command::AddPeers(addrs) => {
-                self.handle(Input::PeersFound { source: Source::Explicit, addrs }, now);
-            }
-            Command::SetPriorities(files) => self.set_priorities(&files, now),
-            Command::SetLimits { down, up } => {
-                self.limits.down.set_rate(down);
-                self.limits.up.set_rate(up);
-            }
-            Command::SetSequential(order) => {
-                self.handle(Input::Sequential { sequential: order == Sequential::Yes }, now);
-            }
-            // Whoever asked may have stopped waiting.
+            Command::Do(order, reply) => drop(reply.send(self.obey(order, now))),
             Command::Have(reply) => {
                 drop(reply.send((self.swarm.have().clone(), self.files.wanted().clone())));
             }
@@ -270,22 +263,67 @@ impl Task {
         }
     }
 
+    fn mail(&mut self, mail: Mail) {
+        let now = Instant::now();
+        if mail.has_moved {
+            self.look_at_network(now);
+        }
+        for (source, addrs) in mail.peers {
+            self.handle(Input::PeersFound { source, addrs: addrs.into_iter().collect() }, now);
+        }
+    }
+
+    fn obey(&mut self, order: Order, now: Instant) -> Result<(), Refused> {
+        match order {
+            Order::Stop => self.stop(now),
+            _ if self.ending.is_some() => return Err(Refused::Stopped),
+            Order::Pause => self.pause(now),
+            Order::Resume => self.resume(now),
+            Order::Reannounce if self.view.is_paused => return Err(Refused::Paused),
+            Order::Reannounce if self.trackers.is_empty() => return Err(Refused::NoTracker),
+            Order::Reannounce => self.trackers.reannounce(&self.swarm, now),
+            Order::AddPeers(addrs) => {
+                self.handle(Input::PeersFound { source: Source::Explicit, addrs }, now);
+            }
+            Order::SetPriorities(files) => return self.set_priorities(&files, now),
+            Order::SetLimits { down, up } => {
+                self.limits.down.set_rate(down);
+                self.limits.up.set_rate(up);
+            }
+            Order::SetSequential(order) => {
+                self.handle(Input::Sequential { sequential: order == Sequential::Yes }, now);
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn pause(&mut self, now: Instant) {
-        self.set_state(State::Paused);
+        self.view.is_paused = true;
         self.hide();
         self.handle(Input::Pause, now);
         self.trackers.stop(&self.swarm, now);
-        self.disk.settle();
+        if self.checking.is_none() {
+            self.set_state(State::Paused);
+            self.disk.settle();
+        }
     }
 
     fn resume(&mut self, now: Instant) {
+        let was_paused = std::mem::take(&mut self.view.is_paused);
+        self.handle(Input::Resume, now);
+        if self.checking.is_some() {
+            return self.check_again();
+        }
         if matches!(self.view.state, State::Error { .. }) {
             self.disk.probe_now(now);
         }
-        self.handle(Input::Resume, now);
-        self.show();
-        self.trackers.start(now);
+        if was_paused {
+            self.show();
+            self.trackers.start(now);
+        }
         self.set_state(self.working_state());
+        // After an error no piece was begun.
+        self.apply_budget(now);
     }
 
     fn stop(&mut self, now: Instant) {
@@ -293,6 +331,9 @@ impl Task {
             self.ending = Some(now + STOP_TIMEOUT);
             // What looks at a million files is done again by the next start.
             self.disk.storage().halt();
+            if let Some(checking) = &mut self.checking {
+                checking.stop();
+            }
             self.hide();
             self.handle(Input::Stop, now);
             self.trackers.stop(&self.swarm, now);
@@ -302,7 +343,9 @@ impl Task {
     /// Stopping is over: trackers answered and disk jobs are done, or time is up.
     fn has_ended(&self) -> bool {
         self.ending.is_some_and(|deadline| {
-            let is_done = self.trackers.is_stopped() && !self.disk.is_busy() && self.account.is_quiet();
+            let is_checking = self.checking.as_ref().is_some_and(|checking| checking.is_busy());
+            let is_done =
+                self.trackers.is_stopped() && !self.disk.is_busy() && !is_checking && self.account.is_quiet();
             is_done || deadline <= Instant::now()
         })
     }
@@ -337,13 +380,21 @@ impl Task {
 
     pub(super) fn set_state(&mut self, state: State) {
         if self.view.state != state {
+            let is_progress =
+                matches!((&self.view.state, &state), (State::Checking { .. }, State::Checking { .. }));
             self.view.state = state.clone();
-            self.view.event(Event::StateChanged(state));
+            if !is_progress {
+                self.view.event(Event::StateChanged(state));
+            }
             self.publish(Instant::now());
         }
     }
 
+    /// What it does when nothing keeps it from that.
     pub(super) fn working_state(&self) -> State {
+        if self.view.is_paused {
+            return State::Paused;
+        }
         let is_done = self.swarm.stats().left == 0 && !self.disk.is_finishing();
         if self.seed_only || is_done { State::Seeding } else { State::Downloading }
     }
@@ -366,13 +417,26 @@ impl Task {
         }
     }
 
-    fn set_priorities(&mut self, files: &[FilePriority], now: Instant) {
-        self.disk.set_wanted(wishes::wanted(&self.info, files));
-        let priorities = self.piece_priorities(files);
+    fn set_priorities(&mut self, given: &[FilePriority], now: Instant) -> Result<(), Refused> {
+        let files = self.info.layout().file_count();
+        if self.seed_only {
+            return Err(Refused::OnlyServes);
+        }
+        if files < given.len() {
+            return Err(Refused::TooManyPriorities { given: given.len(), files });
+        }
+        match &mut self.checking {
+            Some(checking) => checking.choose(given),
+            None => self.disk.set_wanted(wishes::wanted(&self.info, given)),
+        }
+        let priorities = self.piece_priorities(given);
         self.handle(Input::Priorities { priorities }, now);
-        if !matches!(self.view.state, State::Error { .. } | State::Paused) {
+        if matches!(self.view.state, State::Downloading | State::Seeding) {
             self.set_state(self.working_state());
         }
+        // Who hears that it is done may look at once.
+        self.publish(now);
+        Ok(())
     }
 
     fn renew_budget(&mut self, now: Instant) {
@@ -393,14 +457,15 @@ impl Task {
 
     pub(super) fn apply_budget(&mut self, now: Instant) {
         let budget = self.budget;
+        let is_known = self.checking.is_none();
         // While the disk takes nothing, no further piece is begun; those under way are kept in memory.
-        let memory_bytes = if matches!(self.view.state, State::Error { .. }) { 0 } else { budget.memory };
+        let may_begin = is_known && !matches!(self.view.state, State::Error { .. });
         self.handle(
             Input::Budget {
                 peers_max: budget.peers_max,
-                half_open_max: budget.half_open_max,
+                half_open_max: if is_known { budget.half_open_max } else { 0 },
                 upload_slots: budget.upload_slots,
-                memory_bytes,
+                memory_bytes: if may_begin { budget.memory } else { 0 },
             },
             now,
         );
@@ -452,7 +517,7 @@ impl Task {
 
     /// Goes on with what a search for the torrent's info dictionary has.
     pub(super) fn adopt(&mut self, learnt: Learnt, now: Instant) {
-        let Learnt { mut wires, inputs, dialled } = learnt;
+        let Learnt { mut wires, inputs } = learnt;
         for input in inputs {
             match &input {
                 // The torrent has its own.
@@ -465,9 +530,6 @@ impl Task {
                 _ => {}
             }
             self.handle(input, now);
-        }
-        for arrival in dialled {
-            self.arrival(arrival);
         }
     }
 
@@ -552,6 +614,8 @@ impl Task {
             Output::VerifyPiece { piece } => self.disk.verify(piece),
             Output::DiscardPiece { piece } => self.disk.discard(piece),
             Output::KeepSuspect { piece } => self.disk.keep_suspect(piece),
+            // Nobody would be dialled.
+            Output::WantPeers if self.checking.is_some() => {}
             Output::WantPeers => {
                 self.trackers.want_peers(&self.swarm, now);
                 if let Some(dht) = &self.services.dht {
@@ -604,6 +668,8 @@ impl Task {
                 "{addr} sent wrong data in piece {}; nobody else has it, so it is asked again",
                 piece.get()
             )),
+            // Of files that are not known it cannot be said.
+            Swarmed::Completed if self.checking.is_some() => return,
             Swarmed::Completed => {
                 self.completed(now);
                 return;
@@ -676,7 +742,7 @@ impl Task {
             name: self.info.name().to_owned(),
             info_hashes: self.info.info_hashes(),
             state: self.view.state.clone(),
-            check_place: None,
+            check_place: self.checking.as_ref().and_then(|checking| checking.place()),
             wait: self.wait(now),
             total: layout.total_length(),
             wanted: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes },

@@ -48,11 +48,11 @@ async fn a_finished_or_paused_download_has_no_file_open_and_waits_for_no_interva
     let session = Session::start(options(&dir)).await.unwrap();
     let torrent = add(&session, &payload, &downloads, Some(&seed)).await;
     within(torrent.watch().wait_for(|s| 5 < s.pieces_done)).await.unwrap();
-    torrent.pause().await;
+    torrent.pause().await.unwrap();
     within(torrent.watch().wait_for(|s| s.state == State::Paused)).await.unwrap();
     closed_soon(&downloads).await;
-    torrent.resume().await;
-    torrent.add_peers(vec![seed.session.listen_addr()]).await;
+    torrent.resume().await.unwrap();
+    torrent.add_peers(vec![seed.session.listen_addr()]).await.unwrap();
     within(torrent.wait_done()).await;
     closed_soon(&downloads).await;
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use ferri_engine::{AddTorrent, Check, Error, Event, Events, FilePriority, Session, State, Torrent};
+use ferri_engine::{AddTorrent, Check, Error, Event, Events, FilePriority, Refused, Session, State, Torrent};
 use ferri_storage::StorageError;
 
 use crate::support::{Payload, Seed, options, within};
@@ -55,11 +55,12 @@ async fn serve_changed(change: impl FnOnce(&Path), left: u32) {
         let torrent = session.add(add).await.unwrap();
         within(torrent.wait_checked()).await;
         within(torrent.watch().wait_for(|status| status.state == State::Seeding)).await.unwrap();
-        torrent.set_priorities(vec![FilePriority::High; 4]).await;
-        torrent.pause().await;
-        torrent.resume().await;
+        let refused = torrent.set_priorities(vec![FilePriority::High; 4]).await;
+        assert_eq!(refused, Err(Refused::OnlyServes));
+        torrent.pause().await.unwrap();
+        torrent.resume().await.unwrap();
         within(torrent.watch().wait_for(|status| status.state == State::Seeding)).await.unwrap();
-        torrent.add_peers(vec![whole.session.listen_addr()]).await;
+        torrent.add_peers(vec![whole.session.listen_addr()]).await.unwrap();
         torrent.trackers().await;
         assert_eq!((torrent.status().pieces_done, torrent.status().downloaded), (left, 0));
         session.shutdown().await;
@@ -124,10 +125,10 @@ async fn edit_while_shared(seed_only: bool) {
     // What is shown follows what is told.
     let status = within(seed.watch().wait_for(|status| status.pieces_done < 13)).await.unwrap().clone();
     assert_eq!((status.state, status.downloaded), (State::Seeding, 0));
-    second.add_peers(vec![one.listen_addr()]).await;
+    second.add_peers(vec![one.listen_addr()]).await.unwrap();
     within(second.wait_done()).await;
     // Somebody has what the seeder lacks, and would give it.
-    seed.add_peers(vec![one.listen_addr(), other.listen_addr()]).await;
+    seed.add_peers(vec![one.listen_addr(), other.listen_addr()]).await.unwrap();
     within(other.shutdown()).await;
     within(one.shutdown()).await;
     within(session.shutdown()).await;
@@ -184,7 +185,7 @@ async fn a_file_of_the_user_is_named_and_kept_until_it_is_moved_away() {
     assert_eq!(torrent.status().downloaded, 0, "nothing is fetched in vain");
     assert_eq!(fs::read(folder.join("b")).unwrap(), vec![b'M'; 4 * PIECE]);
     fs::rename(folder.join("b"), dir.path().join("kept")).unwrap();
-    torrent.resume().await;
+    torrent.resume().await.unwrap();
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
 }
@@ -203,11 +204,11 @@ async fn a_file_that_becomes_wanted_later_meets_the_same_guard() {
     let torrent = session.add(add).await.unwrap();
     within(torrent.wait_done()).await;
     assert_eq!(fs::read(folder.join("b")).unwrap(), b"MINE");
-    torrent.set_priorities(Vec::new()).await;
+    torrent.set_priorities(Vec::new()).await.unwrap();
     is_refused(&torrent, &folder.join("b")).await;
     assert_eq!(fs::read(folder.join("b")).unwrap(), b"MINE");
     fs::remove_file(folder.join("b")).unwrap();
-    torrent.resume().await;
+    torrent.resume().await.unwrap();
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
 }
@@ -323,7 +324,7 @@ async fn of_two_torrents_with_one_path_the_second_is_refused_before_anything_is_
     assert!(error.is_in_the_way());
     assert_taken(&refused.to_string(), &dir.path().join(first.name), [&first, &second]);
     assert!(!dir.path().join(first.name).exists());
-    torrent.add_peers(vec![seed.session.listen_addr()]).await;
+    torrent.add_peers(vec![seed.session.listen_addr()]).await.unwrap();
     within(torrent.wait_done()).await;
     first.assert_at(dir.path());
     // What is done keeps its file, also from one that may overwrite.
@@ -360,7 +361,7 @@ async fn a_later_run_does_not_write_to_what_another_torrent_began() {
     let session = Session::start(options(&dir)).await.unwrap();
     let torrent = session.add(download(&first, dir.path(), &seed)).await.unwrap();
     within(torrent.watch().wait_for(|status| status.pieces_done != 0)).await.unwrap();
-    torrent.pause().await;
+    torrent.pause().await.unwrap();
     session.shutdown().await;
     let path = dir.path().join(first.name);
     for check in [Check::Journal, Check::Full] {
@@ -389,7 +390,7 @@ async fn a_file_that_becomes_wanted_meets_the_other_torrents() {
     add.priorities = vec![FilePriority::Normal, FilePriority::Skip];
     let torrent = session.add(add).await.unwrap();
     within(torrent.wait_done()).await;
-    torrent.set_priorities(Vec::new()).await;
+    torrent.set_priorities(Vec::new()).await.unwrap();
     let path = dir.path().join("folder/b");
     is_refused(&torrent, &path).await;
     let State::Error { text, .. } = torrent.status().state else { panic!("just seen") };
@@ -455,7 +456,7 @@ async fn files_are_told_when_they_are_complete_and_looked_at_at_any_time() {
     assert_eq!(verified, expected);
 
     // What becomes wanted is told when it is there.
-    torrent.set_priorities(vec![FilePriority::Normal; 4]).await;
+    torrent.set_priorities(vec![FilePriority::Normal; 4]).await.unwrap();
     within(torrent.watch().wait_for(|status| status.wanted == status.total)).await.unwrap();
     within(torrent.wait_done()).await;
     let mut told = completed(&mut events);

@@ -75,7 +75,7 @@ async fn a_peer_that_dialled_us_goes_on_with_us_too() {
     let mut seen = seed.torrent.events();
     let (session, dir) = session().await;
     let resolving = session.resolve(ResolveMagnet::new(magnet(&payload))).await.unwrap();
-    seed.torrent.add_peers(vec![session.listen_addr()]).await;
+    seed.torrent.add_peers(vec![session.listen_addr()]).await.unwrap();
     let resolved = within(resolving.wait()).await.unwrap();
     fetch(&session, resolved, dir.path()).await;
     payload.assert_at(dir.path());
@@ -290,7 +290,29 @@ async fn peers_that_lie_about_the_description_do_not_win() {
     let resolving = session.resolve(ResolveMagnet::new(magnet)).await.unwrap();
     let mut status = resolving.watch();
     within(status.wait_for(|status| 0 < status.corrupt)).await.unwrap();
-    seed.torrent.add_peers(vec![session.listen_addr()]).await;
+    seed.torrent.add_peers(vec![session.listen_addr()]).await.unwrap();
     let resolved = within(resolving.wait()).await.unwrap();
     assert_eq!(resolved.metainfo().info_bytes(), payload.metainfo(&[]).info_bytes());
+}
+
+#[tokio::test]
+async fn what_lies_there_but_for_a_piece_is_completed_by_the_peer_that_the_link_names() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let (session, dir) = session().await;
+    let peer = seed.session.listen_addr();
+    drop(find(&session, from_peer(&payload, peer)).await);
+    session.shutdown().await;
+    payload.write(dir.path());
+    let file = std::fs::File::options().write(true).open(dir.path().join(payload.name)).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 16_384], 7 * 16_384).unwrap();
+
+    // The link's torrent is known, so its files are looked at while the name of the peer is looked up.
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut link = magnet(&payload);
+    link.peers = vec![PeerAddress::Host { name: "localhost".to_owned(), port: peer.port() }];
+    let resolved = find(&session, ResolveMagnet::new(link)).await;
+    let torrent = fetch(&session, resolved, dir.path()).await;
+    payload.assert_at(dir.path());
+    assert_eq!(torrent.status().downloaded, 16_384);
 }

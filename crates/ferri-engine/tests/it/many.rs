@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ferri_bencode::Encoder;
-use ferri_engine::{AddTorrent, Event, Session, SessionOptions, State, Torrent};
+use ferri_engine::{AddTorrent, Event, Refused, Session, SessionOptions, State, Torrent};
 use ferri_metainfo::Metainfo;
 use tempfile::TempDir;
 
@@ -176,14 +176,14 @@ async fn a_paused_torrent_rests_and_goes_on_when_resumed() {
     let session = Session::start(options(&dir)).await.unwrap();
     let torrent = session.add(AddTorrent::new(wanted.metainfo(&[]), dir.path())).await.unwrap();
     let mut events = torrent.events();
-    torrent.pause().await;
+    torrent.pause().await.unwrap();
     rest(2).await;
     assert_eq!(torrent.status().state, State::Paused);
     assert!(torrent.peers().await.is_empty() && torrent.trackers().await.is_empty());
     assert_eq!(tasks(), 2 * TASKS_OF_A_SESSION, "a look does not wake it");
 
-    torrent.add_peers(vec![seed.listen_addr()]).await;
-    torrent.resume().await;
+    torrent.add_peers(vec![seed.listen_addr()]).await.unwrap();
+    torrent.resume().await.unwrap();
     within(torrent.wait_done()).await;
     wanted.assert_at(dir.path());
     let mut states = Vec::new();
@@ -210,7 +210,7 @@ async fn a_session_that_is_dropped_leaves_no_torrent_waiting() {
     rest(1).await;
     drop(session);
     within(torrent.wait_stopped()).await;
-    torrent.resume().await;
+    assert_eq!(torrent.resume().await, Err(Refused::Stopped));
     assert_eq!(torrent.status().state, State::Stopped);
     // The lock was given back with the rest.
     let again = Session::start(options(&dir)).await.unwrap();

@@ -69,8 +69,8 @@ async fn unwanted_files_are_not_created_until_they_are_wanted() {
     let folder = dir.path().join("folder");
     assert!(std::fs::read(folder.join("two")).unwrap() == payload.files[1].1);
     assert!(!folder.join("one").exists() && !folder.join("three").exists());
-    torrent.set_priorities(Vec::new()).await;
-    torrent.add_peers(vec![seed.session.listen_addr()]).await;
+    torrent.set_priorities(Vec::new()).await.unwrap();
+    torrent.add_peers(vec![seed.session.listen_addr()]).await.unwrap();
     let mut status = torrent.watch();
     within(status.wait_for(|s| s.wanted == s.total && s.is_done())).await.unwrap();
     payload.assert_at(dir.path());
@@ -103,10 +103,10 @@ async fn a_torrent_pauses_and_goes_on() {
     let torrent = session.add(add).await.unwrap();
     let mut status = torrent.watch();
     within(status.wait_for(|s| 0 < s.pieces_done)).await.unwrap();
-    torrent.pause().await;
+    torrent.pause().await.unwrap();
     within(status.wait_for(|s| s.state == State::Paused && s.peers == 0)).await.unwrap();
-    torrent.resume().await;
-    torrent.add_peers(vec![seed.session.listen_addr()]).await;
+    torrent.resume().await.unwrap();
+    torrent.add_peers(vec![seed.session.listen_addr()]).await.unwrap();
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
 }

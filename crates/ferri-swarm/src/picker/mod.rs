@@ -352,11 +352,13 @@ impl Picker {
         asker.may_open && self.has_room(self.layout.piece_len(piece))
     }
 
-    /// Memory for one more piece. One may always be open. While more than a disk needs to be busy waits for it, no piece is
+    /// Memory for one more piece. One may always be open, unless there is to be no memory at all. While more than a disk
+    /// needs to be busy waits for it, no piece is
     /// begun: a disk slower than the network must slow the network, not fill the memory.
     fn has_room(&self, length: u32) -> bool {
         let length = self.memory_of(length);
-        self.index.is_empty()
+        let has_memory = self.memory_bytes != 0;
+        has_memory && self.index.is_empty()
             || self.open_bytes + length <= self.memory_bytes
                 && (self.verifying == 0 || self.open_bytes + length <= BUSY_BYTES)
     }

@@ -111,9 +111,10 @@ fn memory_bounds_what_is_open_and_then_others_are_helped() {
     assert_eq!(help[0].begin(), 2 * BLOCK_LENGTH);
     assert_eq!(pick(&mut picker, &fast(3), 100).len(), 3);
     assert_eq!(pick(&mut picker, &fast(3), 100).len(), 0);
-    picker.set_memory(0);
-    let mut tight = self::picker(0);
-    assert_eq!(pick(&mut tight, &fast(1), 100).len(), BLOCKS as usize);
+    let mut tight = self::picker(1);
+    assert_eq!(pick(&mut tight, &fast(1), 100).len(), BLOCKS as usize, "one piece always fits");
+    let mut closed = self::picker(0);
+    assert_eq!(pick(&mut closed, &fast(1), 100), [], "nothing means nothing");
 }
 
 #[test]
@@ -171,7 +172,7 @@ fn a_suspect_takes_only_what_nobody_else_touches() {
 
 #[test]
 fn a_begun_piece_that_waits_for_nobody_makes_room() {
-    let mut picker = picker(0);
+    let mut picker = picker(1);
     let now = Instant::now();
     let blocks = pick(&mut picker, &asker(1, &ALL), 3);
     picker.receive(blocks[0], PeerSlot(1), sender(1), now);

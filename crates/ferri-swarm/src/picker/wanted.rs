@@ -259,6 +259,22 @@ impl Picker {
         bytes
     }
 
+    /// A piece that is not open turned out to be there. Whether that is news.
+    pub(crate) fn found(&mut self, piece: PieceIndex) -> bool {
+        if self.index.contains_key(&piece) || !self.have.set(piece.get()) {
+            return false;
+        }
+        self.have_bytes += u64::from(self.layout.piece_len(piece));
+        if self.settled.set(piece.get()) {
+            self.missing -= 1;
+            self.missing_bytes -= u64::from(self.layout.piece_len(piece));
+        }
+        self.rarity.remove(piece);
+        self.failed.remove(&piece);
+        self.set_deadline(piece, None);
+        true
+    }
+
     /// A piece we had is not there any more.
     pub(crate) fn lost(&mut self, piece: PieceIndex) -> bool {
         if !self.have.clear(piece.get()) {

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use ferri_wire::Message;
+
 use super::{State, Swarm};
 use crate::input::Priority;
 use crate::output::Event;
@@ -61,6 +63,28 @@ impl Swarm {
         }
     }
 
+    pub(super) fn pieces_found(&mut self, pieces: &[u32]) {
+        let found: Vec<_> = pieces.iter().filter_map(|piece| self.layout.piece(*piece)).collect();
+        for piece in self.picker.unfinished() {
+            if pieces.contains(&piece.get()) {
+                self.abandon(piece);
+            }
+        }
+        for piece in found {
+            if self.picker.found(piece) {
+                self.for_each_peer(|swarm, slot| {
+                    if swarm.peers.get(slot).is_some_and(|peer| !peer.has.has(piece)) {
+                        swarm.send(slot, Message::Have { piece: piece.get() });
+                    }
+                });
+            }
+        }
+        self.recount_interest();
+        if self.change_role() == Some(Role::Leech) {
+            self.for_each_peer(Self::drop_if_pointless);
+        }
+    }
+
     pub(super) fn piece_lost(&mut self, piece: u32) {
         let Some(index) = self.layout.piece(piece) else { return };
         if self.picker.lost(index) {
@@ -92,6 +116,14 @@ impl Swarm {
 
     /// Recognises what we have become, and tells everybody whom it concerns.
     pub(super) fn update_role(&mut self) {
+        if self.change_role() == Some(Role::Leech) {
+            self.emit(Event::Completed);
+            self.for_each_peer(Self::drop_if_pointless);
+        }
+    }
+
+    /// Recognises what we have become; what we were, if that was something else.
+    fn change_role(&mut self) -> Option<Role> {
         let role = match self.picker.missing() {
             0 if self.picker.have().is_full() => Role::Seed,
             0 => Role::PartialSeed,
@@ -99,7 +131,7 @@ impl Swarm {
         };
         let before = std::mem::replace(&mut self.role, role);
         if before == role {
-            return;
+            return None;
         }
         self.emit(Event::RoleChanged { role });
         if role == Role::Leech || before == Role::Leech {
@@ -110,10 +142,7 @@ impl Swarm {
             self.candidates.welcome_back(self.timers.now);
             self.dial();
         }
-        if before == Role::Leech {
-            self.emit(Event::Completed);
-            self.for_each_peer(Self::drop_if_pointless);
-        }
+        Some(before)
     }
 
     pub(super) fn pause(&mut self) {

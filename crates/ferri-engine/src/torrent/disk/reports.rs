@@ -141,6 +141,9 @@ impl Task {
             DiskDone::Noted(result) => self.noted(result, now),
             // The torrent's task has a gap in what it knows, as if it had panicked itself.
             DiskDone::Panicked(text) => std::panic::resume_unwind(Box::new(text)),
+            DiskDone::Looked(bytes) => self.looked(bytes),
+            DiskDone::Checked(result) => self.checked(result, now),
+            DiskDone::Guarded(result) => self.guarded(result, now),
             DiskDone::Doubtful(pieces) => self.disk.recheck(pieces),
             DiskDone::Rechecked(result) => self.rechecked(result, now),
             DiskDone::Probed(result) => {
@@ -178,7 +181,7 @@ impl Task {
         if self.disk.is_finishing() && self.swarm.stats().left == 0 {
             self.disk.finish();
         }
-        if matches!(self.view.state, State::Error { .. }) {
+        if self.checking.is_none() && matches!(self.view.state, State::Error { .. }) {
             self.set_state(self.working_state());
             self.apply_budget(now);
         }
@@ -235,7 +238,7 @@ impl Task {
         self.disk.settle();
         let complete = self.files.finished(self.swarm.have());
         self.files_completed(complete);
-        if self.swarm.stats().left == 0 && !matches!(self.view.state, State::Paused) {
+        if self.swarm.stats().left == 0 && !self.view.is_paused {
             self.set_state(State::Seeding);
             self.view.event(Event::Completed);
         }

@@ -260,6 +260,26 @@ fn a_lost_piece_is_taken_back_and_fetched_again() {
 }
 
 #[test]
+fn pieces_found_on_disk_are_offered_and_not_fetched_and_complete_nothing() {
+    let mut lab = Lab::new(&[]);
+    let outputs = lab.input(Input::Pause);
+    assert_eq!(outputs, []);
+    let most = (0..PIECES - 1).chain([PIECES]).collect();
+    lab.input(Input::PiecesFound { pieces: most });
+    lab.input(Input::Resume);
+    assert_eq!(lab.swarm.stats().have_pieces, PIECES - 1);
+    let (_, asked) = lab.generous_seed();
+    assert!(!asked.is_empty() && asked.iter().all(|(piece, _)| *piece == PIECES - 1), "{asked:?}");
+    let leech = lab.peer();
+    lab.says(leech, Message::HaveNone);
+    let outputs = lab.input(Input::PiecesFound { pieces: vec![PIECES - 1] });
+    assert!(said(leech, &outputs).contains(&&Message::Have { piece: PIECES - 1 }));
+    assert!(!outputs.contains(&Output::Event(Event::Completed)), "nobody fetched it");
+    assert_eq!((lab.swarm.role(), lab.swarm.stats().left), (Role::Seed, 0));
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Connect { .. })));
+}
+
+#[test]
 fn withdrawn_pieces_are_taken_back_and_never_fetched() {
     let mut lab = Lab::seed();
     let peer = lab.peer();

@@ -1,0 +1,69 @@
+//! What a handle asks of a torrent's task, and what comes of it.
+
+use std::net::SocketAddr;
+
+use ferri_metainfo::Bitfield;
+use tokio::sync::oneshot;
+
+use crate::FilePriority;
+use crate::status::{PeerStatus, TrackerStatus};
+
+/// Why a torrent does not do what it was told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// It has stopped, or is about to.
+    #[error("the torrent has stopped; add it again")]
+    Stopped,
+    /// It is paused, and says nothing to trackers.
+    #[error("the torrent is paused; resume it first")]
+    Paused,
+    /// There is nobody to announce it to.
+    #[error("the torrent has no tracker; give it one when it is added")]
+    NoTracker,
+    /// It does not have so many files.
+    #[error("there are priorities for {given} files, and the torrent has {files}")]
+    TooManyPriorities {
+        /// Priorities that were given.
+        given: usize,
+        /// Files of the torrent.
+        files: usize,
+    },
+    /// It only serves what is there: nothing is to be fetched.
+    #[error("the torrent only serves what is there and fetches no file; add it without `seed_only`")]
+    OnlyServes,
+}
+
+/// Something for a torrent's task.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// To be done, and answered.
+    Do(Order, oneshot::Sender<Result<(), Refused>>),
+    /// Verified pieces and wanted files.
+    Have(oneshot::Sender<(Bitfield, Bitfield)>),
+    Peers(oneshot::Sender<Vec<PeerStatus>>),
+    Trackers(oneshot::Sender<Vec<TrackerStatus>>),
+    /// Has the task panic.
+    #[cfg(test)]
+    Panic,
+}
+
+/// What a user wants of a torrent. In every state it is done at once, or noted and done when the state allows it.
+#[derive(Debug)]
+pub(super) enum Order {
+    Pause,
+    Resume,
+    Stop,
+    Reannounce,
+    AddPeers(Vec<SocketAddr>),
+    SetPriorities(Vec<FilePriority>),
+    SetLimits { down: Option<u64>, up: Option<u64> },
+    SetSequential(Sequential),
+}
+
+/// Whether pieces come in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sequential {
+    Yes,
+    No,
+}
