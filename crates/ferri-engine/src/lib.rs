@@ -85,7 +85,8 @@ pub use torrent::{Refused, Torrent};
 pub use ferri_tracker::{Scrape, TrackerError};
 
 pub use ferri_storage::{
-    Alias, CheckPlace, Conflict, Found, Halt, Places, StorageError, atomic_write, create_state_folder,
+    Alias, CheckPlace, Conflict, Found, Halt, Places, StorageError, atomic_write, check_folder,
+    create_state_folder,
 };
 /// Recorded runs of the swarm machine, and their replay.
 pub use ferri_swarm::trace;

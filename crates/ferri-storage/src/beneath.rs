@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use crate::error::StorageError;
 use crate::places::is_refusal;
+use crate::way;
 
 /// An open folder under which files are opened.
 #[derive(Debug)]
@@ -133,17 +134,11 @@ impl Root {
 
     /// An error about `relative` with the path of the link, or of what is no folder, that is in the way to it.
     pub(crate) fn blame(&self, relative: &Path, error: StorageError) -> StorageError {
-        let obstacle = || {
-            let mut way = PathBuf::new();
-            for component in relative.components() {
-                way.push(component);
-                let found = self.stat(&way).ok().flatten();
-                if !found.is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory) {
-                    break;
-                }
-            }
-            self.full(&way)
+        let is_folder = |way: &Path| {
+            let found = self.stat(way).ok().flatten();
+            found.is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
         };
+        let obstacle = || self.full(&way::end_of(relative, is_folder));
         match error {
             StorageError::Symlink { .. } => StorageError::Symlink { path: obstacle() },
             StorageError::NotAFolder { .. } => StorageError::NotAFolder { path: obstacle() },

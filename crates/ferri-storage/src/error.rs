@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::way;
+
 /// Why a piece could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -300,6 +302,17 @@ impl StorageError {
         }
     }
 
+    /// Classifies an error of opening a download folder.
+    pub(crate) fn opening_folder(path: &Path, errno: Errno) -> Self {
+        match errno {
+            // What cannot have its name can never be made.
+            Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
+                Self::Folder { path: way::end_of(path, Path::is_dir), source: errno.into() }
+            }
+            other => Self::reading(path, other),
+        }
+    }
+
     /// Classifies an error of writing; the figures of [`Self::NoSpace`] are filled in by whoever knows them.
     pub(crate) fn writing(path: &Path, errno: Errno) -> Self {
         let path = path.to_path_buf();
@@ -318,10 +331,7 @@ impl StorageError {
 
     /// Names the first thing on the way to `path` that is no folder.
     fn not_a_folder(path: &Path) -> Self {
-        let mut way: Vec<&Path> = path.ancestors().collect();
-        way.reverse();
-        let obstacle = way.into_iter().find(|part| part.symlink_metadata().is_ok() && !part.is_dir());
-        Self::NotAFolder { path: obstacle.unwrap_or(path).to_path_buf() }
+        Self::NotAFolder { path: way::end_of(path, Path::is_dir) }
     }
 
     /// Classifies an error of making a folder, of which all that are above it are there.
@@ -332,7 +342,7 @@ impl StorageError {
             // It is the folder above that says who may make others in it.
             Errno::ACCESS | Errno::PERM => Self::Denied { path: path.parent().unwrap_or(path).to_path_buf() },
             // Some file systems (`/proc`) say that a folder is not there when none can be made.
-            Errno::NOENT | Errno::NAMETOOLONG | Errno::INVAL | Errno::MLINK => {
+            Errno::NOENT | Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ | Errno::MLINK => {
                 Self::Folder { path: path.to_path_buf(), source: errno.into() }
             }
             other => Self::writing(path, other),

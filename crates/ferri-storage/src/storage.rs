@@ -577,7 +577,7 @@ impl Storage {
             }
             opened => opened,
         };
-        let failed = |errno| StorageError::reading(path, errno);
+        let failed = |errno| StorageError::opening_folder(path, errno);
         let root = opened.map_err(failed)?;
         let found = root.identity().map_err(failed)?;
         if known.is_some_and(|known| known != found) && !self.has_our_files(&root) {

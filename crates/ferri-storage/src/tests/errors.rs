@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::{Fault, Op};
+use crate::{Fault, Op, check_folder};
 
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
@@ -345,15 +345,31 @@ fn a_download_folder_that_cannot_be_made_is_told_with_the_part_that_is_in_the_wa
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("file"), "x").unwrap();
     std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+    let long = "x".repeat(256);
+    let in_proc = PathBuf::from("/proc/no process");
+    let too_long = "this folder cannot be made: File name too long";
     for (root, part, why) in [
         (at("file"), at("file"), "this is not a folder"),
         (at("file/deeper/still"), at("file"), "this is not a folder"),
         (at("dangling/deeper"), at("dangling"), "this is not a folder"),
-        ("/proc/no process/x".into(), "/proc/no process".into(), "this folder cannot be made: No such file"),
+        (at(&long), at(&long), too_long),
+        (at(&long).join("deeper"), at(&long), too_long),
+        (at("new").join(&long).join("deeper"), at("new").join(&long), too_long),
+        (in_proc.join("x"), in_proc.clone(), "this folder cannot be made: No such file"),
     ] {
-        let error = refusal(&root).to_string();
-        assert!(error.starts_with(&format!("{}: {why}", part.display())), "{error}");
-        assert!(error.contains("choose another folder"), "{error}");
+        let first_write = refusal(&root).to_string();
+        assert!(first_write.starts_with(&format!("{}: {why}", part.display())), "{first_write}");
+        assert!(first_write.contains("choose another folder"), "{first_write}");
+        // The same is told before a tracker is asked, but for what only the attempt shows.
+        let _ = std::fs::remove_dir(at("new"));
+        let checked = check_folder(&root).map_err(|error| error.to_string());
+        let expected = if part == in_proc { Ok(()) } else { Err(first_write) };
+        assert_eq!(checked, expected, "{}", root.display());
+        assert!(!at("new").exists(), "a look makes nothing");
+    }
+    for fine in [folder.path().to_owned(), at("new"), at("new/deeper")] {
+        assert_eq!(check_folder(&fine).map_err(|error| error.to_string()), Ok(()), "{}", fine.display());
+        assert!(!at("new").exists(), "a look makes nothing");
     }
     let (plan, switch) = switched(Op::CreateFolder);
     let t = three();

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::*;
+use crate::check_folder;
 
 /// Who a test has to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,20 @@ impl Drop for Mounted {
         // A file that is open must not keep it, nor the program behind FUSE with it.
         let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
+}
+
+#[test]
+fn a_folder_on_a_file_system_that_is_read_only_cannot_be_made() {
+    with_mounts("a_folder_on_a_file_system_that_is_read_only_cannot_be_made", User::Anybody, || {
+        let folder = tempfile::tempdir().unwrap();
+        let args = ["-t", "tmpfs", "-o", "ro", "none"].map(Path::new);
+        run("mount", "mount", &[&args[..], &[folder.path()]].concat());
+        let _mounted = Mounted(folder.path().to_owned());
+        check_folder(folder.path()).unwrap();
+        let new = folder.path().join("new");
+        let error = check_folder(&new.join("deeper")).unwrap_err();
+        assert!(matches!(&error, StorageError::ReadOnly { path } if *path == new), "{error}");
+    });
 }
 
 #[test]

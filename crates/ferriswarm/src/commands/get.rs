@@ -20,6 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::loading::{self, Load};
 use crate::network;
 use crate::select::Selection;
+use crate::session;
 use crate::source::{self, Source};
 use crate::watch::Goal;
 
@@ -43,6 +44,7 @@ pub(crate) async fn get(
     };
     let list = args.batch.input.as_deref();
     let sources = list::all(&args.sources, list, env, console, &interrupts).await?;
+    check_folder(wishes.output.clone(), &interrupts).await?;
     let goal = match (args.until, args.seed) {
         (SeedUntil { seed_ratio: None, seed_time: None }, false) => Goal::Verified,
         (until, _) => seeding(until),
@@ -90,6 +92,19 @@ pub(crate) async fn seed(
     let load: Load<Source> =
         Arc::new(move |env, source| torrent(env, source).map(|metainfo| Source::Torrent(Box::new(metainfo))));
     Batch::new(plan, sources, load, env, console, &interrupts)?.run().await
+}
+
+/// That the download folder can be had is known before anybody is asked for what shall lie in it.
+async fn check_folder(folder: PathBuf, interrupts: &Interrupts) -> Result<(), Failure> {
+    // A disk may sleep.
+    let checked = tokio::task::spawn_blocking(move || ferri_engine::check_folder(&folder));
+    tokio::select! {
+        biased;
+        () = interrupts.pressed(1) => Err(loading::interrupted()),
+        checked = checked => checked
+            .map_err(|error| Failure::new(Exit::Internal, format!("looking at the folder failed: {error}")))?
+            .map_err(|error| session::disk(&error)),
+    }
 }
 
 fn session_options(

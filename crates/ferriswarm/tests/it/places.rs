@@ -53,6 +53,26 @@ fn end(mut child: Child) {
     assert_eq!(child.wait().unwrap().code(), Some(7));
 }
 
+/// Somebody is asked what a link stands for only when there is a place for it.
+#[test]
+fn a_folder_that_cannot_be_made_is_told_before_anybody_is_asked() {
+    let desk = Desk::new();
+    desk.write("file", "mine");
+    let link = format!("magnet:?xt=urn:btih:{}", "ab".repeat(20));
+    let long = format!("new/{}/deeper", "x".repeat(256));
+    for (folder, exit, part, why) in [
+        ("file", Exit::WouldOverwrite, "file", "this is not a folder"),
+        ("file/deeper", Exit::WouldOverwrite, "file", "this is not a folder"),
+        (&long, Exit::Io, long.trim_end_matches("/deeper"), "this folder cannot be made: File name too long"),
+    ] {
+        let words = [&["get", &link, "-o", folder, "--no-trackers"][..], &ALONE].concat();
+        let failed = desk.run(&words);
+        failed.failed(exit, &format!("{part}: {why}"));
+        assert!(!desk.path("new").exists());
+    }
+    assert_eq!(desk.read("file"), b"mine");
+}
+
 /// Refused with 13, naming the file, both torrents and what can be done.
 #[track_caller]
 fn is_refused(desk: &Desk, outcome: &Outcome) {
