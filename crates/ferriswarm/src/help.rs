@@ -234,6 +234,9 @@ pub(crate) fn verify() -> String {
 The last word is PATH if it is a folder, or if it follows a single SOURCE and
 does not look like a torrent. Several torrents share one PATH: what is wrong
 with one is told, the others go on, and the exit code is that of the worst.
+
+An empty file that is not there (Transmission makes none) is told as absent. No
+data is missing then: the torrent is good, and get makes the file.
 ",
         &[
             Exit::Done,

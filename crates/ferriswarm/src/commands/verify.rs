@@ -288,9 +288,17 @@ enum FileStatus {
     /// A piece that touches it does not match.
     Bad,
     Missing,
+    /// It is not there and has no bytes, so no data is missing: Transmission makes no empty files, others no links.
+    Absent,
     Short,
     /// Its pieces match, but bytes follow that are not the torrent's.
     Long,
+}
+
+impl FileStatus {
+    fn is_bad(self) -> bool {
+        !matches!(self, Self::Good | Self::Absent)
+    }
 }
 
 impl Verdict {
@@ -324,7 +332,7 @@ impl Verdict {
             pieces: pieces.len(),
             bytes,
             bytes_bad: lengths.map(|piece| u64::from(layout.piece_len(piece))).sum(),
-            bad_files: files.iter().filter(|file| file.status != FileStatus::Good).count(),
+            bad_files: files.iter().filter(|file| file.status.is_bad()).count(),
             bad_pieces,
             undecided_pieces,
             files,
@@ -336,7 +344,13 @@ impl Verdict {
     }
 
     fn bad(&self) -> impl Iterator<Item = &Judged> {
-        self.files.iter().filter(|file| file.status != FileStatus::Good)
+        self.files.iter().filter(|file| file.status.is_bad())
+    }
+
+    /// Those that are not there and that a download would make.
+    fn absent(&self) -> impl Iterator<Item = &Judged> {
+        let absent = self.files.iter().filter(|file| file.status == FileStatus::Absent);
+        absent.filter(|judged| self.place.path(judged.file).is_some())
     }
 
     fn path_of(&self, file: FileIndex) -> String {
@@ -409,6 +423,7 @@ fn touching(pieces: &[u32], range: Range<u32>) -> &[u32] {
 
 fn status(found: Found, size: u64, is_link: bool, has_bad_pieces: bool) -> FileStatus {
     match found {
+        Found::Nothing if size == 0 => FileStatus::Absent,
         Found::Nothing => FileStatus::Missing,
         _ if is_link => FileStatus::Good,
         Found::File { length, .. } if length < size => FileStatus::Short,
@@ -442,6 +457,7 @@ fn tell(verdict: &Verdict, started: Instant, console: &Console) {
             FileStatus::Good => "good",
             FileStatus::Bad => "bad",
             FileStatus::Missing => "missing",
+            FileStatus::Absent => "absent",
             FileStatus::Short => "too short",
             FileStatus::Long => "too long",
         };
@@ -463,6 +479,7 @@ fn tell(verdict: &Verdict, started: Instant, console: &Console) {
         console.line(&lines);
     }
     tell_undecided(&verdict.undecided_pieces, console);
+    tell_absent(verdict, console);
     let time = started.elapsed();
     let took = format!(
         "{} in {} ({})",
@@ -490,6 +507,22 @@ fn tell_undecided(pieces: &[u32], console: &Console) {
     }
 }
 
+fn tell_absent(verdict: &Verdict, console: &Console) {
+    let count = verdict.absent().count();
+    if count == 0 {
+        return;
+    }
+    let some = verdict.absent().take(ABSENT_TOLD_MAX).map(|judged| verdict.path_of(judged.file));
+    let mut names = some.map(|path| harmless(&path)).collect::<Vec<_>>().join(", ");
+    if ABSENT_TOLD_MAX < count {
+        names.push_str(", …");
+    }
+    let count = units::count(count as u64, "empty file:", "empty files:");
+    console.line(&format!(
+        "absent     {count} {names}: no data is missing; `ferriswarm get SOURCE -o DIR` makes what is absent"
+    ));
+}
+
 /// `0-3, 7, 9-…`: enough to see where, not so much that it fills a screen.
 fn ranges(pieces: &[u32]) -> String {
     let mut runs: Vec<RangeInclusive<u32>> = Vec::new();
@@ -515,6 +548,9 @@ const PORTION: usize = 16 << 10;
 
 /// So many files that have another name on disk are told one by one; the JSON form has all.
 const MOVED_TOLD_MAX: usize = 5;
+
+/// So many empty files that are absent are named; the JSON form has all.
+const ABSENT_TOLD_MAX: usize = 5;
 
 /// The JSON form lists all of them.
 const RUNS_MAX: usize = 20;

@@ -3,7 +3,7 @@
 
 use ferriswarm::Exit;
 
-use crate::{Desk, noise};
+use crate::{ALONE, Desk, noise};
 
 pub(crate) fn desk_with_album() -> Desk {
     let desk = Desk::new();
@@ -115,6 +115,49 @@ fn a_flipped_byte_a_missing_file_and_one_too_long_are_found() {
     let said = desk.run(&["verify", "a.torrent", "."]);
     assert!(said.is(Exit::VerifyFailed).stdout.contains("missing    cd2/02.bin"), "{}", said.stdout);
     desk.run(&["verify", "a.torrent", "nowhere"]).failed(Exit::NotFound, "nowhere");
+}
+
+/// As Transmission 3.00 leaves them: it makes a file when the first byte of it comes.
+#[test]
+fn an_empty_file_that_is_not_there_is_told_and_made_and_no_data_is_missing() {
+    for format in ["--v1", "--hybrid"] {
+        let desk = desk_with_album();
+        desk.write("album/cd1/two", "");
+        desk.run(&["create", "album", "-o", "a.torrent", format]).is(Exit::Done);
+        let verify = |more: &[&str]| desk.run(&[&["verify", "a.torrent", "album"][..], more].concat());
+        for name in ["album/empty", "album/cd1/two"] {
+            std::fs::remove_file(desk.path(name)).unwrap();
+        }
+        let said = verify(&[]);
+        let told = "absent     2 empty files: cd1/two, empty: no data is missing";
+        assert!(said.is(Exit::Done).stdout.contains(told), "{}", said.stdout);
+        assert!(said.stdout.contains("album  good: "), "{}", said.stdout);
+        let json = verify(&["--json"]).is(Exit::Done).json();
+        let status = |path: &str| {
+            let files = json["files"].as_array().unwrap();
+            files.iter().find(|file| file["path"] == path).unwrap()["status"].clone()
+        };
+        assert_eq!((status("empty"), status("cd1/01.bin")), ("absent".into(), "good".into()));
+        assert_eq!((&json["bad"], json["bad_files"].as_array().unwrap().len()), (&0.into(), 0));
+
+        // What is missing beside is missing, and something else in its place is not what the torrent says.
+        let notes = desk.read("album/notes.txt");
+        std::fs::remove_file(desk.path("album/notes.txt")).unwrap();
+        let said = verify(&[]);
+        assert!(said.is(Exit::VerifyFailed).stdout.contains("missing    notes.txt"), "{}", said.stdout);
+        assert!(said.stdout.contains(told) && said.stdout.contains(" of 5 files differ"), "{}", said.stdout);
+        desk.write("album/notes.txt", notes);
+        std::fs::create_dir(desk.path("album/empty")).unwrap();
+        let said = verify(&[]);
+        assert!(said.is(Exit::VerifyFailed).stdout.contains("missing    empty"), "{}", said.stdout);
+        std::fs::remove_dir(desk.path("album/empty")).unwrap();
+
+        let words = ["get", "a.torrent", "-o", ".", "--check", "--no-trackers", "--json"];
+        let made = desk.run(&[&words[..], &ALONE].concat());
+        assert_eq!(made.is(Exit::Done).events("piece").len(), 0, "{format}");
+        assert!(desk.read("album/empty").is_empty() && desk.read("album/cd1/two").is_empty());
+        assert!(!verify(&[]).is(Exit::Done).stdout.contains("absent"));
+    }
 }
 
 #[test]
@@ -349,7 +392,7 @@ fn somebody_elses_file_is_not_overwritten() {
     let desk = desk_with_album();
     desk.run(&["create", "album/cd1/01.bin", "-o", "a.torrent"]).is(Exit::Done);
     desk.write("here/01.bin", noise(100_000, 99));
-    let get = [&["get", "a.torrent", "-o", "here", "--no-trackers"][..], &crate::ALONE].concat();
+    let get = [&["get", "a.torrent", "-o", "here", "--no-trackers"][..], &ALONE].concat();
     let refused = desk.run(&get);
     let said = &refused.is(Exit::WouldOverwrite).stderr;
     assert!(
