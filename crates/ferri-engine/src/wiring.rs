@@ -69,7 +69,7 @@ fn start_network(services: &Arc<Services>, hosts: &Arc<Hosts>) {
         let dht = services.dht.clone();
         let moved = move || {
             if let Some(dht) = &dht {
-                dht.tell(ferri_dht::Input::NetworkChanged);
+                dht.moved();
             }
         };
         let (network, egress) = (services.network.clone(), services.egress.clone());
@@ -83,7 +83,7 @@ fn tell_node(dht: &dht::Dht, facts: Facts) {
     dht.set_port(facts.port);
     let ips = [facts.v4.map(IpAddr::V4), facts.v6.map(IpAddr::V6)];
     for ip in ips.into_iter().flatten() {
-        dht.tell(ferri_dht::Input::ExternalAddress { ip });
+        dht.seen_as(ip);
     }
 }
 

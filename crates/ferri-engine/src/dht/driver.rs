@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::announces::Purpose;
+use super::news::News;
 use super::reach::Reach;
 use super::{COMMANDS_MAX, Command, Dht, DhtOptions, Found, ROUTERS, Torrents};
 use crate::egress::{Egress, host_and_port};
@@ -190,6 +191,7 @@ impl Driver {
 
     fn torrents_changed(&mut self) {
         let now = Instant::now();
+        self.hear(self.torrents.take_news(), now);
         let gone = self.torrents.announces().take_cancelled();
         for lookup in gone {
             self.node.handle(Input::Cancel { lookup }, now);
@@ -233,20 +235,30 @@ impl Driver {
                 self.searches.insert(lookup, Ongoing { found, outcome });
                 self.node.handle(input.named(lookup), now);
             }
-            Command::Input(input) => {
-                if input == Input::NetworkChanged {
-                    self.reach_changed(now);
-                }
-                self.node.handle(input, now);
-            }
-            Command::ReachChanged => self.reach_changed(now),
-            Command::Hosts(hosts) => self.resolve(ContactKind::Torrent, hosts, |_| true),
+            Command::Input(input) => self.node.handle(input, now),
             // Whoever asked may have stopped waiting.
             Command::Status(reply) => drop(reply.send(self.node.status(now))),
             Command::Buckets(family, reply) => drop(reply.send(self.node.table(family, now))),
             #[cfg(test)]
             Command::Panic => panic!("on purpose"),
         }
+    }
+
+    fn hear(&mut self, news: News, now: Instant) {
+        if news.has_moved || news.is_reach_new {
+            self.reach_changed(now);
+        }
+        if news.has_moved {
+            self.node.handle(Input::NetworkChanged, now);
+        }
+        for ip in news.external.into_iter().flatten() {
+            self.node.handle(Input::ExternalAddress { ip }, now);
+        }
+        if !news.contacts.is_empty() {
+            let addrs = news.contacts.into_iter().collect();
+            self.node.handle(Input::Contacts { addrs, kind: ContactKind::Port }, now);
+        }
+        self.resolve(ContactKind::Torrent, news.hosts.into_iter().collect(), |_| true);
     }
 
     fn reach_changed(&mut self, now: Instant) {

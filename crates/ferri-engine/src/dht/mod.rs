@@ -5,6 +5,7 @@
 
 mod announces;
 mod driver;
+mod news;
 mod reach;
 
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,7 @@ pub use ferri_dht::{
 
 use self::announces::{Announces, Purpose};
 pub(crate) use self::driver::{Driver, Told, Ways};
+use self::news::News;
 use crate::Error;
 use crate::egress::{Egress, once_usable};
 use crate::udp::{BATCHES_MAX, Sockets};
@@ -74,6 +76,7 @@ pub struct Dht {
 #[derive(Debug, Default)]
 struct Torrents {
     announces: Mutex<Announces>,
+    news: Mutex<News>,
     /// Something may be due sooner.
     changed: Notify,
     /// The TCP port told to others, 0 while there is none; it changes when a router maps it.
@@ -83,6 +86,15 @@ struct Torrents {
 }
 
 impl Torrents {
+    fn tell(&self, change: impl FnOnce(&mut News)) {
+        change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+    }
+
+    fn take_news(&self) -> News {
+        std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn announces(&self) -> MutexGuard<'_, Announces> {
         self.announces.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,9 +187,6 @@ enum Command {
         outcome: oneshot::Sender<Outcome>,
     },
     Input(Input),
-    /// A router lets strangers in, or does not any more.
-    ReachChanged,
-    Hosts(Vec<(String, u16)>),
     Status(oneshot::Sender<NodeStatus>),
     Buckets(Family, oneshot::Sender<Vec<BucketStatus>>),
     /// Has the node's task panic.
@@ -275,11 +284,11 @@ impl Dht {
         self.send(Command::Input(Input::Contacts { addrs, kind: ContactKind::Torrent })).await;
     }
 
-    /// The same, with names that have to be resolved; the `nodes` of a torrent (BEP 5). A node that is busy does without.
+    /// The same, with names that have to be resolved; the `nodes` of a torrent (BEP 5).
     pub(crate) fn add_hosts(&self, hosts: &[(String, u16)]) {
         let hosts = &hosts[..hosts.len().min(HOSTS_MAX)];
         if !hosts.is_empty() {
-            self.try_send(Command::Hosts(hosts.to_vec()));
+            self.torrents.tell(|news| news.hosts(hosts));
         }
     }
 
@@ -316,18 +325,23 @@ impl Dht {
 
     /// A peer says that a node is there (BEP 5, PORT).
     pub(crate) fn hint(&self, addr: SocketAddr) {
-        self.try_send(Command::Input(Input::Contacts { addrs: vec![addr], kind: ContactKind::Port }));
+        self.torrents.tell(|news| news.contact(addr));
     }
 
-    /// Something that concerns the node as a whole happened.
-    pub(crate) fn tell(&self, input: Input) {
-        self.try_send(Command::Input(input));
+    /// We are on another network.
+    pub(crate) fn moved(&self) {
+        self.torrents.tell(|news| news.has_moved = true);
+    }
+
+    /// Others see us at this address.
+    pub(crate) fn seen_as(&self, ip: IpAddr) {
+        self.torrents.tell(|news| news.seen_as(ip));
     }
 
     /// From here on peers are told to come to this TCP port. Another one means that a router forwards it, or does not any more.
     pub(crate) fn set_port(&self, port: u16) {
         if self.torrents.port.swap(port, Ordering::Relaxed) != port {
-            self.try_send(Command::ReachChanged);
+            self.torrents.tell(|news| news.is_reach_new = true);
         }
     }
 
@@ -341,10 +355,6 @@ impl Dht {
     /// A node that stopped hears nothing more, and its searches end at once.
     async fn send(&self, command: Command) {
         let _ = self.commands.send(command).await;
-    }
-
-    fn try_send(&self, command: Command) {
-        let _ = self.commands.try_send(command);
     }
 }
 
