@@ -1,6 +1,7 @@
 //! The thread that looks after everything that no request asks for: lists and certificates that changed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use crate::lists::{InUse, Now, Tools};
 use crate::notice::{Listener, Notice};
 use crate::service::Service;
 use crate::tls::Certificate;
+use crate::web::Stop;
 
 /// How often files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -23,13 +25,12 @@ const WANTED_INTERVAL: Duration = Duration::from_millis(250);
 /// How often addresses are fetched.
 const FETCH_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// What a keeper is asked for.
+/// Orders that wait: one is for everything, so that a second one would ask for the same.
+pub(crate) const ORDERS_MAX: usize = 1;
+
+/// Read everything again, changed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// Read everything again, changed or not.
-    Reload,
-    Stop,
-}
+pub(crate) struct Reload;
 
 /// Keeps lists and certificates as their files are.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(crate) struct Keeper {
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) listener: Listener,
     pub(crate) rounds: Rounds,
+    /// Goes before every order, and before the next list.
+    pub(crate) stop: Arc<Stop>,
 }
 
 /// When everything is looked at next.
@@ -57,16 +60,22 @@ impl Rounds {
 }
 
 impl Keeper {
-    /// Looks at files and addresses until it is asked to stop, or nobody is left who could.
-    pub(crate) fn run(mut self, orders: &Receiver<Order>) {
-        loop {
+    /// Looks at files and addresses until it is to stop, or nobody is left who could order anything.
+    pub(crate) fn run(mut self, orders: &Receiver<Reload>) {
+        while !self.is_to_stop() {
             let now = Instant::now();
-            match orders.recv_timeout(self.due(now).saturating_duration_since(now)) {
-                Ok(Order::Reload) => self.reload(Now::get()),
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            let order = orders.recv_timeout(self.due(now).saturating_duration_since(now));
+            match order {
+                Err(RecvTimeoutError::Disconnected) => return,
+                _ if self.is_to_stop() => return,
+                Ok(Reload) => self.reload(Now::get()),
                 Err(RecvTimeoutError::Timeout) => self.look(Now::get()),
             }
         }
+    }
+
+    fn is_to_stop(&self) -> bool {
+        self.stop.is_asked().load(Ordering::Relaxed)
     }
 
     /// When there is something to look at.
@@ -102,6 +111,9 @@ impl Keeper {
 
     fn read_due(&mut self, now: Now) {
         for list in self.lists.iter_mut().filter(|list| list.is_due(now)) {
+            if self.stop.is_asked().load(Ordering::Relaxed) {
+                return;
+            }
             let mut access = Access::clone(&self.service.access());
             match list.read(&self.tools, &mut access) {
                 Ok(entries) => {
@@ -131,6 +143,7 @@ mod tests {
     use std::fs::{self, File};
     use std::path::Path;
     use std::sync::Mutex;
+    use std::sync::mpsc::sync_channel;
     use std::time::SystemTime;
 
     use ferri_tracker::server::{Registry, RegistryOptions};
@@ -181,6 +194,7 @@ mod tests {
                 certificate: None,
                 listener: Listener(Arc::new(move |notice| hears.lock().unwrap().push(notice.clone()))),
                 rounds: Rounds::begin(begun.instant),
+                stop: Arc::new(Stop::new().unwrap()),
             };
             Self { keeper, begun, told, fetched }
         }
@@ -266,6 +280,33 @@ mod tests {
         write(&path, 5, watched.at(1_000.9).calendar);
         assert_eq!(watched.look(1_000.9), None);
         assert_eq!(watched.look(1_001.0), Some(5));
+    }
+
+    #[test]
+    fn nothing_is_read_when_it_is_to_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let watched = Watched::new(&folder.path().join("deny"));
+        watched.fetched();
+        let (orders, taken) = sync_channel(ORDERS_MAX);
+        orders.try_send(Reload).unwrap();
+        watched.keeper.stop.ask();
+        let fetched = watched.fetched.clone();
+        watched.keeper.run(&taken);
+        assert_eq!((*fetched.lock().unwrap(), watched.told.lock().unwrap().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_list_after_the_one_that_is_read_waits_for_nobody_who_stops() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut watched = Watched::new(&folder.path().join("deny"));
+        let stop = watched.keeper.stop.clone();
+        let stops = move |_: &str, _: usize| {
+            stop.ask();
+            Ok(Vec::new())
+        };
+        watched.keeper.tools.fetch = Some(Fetch(Arc::new(stops)));
+        watched.keeper.reload(watched.at(5.0));
+        assert_eq!(watched.read(), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod lists;
 mod network;
 mod notice;
 mod options;
+mod plain;
 mod proxy;
 mod server;
 mod service;

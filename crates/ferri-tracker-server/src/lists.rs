@@ -6,7 +6,7 @@
 //! A file that somebody is writing to has a part of what it should: it is read when nobody has written to it for a while.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use ferri_tracker::server::Access;
 use ferri_tracker::server::access::{Faults, InfoHashList, LIST_BYTES_MAX, ListError, Passkeys};
 
 use crate::notice::Notice;
+use crate::plain::open_plain;
 
 /// Who may use the tracker. The default lets everybody in.
 #[derive(Debug, Clone, Default)]
@@ -312,7 +313,7 @@ fn faultless(faults: &Faults) -> Result<(), Unusable> {
 fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
     let mut text = Vec::new();
     let limit = LIST_BYTES_MAX as u64 + 1;
-    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text));
+    let read = open_plain(path).and_then(|file| file.take(limit).read_to_end(&mut text));
     read.map_err(Unusable::Read)?;
     if LIST_BYTES_MAX < text.len() {
         return Err(Unusable::Content(format!("it is longer than {LIST_BYTES_MAX} bytes")));
@@ -360,6 +361,10 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs::File;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     const TOOLS: Tools = Tools { fetch: None, secret: [1; 16] };
@@ -455,6 +460,26 @@ mod tests {
         write(&path, &format!("{hash}\n"), Duration::ZERO);
         let (in_use, access) = read().unwrap();
         assert_eq!((in_use.len(), access.allowed.unwrap().len()), (1, 1));
+    }
+
+    #[test]
+    fn only_a_plain_file_is_a_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+        let devices = ["/dev/zero", "/dev/null"].map(|path| (PathBuf::from(path), "a device"));
+        let others = [(fifo, "a FIFO or pipe"), (folder.path().to_owned(), "a folder")];
+        for (path, what) in others.into_iter().chain(devices) {
+            let file = Some(Source::File(path.clone()));
+            for lists in [
+                Lists { allow: file.clone(), ..Lists::default() },
+                Lists { deny: file, ..Lists::default() },
+                Lists { passkeys: Some(path), ..Lists::default() },
+            ] {
+                let (_, error) = read_all(lists, &TOOLS, &mut TestClock::new(|_| ())).unwrap_err();
+                assert_eq!(error.to_string(), format!("cannot read it: it is {what}, not a plain file"));
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 
 use crate::bind::{Bound, bind_all, reachable};
 use crate::error::Error;
-use crate::keeper::{Keeper, Order, Rounds};
+use crate::keeper::{Keeper, ORDERS_MAX, Reload, Rounds};
 use crate::lists::{self, InUse, Tools, WallClock};
 use crate::notice::Notice;
 use crate::options::{Options, Scheme};
@@ -34,10 +34,14 @@ pub struct TrackerServer {
     lists: Vec<Notice>,
     /// A worker that ends by accident takes its socket along, and the others get what came there.
     datagrams: Vec<Weak<UdpSocket>>,
-    orders: Sender<Order>,
+    /// Whoever lets go of it wakes the keeper.
+    orders: Option<SyncSender<Reload>>,
+    /// Whoever answers.
     threads: Vec<JoinHandle<()>>,
-    /// Ends when the sender is dropped, after everybody else.
+    /// Ends when the sender is dropped, after whoever answers.
     sweeper: Option<(Sender<()>, JoinHandle<()>)>,
+    /// Ends last: a list that it reads may take a while.
+    keeper: Option<JoinHandle<()>>,
 }
 
 impl TrackerServer {
@@ -51,19 +55,21 @@ impl TrackerServer {
         if config.is_none() && options.listen.iter().any(|listen| listen.scheme == Scheme::Https) {
             return Err(Error::Tls("HTTPS needs a certificate and its key".to_owned()));
         }
-        let tools = Tools { fetch: options.fetch, secret: rand::random() };
+        let mut state =
+            options.state.map(|path| State::new(path, options.state_interval, options.listener.clone()));
+        let secret = state.as_ref().and_then(State::users).unwrap_or_else(rand::random);
+        let tools = Tools { fetch: options.fetch, secret };
         let (lists, access) = lists::read_all(options.lists, &tools, &mut WallClock)
             .map_err(|(list, why)| Error::List { list, why })?;
         let workers = if options.workers == 0 { limits::cores() } else { options.workers };
         let bound = bind_all(&options.listen, workers)?;
 
-        let mut registry = Registry::new(options.registry, tools.secret, Instant::now());
+        let mut registry = Registry::new(options.registry, rand::random(), Instant::now());
+        registry.share_users(tools.secret);
         let proxies = Proxies::new(options.proxies, options.proxy_header);
-        let mut state =
-            options.state.map(|path| State::new(path, options.state_interval, options.listener.clone()));
         state.as_mut().map_or(Ok(()), |state| state.begin(&mut registry))?;
         let service = Arc::new(Service::new(registry, access, proxies));
-        let (orders, taken) = channel();
+        let (orders, taken) = sync_channel(ORDERS_MAX);
         let mut server = Self {
             service: service.clone(),
             stop: Arc::new(Stop::new().map_err(Error::Worker)?),
@@ -71,22 +77,29 @@ impl TrackerServer {
             reachable: all_reachable(&bound),
             lists: lists.iter().map(InUse::first_read).collect(),
             datagrams: Vec::new(),
-            orders,
+            orders: Some(orders),
             threads: Vec::new(),
             sweeper: None,
+            keeper: None,
         };
         let rounds = Rounds::begin(Instant::now());
-        let keeper = Keeper { service, lists, tools, certificate, listener: options.listener, rounds };
+        let stop = server.stop.clone();
+        let keeper = Keeper { service, lists, tools, certificate, listener: options.listener, rounds, stop };
         let bounds = Bounds {
             connections: limits::connections(options.connections_max).div_ceil(workers),
             bytes: limits::buffers().div_ceil(workers),
         };
         server
-            .spawn("tracker-keeper", move || keeper.run(&taken))
+            .spawn_keeper(move || keeper.run(&taken))
             .and_then(|()| server.spawn_sweeper(state))
             .and_then(|()| server.spawn_workers(bound, workers, bounds, config.as_ref()))
             .map_err(Error::Worker)?;
         Ok(server)
+    }
+
+    fn spawn_keeper(&mut self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.keeper = Some(spawn("tracker-keeper", work)?);
+        Ok(())
     }
 
     fn spawn_sweeper(&mut self, state: Option<State>) -> io::Result<()> {
@@ -200,8 +213,8 @@ impl TrackerServer {
 
     /// Reads all lists and the certificate again. What becomes of it is told to the listener.
     pub fn reload(&self) {
-        // The keeper lives as long as this does.
-        let _ = self.orders.send(Order::Reload);
+        // Where there is no room, one waits that asks for the same.
+        let _ = self.orders.as_ref().map(|orders| orders.try_send(Reload));
     }
 
     /// Stops serving, and waits until every thread has ended.
@@ -214,7 +227,7 @@ impl TrackerServer {
         for socket in self.datagrams.drain(..).filter_map(|socket| socket.upgrade()) {
             datagrams::wake(&socket);
         }
-        let _ = self.orders.send(Order::Stop);
+        self.orders = None;
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so.
             let _ = thread.join();
@@ -222,6 +235,9 @@ impl TrackerServer {
         // What is written last holds everything that was answered.
         if let Some((end, thread)) = self.sweeper.take() {
             drop(end);
+            let _ = thread.join();
+        }
+        if let Some(thread) = self.keeper.take() {
             let _ = thread.join();
         }
     }

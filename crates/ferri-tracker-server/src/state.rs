@@ -1,11 +1,11 @@
 //! What a restart begins with: the registry in a file, written each minute and at the end.
 //!
 //! The file is replaced whole or not at all, and is for its user's eyes only (mode 0600): it says who shares what, and has the secret
-//! of the connection ids that clients were given over UDP, which stay good. One that is damaged
+//! of the connection ids that clients were given over UDP, which stay good, and that of the hashes that users are known by. One that is damaged
 //! is set aside, since somebody may want to know what happened, and the tracker begins with what was whole of it.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,11 +13,12 @@ use ferri_storage::{
     atomic_write_private_in_pieces, create_private_folders, remove_left_overs, try_lock_file,
 };
 use ferri_tracker::server::Registry;
-use ferri_tracker::server::snapshot::{Snapshot, connections, restore};
+use ferri_tracker::server::snapshot::{HEAD_BYTES, Snapshot, connections, restore, users};
 
 use crate::error::Error;
 use crate::limits;
 use crate::notice::{Listener, Notice};
+use crate::plain::open_plain;
 
 /// What is added to the name of a damaged file.
 const DAMAGED: &str = ".damaged";
@@ -42,6 +43,13 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(path: PathBuf, interval: Duration, listener: Listener) -> Self {
         Self { path, interval, listener, lock: None }
+    }
+
+    /// The secret of the hashes that an earlier run knew its users by.
+    pub(crate) fn users(&self) -> Option<[u8; 16]> {
+        let mut head = Vec::new();
+        open_plain(&self.path).ok()?.take(HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
+        users(&head)
     }
 
     /// Takes what an earlier run wrote into the registry, and makes sure that this one can write.
@@ -117,11 +125,13 @@ impl State {
 /// Everything that a registry of this machine can have written.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let most = limits::memory() / MEMORY_PART;
-    let length = fs::metadata(path)?.len();
+    let mut file = open_plain(path)?;
+    let length = file.metadata()?.len();
     if most < length {
         return Err(io::Error::other(format!("it has {length} bytes, more than half of the memory")));
     }
-    fs::read(path)
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map(|_| bytes)
 }
 
 /// A file of this part of the memory is none that a tracker on this machine wrote.

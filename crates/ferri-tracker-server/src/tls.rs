@@ -1,6 +1,7 @@
 //! The certificate for HTTPS, which can be read again while connections go on.
 
 use std::fmt;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -13,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
 
 use crate::lists::Stamp;
+use crate::plain::open_plain;
 
 /// Where the certificate is.
 #[derive(Debug, Clone)]
@@ -82,13 +84,17 @@ fn stamps(files: &TlsFiles) -> [Option<Stamp>; 2] {
 
 fn load(files: &TlsFiles) -> Result<CertifiedKey, String> {
     let (certificate, key) = (files.certificate.display(), files.key.display());
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect)
+    let file = open_plain(&files.certificate)
+        .map_err(|error| format!("cannot read the certificate {certificate}: {error}"))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_reader_iter(BufReader::new(file))
+        .collect::<Result<_, _>>()
         .map_err(|error| format!("cannot read the certificate {certificate}: {error}"))?;
     if chain.is_empty() {
         return Err(format!("{certificate} holds no certificate in PEM"));
     }
-    let secret = PrivateKeyDer::from_pem_file(&files.key)
+    let file =
+        open_plain(&files.key).map_err(|error| format!("cannot read the private key {key}: {error}"))?;
+    let secret = PrivateKeyDer::from_pem_reader(BufReader::new(file))
         .map_err(|error| format!("cannot read the private key {key}: {error}"))?;
     let provider = aws_lc_rs::default_provider();
     CertifiedKey::from_der(chain, secret, &provider).map_err(|error| {

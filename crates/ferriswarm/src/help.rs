@@ -275,13 +275,14 @@ Announce addresses: http://HOST:PORT/announce and udp://HOST:PORT/announce,
 with --passkeys http://HOST:PORT/KEY/announce. The page /stats is for people,
 /metrics for Prometheus; which torrents there are is told to this machine only.
 
-A list has an info hash a line (40 hex digits; # begins a remark). A list of
-users has KEY [peers=N] [torrents=N] [announces=N] a line, where announces are
-those of a minute. Files are looked at each minute, addresses each quarter of
-an hour, and both on SIGHUP. A list that cannot be used is an error at the
-start; later the old one stays in place. A file that somebody writes to is read
-two seconds after that has ended. Ctrl-C and SIGTERM write down who is known,
-so that a restart loses nobody.
+A list has an info hash a line (40 hex digits; # begins a remark), and is a
+plain file or fetched from an address. A list of users has KEY [peers=N]
+[torrents=N] [announces=N] a line, where announces are those of a minute. Files
+are looked at each minute, addresses each quarter of an hour, and both on
+SIGHUP. A list that cannot be used is an error at the start; later the old one
+stays in place. A file that somebody writes to is read two seconds after that
+has ended. Ctrl-C and SIGTERM write down who is known, so that a restart loses
+nobody.
 
 A proxy must say for whom it asks, in the header of --proxy-header. For nginx:
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;

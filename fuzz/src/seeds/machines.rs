@@ -129,8 +129,11 @@ fn tracker_files(seeds: &mut Vec<Seed>) {
     damaged[whole.len() / 2] ^= 1;
     add(seeds, "tracker_snapshot", "damaged", damaged);
     add(seeds, "tracker_snapshot", "whole", &whole);
-    // Without the secret.
+    // Without the secret of users, then without that of connections too.
     let mut old = whole;
+    old[11] = 2;
+    old.drain(36..52);
+    add(seeds, "tracker_snapshot", "version-2", old.clone());
     old[11] = 1;
     old.drain(20..36);
     add(seeds, "tracker_snapshot", "version-1", old);

@@ -49,6 +49,10 @@ const FILE_WORDS: &[&str] = &[
 const FILE_MAKERS: &[(&str, &str)] = &[
     ("crates/ferri-engine/src/resolve/cache.rs", "a damaged description is put aside"),
     ("crates/ferri-engine/src/trace_file.rs", "the trace that was asked for"),
+    (
+        "crates/ferri-tracker-server/src/plain.rs",
+        "lists are opened without waiting for who writes; nothing is made",
+    ),
     ("crates/ferri-tracker-server/src/state.rs", "a state that is none is put aside"),
     ("crates/ferriswarm/src/commands/demo/folder.rs", "the demonstration's own folder"),
     ("crates/ferriswarm/src/commands/demo/payload.rs", "what the demonstration shares"),

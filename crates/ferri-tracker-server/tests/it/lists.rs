@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ferri_tracker_server::{Error, Fetch, Listener, Lists, Notice, Options, Source, TrackerServer};
 
@@ -84,6 +85,90 @@ fn a_list_may_come_from_an_address() {
     tracker.reload();
     assert!(matches!(notices.recv_timeout(PATIENCE).unwrap(), Notice::ListRead { .. }));
     assert_eq!((is_served(&tracker, 1), is_served(&tracker, 2)), (false, true));
+}
+
+/// A tracker with a list from an address, each fetch of which after the first one is told, and waits for a permit.
+fn held(options: Options) -> (TrackerServer, Receiver<()>, Sender<()>, Arc<AtomicUsize>) {
+    let (begun, begins) = channel();
+    let (permit, permits) = channel::<()>();
+    let shared = Mutex::new((begun, permits));
+    let count = Arc::new(AtomicUsize::new(0));
+    let fetched = count.clone();
+    let fetch = move |_: &str, _: usize| {
+        if fetched.fetch_add(1, Ordering::Relaxed) != 0 {
+            let (begun, permits) = &*shared.lock().unwrap();
+            let _ = begun.send(());
+            // Nobody waits for a test that failed.
+            let _ = permits.recv();
+        }
+        Ok(Vec::new())
+    };
+    let lists = Lists { deny: Some(Source::Url("https://x/".to_owned())), ..Lists::default() };
+    let options = Options { lists, fetch: Some(Fetch(Arc::new(fetch))), ..options };
+    (TrackerServer::start(options).unwrap(), begins, permit, count)
+}
+
+#[test]
+fn orders_that_come_while_a_list_is_read_are_one() {
+    let (tracker, begins, permit, fetched) = held(Options::on("127.0.0.1:0"));
+    tracker.reload();
+    begins.recv_timeout(PATIENCE).unwrap();
+    (0..100).for_each(|_| tracker.reload());
+    permit.send(()).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    drop(permit);
+    tracker.shutdown();
+    assert_eq!(fetched.load(Ordering::Relaxed), 3, "at the start, for the first order, for all others");
+}
+
+#[test]
+fn the_last_snapshot_waits_for_no_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("peers"), folder.path().join("copy"));
+    let hour = Duration::from_secs(3_600);
+    let kept = |path: &Path| Options {
+        state: Some(path.to_owned()),
+        state_interval: hour,
+        ..Options::on("127.0.0.1:0")
+    };
+    let (tracker, begins, permit, _) = held(kept(&path));
+    assert!(is_served(&tracker, 1));
+    tracker.reload();
+    begins.recv_timeout(PATIENCE).unwrap();
+    let ending = std::thread::spawn(move || tracker.shutdown());
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        fs::copy(&path, &copy).unwrap();
+        if TrackerServer::start(kept(&copy)).unwrap().counts() == (1, 1) {
+            break;
+        }
+        assert!(Instant::now() < deadline);
+    }
+    drop(permit);
+    ending.join().unwrap();
+}
+
+#[test]
+fn limits_of_a_passkey_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, state) = (folder.path().join("users"), folder.path().join("peers"));
+    write_text(&users, "alice-0001 peers=3\n");
+    let start = || {
+        let lists = Lists { passkeys: Some(users.clone()), ..Lists::default() };
+        TrackerServer::start(Options { lists, state: Some(state.clone()), ..Options::on("127.0.0.1:0") })
+            .unwrap()
+    };
+    let is_served = |tracker: &TrackerServer, peer| {
+        let told = Client::new(tracker.addr()).get(&format!("/alice-0001{}", announce(1, peer, 1))).text();
+        assert_ne!(told.contains("failure reason"), told.contains("interval"), "{told}");
+        told.contains("interval")
+    };
+    let tracker = start();
+    assert!((1..4).all(|peer| is_served(&tracker, peer)) && !is_served(&tracker, 4));
+    tracker.shutdown();
+    let tracker = start();
+    assert!(!is_served(&tracker, 4), "it came first, but others have the places");
+    assert!((1..4).all(|peer| is_served(&tracker, peer)));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ferri_tracker_server::{Error, Listener, Notice, Options, TrackerServer};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::{Client, PATIENCE, announce, who};
 
@@ -104,6 +105,16 @@ fn a_state_file_that_cannot_be_written_is_an_error_at_once() {
     let options = Options { state: Some(file.join("state")), ..Options::on("127.0.0.1:0") };
     let error = TrackerServer::start(options).unwrap_err();
     assert!(matches!(error, Error::State { .. }) && error.to_string().contains("file/state"), "{error}");
+}
+
+#[test]
+fn a_state_file_that_is_no_plain_file_is_an_error_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    let options = Options { state: Some(fifo), ..Options::on("127.0.0.1:0") };
+    let error = TrackerServer::start(options).unwrap_err();
+    assert!(error.to_string().ends_with("it is a FIFO or pipe, not a plain file"), "{error}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ferri_tracker_server::{Error, Listen, Options, Scheme, TlsFiles, TrackerServer};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
@@ -61,6 +62,22 @@ fn ask(stream: &mut impl ReadWrite, target: &str) -> String {
 
 trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
+
+#[test]
+fn a_certificate_or_key_that_is_no_plain_file_is_an_error_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, _) = write_certificate(folder.path());
+    let fifo = folder.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::from(0o600), 0).unwrap();
+    for files in [
+        TlsFiles { certificate: fifo.clone(), ..files.clone() },
+        TlsFiles { key: fifo.clone(), ..files.clone() },
+    ] {
+        let options = Options { tls: Some(files), ..Options::on("127.0.0.1:0") };
+        let error = TrackerServer::start(options).unwrap_err();
+        assert!(error.to_string().ends_with("/fifo: it is a FIFO or pipe, not a plain file"), "{error}");
+    }
+}
 
 #[test]
 fn announces_over_tls_are_answered_and_the_connection_is_kept() {

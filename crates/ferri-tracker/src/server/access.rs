@@ -4,7 +4,7 @@
 //! A passkey is a secret of one user. Only keyed hashes of it are kept here, so nothing that prints, logs or counts can
 //! give it away, and how long a look-up takes tells nothing of how much of a guess was right.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::siphash::siphash;
 /// Bytes of a list that are worth reading: [`ENTRIES_MAX`] lines with a remark each.
 pub const LIST_BYTES_MAX: usize = 512 << 20;
 
-/// Entries of one list. Twice what the largest index of torrents knows, and 200 MiB of memory.
+/// Entries of one list, also those that it has twice. Twice what the largest index of torrents knows, and 160 MiB of memory.
 pub const ENTRIES_MAX: usize = 8 << 20;
 
 /// Faulty lines that are named; more are counted. A file of another kind has a fault in every line.
@@ -121,8 +121,11 @@ impl fmt::Display for LineFault {
 }
 
 /// A set of torrents.
+///
+/// Not a hash table: who writes a list that somebody else fetches could choose hashes that collide in it.
 pub struct InfoHashList {
-    hashes: HashSet<InfoHash, BuildHasherDefault<FirstBytes>>,
+    /// Ascending, each once.
+    hashes: Box<[InfoHash]>,
 }
 
 impl InfoHashList {
@@ -133,16 +136,14 @@ impl InfoHashList {
     /// # Errors
     /// More than [`ENTRIES_MAX`] entries.
     pub fn parse(text: &[u8]) -> Result<(Self, Faults), ListError> {
-        let mut list = Self { hashes: HashSet::default() };
+        let mut hashes = Vec::new();
         let mut faults = Faults::default();
         for (line, content) in lines(text) {
             match parse_info_hash(content) {
-                Some(_) if list.hashes.len() == ENTRIES_MAX => {
+                Some(_) if hashes.len() == ENTRIES_MAX => {
                     return Err(ListError::TooManyEntries { line });
                 }
-                Some(info_hash) => {
-                    list.hashes.insert(info_hash);
-                }
+                Some(info_hash) => hashes.push(info_hash),
                 None => faults.add(
                     line,
                     format!(
@@ -152,7 +153,9 @@ impl InfoHashList {
                 ),
             }
         }
-        Ok((list, faults))
+        hashes.sort_unstable();
+        hashes.dedup();
+        Ok((Self { hashes: hashes.into_boxed_slice() }, faults))
     }
 
     /// How many torrents are in it.
@@ -167,7 +170,7 @@ impl InfoHashList {
 
     /// Whether this torrent is in it.
     pub fn contains(&self, info_hash: &InfoHash) -> bool {
-        self.hashes.contains(info_hash)
+        self.hashes.binary_search(info_hash).is_ok()
     }
 }
 
@@ -193,13 +196,13 @@ pub struct Passkeys {
     /// Keys the hashes.
     secret: [u8; 16],
     /// By the first hash, the second one. Together they are as good as the key.
-    users: HashMap<u64, (u64, Limits), BuildHasherDefault<FirstBytes>>,
+    users: HashMap<u64, (u64, Limits), BuildHasherDefault<AsItIs>>,
 }
 
 /// Who announces, on a private tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct User {
-    /// The same after the list was read again.
+    /// The same after the list was read again, and after a restart with the same secret.
     pub(super) id: u64,
     pub(super) limits: Limits,
 }
@@ -209,7 +212,8 @@ impl Passkeys {
     /// letters, digits, `-` and `_`. Lines that are something else are not in the list, but among the faults, without the key;
     /// `ferriswarm tracker` refuses a list that has any.
     ///
-    /// `secret` is the one that the registry was made with, each time the list is read: limits are counted by it.
+    /// `secret` is the one that the registry knows users by, each time the list is read: the one that it was made with, or that of
+    /// [`Registry::share_users`](super::Registry::share_users). Limits are counted by it.
     ///
     /// # Errors
     /// More than [`ENTRIES_MAX`] users.
@@ -327,28 +331,25 @@ fn excerpt(content: &[u8]) -> String {
     shown
 }
 
-/// Info hashes and keyed hashes are random already; their first bytes will do. Only who writes the list decides what is in
-/// the table, so nobody else can make its look-ups slow.
+/// For tables whose keys are keyed hashes: those are random already, and nobody else can make them collide.
 #[derive(Default)]
-pub(super) struct FirstBytes(u64);
+pub(super) struct AsItIs(u64);
 
-impl Hasher for FirstBytes {
+impl Hasher for AsItIs {
     fn finish(&self) -> u64 {
         self.0
     }
 
+    /// Only numbers are keys.
     fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
     }
 
     fn write_u64(&mut self, number: u64) {
         self.0 = number;
     }
-
-    /// The length before an array's bytes, always the same.
-    fn write_usize(&mut self, _: usize) {}
 }
 
 #[cfg(test)]
@@ -374,6 +375,21 @@ mod tests {
         assert_eq!((list.len(), faults), (3, Faults::default()));
         assert!(list.contains(&InfoHash::from([0xab; 20])) && list.contains(&InfoHash::from([0xcd; 20])));
         assert!(!list.contains(&InfoHash::from([0xef; 20])));
+    }
+
+    /// Whatever the hashes have in common, one look costs the logarithm of the list.
+    #[test]
+    fn a_list_of_hashes_that_begin_alike_is_as_any_other() {
+        let hash = |number: u32| {
+            let mut hash = [0xab; 20];
+            hash[16..].copy_from_slice(&number.to_le_bytes());
+            InfoHash::from(hash)
+        };
+        let text: String = (0..200_000).map(|number| format!("{}\n", hash(number / 2))).collect();
+        let (list, faults) = InfoHashList::parse(text.as_bytes()).unwrap();
+        assert_eq!((list.len(), faults.count), (100_000, 0));
+        assert!(list.hashes.is_sorted_by(|one, other| one < other));
+        assert!((0..100_000).all(|number| list.contains(&hash(number))) && !list.contains(&hash(100_000)));
     }
 
     #[test]

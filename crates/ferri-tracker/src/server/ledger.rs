@@ -5,7 +5,7 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::hash::BuildHasherDefault;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::access::{FirstBytes, User};
+use super::access::{AsItIs, User};
 use super::group::Marks;
 
 /// Parts with a lock each, so that users do not wait for one another.
@@ -32,7 +32,7 @@ pub(super) struct Ledger(Vec<Mutex<Part>>);
 #[derive(Debug, Default)]
 struct Part {
     /// By the id of a user, its place among the accounts.
-    places: HashMap<u64, usize, BuildHasherDefault<FirstBytes>>,
+    places: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
     /// `None` may be taken by somebody new.
     accounts: Vec<Option<Account>>,
     free: Vec<usize>,
@@ -68,7 +68,18 @@ impl Ledger {
             }
             account.announces += 1;
         }
-        Ok(u32::try_from(place as u64 * PARTS + number + 1).expect("bounded by PART_USERS_MAX"))
+        Ok(owner(place, number))
+    }
+
+    /// The number of a user who had peers before a restart.
+    pub(super) fn restore(&self, id: u64, now: u32) -> u32 {
+        let number = id % PARTS;
+        lock(&self.0[number as usize]).place(id, now).map_or(0, |place| owner(place, number))
+    }
+
+    /// The id of a user with peers.
+    pub(super) fn id(&self, owner: u32) -> Option<u64> {
+        self.with(owner, |account| account.id)
     }
 
     /// Whether the user may have another peer, in this torrent.
@@ -147,6 +158,11 @@ impl Part {
             }
         }
     }
+}
+
+/// The number of a user by its place in a part.
+fn owner(place: usize, part: u64) -> u32 {
+    u32::try_from(place as u64 * PARTS + part + 1).expect("bounded by PART_USERS_MAX")
 }
 
 fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {

@@ -120,6 +120,7 @@ pub struct Registry {
     /// The shard that is asked for room next.
     asked: AtomicUsize,
     pub(super) connections: Connections,
+    pub(super) users: UsersSecret,
     pub(super) tallies: Tallies,
 }
 
@@ -135,6 +136,16 @@ pub(super) struct Connections {
 impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Connections")
+    }
+}
+
+/// Keys the hashes of passkeys that users are known by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct UsersSecret(pub(super) [u8; 16]);
+
+impl std::fmt::Debug for UsersSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UsersSecret")
     }
 }
 
@@ -182,6 +193,7 @@ impl Registry {
             swept: AtomicU64::new(0),
             asked: AtomicUsize::new(first_asked),
             connections: Connections { secret, began: 0 },
+            users: UsersSecret(secret),
             tallies: Tallies::default(),
         }
     }
@@ -190,6 +202,12 @@ impl Registry {
     /// nobody. `unix` is the second of the calendar at which the registry began.
     pub fn share_connections(&mut self, secret: [u8; 16], unix: u64) {
         self.connections = Connections { secret, began: unix };
+    }
+
+    /// Knows users by the hashes that every registry with this secret knows them by, so that the limits of a passkey outlive a restart.
+    /// For [`Passkeys::parse`](super::access::Passkeys::parse) the secret is the same.
+    pub fn share_users(&mut self, secret: [u8; 16]) {
+        self.users = UsersSecret(secret);
     }
 
     /// How it behaves, with the limits that hold.

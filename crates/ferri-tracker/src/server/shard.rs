@@ -248,7 +248,7 @@ impl Shard {
         Ok((Some(at), Some(self.put_in(shared, at, visit, false))))
     }
 
-    /// Whether a known peer may be this user's. It was nobody's when it comes from a snapshot, which names no users.
+    /// Whether a known peer may be this user's. It was nobody's when it comes from a snapshot of before version 3, which names no users.
     fn check_owner(&self, shared: &Shared, known: Known, visit: Visit<'_>) -> Result<(), Refusal> {
         match &visit.ask.user {
             Some(user) if known.marks.owner() != visit.owner => {

@@ -1,8 +1,9 @@
 //! The registry as bytes, so that a restart loses nobody. Made and read in pieces of bounded size; writing them to a file is the
 //! shell's business.
 //!
-//! A snapshot is a head and chunks. The head is the magic, a version, the second of its making and the secret of the
-//! connection ids of UDP; each chunk has a length, a checksum and some swarms; an empty one ends it. Ages are kept, and
+//! A snapshot is a head and chunks. The head is the magic, a version, the second of its making, the secret of the
+//! connection ids of UDP and that of the hashes that users are known by; a peer of a user has such a hash, and no passkey is in it.
+//! Each chunk has a length, a checksum and some swarms; an empty one ends it. Ages are kept, and
 //! the time until it is read is added to them: whoever was silent for too long by then is left out.
 
 use std::net::SocketAddr;
@@ -12,16 +13,19 @@ use ferri_metainfo::InfoHash;
 
 use super::clock::Moment;
 use super::group::{Compact, Has, Marks, Peer};
-use super::registry::Registry;
+use super::registry::{Registry, UsersSecret};
 use super::swarm::{Known, Swarm};
 use super::udp::CONNECTION_SECONDS;
 use crate::siphash::siphash;
 
 const MAGIC: [u8; 8] = *b"ferritrk";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
-/// Without the secret.
+/// Without a secret.
 const VERSION_1: u32 = 1;
+
+/// Without users and their secret.
+const VERSION_2: u32 = 2;
 
 /// Bytes at which a chunk is done. A shard is locked while one is made, for some hundred microseconds; only a single larger
 /// swarm makes a larger one.
@@ -36,7 +40,7 @@ const CHUNK_HEAD_LENGTH: usize = 4 + 8;
 /// A swarm without its peers: info hash, downloads, peers of each family.
 const SWARM_HEAD_LENGTH: usize = 20 + 4 + 4 + 4;
 
-/// Beside its address, a peer has seconds of silence, its identity and marks.
+/// Beside its address, a peer has seconds of silence, its identity and marks; one of a user has the user's id as well.
 const PEER_TAIL_LENGTH: usize = 4 + 4 + 1;
 
 /// Against damage, not against forgery: whoever can write the file can write anything.
@@ -45,6 +49,9 @@ const CHECKSUM_KEY: [u8; 16] = *b"tracker snapshot";
 const MARK_ENOUGH: u8 = 1;
 const MARK_ALL: u8 = 2;
 const MARK_COMPLETED: u8 = 4;
+
+/// The id of its user follows.
+const MARK_OWNED: u8 = 8;
 
 /// Makes a snapshot, chunk by chunk, while the registry goes on.
 #[derive(Debug)]
@@ -71,6 +78,7 @@ impl<'a> Snapshot<'a> {
         out.extend_from_slice(&VERSION.to_be_bytes());
         out.extend_from_slice(&unix.to_be_bytes());
         out.extend_from_slice(&registry.connections.secret);
+        out.extend_from_slice(&registry.users.0);
         Self { registry, now: registry.moment(now), shard: 0, swarms: usize::MAX, state: State::Swarms }
     }
 
@@ -124,7 +132,9 @@ fn encode_peer<A: Compact>(registry: &Registry, peer: &Peer<A>, now: Moment, out
     out.extend_from_slice(peer.addr.bytes());
     out.extend_from_slice(&registry.shared().clock.silence(peer.seen, now).to_be_bytes());
     out.extend_from_slice(&peer.identity.to_be_bytes());
-    out.push(has | completed);
+    let user = registry.shared().ledger.id(peer.marks.owner());
+    out.push(has | completed | user.map_or(0, |_| MARK_OWNED));
+    out.extend(user.into_iter().flat_map(u64::to_be_bytes));
 }
 
 /// What was taken from a snapshot.
@@ -168,6 +178,7 @@ struct Head {
     /// The second of the calendar.
     made: u64,
     connections: Option<[u8; 16]>,
+    users: Option<[u8; 16]>,
 }
 
 impl Head {
@@ -185,7 +196,8 @@ impl Head {
         }
         let made = u64::from_be_bytes(fields.take().ok_or(cut)?);
         let connections = if version == VERSION_1 { None } else { Some(fields.take().ok_or(cut)?) };
-        Ok(Self { made, connections })
+        let users = if version <= VERSION_2 { None } else { Some(fields.take().ok_or(cut)?) };
+        Ok(Self { made, connections, users })
     }
 }
 
@@ -195,6 +207,14 @@ pub fn connections(bytes: &[u8], unix: u64) -> Option<[u8; 16]> {
     let head = Head::take(&mut Fields { bytes, at: 0 }).ok()?;
     head.connections.filter(|_| unix.abs_diff(head.made) <= CONNECTIONS_KEPT)
 }
+
+/// The secret of the hashes that users are known by in a snapshot. For [`Registry::share_users`]. The first [`HEAD_BYTES`] of it will do.
+pub fn users(bytes: &[u8]) -> Option<[u8; 16]> {
+    Head::take(&mut Fields { bytes, at: 0 }).ok()?.users
+}
+
+/// The longest head: magic, version, second and two secrets.
+pub const HEAD_BYTES: usize = MAGIC.len() + 4 + 8 + 16 + 16;
 
 /// Beyond this nobody has an id any more: it is good for two minutes at most, and snapshots are a minute apart, more when a disk was full.
 const CONNECTIONS_KEPT: u64 = 10 * CONNECTION_SECONDS;
@@ -223,10 +243,10 @@ fn restore_into(
     restored: &mut Restored,
 ) -> Result<(), SnapshotError> {
     let mut fields = Fields { bytes, at: 0 };
-    let Head { made, .. } = Head::take(&mut fields)?;
+    let Head { made, users, .. } = Head::take(&mut fields)?;
     let cut = SnapshotError::Cut { at: bytes.len() };
     let off = u32::try_from(unix.saturating_sub(made)).unwrap_or(u32::MAX);
-    let now = registry.moment(now);
+    let origin = Origin { now: registry.moment(now), off, users: users.map(UsersSecret) };
     loop {
         let begin = fields.at;
         let length = fields.u32().ok_or(cut)? as usize;
@@ -244,17 +264,26 @@ fn restore_into(
         }
         let mut swarms = Fields { bytes: chunk, at: 0 };
         while swarms.at < chunk.len() {
-            decode_swarm(registry, &mut swarms, now, off, restored).ok_or(damaged)?;
+            decode_swarm(registry, &mut swarms, origin, restored).ok_or(damaged)?;
         }
     }
+}
+
+/// When a snapshot was made, and what its users are known by.
+#[derive(Clone, Copy)]
+struct Origin {
+    /// When it is read.
+    now: Moment,
+    /// Seconds between the two.
+    off: u32,
+    users: Option<UsersSecret>,
 }
 
 /// `None` when the chunk says something that nobody wrote.
 fn decode_swarm(
     registry: &Registry,
     fields: &mut Fields<'_>,
-    now: Moment,
-    off: u32,
+    origin: Origin,
     restored: &mut Restored,
 ) -> Option<()> {
     let info_hash = InfoHash::from(fields.take::<20>()?);
@@ -262,7 +291,7 @@ fn decode_swarm(
     let (v4, v6) = (fields.u32()?, fields.u32()?);
     let mut shard = registry.lock_shard_of(&info_hash);
     let mut put = |addr: SocketAddr, fields: &mut Fields<'_>| {
-        let silence = fields.u32()?.saturating_add(off);
+        let silence = fields.u32()?.saturating_add(origin.off);
         let identity = fields.u32()?;
         let [marks] = fields.take()?;
         let has = match marks & (MARK_ALL | MARK_ENOUGH) {
@@ -271,13 +300,17 @@ fn decode_swarm(
             _ => Has::All,
         };
         let fresh = Marks::new(has);
-        let marks = if marks & MARK_COMPLETED == 0 { fresh } else { fresh.completed() };
-        let seen = registry.shared().clock.tick_before(now, silence);
+        let fresh = if marks & MARK_COMPLETED == 0 { fresh } else { fresh.completed() };
+        let user = if marks & MARK_OWNED == 0 { None } else { Some(u64::from_be_bytes(fields.take()?)) };
+        let seen = registry.shared().clock.tick_before(origin.now, silence);
         let Some(seen) = seen else {
             restored.silent += 1;
             return Some(());
         };
-        let known = Known { seen, identity, marks };
+        // A hash under another secret is nobody's.
+        let user = user.filter(|_| origin.users == Some(registry.users));
+        let owner = user.map_or(0, |id| registry.shared().ledger.restore(id, origin.now.seconds));
+        let known = Known { seen, identity, marks: fresh.owned_by(owner) };
         let is_in = shard.restore(registry.shared(), info_hash, downloaded, addr, known);
         restored.peers += usize::from(is_in);
         restored.no_room += usize::from(!is_in);

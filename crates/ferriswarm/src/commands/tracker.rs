@@ -233,6 +233,9 @@ fn failure(error: Error) -> Failure {
             Unusable::Read(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 (Exit::NotFound, "check the name, and the folder that you are in")
             }
+            Unusable::Read(error) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                (Exit::Io, "give the name of a plain file: it is read again when it changes")
+            }
             Unusable::Read(_) => (Exit::Io, "look at the file's owner and mode"),
             Unusable::Fetch(_) => (Exit::Network, "try again, or fetch it and give the file's name"),
             Unusable::Content(_) => (Exit::Usage, "mend the line, or put a # before it"),

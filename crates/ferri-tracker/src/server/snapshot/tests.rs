@@ -1,11 +1,12 @@
 //! Snapshots there and back, and damaged ones.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::access::Access;
+use super::super::access::{Access, Passkeys};
 use super::super::http::{Request, Via, answer};
 use super::super::registry::RegistryOptions;
 use super::*;
@@ -13,8 +14,8 @@ use crate::announce::Scrape;
 
 const UNIX: u64 = 1_700_000_000;
 
-/// Magic, version, second and secret.
-const HEAD_LENGTH: usize = 8 + 4 + 8 + 16;
+/// Magic, version, second and two secrets.
+const HEAD_LENGTH: usize = HEAD_BYTES;
 
 fn registry(secret: u8, now: Instant) -> Registry {
     Registry::new(RegistryOptions::default(), [secret; 16], now)
@@ -174,18 +175,18 @@ fn a_damaged_snapshot_says_where() {
     let error = |bytes: &[u8]| restore(&registry(2, now), bytes, now, UNIX).unwrap_err().0;
     assert_eq!(error(b""), SnapshotError::NotASnapshot);
     assert_eq!(error(b"d8:announce"), SnapshotError::NotASnapshot);
-    for length in [8, 11, 19, 20, 35, 36, 47, 48, 100, bytes.len() - 13, bytes.len() - 1] {
+    for length in [8, 11, 19, 20, 35, 36, 51, 52, 63, 64, 100, bytes.len() - 13, bytes.len() - 1] {
         assert_eq!(error(&bytes[..length]), SnapshotError::Cut { at: length });
     }
     let mut newer = bytes.clone();
-    newer[11] = 3;
-    assert_eq!(error(&newer), SnapshotError::Version(3));
-    let words = "a newer program wrote it: its version is 3, and this one reads 2";
+    newer[11] = 4;
+    assert_eq!(error(&newer), SnapshotError::Version(4));
+    let words = "a newer program wrote it: its version is 4, and this one reads 3";
     assert_eq!(error(&newer).to_string(), words);
     newer[11] = 0;
     assert_eq!(error(&newer), SnapshotError::Damaged { begin: 8, end: 12 });
     let end = bytes.len() - CHUNK_HEAD_LENGTH;
-    for at in [40, 47, 48, 500, end - 1] {
+    for at in [56, 63, 64, 500, end - 1] {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1;
         assert_eq!(error(&damaged), SnapshotError::Damaged { begin: HEAD_LENGTH, end });
@@ -226,14 +227,71 @@ fn a_chunk_that_lies_about_its_swarms_is_refused() {
 }
 
 #[test]
-fn a_snapshot_of_the_first_version_is_taken_whole() {
+fn a_snapshot_of_an_earlier_version_is_taken_whole() {
     let now = Instant::now();
-    let mut bytes = snapshot(&filled(now), now);
-    bytes.drain(20..HEAD_LENGTH);
-    bytes[11] = 1;
-    let after = registry(2, now);
-    assert_eq!(restore(&after, &bytes, now, UNIX).map(|restored| restored.peers), Ok(300));
-    assert_eq!(connections(&bytes, UNIX), None);
+    for (version, secrets) in [(1, 20..HEAD_LENGTH), (2, 36..HEAD_LENGTH)] {
+        let mut bytes = snapshot(&filled(now), now);
+        bytes.drain(secrets);
+        bytes[11] = version;
+        let after = registry(2, now);
+        assert_eq!(restore(&after, &bytes, now, UNIX).map(|restored| restored.peers), Ok(300));
+        assert_eq!(
+            (connections(&bytes, UNIX), users(&bytes)),
+            ([None, Some([1; 16])][version as usize - 1], None)
+        );
+    }
+}
+
+/// What a user is told who announces a peer to a tracker that knows users by this secret.
+fn announce_as(registry: &Registry, secret: u8, key: &str, number: u16, now: Instant) -> String {
+    let list = Passkeys::parse(b"alice-0001 peers=3\nbob-000001 peers=3\n", [secret; 16]).unwrap().0;
+    let access = Access { passkeys: Some(Arc::new(list)), ..Access::default() };
+    let hash = "%01".repeat(20);
+    let target =
+        format!("/{key}/announce?info_hash={hash}&peer_id=bbbbbbbbbbbbbbb{number:05}&port={number}&left=1");
+    let from = [10, 0, 0, 1].into();
+    let request = Request { method: b"GET", target: target.as_bytes(), from, via: Via::Direct };
+    let mut body = Vec::new();
+    answer(registry, &access, &request, now, &mut body);
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+#[test]
+fn what_a_user_has_counts_for_its_passkey_after_a_restart() {
+    let now = Instant::now();
+    let is_served = |registry: &Registry, secret, key: &str, number| {
+        let told = announce_as(registry, secret, key, number, now);
+        assert_ne!(told.contains("interval"), told.contains("failure reason"), "{told}");
+        told.contains("interval")
+    };
+    let mut before = registry(1, now);
+    before.share_users([5; 16]);
+    assert!((2_001..2_004).all(|number| is_served(&before, 5, "alice-0001", number)));
+    assert!(is_served(&before, 5, "bob-000001", 3_001));
+    let bytes = snapshot(&before, now);
+    assert_eq!((users(&bytes), users(&bytes[..HEAD_BYTES])), (Some([5; 16]), Some([5; 16])));
+    assert!(!bytes.windows(5).any(|window| window == b"alice"));
+
+    let restart = |secret: u8| {
+        let mut after = registry(2, now);
+        after.share_users([secret; 16]);
+        assert_eq!(restore(&after, &bytes, now, UNIX).map(|restored| restored.peers), Ok(4));
+        after
+    };
+    let after = restart(5);
+    // Others come first, in vain; those who were there stay.
+    assert!(!is_served(&after, 5, "alice-0001", 2_004));
+    assert!((2_001..2_004).all(|number| is_served(&after, 5, "alice-0001", number)));
+    assert!((3_002..3_004).all(|number| is_served(&after, 5, "bob-000001", number)));
+    assert!(!is_served(&after, 5, "bob-000001", 3_004));
+    // And the next restart knows it too.
+    let mut again = registry(3, now);
+    again.share_users([5; 16]);
+    restore(&again, &snapshot(&after, now), now, UNIX).unwrap();
+    assert!(!is_served(&again, 5, "alice-0001", 2_004));
+    // Under another secret nobody is known, and nobody's account is taken.
+    let strange = restart(6);
+    assert!((2_004..2_007).all(|number| is_served(&strange, 6, "alice-0001", number)));
 }
 
 #[test]
