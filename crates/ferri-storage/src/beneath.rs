@@ -165,7 +165,12 @@ impl Root {
         let folder = |path: &Path| self.open_folder(path.parent().unwrap_or_else(|| Path::new("")));
         let name = |path: &Path| path.file_name().map(ToOwned::to_owned).ok_or(Errno::INVAL);
         let (old, new) = (folder(from)?, folder(to)?);
-        rustix::fs::renameat_with(&old, name(from)?, &new, name(to)?, rustix::fs::RenameFlags::NOREPLACE)
+        let (from, to) = (name(from)?, name(to)?);
+        match rustix::fs::renameat_with(&old, &from, &new, &to, rustix::fs::RenameFlags::NOREPLACE) {
+            // Old kernels, and file systems behind FUSE or a network, do not know the flag.
+            Err(Errno::INVAL | Errno::NOSYS) => rename_by_link((old.as_fd(), &from), (new.as_fd(), &to)),
+            renamed => renamed,
+        }
     }
 
     /// Makes a symbolic link at `relative` that says `target`; folders are created. `EXIST` when something is there.
@@ -269,6 +274,22 @@ impl Root {
             folder = Some(enter(from, name)?);
         }
         Err(Errno::INVAL)
+    }
+}
+
+/// Gives a file another name by a second one, which is made only where nothing lies. Where there are no hard links, a look
+/// has to do.
+fn rename_by_link(from: (BorrowedFd<'_>, &OsStr), to: (BorrowedFd<'_>, &OsStr)) -> Result<(), Errno> {
+    match rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty()) {
+        Ok(()) => rustix::fs::unlinkat(from.0, from.1, AtFlags::empty()),
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::MLINK) => {
+            match rustix::fs::statat(to.0, to.1, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(Errno::EXIST),
+                Err(Errno::NOENT) => rustix::fs::renameat(from.0, from.1, to.0, to.1),
+                Err(errno) => Err(errno),
+            }
+        }
+        Err(errno) => Err(errno),
     }
 }
 
@@ -551,5 +572,21 @@ mod tests {
         assert_eq!(root.create_symlink(Path::new("link"), file), Err(Errno::ROFS));
         assert_eq!(fs::read(inside.join(file)).unwrap(), b"x");
         assert_eq!(fs::read_dir(&inside).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_rename_without_the_flag_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = rustix::fs::open(folder.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let rename =
+            |from: &str, to: &str| rename_by_link((open.as_fd(), from.as_ref()), (open.as_fd(), to.as_ref()));
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("x.part"), "whole").unwrap();
+        fs::write(at("theirs"), "theirs").unwrap();
+        assert_eq!(rename("x.part", "theirs"), Err(Errno::EXIST));
+        assert_eq!(fs::read(at("theirs")).unwrap(), b"theirs");
+        rename("x.part", "x").unwrap();
+        assert_eq!(fs::read(at("x")).unwrap(), b"whole");
+        assert!(!at("x.part").exists());
     }
 }

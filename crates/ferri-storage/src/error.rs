@@ -156,6 +156,14 @@ pub enum StorageError {
         /// Those of the other one.
         by: String,
     },
+    /// A file that another client calls unfinished is whole, and something else has come to lie under its own name.
+    #[error("{}: something has come to lie here, and is not replaced; the whole file is at {}: move one of them away", .path.display(), .whole.display())]
+    NameTaken {
+        /// The name that the file was to get.
+        path: PathBuf,
+        /// Where it lies.
+        whole: PathBuf,
+    },
     /// Something was to be written to files that are [only read](crate::StorageOptions::read_only); a fault of whoever asked.
     #[error("{}: these files are only shared, and never written to", .path.display())]
     OnlyRead {
@@ -210,6 +218,7 @@ impl StorageError {
             self,
             Self::InTheWay { .. }
                 | Self::Taken { .. }
+                | Self::NameTaken { .. }
                 | Self::Symlink { .. }
                 | Self::NotAFile { .. }
                 | Self::NotAFolder { .. }
@@ -241,6 +250,7 @@ impl StorageError {
             | Self::Busy { .. }
             | Self::InTheWay { .. }
             | Self::Taken { .. }
+            | Self::NameTaken { .. }
             | Self::OnlyRead { .. }
             | Self::Changed { .. }
             | Self::NoState { .. }
@@ -273,6 +283,7 @@ impl StorageError {
             | Self::InTheWay { path, .. }
             | Self::InUse { path }
             | Self::Taken { path, .. }
+            | Self::NameTaken { path, .. }
             | Self::OnlyRead { path }
             | Self::Changed { path }
             | Self::NoState { path } => Some(path),

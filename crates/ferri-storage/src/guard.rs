@@ -146,12 +146,17 @@ impl Storage {
         if self.layout().file_len(file) < stamp.size {
             return Err(in_the_way(Conflict::Longer));
         }
-        if is_ours {
+        let is_changed =
+            is_ours && self.ledger.is_changed_since_complete(file.0, || Stamp::of_open(opened))?;
+        if is_ours && !is_changed {
             return Ok(License::Ours);
         }
-        if self.has_owner(file, opened, Origin::Theirs)?
+        if (is_changed || self.has_owner(file, opened, Origin::Theirs)?)
             && !is_blank(opened, 0..stamp.size, &mut vec![0; LOOK_LENGTH])?
         {
+            if is_changed {
+                self.ledger.own(file.0, Some(self.owner_of(opened, Origin::Theirs)?))?;
+            }
             return Err(in_the_way(Conflict::Changed));
         }
         // Whoever writes the same here may be in the middle of it.
@@ -473,13 +478,47 @@ impl Storage {
         Ok(())
     }
 
+    /// Before the last touches: a complete file that does not look as we left it is looked at. Where it holds what it should,
+    /// somebody only touched it.
+    ///
+    /// # Errors
+    /// [`StorageError::InTheWay`]: it is the user's, and the pieces that it lacks are [doubtful](Storage::doubtful).
+    /// [`StorageError::Changed`]: the same of one that the user gave up.
+    pub(crate) fn settle_change(&self, file: FileIndex, found: Stamp) -> Result<(), StorageError> {
+        if !self.ledger.is_changed_since_complete(file.0, || Ok(Some(found)))? {
+            return Ok(());
+        }
+        self.forget_open(file.0);
+        self.ledger.distrust(file.0)?;
+        let (mut right, mut wrong, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+        for piece in self.layout().file_pieces(file).filter_map(|piece| self.layout().piece(piece)) {
+            self.options().halt.check()?;
+            match self.matches_on_disk(piece, &mut scratch)? {
+                true => right.push((piece, true)),
+                false => wrong.push(piece),
+            }
+        }
+        self.record_checks(&right);
+        wrong.iter().for_each(|piece| self.disown_changed(*piece));
+        let path = self.place().root.join(self.local_path(file).unwrap_or_default());
+        let is_longer = self.layout().file_len(file) < found.size;
+        match self.options().overwrite {
+            // What is too long is cut.
+            true if wrong.is_empty() => Ok(()),
+            true => Err(StorageError::Changed { path }),
+            false if wrong.is_empty() && !is_longer => Ok(()),
+            false => Err(StorageError::InTheWay { path, why: Conflict::Changed }),
+        }
+    }
+
     /// A piece that was there no longer matches: if the user changed a file of it that was complete, it is not ours any more,
     /// nor to be taken for a broken download. One that looks as we left it rotted; if it was the user's before, it is still.
     pub(crate) fn disown_changed(&self, piece: PieceIndex) {
         for span in self.layout().file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad) {
             let file = span.file;
             let (owner, known) = (self.ledger.owner(file.0), self.ledger.stamp(file.0));
-            if known.is_none() || !self.ledger.has_all(file.0) || self.ledger.is_parted(file, piece) {
+            let was_whole = self.ledger.has_all(file.0) || self.ledger.is_whole(file.0);
+            if known.is_none() || !was_whole || self.ledger.is_parted(file, piece) {
                 continue;
             }
             let Ok(found) = self.stat_now(file) else { continue };

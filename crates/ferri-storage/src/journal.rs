@@ -149,6 +149,19 @@ pub(crate) enum Record {
     },
     /// What the torrent is called, for messages about its files to others.
     Name(String),
+    /// This file of ours was complete, whatever became of pieces that it shares: what changes in it is the user's.
+    Whole {
+        file: u32,
+    },
+}
+
+/// When a session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Began {
+    /// The boot of the machine in which it ran.
+    pub(crate) boot: [u8; 16],
+    /// ns since 1970.
+    pub(crate) time: i64,
 }
 
 /// What a journal says.
@@ -162,9 +175,8 @@ pub struct State {
     pub(crate) written: BTreeSet<u32>,
     /// Writes that began and did not end, with their time (ns since 1970).
     pub(crate) intents: BTreeMap<u32, i64>,
-    /// The boot of the machine in which the last session ran.
-    pub(crate) boot: [u8; 16],
-    pub(crate) session_time: i64,
+    /// The last session.
+    pub(crate) session: Began,
     /// The latest time in any record.
     pub(crate) last_time: i64,
     pub(crate) closed: bool,
@@ -177,6 +189,8 @@ pub struct State {
     pub(crate) claims: BTreeSet<u32>,
     /// File and piece of bytes that are in the parts file.
     pub(crate) parted: BTreeSet<(u32, u32)>,
+    /// Files that were complete and lack a piece; only as long as they are the same inode.
+    pub(crate) whole: BTreeSet<u32>,
     /// What the torrent is called; empty where nobody said so.
     pub(crate) name: String,
     file_count: u32,
@@ -190,14 +204,14 @@ impl State {
             stamps: BTreeMap::new(),
             written: BTreeSet::new(),
             intents: BTreeMap::new(),
-            boot: [0; 16],
-            session_time: 0,
+            session: Began { boot: [0; 16], time: 0 },
             last_time: 0,
             closed: false,
             before: BTreeMap::new(),
             owners: BTreeMap::new(),
             claims: BTreeSet::new(),
             parted: BTreeSet::new(),
+            whole: BTreeSet::new(),
             name: String::new(),
             file_count,
         }
@@ -228,11 +242,11 @@ impl State {
         match *record {
             Record::Identity(_) => return false,
             Record::Session { boot, time } => {
-                if self.closed || self.boot != boot {
+                if self.closed || self.session.boot != boot {
                     self.before.clear();
                     self.claims.clear();
                 }
-                (self.boot, self.session_time) = (boot, time);
+                self.session = Began { boot, time };
                 self.last_time = self.last_time.max(time);
             }
             Record::Intent { piece, time } if fits(piece, 1) => {
@@ -251,6 +265,9 @@ impl State {
                     Some(stamp) => self.stamps.insert(file, stamp),
                     None => self.stamps.remove(&file),
                 };
+                if old.map(|old| old.inode) != stamp.map(|stamp| stamp.inode) {
+                    self.whole.remove(&file);
+                }
                 if let Some(old) = old.filter(|old| Some(*old) != stamp) {
                     self.before.entry(file).or_insert(old);
                 }
@@ -300,6 +317,9 @@ impl State {
             Record::Joined { file, piece } if file < self.file_count && piece < pieces => {
                 self.parted.remove(&(file, piece));
             }
+            Record::Whole { file } if file < self.file_count => {
+                self.whole.insert(file);
+            }
             _ => return false,
         }
         true
@@ -327,8 +347,8 @@ impl State {
     /// How a process begins to write. A session that did not end in order goes on, for the times of its files may not
     /// be synced; a new boot found on the disk what is there.
     pub(crate) fn next_session(&self, boot: [u8; 16], now: i64) -> Record {
-        let goes_on = !self.closed && self.boot == boot;
-        Record::Session { boot, time: if goes_on { self.session_time } else { now } }
+        let goes_on = !self.closed && self.session.boot == boot;
+        Record::Session { boot, time: if goes_on { self.session.time } else { now } }
     }
 
     /// The fewest records that add up to this state.
@@ -341,9 +361,10 @@ impl State {
         if !self.closed {
             records.extend(self.before.iter().map(stamped));
         }
-        records.push(Record::Session { boot: self.boot, time: self.session_time });
+        records.push(Record::Session { boot: self.session.boot, time: self.session.time });
         records.extend(self.stamps.iter().map(stamped));
         records.extend(self.owners.iter().map(|(&file, &owner)| Record::Owner { file, owner: Some(owner) }));
+        records.extend(self.whole.iter().map(|&file| Record::Whole { file }));
         records.extend(self.parted.iter().map(|&(file, piece)| Record::Parted { file, piece }));
         if !self.closed {
             let claims: Vec<u32> = self.claims.iter().copied().collect();
@@ -543,6 +564,7 @@ const fn kind(record: &Record) -> u8 {
         Record::Parted { .. } => 14,
         Record::Joined { .. } => 15,
         Record::Name(_) => 16,
+        Record::Whole { .. } => 17,
     }
 }
 
@@ -566,7 +588,9 @@ fn encode_payload(record: &Record, out: &mut Vec<u8>) {
             out.extend(piece.to_le_bytes());
             out.extend(time.to_le_bytes());
         }
-        Record::Written { piece } => out.extend(piece.to_le_bytes()),
+        Record::Written { piece: number } | Record::Whole { file: number } => {
+            out.extend(number.to_le_bytes());
+        }
         Record::Stamp { file, stamp } => {
             out.extend(file.to_le_bytes());
             if let Some(stamp) = stamp {
@@ -648,6 +672,7 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Record> {
             let (file, piece) = (u32::from_le_bytes(take(p)?), u32::from_le_bytes(take(p)?));
             if kind == 14 { Record::Parted { file, piece } } else { Record::Joined { file, piece } }
         }
+        17 => Record::Whole { file: u32::from_le_bytes(take(p)?) },
         16 if p.len() <= NAME_MAX => Record::Name(String::from_utf8_lossy(std::mem::take(p)).into_owned()),
         _ => return None,
     };

@@ -123,7 +123,7 @@ impl Ledger {
         let mut inner = self.lock();
         if !state.closed {
             // Who wrote these died before it synced their times.
-            let since = state.session_time.saturating_sub(WRITE_DELAY);
+            let since = state.session.time.saturating_sub(WRITE_DELAY);
             let of_session = state.stamps.iter().filter(|(_, stamp)| since <= stamp.mtime);
             inner.touched = of_session.map(|(&number, _)| number).collect();
         }
@@ -274,7 +274,8 @@ impl Ledger {
     /// A check read these pieces from the disk, and their hashes matched or did not. `files` hold their bytes.
     pub(crate) fn checked(&self, results: &[(PieceIndex, bool)], files: impl Iterator<Item = u32>) {
         let mut inner = self.lock();
-        let mut records = Vec::new();
+        let mut records: Vec<_> =
+            self.losing(&inner, results).into_iter().map(|file| Record::Whole { file }).collect();
         for &(piece, matched) in results {
             let piece = piece.get();
             inner.doubtful.remove(&piece);

@@ -233,7 +233,11 @@ impl Storage {
                 continue;
             }
             self.options().halt.check()?;
-            match self.length_in(&mut looks, file.index)? {
+            let found = self.look_in(&mut looks, file.index)?;
+            if let Some(found) = found.as_ref().filter(|_| file.length != 0) {
+                self.settle_change(file.index, Stamp::of(found))?;
+            }
+            match found.map(|found| Stamp::of(&found).size) {
                 Some(length) if length == file.length => {}
                 None if file.length != 0 => {
                     if self.ledger.has_stamp(file.index.0) {
@@ -321,14 +325,17 @@ impl Storage {
     }
 
     fn length_in(&self, looks: &mut Looks<'_>, file: FileIndex) -> Result<Option<u64>, StorageError> {
+        Ok(self.look_in(looks, file)?.and_then(|stat| u64::try_from(stat.st_size).ok()))
+    }
+
+    fn look_in(&self, looks: &mut Looks<'_>, file: FileIndex) -> Result<Option<Stat>, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(None) };
         let found = looks.stat(&path);
         let failed = |errno| {
             let error = StorageError::reading(&self.place().root.join(&path), errno);
             looks.root().blame(&path, error)
         };
-        let stat = found.map_err(failed)?;
-        Ok(stat.and_then(|stat| u64::try_from(stat.st_size).ok()))
+        found.map_err(failed)
     }
 
     fn make_executable(&self, file: FileIndex) -> Result<(), StorageError> {

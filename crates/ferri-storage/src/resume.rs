@@ -29,7 +29,7 @@ use crate::clock::{boot_id, now};
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::guard::is_born;
-use crate::journal::Record;
+use crate::journal::{Began, Record};
 pub use crate::journal::{Identity, JournalError, Origin, Owner, Parsed, Stamp, State, parse};
 use crate::ledger::{Journal, WRITE_DELAY, lock_torrent, parts_number};
 use crate::lock::TorrentLock;
@@ -107,7 +107,8 @@ impl Storage {
             register::begin(self.id(), self.info());
             self.claim_places(&absent, &wanted)?;
         }
-        let found = Seen { stamps: now_stamps, owners };
+        let whole = parsed.map(|parsed| self.losing(&parsed.state, &resumed, &owners)).unwrap_or_default();
+        let found = Seen { stamps: now_stamps, owners, whole };
         match opened {
             None => self.ledger.start(self.settled(&resumed, &found, None), None),
             Some(opened) => self.take_up(opened, &resumed, &found)?,
@@ -116,6 +117,33 @@ impl Storage {
         // They are as good a place as any, and no reason to write a journal.
         let places = self.places().describe_moved();
         Ok(Resumed { why: resumed.why.into_iter().chain(places).collect(), ..resumed })
+    }
+
+    /// Files of ours that were complete and lack a piece from here on: what was said of their other pieces tells that no more.
+    fn losing(&self, state: &State, resumed: &Resumed, owners: &BTreeMap<u32, Owner>) -> BTreeSet<u32> {
+        let layout = self.layout();
+        let was_there = |piece: u32| {
+            (state.durable.get(piece) || state.unsure.get(piece)) && !state.intents.contains_key(&piece)
+        };
+        let stays: BTreeSet<u32> = resumed.recheck.iter().map(|piece| piece.get()).collect();
+        let lost = layout.pieces().filter(|piece| {
+            let piece = piece.get();
+            was_there(piece) && !resumed.have.get(piece) && !stays.contains(&piece)
+        });
+        let mut seen = BTreeSet::new();
+        let files = lost.flat_map(|piece| layout.file_spans(piece, 0, u32::MAX)).filter(|span| !span.is_pad);
+        let files = files.map(|span| span.file).filter(|file| seen.insert(*file));
+        let is_ours = |file: &FileIndex| {
+            let owner = owners.get(&file.0).filter(|owner| owner.origin != Origin::Theirs);
+            owner.map(|owner| owner.inode) == state.stamps.get(&file.0).map(|stamp| stamp.inode)
+                && owner.is_some()
+        };
+        let is_here = |file: FileIndex, piece| was_there(piece) && !state.parted.contains(&(file.0, piece));
+        let whole = files.filter(is_ours).filter(|file| {
+            let mut pieces = layout.file_pieces(*file);
+            pieces.all(|piece| is_here(*file, piece))
+        });
+        whole.map(|file| file.0).collect()
     }
 
     /// Files that are ours by what the journal says and what they look like; others are judged by what they hold.
@@ -147,14 +175,17 @@ impl Storage {
                 continue;
             }
             let mut pieces = self.layout().file_pieces(FileIndex(file));
-            let is_partial = pieces.any(|piece| !state.durable.get(piece) && !state.unsure.get(piece));
+            let is_partial = !state.whole.contains(&file)
+                && pieces.any(|piece| !state.durable.get(piece) && !state.unsure.get(piece));
             if !is_partial {
                 let born = self.birth_of(FileIndex(file)).unwrap_or(0);
                 owners.insert(file, Owner { origin: Origin::Theirs, inode: found.inode, born });
             } else if let Some(owner) = owner.filter(|_| is_it) {
-                // What somebody did to a file that was not complete is put right; a complete one is theirs from here on. Where
-                // births are not known it may be another file with the number of ours, and what it holds decides.
-                if owner.born != 0 || owner.origin == Origin::Theirs {
+                // A complete one is theirs from here on. What a crash left of one that was not is put right. Where nothing of
+                // ours was under way, somebody was at it, and where births are not known it may be another file with the
+                // number of ours: what it holds decides.
+                let is_torn = !state.closed || parsed.is_torn;
+                if (owner.born != 0 && is_torn) || owner.origin == Origin::Theirs {
                     owners.insert(file, owner);
                 }
             }
@@ -335,15 +366,21 @@ impl Storage {
         state.owners.clone_from(&found.owners);
         if let Some(last) = last {
             state.parted.clone_from(&last.parted);
+            let is_same = |file: &u32| {
+                let found = found.stamps.get(*file as usize).copied().flatten();
+                found.map(|found| found.inode) == last.stamps.get(file).map(|known| known.inode)
+            };
+            state.whole = last.whole.iter().copied().filter(is_same).collect();
         }
+        state.whole.extend(&found.whole);
         state.stamps =
             (0u32..).zip(&found.stamps).filter_map(|(number, stamp)| Some((number, (*stamp)?))).collect();
-        (state.boot, state.session_time) = (self.boot_id(), now());
-        state.last_time = state.session_time;
+        state.session = Began { boot: self.boot_id(), time: now() };
+        state.last_time = state.session.time;
         state.closed = true;
         if let Some(last) = last.filter(|last| self.goes_on(last)) {
             // The process died and the machine did not: it still has to sync the times that the files show.
-            (state.closed, state.session_time) = (false, last.session_time);
+            (state.closed, state.session.time) = (false, last.session.time);
             state.before.clone_from(&last.before);
             state.claims.clone_from(&last.claims);
         }
@@ -394,7 +431,7 @@ impl Storage {
 
     /// The last process died, and the machine did not.
     fn goes_on(&self, last: &State) -> bool {
-        !last.closed && last.boot == self.boot_id()
+        !last.closed && last.session.boot == self.boot_id()
     }
 
     fn boot_id(&self) -> [u8; 16] {
@@ -442,6 +479,8 @@ fn findings(state: &State, resumed: &Resumed, found: &Seen) -> Vec<Record> {
             records.push(Record::Owner { file: number, owner });
         }
     }
+    // After the stamps, which may say that it is another file.
+    records.extend(found.whole.difference(&state.whole).map(|&file| Record::Whole { file }));
     let recheck: BTreeSet<u32> = resumed.recheck.iter().map(|piece| piece.get()).collect();
     for piece in 0..state.durable.len() {
         let (durable, unsure) = (state.durable.get(piece), state.unsure.get(piece));
@@ -463,6 +502,8 @@ struct Seen {
     stamps: Vec<Option<Stamp>>,
     /// Files that are ours.
     owners: BTreeMap<u32, Owner>,
+    /// Those of them that were complete and lack a piece since.
+    whole: BTreeSet<u32>,
 }
 
 /// The journal of a torrent, before it is known what to do with it.
@@ -488,13 +529,13 @@ impl Rule {
     fn new(storage: &Storage, homes: &Homes, parsed: &Parsed) -> Self {
         let state = &parsed.state;
         let boot = storage.boot_id();
-        let is_same_boot = state.boot == boot && boot != [0; 16];
+        let is_same_boot = state.session.boot == boot && boot != [0; 16];
         if state.closed || (is_same_boot && parsed.is_torn) {
             return Self::Exact;
         }
         if !is_same_boot {
             return Self::Reboot(
-                state.session_time.saturating_sub(WRITE_DELAY),
+                state.session.time.saturating_sub(WRITE_DELAY),
                 state.last_time.saturating_add(WRITE_BACK_DELAY),
                 state.before.clone(),
             );

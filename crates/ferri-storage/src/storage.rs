@@ -492,6 +492,14 @@ impl Storage {
     pub(crate) fn open(&self, home: Home, access: Access) -> Result<Option<Arc<OpenFile>>, StorageError> {
         let Some(number) = self.number(home) else { return Ok(None) };
         let writable = access != Access::Read;
+        if let Home::File(file) = home
+            && writable
+            && self.ledger.is_whole(number)
+            && self.is_changed_since_complete(file)?
+        {
+            // Whose it is has to be asked again, whoever has it open.
+            self.forget_open(number);
+        }
         let is_ready = !writable || home == Home::Parts || self.lock_prepared().get(number);
         if is_ready && let Some(file) = self.options.files.get((self.id, number), writable) {
             return Ok(Some(file));
@@ -506,6 +514,18 @@ impl Storage {
         };
         self.options.files.insert((self.id, number), Arc::clone(&file));
         Ok(Some(file))
+    }
+
+    fn is_changed_since_complete(&self, file: FileIndex) -> Result<bool, StorageError> {
+        let Some(path) = self.local_path(file) else { return Ok(false) };
+        let root = self.root(true)?;
+        let full = root.full(&path);
+        self.ledger.is_changed_since_complete(file.0, || match root.stat(&path) {
+            Ok(stat) => Ok(stat.as_ref().map(Stamp::of)),
+            // Whatever is in the way is told where the file is opened.
+            Err(Errno::LOOP | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(StorageError::reading(&full, errno)),
+        })
     }
 
     /// Opens a file of the torrent as it is.

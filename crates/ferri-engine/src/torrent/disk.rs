@@ -19,7 +19,7 @@ use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
 use ferri_storage::{
-    CheckOrder, CheckTicket, Done, Job, PieceHash, Pool, Rejected, Storage, StorageError, Totals,
+    CheckOrder, CheckTicket, Conflict, Done, Job, PieceHash, Pool, Rejected, Storage, StorageError, Totals,
 };
 use tokio::sync::mpsc;
 
@@ -514,12 +514,16 @@ impl Disk {
         }
     }
 
-    /// Books the last touches. `false`: what was downloaded is not in its place, for it is gone or its file is not yet wanted
+    /// Books the last touches. `false`: what was downloaded is not in its place, for it is gone, somebody changed it or its file is not yet wanted
     /// as far as the disk is concerned; they are to be tried again.
     pub(crate) fn finished(&mut self, result: &Result<(), StorageError>) -> bool {
         let is_displaced = matches!(
             result,
-            Err(StorageError::Missing { .. } | StorageError::Moved { .. } | StorageError::Halted)
+            Err(StorageError::Missing { .. }
+                | StorageError::Moved { .. }
+                | StorageError::Changed { .. }
+                | StorageError::InTheWay { why: Conflict::Changed, .. }
+                | StorageError::Halted)
         ) || self.selecting
             || self.selection.is_some();
         self.touches = if is_displaced { Touches::Failed } else { Touches::Put };

@@ -44,6 +44,7 @@ fn every_kind() -> Vec<Record> {
         Record::Owner { file: 2, owner: Some(Owner { origin: Origin::Theirs, ..OWNER }) },
         Record::Name("früher".to_owned()),
         Record::Name("ein Name".to_owned()),
+        Record::Whole { file: 2 },
     ]
 }
 
@@ -63,7 +64,7 @@ fn what_was_written_is_read_and_compacts_to_the_same() {
     assert_eq!(parsed.state.unsure().iter_ones().collect::<Vec<_>>(), [16, 110, 111, 19_999]);
     assert_eq!(parsed.state.stamps, BTreeMap::from([(3, STAMP)]));
     assert_eq!(parsed.state.intents, BTreeMap::from([(19_999, 3_000)]));
-    assert_eq!((parsed.state.last_time, parsed.state.session_time), (3_000, 1_000));
+    assert_eq!((parsed.state.last_time, parsed.state.session.time), (3_000, 1_000));
 
     let origins: Vec<_> = parsed.state.owners.iter().map(|(file, owner)| (*file, owner.origin)).collect();
     assert_eq!(origins, [(1, Origin::Found), (2, Origin::Theirs)]);

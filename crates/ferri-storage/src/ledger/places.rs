@@ -7,7 +7,7 @@ use ferri_metainfo::{FileIndex, PieceIndex};
 
 use super::{Inner, Ledger, runs};
 use crate::error::StorageError;
-use crate::journal::{Origin, Owner, Record};
+use crate::journal::{Origin, Owner, Record, Stamp};
 use crate::witness::Hooks;
 
 impl Ledger {
@@ -55,12 +55,49 @@ impl Ledger {
     /// All of a file's pieces were found to be right, and no look since said otherwise.
     pub(crate) fn had_all(&self, number: u32) -> bool {
         let inner = self.lock();
-        let was_right = |piece: u32| {
-            inner.state.durable.get(piece)
-                || inner.pending.contains_key(&piece)
-                || inner.doubtful.contains(&piece)
+        self.layout.file_pieces(FileIndex(number)).all(|piece| inner.was_right(piece))
+    }
+
+    /// A file of ours that was complete lacks a piece since.
+    pub(crate) fn is_whole(&self, number: u32) -> bool {
+        self.lock().state.whole.contains(&number)
+    }
+
+    /// Files that were complete and that are about to lose one of these pieces, as far as that is not said yet.
+    pub(super) fn losing(&self, inner: &Inner, results: &[(PieceIndex, bool)]) -> BTreeSet<u32> {
+        let lost = results.iter().filter(|(_, matched)| !matched).map(|(piece, _)| *piece);
+        let files = lost.flat_map(|piece| self.layout.file_spans(piece, 0, u32::MAX));
+        let mut seen = BTreeSet::new();
+        let files = files.filter(|span| !span.is_pad && seen.insert(span.file.0)).map(|span| span.file.0);
+        let is_ours = |file: &u32| {
+            inner.state.owners.get(file).is_some_and(|owner| owner.origin != Origin::Theirs)
+                && !inner.state.whole.contains(file)
         };
-        self.layout.file_pieces(FileIndex(number)).all(was_right)
+        files.filter(|file| is_ours(file) && self.was_complete(inner, *file)).collect()
+    }
+
+    /// A file was complete, in its place.
+    fn was_complete(&self, inner: &Inner, number: u32) -> bool {
+        let is_here = |piece| inner.was_right(piece) && !inner.state.parted.contains(&(number, piece));
+        self.layout.file_pieces(FileIndex(number)).all(is_here)
+    }
+
+    /// Whether somebody changed a file since it was complete. One that we write to just now looks as we make it.
+    ///
+    /// # Errors
+    /// Those of `stat`, which is asked while nobody else may say what a file looks like, and must not ask here itself.
+    pub(crate) fn is_changed_since_complete(
+        &self,
+        number: u32,
+        stat: impl FnOnce() -> Result<Option<Stamp>, StorageError>,
+    ) -> Result<bool, StorageError> {
+        let inner = self.lock();
+        if inner.flights.contains_key(&number) {
+            return Ok(false);
+        }
+        let (known, Some(now)) = (inner.state.stamps.get(&number), stat()?) else { return Ok(false) };
+        let is_changed = known.is_some_and(|known| *known != now);
+        Ok(is_changed && (inner.state.whole.contains(&number) || self.was_complete(&inner, number)))
     }
 
     /// A piece was there, or is doubtful.
@@ -120,6 +157,11 @@ pub(crate) enum InParts {
 }
 
 impl Inner {
+    /// A piece was found to be right, and no look since said otherwise.
+    fn was_right(&self, piece: u32) -> bool {
+        self.state.durable.get(piece) || self.pending.contains_key(&piece) || self.doubtful.contains(&piece)
+    }
+
     /// Says which files this session may make, as far as that is not said.
     pub(super) fn tell_claims(&mut self) {
         let Some(journal) = self.journal.as_mut().filter(|journal| journal.in_session) else { return };

@@ -190,6 +190,7 @@ impl Search<'_> {
         let mut absent = Bitfield::new(u32::try_from(self.layout.file_count()).expect("at most FILES_MAX"));
         let mut renamed = HashMap::new();
         let names = places.names().clone();
+        let mut own = None;
         // The only file carries the name that was chosen.
         let only = (!self.info.is_multi_file()).then(|| places.top().to_owned());
         // All groups are of one torrent, so that an absent folder is often around the next one.
@@ -236,7 +237,10 @@ impl Search<'_> {
                         continue;
                     }
                 }
-                match self.unfinished(&folder, name, file, listing.as_ref(), places)? {
+                let found = self.unfinished(&folder, name, file, listing.as_ref(), places)?;
+                // It may be another file of this torrent that is called so.
+                let own = found.as_ref().map(|_| own.get_or_insert_with(|| self.all_named(places)));
+                match found.filter(|found| own.is_none_or(|own| !own.contains(found))) {
                     Some(found) => places.place(file, found, Alias::Unfinished),
                     None => {
                         absent.set(file.0);
@@ -245,6 +249,11 @@ impl Search<'_> {
             }
         }
         Ok(absent)
+    }
+
+    /// Where the names of all files say that they lie.
+    fn all_named(&self, places: &Places) -> HashSet<PathBuf> {
+        self.layout.files().filter_map(|file| places.named(file)).collect()
     }
 
     /// The outermost folder around this one (or itself) that is not there.

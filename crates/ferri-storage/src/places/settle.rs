@@ -232,7 +232,7 @@ impl Storage {
         match renamed {
             Ok(()) => {}
             // The name has come to be somebody else's: the file is whole where it is.
-            Err(Errno::EXIST) => return Ok(()),
+            Err(Errno::EXIST) => return Err(StorageError::NameTaken { path: new, whole: full }),
             Err(errno) => return Err(self.explain(StorageError::writing(&full, errno))),
         }
         self.hooks().tell(Change::Renamed { from: &full, to: &new });

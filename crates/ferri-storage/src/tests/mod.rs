@@ -1,6 +1,7 @@
 //! Tests of a whole [`Storage`] on real files, by concern; and the torrents they use.
 #![allow(clippy::unwrap_used)]
 
+mod changed;
 mod damage;
 mod errors;
 mod faults;

@@ -228,6 +228,44 @@ fn an_unfinished_file_of_another_client_is_finished_and_named() {
 }
 
 #[test]
+fn a_file_of_the_torrent_that_is_called_like_an_unfinished_one_is_itself() {
+    for name in ["a.part", "a.!qB"] {
+        let files = [("a", 3 * PIECE as u64, ""), (name, 2 * PIECE as u64, "")];
+        let mut data = Fixture::new(&files).data;
+        data.copy_within(..2 * PIECE, 3 * PIECE);
+        let t = Fixture::with_data(&files, data);
+        fs::create_dir_all(t.file("")).unwrap();
+        fs::write(t.file(name), bytes_of(&t, 1)).unwrap();
+        let (storage, _) = t.start();
+        assert_eq!(aliases(&storage), []);
+        storage.guard().unwrap();
+        t.write(&storage, 0..3);
+        storage.finish().unwrap();
+        check_files(&t, &[(0, "a"), (1, name)]);
+    }
+}
+
+#[test]
+fn a_name_that_is_somebody_elses_meanwhile_is_told_and_not_taken() {
+    let t = Fixture::new(&[("a", LEN, "")]);
+    fs::create_dir_all(t.file("")).unwrap();
+    fs::write(t.file("a.part"), &bytes_of(&t, 0)[..PIECE]).unwrap();
+    let (storage, _) = t.start();
+    t.write_all(&storage);
+    fs::write(t.file("a"), b"theirs").unwrap();
+    let error = storage.finish().unwrap_err();
+    assert!(
+        matches!(&error, StorageError::NameTaken { path, whole } if *path == t.file("a") && *whole == t.file("a.part"))
+    );
+    assert!(error.is_in_the_way() && error.path() == Some(&*t.file("a")), "{error}");
+    assert_eq!(fs::read(t.file("a")).unwrap(), b"theirs");
+    assert!(fs::read(t.file("a.part")).unwrap() == bytes_of(&t, 0));
+    fs::remove_file(t.file("a")).unwrap();
+    storage.finish().unwrap();
+    check_files(&t, &[(0, "a")]);
+}
+
+#[test]
 fn what_only_has_the_name_of_an_unfinished_file_is_left_alone() {
     let files = [("a", LEN, ""), ("none of its own", 50, ""), ("b", 2 * LEN, "")];
     let t = Fixture::new(&files);

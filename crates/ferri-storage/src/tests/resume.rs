@@ -414,13 +414,13 @@ fn a_file_that_was_slow_to_make_is_not_older_than_its_session() {
     drop(storage);
     let journal = parse(&fs::read(t.state_file("journal")).unwrap()).unwrap();
     // A power cut may bring the first time back.
-    let since = journal.state.session_time - made.load(Ordering::Relaxed);
+    let since = journal.state.session.time - made.load(Ordering::Relaxed);
     assert!(since <= TICK, "{since}");
 }
 
 /// As if the machine had been started again. A torn tail is dropped, which a rewritten journal cannot have.
 pub(super) fn edit_boot(t: &Fixture) {
-    edit_journal(t, |state| state.boot = [1; 16]);
+    edit_journal(t, |state| state.session.boot = [1; 16]);
 }
 
 #[test]
