@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{is_test_file, product_code, read, rust_files};
+use super::code::{is_test_file, product_code};
+use super::tree::{read, rust_files};
 
 /// A module's path from its crate's root.
 pub(super) type Module = Vec<String>;

@@ -1,6 +1,7 @@
 //! No test is skipped in silence.
 
-use super::{all_rust_files, read, relative, report};
+use super::report;
+use super::tree::{all_rust_files, read, relative};
 
 #[test]
 fn no_test_is_skipped() {
