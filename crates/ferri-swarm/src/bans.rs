@@ -14,7 +14,7 @@ use crate::network::Network;
 /// Networks refused, and as many addresses; the oldest ban is forgotten first.
 const BANS_MAX: usize = 4_096;
 
-/// Everybody who is refused, each with the number of the ban.
+/// All refused peers, each with the number of the ban.
 #[derive(Debug, Default)]
 pub(crate) struct Bans {
     networks: BTreeMap<Network, u64>,
@@ -41,7 +41,7 @@ impl Known {
 }
 
 impl Bans {
-    /// Refuses the culprit at `addr`; port 0 stands for everybody there.
+    /// Refuses the culprit at `addr`; port 0 stands for all peers there.
     pub(crate) fn add(&mut self, addr: SocketAddr, known: Known) {
         self.count += 1;
         let network = Network::of(addr.ip());
@@ -70,7 +70,7 @@ impl Bans {
         self.claims.contains_key(&addr) || self.has(addr)
     }
 
-    /// Whether everybody around the address is refused.
+    /// Whether all peers around the address are refused.
     pub(crate) fn has_all_of(&self, addr: SocketAddr) -> bool {
         self.networks.contains_key(&Network::of(addr.ip()))
     }

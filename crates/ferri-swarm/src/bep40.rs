@@ -1,5 +1,5 @@
-//! Canonical peer priority ([BEP 40]): a number that both ends of a connection compute alike, so that who gets connected to
-//! whom is spread evenly over a swarm and cannot be chosen by an attacker. And the CRC32-C it needs.
+//! Canonical peer priority ([BEP 40]): a number that both ends of a connection compute alike. So connections are spread
+//! evenly over a swarm, and an attacker cannot choose them. And the CRC32-C it needs.
 //!
 //! [BEP 40]: https://www.bittorrent.org/beps/bep_0040.html
 

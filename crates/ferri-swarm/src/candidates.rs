@@ -1,6 +1,6 @@
 //! Addresses we might dial: where they came from, which comes next, when one may be tried again, and which never.
 //!
-//! Everybody can tell us addresses, so the list is bounded, and what may be on it depends on who says so.
+//! Any peer can tell us addresses, so the list is bounded, and what may be on it depends on the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -31,8 +31,8 @@ const fn quota(source: Source) -> usize {
 /// Addresses that one peer (a host: connections are cheap) told us and that have not been connected, at most: twice what it
 /// may say at a time.
 const PER_TELLER_MAX: usize = 100;
-/// Ports of one host, from those whom anybody can tell anything: a few people share an address, an attacker names
-/// thousands of ports of a victim.
+/// Ports of one host, from sources that any peer can feed: a few people share an address, an attacker names thousands
+/// of ports of a victim.
 const PORTS_MAX: usize = 4;
 /// An address that failed this often is forgotten (unless a person gave it).
 const FAILURES_MAX: u32 = 6;
@@ -42,12 +42,12 @@ const RETRY_FIRST: Duration = Duration::from_secs(15);
 const RETRY_MAX: Duration = Duration::from_secs(30 * 60);
 /// Wait before dialling a peer again whose connection had worked.
 const RECONNECT: Duration = Duration::from_secs(30);
-/// The same when nobody else is left; twice as long after each further connection that brought little.
+/// The same when no other peer is left; twice as long after each further connection that brought little.
 const RECONNECT_SOON: Duration = Duration::from_secs(1);
 /// A peer that says it listens at an address which others name too, and that gives us nothing for so long, may have named a
 /// neighbour's.
 const CLAIM_BELIEVED: Duration = Duration::from_secs(10);
-/// A dial nobody answered for this long counts as failed; the caller's own limit is shorter.
+/// A dial without an answer for this long counts as failed; the caller's own limit is shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Services that strangers' address lists could make us knock at: shells, mail, names, files, databases.
 const FOREIGN_PORTS: [u16; 26] = [
@@ -55,14 +55,14 @@ const FOREIGN_PORTS: [u16; 26] = [
     3306, 5432, 6379,
 ];
 
-/// Whom it makes sense to dial.
+/// Which peers it makes sense to dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Nobody who is known to have everything: so have we.
+    /// No peer that is known to have everything: so have we.
     Takers,
-    /// Anybody.
+    /// Any peer.
     Anybody,
-    /// Anybody, and nobody is left who gives us anything: those who did are dialled again soon.
+    /// Any peer, and none is left that gives us anything: peers that did are dialled again soon.
     Somebody,
 }
 
@@ -93,13 +93,13 @@ enum State {
 #[derive(Clone, Debug)]
 struct Candidate {
     source: Source,
-    /// Somebody else than the peer itself says that a peer is there.
+    /// Another source than the peer itself says that a peer is there.
     named: bool,
     state: State,
-    /// When it was to be dialled at the latest, while it is dialled sooner because nobody else is left.
+    /// When it was to be dialled at the latest, while it is dialled sooner because no other peer is left.
     due: Instant,
     failures: u32,
-    /// From when on it may be dialled if nobody else is left. `None`: we never met, or parted in anger.
+    /// From when on it may be dialled if no other peer is left. `None`: we never met, or parted after a fault.
     soon: Option<Instant>,
     /// Connections that brought little, one after the other.
     partings: u32,
@@ -271,7 +271,7 @@ impl Candidates {
         ready.into_iter().map(|(.., addr)| addr).collect()
     }
 
-    /// These are being dialled by somebody else for us. What is not on the list or has begun otherwise stays as it is.
+    /// The caller dials these itself. What is not on the list or has begun otherwise stays as it is.
     pub(crate) fn dialling(&mut self, addrs: &[SocketAddr], now: Instant) {
         for addr in addrs {
             if let Some(candidate) = self.known.get_mut(&canonical(*addr))
@@ -372,8 +372,8 @@ impl Candidates {
         self.forget_teller(addr);
     }
 
-    /// A peer that called us says that it listens at this address, which is for later. If others name the address too it may be
-    /// a neighbour's, and is dialled all the same when nobody gives us anything.
+    /// A peer that called us says that it listens at this address, which is for later. If others name the address too
+    /// it may be a neighbour's, and is dialled all the same when no peer gives us anything.
     pub(crate) fn claimed(&mut self, addr: SocketAddr, now: Instant) {
         self.learn(Source::Incoming, addr, None, now);
         let Some(candidate) = self.known.get_mut(&canonical(addr)) else { return };
@@ -404,7 +404,7 @@ impl Candidates {
                 candidate.state = State::Idle(now + RECONNECT);
                 candidate.part(now);
             }
-            // What was wrong with the peer says nothing about whoever is there.
+            // What was wrong with the peer says nothing about the next one at this address.
             Parting::Useless | Parting::Guilty if is_claim && candidate.named => {
                 candidate.state = State::Idle(now + RETRY_FIRST);
             }
@@ -416,8 +416,8 @@ impl Candidates {
         }
     }
 
-    /// Refuses the culprit at this address from here on, and everybody around it if it is not the first one there. Port 0
-    /// stands for everybody.
+    /// Refuses the culprit at this address from here on, and all peers around it if it is not the first one there. Port
+    /// 0 stands for all of them.
     pub(crate) fn ban(&mut self, addr: SocketAddr, known: Known) {
         let addr = canonical(addr);
         self.bans.add(addr, known);
@@ -508,7 +508,7 @@ impl Candidates {
         self.external_v4.into_iter().chain(self.external_v6)
     }
 
-    /// What is refused; port 0 stands for everybody around an address.
+    /// What is refused; port 0 stands for all peers around an address.
     pub(crate) fn banned(&self) -> Vec<SocketAddr> {
         self.bans.list()
     }
@@ -618,13 +618,13 @@ impl Candidate {
         self.state = State::Connecting(now);
     }
 
-    /// It is gone, and would be dialled again soon if nobody else were left.
+    /// It is gone, and would be dialled again soon if no other peer were left.
     fn part(&mut self, now: Instant) {
         self.soon = Some(now + RECONNECT_SOON.saturating_mul(1 << self.partings.min(PARTINGS_MAX)));
         self.partings = self.partings.saturating_add(1);
     }
 
-    /// Nothing is lost that somebody waits for.
+    /// Nothing is lost that a request waits for.
     fn is_forgettable(&self) -> bool {
         matches!(self.state, State::Idle(_)) && self.source != Source::Explicit
     }
@@ -633,7 +633,7 @@ impl Candidate {
 /// Further partings make no wait longer: a minute is longer than [`RECONNECT`].
 const PARTINGS_MAX: u32 = 6;
 
-/// Addresses at which we can meet ourselves are few; more than this is somebody playing.
+/// Addresses at which we can meet ourselves are few; a peer that causes more than this is playing with us.
 const OWN_MAX: usize = 16;
 
 fn retry_after(failures: u32) -> Duration {

@@ -1,11 +1,13 @@
-//! Whom to send payload to. Pure functions over plain data: who asks, how fast each was, how long each has waited.
+//! Which peers get payload. Pure functions over plain data: which peers ask, how fast each was, how long each has
+//! waited.
 //!
-//! While we lack something we give to those who give (tit for tat, BEP 3), and one slot goes to a stranger in turn, or
-//! nobody could ever show what they are worth. When we have everything, everybody gets a turn, and who is fast or new
-//! gets it sooner.
+//! While we lack something we give to peers that give (tit for tat, BEP 3). One slot goes to an unknown peer in turn,
+//! or no peer could ever show what it is worth. When we have everything, each peer gets a turn; fast and new peers get
+//! it sooner.
 //!
-//! A slot is for those who use it: who asks for nothing, or takes nothing, loses it to somebody who waits. Beside the slots
-//! there are a few that strangers get as soon as they come, the newest first, so that no crowd of idle peers is in their way.
+//! A slot is for a peer that uses it: one that asks for nothing, or takes nothing, loses it to a peer that waits.
+//! Beside the slots there are a few that unknown peers get as soon as they come, the newest first, so that no crowd of
+//! idle peers is in their way.
 
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
@@ -33,7 +35,7 @@ pub(crate) const STUCK_TURN: Duration = Duration::from_secs(10);
 const NEWCOMERS: usize = 2;
 /// A newcomer keeps its slot for so long, however many others come.
 const NEWCOMER_TURN: Duration = Duration::from_secs(2);
-/// And it loses it by then even if nobody comes.
+/// And it loses it by then even if no other peer comes.
 const NEWCOMER_TURN_MAX: Duration = Duration::from_secs(30);
 /// Automatic slots: at least so many, as many small pipes fill ours better than a few.
 const SLOTS_MIN: usize = 8;
@@ -73,14 +75,14 @@ pub(crate) struct Rival {
     pub(crate) connected: Instant,
 }
 
-/// Slots when nobody set a number: grows with the square root of the rate, so that both their number and the
-/// share of each grow. `up_rate` in bytes a second.
+/// Slots when the user set no number: grows with the square root of the rate, so that both their number and the share
+/// of each grow. `up_rate` in bytes a second.
 pub(crate) fn slots(up_rate: u64) -> usize {
     let kib = usize::try_from(up_rate >> 10).unwrap_or(usize::MAX);
     (4 + (kib / 3).isqrt()).clamp(SLOTS_MIN, SLOTS_MAX)
 }
 
-/// Of the slots for which somebody set the number, or which were counted automatically, those for newcomers.
+/// Of the slots, whether the user set their number or they were counted automatically, those for newcomers.
 pub(crate) fn newcomer_slots(fixed: Option<usize>) -> usize {
     match fixed {
         None => NEWCOMERS,
@@ -118,7 +120,7 @@ pub(crate) fn settled_newcomers(rivals: &[Rival], now: Instant) -> Vec<PeerSlot>
     rivals.iter().filter(over).map(|r| r.slot).collect()
 }
 
-/// Whose slots are given to others, given that somebody waits who never had one or used it: those who do not use them.
+/// Which peers' slots are given to others when a peer waits that never had one or used it: those that do not use them.
 pub(crate) fn idle_holders(rivals: &[Rival]) -> Vec<PeerSlot> {
     let is_waiting = |r: &Rival| r.interested && !r.unchoked && r.wasted == 0;
     if !rivals.iter().any(is_waiting) {
@@ -127,7 +129,8 @@ pub(crate) fn idle_holders(rivals: &[Rival]) -> Vec<PeerSlot> {
     rivals.iter().filter(|r| r.unchoked && r.is_idle).map(|r| r.slot).collect()
 }
 
-/// Who gets the slots while we lack something: those who give most, then `optimistic`, then whoever waits longest.
+/// Which peers get the slots while we lack something: those that give most, then `optimistic`, then the one that waits
+/// longest.
 pub(crate) fn unchoked_by_leech(
     rivals: &[Rival],
     slots: usize,
@@ -136,7 +139,7 @@ pub(crate) fn unchoked_by_leech(
     let optimistic = optimistic.filter(|slot| rivals.iter().any(|r| r.interested && r.slot == *slot));
     let mut regular: Vec<&Rival> =
         rivals.iter().filter(|r| r.interested && !r.snubbed && Some(r.slot) != optimistic).collect();
-    // Who has a slot keeps it unless another is better by a quarter: a slot that flaps serves nobody.
+    // A peer with a slot keeps it unless another is better by a quarter: a slot that flaps serves no peer.
     let gives = |r: &Rival| if r.unchoked { r.gives + r.gives / 4 } else { r.gives };
     regular.sort_by_key(|r| {
         (

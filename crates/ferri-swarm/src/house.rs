@@ -1,10 +1,11 @@
-//! Who is let in, and who goes for it, so that nobody can hold all slots: not with many connections from one place, and
-//! not with few from many places. Pure functions over plain data, as in `choker.rs`.
+//! Which peers are accepted, and which are disconnected for them, so that no attacker can hold all slots: not with many
+//! connections from one place, and not with few from many places. Pure functions over plain data, as in `choker.rs`.
 //!
-//! While half of the slots are free everybody is welcome: a whole household may stand behind one address. After that a
-//! network has [`PER_NETWORK`] at most. In a full house room is made first by those who had their chance and did not use
-//! it, and by those of whom there are many; and one slot in [`KEPT`] changes hands for newcomers in any case. Who was sent
-//! away without having given or taken anything is no newcomer for a while, or the same crowd would go round in a circle.
+//! While half of the slots are free all peers are accepted: a whole household may share one address. After that a
+//! network has [`PER_NETWORK`] at most. When all slots are taken, the first to go are peers that had their chance and
+//! did not use it, and peers of crowded networks; and one slot in [`KEPT`] changes hands for newcomers in any case. A
+//! peer that was disconnected without having given or taken anything is no newcomer for a while, or the same crowd
+//! would go round in a circle.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ pub(crate) const PER_NETWORK: u32 = 4;
 const KEPT: usize = 20;
 /// Who gave and took nothing for so long may be asked to go; and for so long a newcomer is one.
 pub(crate) const IDLE: Duration = Duration::from_secs(10);
-/// Who had to go without having given or taken anything makes nobody go for so long.
+/// A network whose peer was disconnected without having given or taken anything displaces no peer for so long.
 const TURNED_AWAY: Duration = Duration::from_secs(60);
 /// Networks remembered that had to go; the oldest is forgotten first.
 const TURNED_AWAY_MAX: usize = 4_096;
@@ -50,7 +51,7 @@ impl<K> Guest<K> {
     }
 }
 
-/// What becomes of somebody at the door.
+/// What becomes of a peer that asks for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission<K> {
     /// There is room.
@@ -255,7 +256,7 @@ mod tests {
         assert_eq!(keeper.admit(&guests, network(3), 0, 200, now), Admission::Full);
         let later = now + TURNED_AWAY;
         assert_ne!(keeper.admit(&guests, network(3), 0, 200, later), Admission::Full);
-        // Whoever has something under way stays.
+        // A peer with something under way stays.
         guests.iter_mut().skip(1).for_each(|guest| guest.useful_at = Some(now));
         guests[0].stays = true;
         let admit = |guests: &[Guest<u32>]| keeper.admit(guests, network(991), 0, 200, now + seconds(1));

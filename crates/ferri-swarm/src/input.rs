@@ -96,7 +96,7 @@ pub enum Input {
     },
     /// Addresses that are refused from here on, for what was proven elsewhere.
     Ban {
-        /// The addresses. Port 0 stands for everybody around one: the IPv4 address, or 64 bits of an IPv6 address.
+        /// The addresses. Port 0 stands for all peers around one: the IPv4 address, or 64 bits of an IPv6 address.
         addrs: Vec<SocketAddr>,
     },
     /// The answer to [`Output::Connect`](crate::Output::Connect) when it failed (the handshake included).
@@ -121,7 +121,7 @@ pub enum Input {
     },
     /// A message arrived.
     PeerMessage {
-        /// From whom.
+        /// The peer that sent it.
         peer: PeerKey,
         /// The message.
         message: Message,
@@ -134,7 +134,7 @@ pub enum Input {
     /// Blocks released by [`Output::SendBlock`](crate::Output::SendBlock) left for the network, or never will
     /// (`blocks` counts both, `bytes` only what was sent).
     BlocksSent {
-        /// To whom.
+        /// The peer that it was sent to.
         peer: PeerKey,
         /// How many of the released blocks are done with, in the order of their release.
         blocks: u32,
@@ -149,14 +149,14 @@ pub enum Input {
         /// Whether the hash matched.
         ok: bool,
     },
-    /// The answer to `VerifyPiece` when the disk failed: the piece is fetched again, and nobody is blamed.
-    /// The caller holds no blocks of the piece any more.
+    /// The answer to `VerifyPiece` when the disk failed: the piece is fetched again, and no peer is blamed. The caller
+    /// holds no blocks of the piece any more.
     PieceFailed {
         /// Which.
         piece: u32,
     },
-    /// Pieces that were on disk without having been fetched: a check found them and their hashes match. Having been fetched
-    /// by nobody, they make nothing complete as [`Event::Completed`](crate::Event::Completed) means it.
+    /// Pieces that were on disk without having been fetched: a check found them and their hashes match. They were not
+    /// fetched, so they make nothing complete as [`Event::Completed`](crate::Event::Completed) means it.
     PiecesFound {
         /// Which.
         pieces: Vec<u32>,
@@ -167,8 +167,8 @@ pub enum Input {
         /// Which.
         piece: u32,
     },
-    /// Verified pieces that somebody else changed on disk. They are taken back from the peers that know how (BEP 54), and
-    /// are not fetched again, whatever the priorities say: what lies in their place is somebody's work.
+    /// Verified pieces that another program changed on disk. They are taken back from the peers that know how (BEP 54),
+    /// and are not fetched again, whatever the priorities say: what lies in their place is the user's work.
     PiecesWithdrawn {
         /// Which.
         pieces: Vec<u32>,
@@ -219,11 +219,11 @@ pub enum Input {
         /// The port.
         port: u16,
     },
-    /// Disconnect everybody and do nothing until [`Input::Resume`]. Pieces that are being verified stay.
+    /// Disconnect all peers and do nothing until [`Input::Resume`]. Pieces that are being verified stay.
     Pause,
     /// Go on.
     Resume,
-    /// Disconnect everybody, for good.
+    /// Disconnect all peers, for good.
     Stop,
     /// The instant of `poll_timeout` has come.
     Timeout,

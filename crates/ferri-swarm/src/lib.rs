@@ -1,13 +1,13 @@
-//! Our side of one swarm: which peers to know, which block to ask of whom, whom to send to, whom to throw out.
+//! Our side of one swarm: which peers to know, which blocks to ask of them, which to send to, which to disconnect.
 //!
 //! No I/O: no sockets, files, clock, threads or chance of its own. [`Swarm`] is a machine: [`Swarm::handle`] takes an
 //! [`Input`] (a message came, a connection ended, a piece was verified, time passed), after which
 //! [`Swarm::poll_output`] is drained for what is to be done, and [`Swarm::poll_timeout`] says when to come back at the
 //! latest. The same seed and the same inputs give the same outputs.
 //!
-//! The way of a block: a peer announces pieces, the picker chooses (rarest first) and a `Request` goes out, as many at a
-//! time as the peer's window holds; the `Piece` that answers becomes [`Output::StoreBlock`], the last one of a piece
-//! [`Output::VerifyPiece`], and [`Input::PieceVerified`] makes it a `Have` to everybody who lacks it. A piece is never
+//! The way of a block: a peer announces pieces, the picker chooses (rarest first) and a `Request` goes out, as many at
+//! a time as the peer's window holds; the `Piece` that answers becomes [`Output::StoreBlock`], the last one of a piece
+//! [`Output::VerifyPiece`], and [`Input::PieceVerified`] makes it a `Have` to all peers that lack it. A piece is never
 //! announced before that.
 //!
 //! A torrent of which only the info hash is known begins with [`MetadataSwarm`], which is driven in the same way: it finds

@@ -36,8 +36,8 @@ use peer::Peer;
 /// liars send of larger ones would be memory of ours: only what arrived is kept, but of [`assembly::ASSEMBLIES_MAX`] sizes.
 pub const METADATA_BYTES_MAX: u32 = 32 << 20;
 
-/// Connections while the dictionary is sought: enough to find somebody who has it, and little to keep of each (256 KiB at most,
-/// the bitfield of the largest torrent).
+/// Connections while the dictionary is sought: enough to find a peer that has it, and little to keep of each (256 KiB
+/// at most, the bitfield of the largest torrent).
 const PEERS_MAX: usize = 50;
 /// Silence and waiting are looked at this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ pub struct MetadataSwarm {
     peers: BTreeMap<PeerKey, Peer>,
     assemblies: Assemblies,
     state: State,
-    /// The last [`Input::Budget`], for whoever goes on.
+    /// The last [`Input::Budget`], for the `Swarm` that goes on.
     budget: Option<Input>,
     corrupt: u32,
     protocol_down: u64,
@@ -101,7 +101,7 @@ pub struct MetadataSwarm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Seeking,
-    /// The dictionary is there; connections are kept for whoever goes on.
+    /// The dictionary is there; connections are kept for the `Swarm` that goes on.
     Done,
     Paused,
     Stopped,
@@ -248,7 +248,7 @@ impl MetadataSwarm {
         matches!(self.state, State::Seeking | State::Done)
     }
 
-    /// Gives everybody who has something to do, and nothing under way, something to do.
+    /// Asks each peer that can be asked for something and has no request under way.
     fn ask_all(&mut self) {
         if self.state != State::Seeking {
             return;
@@ -294,7 +294,7 @@ impl MetadataSwarm {
             Metadata::Reject { part } => (*part, None),
         };
         let Some((size, in_time)) = peer.answered(part) else {
-            // A reject too many is no harm; data nobody asked for is.
+            // A reject too many is no harm; data without a request is.
             return match data {
                 Some(_) => self.punish(key, Misbehavior::UnrequestedMetadata { part }),
                 None if peer.control.take(now) => {}
@@ -325,7 +325,7 @@ impl MetadataSwarm {
         }
     }
 
-    /// All parts are there: it is what we look for, or somebody lied.
+    /// All parts are there: it is what we look for, or a peer lied.
     fn complete(&mut self, size: u32, whole: Whole) {
         if self.state != State::Seeking {
             return;
@@ -341,7 +341,7 @@ impl MetadataSwarm {
         let senders = whole.senders.values().copied().collect();
         self.emit(Event::MetadataCorrupt { size, senders });
         match whole.only_sender() {
-            // Nobody else can have done it.
+            // No other peer can have done it.
             Some(key) => {
                 let addr = whole.senders[&key];
                 // One that has gone may have told of a neighbour's port.

@@ -32,10 +32,11 @@ pub struct SwarmOptions {
     /// The UDP port of our DHT node, told to peers that have one too (BEP 5); `None` while there is none.
     #[cfg_attr(feature = "serde", serde(default))]
     pub dht_port: Option<u16>,
-    /// The torrent is private (BEP 27): addresses come from trackers, people and those who call us, from nobody else.
+    /// The torrent is private (BEP 27): addresses come from trackers, the user and peers that call us, from no other
+    /// source.
     #[cfg_attr(feature = "serde", serde(default))]
     pub private: bool,
-    /// Whether payload is sent at all. `false` chokes everybody for good.
+    /// Whether payload is sent at all. `false` chokes all peers for good.
     pub upload: bool,
     /// Whether pieces are fetched in their order instead of the rarest first.
     pub sequential: bool,

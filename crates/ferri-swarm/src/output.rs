@@ -20,14 +20,14 @@ pub enum Output {
     },
     /// Send a message. Never a `Piece`, those are [`Output::SendBlock`].
     Send {
-        /// To whom.
+        /// The peer that gets it.
         peer: PeerKey,
         /// The message.
         message: Message,
     },
     /// Read a block of a piece we have and send it; answer with `BlocksSent`. Cannot be taken back.
     SendBlock {
-        /// To whom.
+        /// The peer that gets it.
         peer: PeerKey,
         /// Which.
         block: Block,
@@ -154,7 +154,7 @@ pub enum Event {
         /// The piece that proved it.
         piece: PieceIndex,
     },
-    /// Wrong data was proven to come from an address that nobody can be asked instead of. It is asked again, for whole
+    /// Wrong data was proven to come from an address that no other peer can replace. It is asked again, for whole
     /// pieces, until it has sent several in a row that are wrong.
     OnParole {
         /// Which.

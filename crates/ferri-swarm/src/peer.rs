@@ -137,7 +137,7 @@ pub(crate) struct Peer {
     pub(crate) suggested: VecDeque<PieceIndex>,
     /// It sent blocks of a piece that failed, and others did too.
     pub(crate) suspect: bool,
-    /// Pieces of it that were wrong, one after the other, while nobody else had them.
+    /// Pieces of it that were wrong, one after the other, while no other peer had them.
     pub(crate) strikes: u8,
     /// It sent a whole piece by itself, and that was right.
     pub(crate) proven: bool,
@@ -298,7 +298,7 @@ pub(crate) struct Peers {
     vacant: Vec<u32>,
     /// For look-ups only; the order is that of the slots.
     by_key: FxHashMap<PeerKey, PeerSlot>,
-    /// Those whose pieces are counted one by one: whom a new piece of ours concerns.
+    /// Peers whose pieces are counted one by one: a new piece of ours concerns them.
     partial: BTreeSet<PeerSlot>,
     /// Those that got fewer requests than they should have, as there was nothing more to ask for.
     pub(crate) waiting: BTreeSet<PeerSlot>,

@@ -1,5 +1,5 @@
-//! Whom we are connected to, as others may be told ([BEP 11]): one list of comings and goings for the whole swarm, and for each
-//! peer how far it has been told.
+//! The peers that we are connected to, as others may be told ([BEP 11]): one list of arrivals and departures for the
+//! whole swarm, and for each peer how far it has been told.
 //!
 //! A message costs what is in it, whatever the number of peers, and nothing is done between messages.
 //!
@@ -15,7 +15,8 @@ use crate::picker::PeerSlot;
 
 /// Between two messages to the same peer (BEP 11).
 pub(crate) const PEX_INTERVAL: Duration = Duration::from_secs(60);
-/// Goings that are remembered. Whoever lags behind further is not told of the oldest: an address too many costs it a dial.
+/// Departures that are remembered. A peer that lags behind further is not told of the oldest: an address too many costs
+/// it a dial.
 const GONE_MAX: usize = 512;
 
 /// Counts comings and goings.
@@ -128,7 +129,7 @@ impl Acquaintances {
     }
 }
 
-/// Addresses that mean the same to everybody.
+/// Addresses that mean the same to all peers.
 fn is_tellable(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local() && !ip.is_unspecified(),

@@ -1,4 +1,4 @@
-//! Why a connection ended, in words. Fault-sorted: theirs is [`Misbehavior`], the rest is nobody's.
+//! Why a connection ended, in words. Sorted by fault: the peer's is [`Misbehavior`], the rest is no fault.
 
 use thiserror::Error;
 

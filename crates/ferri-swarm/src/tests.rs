@@ -22,7 +22,7 @@ const PIECE: u32 = 16 << 10;
 
 /// An info dictionary of so many pieces of 16 KiB of zeros.
 fn info_of(pieces: u32, extra: &str) -> Bytes {
-    // Nobody compares it with data here: any 20 bytes do.
+    // The hashes are not compared with data here: any 20 bytes do.
     let hash = [7; 20];
     let length = u64::from(pieces) * u64::from(PIECE);
     let head = format!("d6:lengthi{length}e4:name4:test12:piece lengthi{PIECE}e6:pieces{}:", pieces * 20);

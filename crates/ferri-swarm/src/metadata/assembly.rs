@@ -1,8 +1,8 @@
-//! Info dictionaries in the making: which parts there are, who sent them, whom they are asked of.
+//! Info dictionaries in the making: which parts there are, which peers sent them, which peers are asked for the others.
 //!
-//! Peers may tell different sizes, and of one size different contents. Each size is put together from whoever tells it; when the
-//! result has the wrong hash and came from several peers, the size is distrusted, and from then on each dictionary of it
-//! comes from one peer alone, so that the next wrong one proves who lies.
+//! Peers may tell different sizes, and of one size different contents. Each size is put together from the peers that
+//! tell it. When the result has the wrong hash and came from several peers, the size is distrusted: from then on each
+//! dictionary of it comes from one peer alone, so that the next wrong one proves which peer lies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,8 +14,9 @@ use crate::input::PeerKey;
 
 /// Dictionaries that are put together at a time. Each may grow to the size limit, if peers send as much.
 pub(crate) const ASSEMBLIES_MAX: usize = 3;
-/// For so long an assembly keeps its place, twice as long each time its size gets one; then it makes room for a size that waits.
-/// A liar's size holds nobody up for long, and a large one that is true is not given up again and again for new lies.
+/// For so long an assembly keeps its place, twice as long each time its size gets one; then it makes room for a size
+/// that waits. A liar's size delays the others only for a while, and a large one that is true is not given up again and
+/// again for new lies.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// The longest such time is `LEASE` times two to this power.
 const DOUBLINGS_MAX: u32 = 6;
@@ -28,7 +29,7 @@ const DISTRUSTED_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Assembly {
     size: u32,
-    /// The only peer that is asked; anybody who tells this size if `None`.
+    /// The only peer that is asked; any peer that tells this size if `None`.
     only: Option<PeerKey>,
     parts: Vec<Option<Box<[u8]>>>,
     had: u32,
@@ -54,7 +55,7 @@ pub(crate) struct Claim {
 pub(crate) enum Took {
     /// It is kept.
     Part,
-    /// It was there, or nobody wants it any more.
+    /// It was there, or no peer wants it any more.
     Nothing,
     /// It was the last one.
     All(Whole),
@@ -160,7 +161,7 @@ impl Assemblies {
         self.all.retain(|assembly| assembly.only != Some(peer));
     }
 
-    /// Begins what peers that have nothing to do wait for, and forgets what nobody claims any more.
+    /// Begins what peers that have nothing to do wait for, and forgets what no peer claims any more.
     pub(crate) fn begin(&mut self, claims: &[Claim], now: Instant) {
         self.all.retain(|assembly| claims.iter().any(|claim| assembly.is_for(claim.peer, claim.size)));
         self.turns.retain(|size, _| claims.iter().any(|claim| claim.size == *size));
@@ -204,7 +205,7 @@ impl Assemblies {
         self.all.iter_mut().find(|assembly| assembly.is_for(peer, size))
     }
 
-    /// Gives up what has had its time, or has nobody left who can be asked; the oldest first.
+    /// Gives up assemblies whose time is over, or that have no peer left to ask; the oldest first.
     fn make_room(&mut self, claims: &[Claim], now: Instant) -> bool {
         let can_go_on = |assembly: &Assembly| {
             claims.iter().any(|claim| claim.is_awake && assembly.is_for(claim.peer, claim.size))

@@ -64,7 +64,7 @@ impl MetadataSwarm {
         }
     }
 
-    /// Whom we need.
+    /// Which peers we need.
     pub(super) fn need(&self) -> Need {
         if self.peers.values().any(|peer| peer.claim().is_some()) { Need::Anybody } else { Need::Somebody }
     }
@@ -245,7 +245,7 @@ impl MetadataSwarm {
             self.assemblies.give_back(key, asked.size, asked.part);
         }
         self.assemblies.left(key);
-        // Whoever spoke the protocol is worth another dial; who was closed for a fault is not.
+        // A peer that spoke the protocol is worth another dial; one that was closed for a fault is not.
         let parting = match reason {
             DisconnectReason::Misbehavior(_) => Parting::Guilty,
             _ if peer.gave_at.is_some() => Parting::Fruitful,

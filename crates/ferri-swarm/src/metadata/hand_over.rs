@@ -22,9 +22,10 @@ impl MetadataSwarm {
     /// Dials go on too and are answered to the swarm. Outputs that were not polled yet are lost: drain first. `info` is what
     /// [`Output::Metadata`](crate::Output::Metadata) held.
     ///
-    /// A private torrent (BEP 27) has its peers from trackers, people, and those who call by themselves, which the tracker sent. When
-    /// `info` says that it is one, addresses that only the DHT, PEX or LSD named are forgotten, and connections we opened to such
-    /// are closed. That they were asked cannot be undone: nobody could know. The swarm's options must say `private` too.
+    /// A private torrent (BEP 27) has its peers from trackers, the user, and peers that call by themselves, which the
+    /// tracker sent. When `info` says that it is one, addresses that only the DHT, PEX or LSD named are forgotten, and
+    /// connections we opened to such are closed. That they were asked cannot be undone: it was not known. The swarm's
+    /// options must say `private` too.
     pub fn hand_over(mut self, info: &Info) -> HandOver {
         let mut hand_over = HandOver::default();
         if info.is_private() {

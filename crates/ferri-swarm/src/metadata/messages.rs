@@ -59,9 +59,9 @@ impl MetadataSwarm {
             Message::Piece { piece, begin, .. } => {
                 Err(Misbehavior::UnrequestedBlock { piece: *piece, begin: *begin })
             }
-            // BEP 52: nor has anybody hashes who does not know the torrent.
+            // BEP 52: a peer that does not know the torrent has no hashes either.
             Message::HashRequest(range) => return self.send(key, Message::HashReject(*range)),
-            // BEP 6: every request has an answer, even one to somebody who chokes and has nothing.
+            // BEP 6: every request has an answer, also from a peer that chokes and has nothing.
             Message::Request { piece, begin, length } if reserved.has_fast() => {
                 let (piece, begin, length) = (*piece, *begin, *length);
                 return self.send(key, Message::Reject { piece, begin, length });

@@ -1,4 +1,4 @@
-//! A peer of a swarm without metadata: what it said about its pieces, kept until somebody can make sense of it.
+//! A peer of a swarm without metadata: what it said about its pieces, kept until the number of pieces is known.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::reason::Misbehavior;
 const HINTS_MAX: usize = 64;
 /// Requests to one peer that are not answered: programs that serve metadata refuse floods.
 const REQUESTS_MAX: usize = 4;
-/// Requests nobody waits for any more whose answers are still no fault.
+/// Requests that are not waited for any more, and whose answers are still no fault.
 const LATE_MAX: usize = 16;
 /// A part that has not come for so long is asked of another peer.
 const PART_TIMEOUT: Duration = Duration::from_secs(10);
@@ -146,8 +146,8 @@ impl Peer {
         self.asked.push(Asked { size, part, at: now });
     }
 
-    /// The request that an answer about `part` belongs to; it is answered now. Of a part that nobody waits for any more, `None`
-    /// inside.
+    /// The request that an answer about `part` belongs to; it is answered now. Of a part that is not waited for any
+    /// more, `None` inside.
     pub(crate) fn answered(&mut self, part: u32) -> Option<(u32, bool)> {
         if let Some(at) = self.asked.iter().position(|asked| asked.part == part) {
             return Some((self.asked.remove(at).size, true));

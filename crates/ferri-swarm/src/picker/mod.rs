@@ -51,7 +51,7 @@ pub(crate) struct Asker<'a> {
     pub(crate) working: Option<PieceIndex>,
     /// It is fast enough to get whole pieces.
     pub(crate) whole: bool,
-    /// It is suspect: only pieces that nobody else touches.
+    /// It is suspect: only pieces that no other peer touches.
     pub(crate) alone: bool,
     /// Of the rarest pieces, these first.
     pub(crate) suggested: &'a VecDeque<PieceIndex>,
@@ -92,7 +92,7 @@ pub(crate) enum Copied {
     Yes,
     /// Not this peer.
     NotHere,
-    /// Nobody: enough were asked, or it came.
+    /// No further peer: enough were asked, or it came.
     Enough,
 }
 
@@ -266,7 +266,7 @@ impl Picker {
         shared.map(|at| (at, End::Back))
     }
 
-    /// Pieces that are needed by a certain time go before everything else, whoever owns them.
+    /// Pieces that are needed by a certain time go before everything else, whichever peer owns them.
     fn choose_by_deadline(&mut self, asker: &Asker<'_>, now: Instant) -> Option<u32> {
         let urgent: SmallVec<[PieceIndex; DEADLINE_LOOK]> =
             self.deadlines.iter().map(|(_, piece)| *piece).take(DEADLINE_LOOK).collect();
@@ -282,8 +282,8 @@ impl Picker {
         None
     }
 
-    /// A begun piece that is nobody's own. Of those looked at, the one that needs the fewest blocks (in sequential
-    /// mode, the first), so that few are open at a time.
+    /// A begun piece that no peer owns. Of those looked at, the one that needs the fewest blocks (in sequential mode,
+    /// the first), so that few are open at a time.
     fn choose_begun(&mut self, asker: &Asker<'_>) -> Option<u32> {
         if self.hungry.is_empty() {
             return None;
@@ -303,13 +303,13 @@ impl Picker {
         self.hungry.iter().copied().filter(|at| self.may_help(*at, asker)).min_by_key(fewest)
     }
 
-    /// Whether the peer may take blocks of an open piece that is its own or nobody's.
+    /// Whether the peer may take blocks of an open piece that it owns or no peer owns.
     fn may_take(&self, at: u32, asker: &Asker<'_>) -> bool {
         let open = &self.open[at as usize];
         open.owner.is_none_or(|owner| owner == asker.slot) && self.may_help(at, asker)
     }
 
-    /// Whether the peer may take blocks of an open piece, whoever owns it.
+    /// Whether the peer may take blocks of an open piece, whichever peer owns it.
     fn may_help(&self, at: u32, asker: &Asker<'_>) -> bool {
         let open = &self.open[at as usize];
         0 < open.free()
@@ -491,7 +491,7 @@ impl Picker {
         self.rarity.len() == 0 && self.hungry.is_empty() && self.verifying < self.index.len()
     }
 
-    /// Whether there is anything to ask for that nobody has been asked for, and memory for it.
+    /// Whether there is a block that was asked of no peer, and memory for it.
     pub(crate) fn has_more(&self) -> bool {
         !self.hungry.is_empty()
             || self.rarity.len() != 0 && self.has_room(self.layout.piece_length())
@@ -549,7 +549,7 @@ impl Picker {
         Copied::Yes
     }
 
-    /// Begun pieces nobody was asked about for long are anybody's, whatever was said about them.
+    /// A begun piece that was asked of no peer for long loses its owner, whatever was said about it.
     pub(crate) fn release_idle(&mut self, now: Instant) {
         for at in &self.hungry {
             let open = &mut self.open[*at as usize];
@@ -560,8 +560,8 @@ impl Picker {
         }
     }
 
-    /// Memory is short and nothing moves: the begun piece that has waited longest with nobody asked, if any has long
-    /// enough. It is closed; the bytes of it that had come are returned.
+    /// Memory is short and nothing moves: the begun piece that was asked of no peer for the longest time, if that is
+    /// long enough. It is closed; the bytes of it that had come are returned.
     pub(crate) fn evict(&mut self, now: Instant) -> Option<(PieceIndex, u64)> {
         if self.rarity.len() == 0 || self.has_room(self.layout.piece_length()) {
             return None;

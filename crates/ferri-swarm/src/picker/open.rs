@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::bans::Known;
 use crate::input::PeerKey;
 
-/// A begun piece nobody was asked about for so long may be dropped to make room.
+/// A begun piece that was asked of no peer for so long may be dropped to make room.
 const IDLE: Duration = Duration::from_secs(15);
 
 /// A peer's place in the swarm's table. Given to another peer after the first one is gone, and then nothing is
@@ -30,7 +30,7 @@ pub(crate) struct Sender {
 /// What is known of one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BlockState {
-    /// Nobody has been asked.
+    /// It was asked of no peer.
     Free,
     /// This peer was asked (and those in `OpenPiece::copies`).
     Requested(PeerSlot),
@@ -59,7 +59,7 @@ pub(crate) struct OpenPiece {
     received_bytes: u64,
     /// The fast peer that gets the whole piece.
     pub(crate) owner: Option<PeerSlot>,
-    /// Nobody but the owner may be asked: the piece failed before, or the owner is suspect.
+    /// Only the owner may be asked: the piece failed before, or the owner is suspect.
     pub(crate) alone: bool,
     /// Further requests of a block in state `Requested`.
     copies: SmallVec<[(u32, PeerSlot); 2]>,
@@ -147,7 +147,7 @@ impl OpenPiece {
         (self.blocks.iter().map(sender).collect(), self.senders.clone())
     }
 
-    /// Nobody is asked for anything of it, and has not been for long.
+    /// No peer is asked for anything of it, and none was for long.
     pub(crate) fn is_idle(&self, now: Instant) -> bool {
         self.requested() == 0 && IDLE <= now.saturating_duration_since(self.touched)
     }
@@ -252,7 +252,7 @@ impl OpenPiece {
         Some(others)
     }
 
-    /// Whether anybody but `slot` was asked for, or sent, a block of this piece.
+    /// Whether another peer than `slot` was asked for, or sent, a block of this piece.
     pub(crate) fn is_touched_by_others(&self, slot: PeerSlot, peer: PeerKey) -> bool {
         self.senders.iter().any(|sender| sender.peer != peer)
             || self.copies.iter().any(|(_, holder)| *holder != slot)

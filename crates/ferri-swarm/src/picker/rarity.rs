@@ -1,4 +1,4 @@
-//! The pieces nobody has begun to fetch, sorted by priority and then by how many peers have them.
+//! The pieces that are not begun, sorted by priority and then by how many peers have them.
 //!
 //! Each (priority, availability) is a bucket, each piece knows its place in its bucket, so every change is a move of one piece
 //! in O(1). Peers that have everything are not counted: they would move every piece by one and change no order.

@@ -76,7 +76,7 @@ fn slow_peers_share_a_piece_and_fast_ones_get_their_own() {
     let mut picker = picker(PLENTY);
     let first = pick(&mut picker, &asker(1, &ALL), 1)[0].piece();
     assert_eq!(pick(&mut picker, &asker(2, &ALL), 1)[0].piece(), first);
-    // A begun piece that is nobody's is finished first, by a fast peer too; then it opens its own.
+    // A begun piece without an owner is finished first, by a fast peer too; then it opens its own.
     let fast = Asker { whole: true, ..asker(3, &ALL) };
     let blocks = pick(&mut picker, &fast, 3);
     assert_eq!(blocks[0].piece(), first);
@@ -442,7 +442,7 @@ proptest! {
             run.apply(step);
             run.model.check(&run.picker, memory);
         }
-        // Whoever has something that is not asked for yet is given it: nothing is forgotten.
+        // A peer that has something that is not asked for yet is asked: nothing is forgotten.
         for slot in 0..5 {
             run.apply(Step::Pick { slot, count: 1000, whole: false, alone: false, working: None });
         }

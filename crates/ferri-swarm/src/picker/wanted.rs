@@ -98,7 +98,7 @@ impl Picker {
         self.verifying != 0 && self.verifying == self.index.len() && !self.has_more()
     }
 
-    /// Whether a piece is wanted and nobody has been asked for any of it.
+    /// Whether a piece is wanted and no block of it was asked of any peer.
     pub(crate) fn is_unbegun(&self, piece: PieceIndex) -> bool {
         self.rarity.contains(piece)
     }

@@ -96,7 +96,7 @@ impl Swarm {
         }
     }
 
-    /// Gives free slots to those who wait, without taking one from anybody. Newcomers who make use of theirs come first.
+    /// Gives free slots to peers that wait, without taking one away. Newcomers that make use of theirs come first.
     pub(super) fn fill_slots(&mut self) {
         let mut free = self.slot_count().saturating_sub(self.unchoked());
         if free == 0 {

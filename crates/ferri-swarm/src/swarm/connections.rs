@@ -1,4 +1,4 @@
-//! Peers come and go: whom to dial, whom to let in, what to do when one is gone.
+//! Peers come and go: which to dial, which to accept, what to do when one is gone.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl Swarm {
         }
     }
 
-    /// Whom we need.
+    /// Which peers we need.
     pub(super) fn need(&self) -> Need {
         let gives =
             |peer: &Peer| peer.terms.am_interested && !peer.terms.peer_choking && !peer.down.is_snubbed();
@@ -144,7 +144,7 @@ impl Swarm {
         }
     }
 
-    /// Why a new connection is not wanted, whoever else is there. Of two to the same peer one goes.
+    /// Why a new connection is not wanted, whichever peers are there. Of two to the same peer one goes.
     fn refusal(
         &mut self,
         addr: SocketAddr,
@@ -242,8 +242,8 @@ impl Swarm {
         self.disconnect(slot, DisconnectReason::Replaced);
     }
 
-    /// BEP 40: who is connected to whom is not for those to choose who knock most often. Of the connections that nobody would
-    /// miss, the one of the lowest priority goes if the new one's is higher. Whether one went.
+    /// BEP 40: peers that connect most often must not choose which peers are connected. Of the connections that would
+    /// not be missed, the one of the lowest priority goes if the new one's is higher. Whether one went.
     fn drop_for_priority(&mut self, addr: SocketAddr) -> bool {
         let now = self.timers.now;
         let Some(priority) = self.candidates.priority(addr) else { return false };
@@ -334,7 +334,7 @@ impl Swarm {
         }
     }
 
-    /// A peer is proven to have sent wrong data: it is refused from here on, unless nobody else has what it has.
+    /// A peer is proven to have sent wrong data: it is refused from here on, unless no other peer has what it has.
     pub(super) fn convict(&mut self, sender: Sender, piece: PieceIndex) {
         if let Some(slot) = self.peers.slot(sender.peer)
             && self.is_only_source(slot)
@@ -359,8 +359,8 @@ impl Swarm {
         self.picker.has_alone(&peer.has, &others)
     }
 
-    /// Refuses a peer that is proven to have sent wrong data, and whoever is refused with it. Who shares the address and has
-    /// shown to be honest stays.
+    /// Refuses a peer that is proven to have sent wrong data, and all peers that are refused with it. A peer that
+    /// shares the address and has shown to be honest stays.
     fn ban(&mut self, sender: Sender, piece: PieceIndex) {
         if !self.candidates.is_banned(sender.addr) {
             self.candidates.ban(sender.addr, sender.known);

@@ -114,7 +114,7 @@ impl Swarm {
         });
     }
 
-    /// Recognises what we have become, and tells everybody whom it concerns.
+    /// Recognises what we have become, and tells all peers that it concerns.
     pub(super) fn update_role(&mut self) {
         if self.change_role() == Some(Role::Leech) {
             self.emit(Event::Completed);
@@ -167,7 +167,7 @@ impl Swarm {
         }
     }
 
-    /// Nobody is connected, nothing is kept but what is being verified.
+    /// No peer is connected, nothing is kept but what is being verified.
     fn rest(&mut self, reason: DisconnectReason) {
         self.disconnect_all(reason);
         for piece in self.picker.unfinished() {

@@ -95,7 +95,7 @@ impl Swarm {
         self.drop_if_pointless(slot);
     }
 
-    /// Tells everybody whether we still want anything (BEP 21).
+    /// Tells all peers whether we still want anything (BEP 21).
     pub(super) fn announce_upload_only(&mut self) {
         let upload_only = self.role != Role::Leech;
         self.for_each_peer(|swarm, slot| {

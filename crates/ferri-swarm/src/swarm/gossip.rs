@@ -32,7 +32,7 @@ impl Swarm {
         }
     }
 
-    /// Tells a peer whom we got to know and whom we lost since it was told last, at most once a minute.
+    /// Tells a peer which peers came and went since it was told last, at most once a minute.
     pub(super) fn send_pex(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         let Some(id) = peer.extension.id(UT_PEX).filter(|_| self.options.pex && !self.options.private) else {

@@ -38,7 +38,7 @@ impl Swarm {
             Message::KeepAlive | Message::Unknown { .. } => {}
             // BEP 52: hashes are not served here; that is said, so that the peer asks another one.
             Message::HashRequest(range) => self.send(slot, Message::HashReject(range)),
-            // Nobody asked for them.
+            // They were not asked for.
             Message::Hashes { .. } | Message::HashReject(_) => {}
             Message::Port(port) => self.peer_dht_port(slot, port),
             Message::Choke => self.choked_us(slot),
@@ -154,7 +154,7 @@ impl Swarm {
         }
     }
 
-    /// A piece the peer would rather send us than others (BEP 6): one that a seed names to nobody else.
+    /// A piece that the peer would rather send us than others (BEP 6): one that a seed names to no other peer.
     fn suggested(&mut self, slot: PeerSlot, piece: u32) {
         let Some(piece) = self.piece_named_by(slot, piece) else { return };
         let Some(peer) = self.peers.get_mut(slot) else { return };

@@ -1,6 +1,6 @@
-//! What a seed gives to whom first: it suggests to each peer pieces that nobody has and that it suggested to nobody else
-//! ([BEP 6]), so that the first copy of the torrent leaves it without being sent in part twice. Advice, no more: a peer
-//! that does not follow it gets what it asks for. While others seed too, nothing is suggested.
+//! What a seed gives to each peer first: it suggests to each peer pieces that no other peer has and that it suggested
+//! to no other peer ([BEP 6]), so that the first copy of the torrent leaves it without being sent in part twice.
+//! Advice, no more: a peer that does not follow it gets what it asks for. While others seed too, nothing is suggested.
 //!
 //! [BEP 6]: https://www.bittorrent.org/beps/bep_0006.html
 
@@ -23,7 +23,7 @@ const LOOK: u32 = 1_024;
 /// Which pieces were given away.
 #[derive(Debug)]
 pub(super) struct Handout {
-    /// Suggested to somebody, or asked for. Empty before the first.
+    /// Suggested to a peer, or asked for. Empty before the first.
     given: Option<Bitfield>,
     pieces: u32,
     /// The next to be suggested, and how many there are before the round is over.
@@ -43,7 +43,7 @@ impl Handout {
         next
     }
 
-    /// Whether the piece had not been given to anybody.
+    /// Whether the piece had not been given to any peer.
     fn give(&mut self, piece: PieceIndex) -> bool {
         self.given.get_or_insert_with(|| Bitfield::new(self.pieces)).set(piece.get())
     }
@@ -74,7 +74,7 @@ impl Swarm {
         }
     }
 
-    /// Tells a peer that is sent to what nobody else is to ask for.
+    /// Tells a peer that is sent to which pieces no other peer is to ask for.
     pub(super) fn suggest(&mut self, slot: PeerSlot) {
         let alone = self.peers.len() < 2;
         let Some(peer) = self.peers.get_mut(slot) else { return };

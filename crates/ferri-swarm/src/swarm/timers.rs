@@ -73,7 +73,7 @@ impl Swarm {
         let now = self.timers.now;
         match self.timers.tick_at {
             None => self.timers.tick_at = Some(now + TICK),
-            // It was set when nobody was connected.
+            // It was set when no peer was connected.
             Some(at) if !self.peers.is_empty() => self.timers.tick_at = Some(at.min(now + SECOND)),
             Some(_) => {}
         }
@@ -171,8 +171,8 @@ impl Swarm {
         }
     }
 
-    /// Full, and others wait to be tried: one that has been of no use goes. While nobody gives us anything, one in
-    /// twenty goes each second, and soon.
+    /// All slots are taken, and others wait to be tried: one that has been of no use goes. While no peer gives us
+    /// anything, one in twenty goes each second, and soon.
     fn make_room(&mut self) {
         let (need, max) = (self.need(), self.options.peers_max);
         if self.peers.len() < house::for_dials(max) || self.candidates.ready(need, self.timers.now) == 0 {

@@ -221,7 +221,7 @@ fn a_full_house_lets_a_higher_priority_in_where_nobody_is_harmed() {
     order.sort_by_key(rank);
     let mut lab = Lab::new(|options| (options.peers_max, options.listen_port) = (2, Some(6_881)));
     lab.input(Input::ExternalAddress { ip: ours.ip() });
-    // The lowest has something to do, so the next one is the least of those nobody would miss.
+    // The lowest has something to do, so the next one is the least of those that would not be missed.
     let busy = lab.peer(order[0], Direction::Incoming);
     let spare = lab.peer(order[4], Direction::Incoming);
     lab.says(busy, Message::HaveAll);

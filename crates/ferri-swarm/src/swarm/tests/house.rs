@@ -1,4 +1,4 @@
-//! A full house: whoever comes with something to exchange gets in and is served, whatever crowd is there.
+//! All slots are taken: a peer that comes with something to exchange is accepted and served, whatever crowd is there.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn besieged(addr_of: impl Fn(u64) -> String) -> Lab {
     lab
 }
 
-/// Somebody comes who has nothing and is interested.
+/// A peer comes that has nothing and is interested.
 fn knocks(lab: &mut Lab, at: &str) -> (PeerKey, Vec<Output>) {
     let peer = PeerKey(lab.next);
     lab.next += 1;

@@ -29,7 +29,7 @@ fn check(lab: &mut Lab, peer: PeerKey, message: Message, expected: Misbehavior) 
     let outputs = lab.says(peer, message);
     assert_eq!(disconnected(peer, &outputs), Some(expected.into()), "{outputs:?}");
     assert_eq!(lab.swarm.stats().peers, 0);
-    // What it says after that is nobody's business.
+    // What it says after that is ignored.
     assert_eq!(lab.says(peer, Message::Unchoke), []);
     assert!(!expected.to_string().is_empty());
 }

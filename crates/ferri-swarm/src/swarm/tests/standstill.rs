@@ -4,7 +4,7 @@ use super::*;
 use crate::status::{Dials, Standstill};
 
 impl Lab {
-    /// What there is to tell after so many seconds in which nobody said anything.
+    /// What there is to tell after so many seconds in which no peer said anything.
     fn after(&mut self, time: u64) -> Option<Standstill> {
         self.wait(seconds(time));
         self.input(Input::Timeout);
