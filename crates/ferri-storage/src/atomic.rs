@@ -14,12 +14,12 @@ use crate::error::StorageError;
 use crate::faults::Op;
 use crate::witness::{Change, Hooks, Synced, errno};
 
-/// What everybody may have who may have the folder above it, within the user's mask.
+/// Readable for all users who can reach the folder above it, within the user's mask.
 pub(crate) const SHARED_FOLDER: u32 = 0o777;
 
 const SHARED_FILE: u32 = 0o666;
 
-/// State tells what was downloaded, from whom, and the keys in tracker addresses: it is for its user's eyes only.
+/// State tells what was downloaded, from which peers, and the keys in tracker addresses: only its user may read it.
 pub(crate) const PRIVATE_FOLDER: u32 = 0o700;
 
 /// The same for a file.
@@ -79,8 +79,8 @@ pub fn create_private_folders(path: &Path) -> std::io::Result<()> {
     DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path)
 }
 
-/// Removes what a process that was killed in the middle of [`atomic_write`] left beside `path`. The caller knows that nobody else writes
-/// there.
+/// Removes what a process that was killed in the middle of [`atomic_write`] left beside `path`. The caller knows that
+/// no other process writes there.
 pub fn remove_left_overs(path: &Path) {
     let Some(name) = path.file_name() else { return };
     let entries = fs::read_dir(folder_of(path)).into_iter().flatten().flatten();

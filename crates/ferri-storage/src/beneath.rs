@@ -1,10 +1,10 @@
 //! Opening files beneath a folder and nowhere else.
 //!
-//! The folder itself is opened as the user named it (it may be a link they chose). Everything under it is resolved
-//! by the kernel with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)`, or, where that call
-//! is missing, one component at a time with `O_NOFOLLOW` from a folder that is already held open. Either way a link
-//! that somebody plants, before or during the download, is refused with `ELOOP`; there is no moment between a look
-//! and a use. Names come from `LocalPaths`, so `..` and absolute paths never get here.
+//! The folder itself is opened as the user named it (it may be a link they chose). Everything under it is resolved by
+//! the kernel with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)`, or, where that call is
+//! missing, one component at a time with `O_NOFOLLOW` from a folder that is already held open. Either way a planted
+//! link, made before or during the download, is refused with `ELOOP`; there is no moment between a look and a use.
+//! Names come from `LocalPaths`, so `..` and absolute paths never get here.
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -56,7 +56,7 @@ pub(crate) enum Access {
 
 impl Access {
     fn flags(self) -> OFlags {
-        // NONBLOCK: opening a pipe that somebody put there must not hang; it means nothing for regular files.
+        // NONBLOCK: opening a pipe that lies there must not hang; it means nothing for regular files.
         let base = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         match self {
             Self::Read => base | OFlags::RDONLY,

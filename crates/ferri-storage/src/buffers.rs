@@ -1,8 +1,8 @@
 //! Recycled 16 KiB buffers for blocks, so that steady downloading allocates nothing.
 //!
-//! A buffer is taken, filled by the socket, frozen into [`Bytes`] without a copy, and comes back to the pool when
-//! the last clone is dropped. The pool counts what is out, which is what a memory budget wants to know; it never
-//! refuses, because only the owner of the budget knows whom to make wait.
+//! A buffer is taken, filled by the socket, frozen into [`Bytes`] without a copy, and comes back to the pool when the
+//! last clone is dropped. The pool counts what is out, which is what a memory budget wants to know; it never refuses,
+//! because only the owner of the budget knows which peers to slow.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -49,7 +49,7 @@ impl BlockPool {
         self.shared.shrink(peak.saturating_sub(in_use) / BUFFER_LENGTH);
     }
 
-    /// Gives back all but the spare ones: nobody is about to need them.
+    /// Gives back all but the spare ones: they are not needed soon.
     pub fn release(&self) {
         self.shared.shrink(0);
     }
@@ -153,7 +153,7 @@ impl Drop for BlockBuffer {
     }
 }
 
-/// The bytes of one block. Nobody else has them, so that who sends them may change them on the way.
+/// The bytes of one block. They have one owner, so that the sender may change them on the way.
 #[derive(Debug)]
 pub struct BlockBytes {
     room: Room,
@@ -163,7 +163,7 @@ pub struct BlockBytes {
 #[derive(Debug)]
 enum Room {
     Pooled(BlockBuffer),
-    /// Hardly anybody asks for more than 16 KiB at once, though up to 128 KiB is allowed.
+    /// Hardly any peer asks for more than 16 KiB at once, though up to 128 KiB is allowed.
     Own(Vec<u8>),
 }
 

@@ -104,9 +104,9 @@ pub(crate) struct Work {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// The next piece of the list that nobody has taken.
+    /// The next piece of the list that no thread has taken.
     next: usize,
-    /// Groups that were begun and have nobody at the moment.
+    /// Groups that were begun and that no thread has at the moment.
     waiting: Vec<Group>,
 }
 
@@ -132,7 +132,7 @@ impl Work {
         self.total.div_ceil(self.stripes.pieces)
     }
 
-    /// Nobody takes another group.
+    /// No thread takes another group.
     pub(crate) fn stop(&self) {
         let mut queue = lock(&self.queue);
         queue.next = self.total;
@@ -209,7 +209,7 @@ impl Work {
     fn sync_sometimes(&self, storage: &Storage) {
         let Ok(mut synced) = self.synced.try_lock() else { return };
         if storage.place().state_dir.is_some() && self.sync_interval <= synced.elapsed() {
-            // What this cannot sync is looked at again; the syncs of everybody else tell what is wrong.
+            // What this cannot sync is looked at again; the syncs of other torrents tell what is wrong.
             let _ = storage.sync();
             *synced = Instant::now();
         }

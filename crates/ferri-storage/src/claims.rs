@@ -1,11 +1,11 @@
 //! Files that torrents of several processes with one state folder are going to make: a file is claimed by its path before
 //! it is there, so that the second torrent is refused before it fetches anything.
 //!
-//! Each process has a file in `torrents/claims`, locked as long as it lives, to which it appends the paths (as hashes) of
-//! what its torrents lack. A record counts while its torrent's lock is held, so that nothing has to be taken back; the file is
-//! written anew when most of it is of no use any more, and one that nobody holds is removed by whoever sees it. All of it is
-//! worthless after the process and is not synced. What cannot be read or written is told and keeps nobody from working: then
-//! two meet where the first of them makes the file.
+//! Each process has a file in `torrents/claims`, locked as long as it lives, to which it appends the paths (as hashes)
+//! of what its torrents lack. A record counts while its torrent's lock is held, so that nothing has to be taken back.
+//! The file is written anew when most of it is of no use any more; a file without a lock is removed by the first
+//! process that sees it. All of it is worthless after the process and is not synced. A file that cannot be read or
+//! written is told and stops no torrent: then two torrents meet where the first of them makes the file.
 //!
 //! **Cost.** Of another process a claim reads what was added since the last one, and of that only the heads; hashes of files
 //! are read of torrents whose folder is, contains or lies in ours. Heads are kept by folder.
@@ -113,7 +113,7 @@ pub(crate) fn leave(id: u64) {
     });
     for told in left {
         if let Some(own) = lock(&told).own.take() {
-            // Whoever sees it removes it otherwise.
+            // Another process that sees it removes it otherwise.
             let _ = std::fs::remove_file(own.path);
         }
     }
@@ -231,7 +231,7 @@ impl Own {
             new.words.insert(id, start..new.length);
         }
         let old = std::mem::replace(self, new);
-        // Whoever sees it removes it otherwise.
+        // Another process that sees it removes it otherwise.
         let _ = std::fs::remove_file(old.path);
         Ok(())
     }

@@ -164,13 +164,14 @@ pub enum StorageError {
         /// Where it lies.
         whole: PathBuf,
     },
-    /// Something was to be written to files that are [only read](crate::StorageOptions::read_only); a fault of whoever asked.
+    /// Something was to be written to files that are [only read](crate::StorageOptions::read_only); a fault of the
+    /// caller.
     #[error("{}: these files are only shared, and never written to", .path.display())]
     OnlyRead {
         /// The download folder.
         path: PathBuf,
     },
-    /// Somebody else changed a file that is shared; what was found in it before holds no more.
+    /// Another program changed a file that is shared; what was found in it before holds no more.
     #[error("{}: somebody else changed this file; what of it is still right is found out before it is shared on", .path.display())]
     Changed {
         /// The file.
@@ -182,7 +183,7 @@ pub enum StorageError {
         /// The download folder.
         path: PathBuf,
     },
-    /// Whoever asked raised its [`Halt`](crate::Halt): not everything was looked at. Nothing was changed by that.
+    /// The caller raised its [`Halt`](crate::Halt): not everything was looked at. Nothing was changed by that.
     #[error("stopped before all files were looked at")]
     Halted,
     /// The caller handed in something that does not fit the torrent; a fault of this program.
@@ -205,7 +206,7 @@ pub enum Conflict {
     /// It holds no whole piece of its own, and its neighbours do not vouch for it; or what came for it could not be put aside.
     #[error("may be another one of this name (too little of it is there to tell)")]
     Undecided,
-    /// It was complete, and somebody (or the disk) changed it since.
+    /// It was complete, and a program (or the disk) changed it since.
     #[error("was complete and has changed since")]
     Changed,
 }
@@ -324,7 +325,7 @@ impl StorageError {
         }
     }
 
-    /// Classifies an error of writing; the figures of [`Self::NoSpace`] are filled in by whoever knows them.
+    /// Classifies an error of writing; the caller fills in the figures of [`Self::NoSpace`].
     pub(crate) fn writing(path: &Path, errno: Errno) -> Self {
         let path = path.to_path_buf();
         match errno {

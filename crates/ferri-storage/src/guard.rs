@@ -15,8 +15,8 @@
 //! ([`StorageOptions::overwrite`](crate::StorageOptions)) is ours, whatever it holds, as long as it is a plain file and no
 //! torrent that runs has it. Links, devices and folders are always in the way.
 //!
-//! [`Storage::guard`] looks before the download begins, so that nothing is fetched in vain; what decides is the same look
-//! where a file is opened for writing (`prepare`), so that nobody gets past it.
+//! [`Storage::guard`] looks before the download begins, so that nothing is fetched in vain. The same look decides where
+//! a file is opened for writing (`prepare`), so that no caller gets past it.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -98,7 +98,7 @@ impl Storage {
             FileType::Symlink => return Err(StorageError::Symlink { path: self.place().root.join(path) }),
             _ => return Err(StorageError::NotAFile { path: self.place().root.join(path) }),
         }
-        // Nothing is to be written, whoever has it.
+        // Nothing is to be written, whichever torrent has it.
         if self.is_whole(file, on_disk) && u64::try_from(stat.st_size) == Ok(length) {
             self.held.release(|held| held == file);
             return Ok(());
@@ -159,7 +159,7 @@ impl Storage {
             }
             return Err(in_the_way(Conflict::Changed));
         }
-        // Whoever writes the same here may be in the middle of it.
+        // A torrent that writes the same here may be in the middle of it.
         if register::is_written(place_of(opened)?, self.id(), (self.info(), file)) {
             return self.owner_of(opened, Origin::Found).map(License::Taken);
         }
@@ -177,7 +177,7 @@ impl Storage {
         Ok(Owner { origin, inode: Stamp::of(&stat).inode, born: birth(opened.as_fd()) })
     }
 
-    /// Takes a file that is there, open for writing, if that is allowed and nobody else has it.
+    /// Takes a file that is there, open for writing, if that is allowed and no other torrent has it.
     pub(crate) fn take(&self, file: FileIndex, opened: &OpenFile) -> Result<Option<Owner>, StorageError> {
         if self.enter(file, opened)? != Entered::Together {
             let refused = match self.license(file, opened, &Neighbors::default()) {
@@ -192,7 +192,7 @@ impl Storage {
             register::give_up(place_of(opened)?, self.id());
             return Err(refused);
         }
-        // Whoever else writes here writes the same, and is at it: there is nothing to be judged.
+        // Other torrents that write here write the same, and are at it: there is nothing to be judged.
         if self.is_owner(file, opened)? { Ok(None) } else { self.owner_of(opened, Origin::Found).map(Some) }
     }
 
@@ -251,7 +251,7 @@ impl Storage {
     /// This torrent claims none but these files any more.
     pub(crate) fn keep_places(&self, wanted: &Bitfield) {
         if let Some(claimed) = register::keep(self.id(), wanted) {
-            // Less than before: nobody can object.
+            // Less than before: there is nothing to object to.
             let _ = self.tell_others(&claimed);
         }
     }
@@ -448,7 +448,7 @@ impl Storage {
         at: u64,
         new: &NewBytes<'_>,
     ) -> Result<(), StorageError> {
-        // Whoever writes the same may be in the middle of it.
+        // A torrent that writes the same may be in the middle of it.
         let is_shared = register::is_shared(place_of(opened)?);
         let mut there = vec![0; target.length.min(LOOK_LENGTH)];
         let mut coming = there.clone();
@@ -478,8 +478,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Before the last touches: a complete file that does not look as we left it is looked at. Where it holds what it should,
-    /// somebody only touched it.
+    /// Before the last touches: a complete file that does not look as we left it is looked at. Where it holds what it
+    /// should, it was only touched.
     ///
     /// # Errors
     /// [`StorageError::InTheWay`]: it is the user's, and the pieces that it lacks are [doubtful](Storage::doubtful).
@@ -583,7 +583,7 @@ enum Content {
     Other,
 }
 
-/// Whether there are only zeros: a hole, room that was reserved, or nothing that anybody would miss.
+/// Whether there are only zeros: a hole, room that was reserved, or nothing that would be missed.
 fn is_blank(file: &OpenFile, range: std::ops::Range<u64>, scratch: &mut [u8]) -> Result<bool, StorageError> {
     let mut at = range.start;
     while at < range.end {

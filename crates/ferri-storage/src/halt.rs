@@ -1,13 +1,13 @@
-//! Asking whoever looks at many files to stop: a torrent may have a million, and a disk may be slow.
+//! Asking a loop over many files to stop: a torrent may have a million, and a disk may be slow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::StorageError;
 
-/// Raised once, by whoever wants looks at files to end before all are looked at. Every loop over files and pieces asks before
-/// each one. What has to be done to end in order (syncs, the journal, the files in the way of a write) does not ask. Clones
-/// are the same one.
+/// Raised once, by a caller that wants looks at files to end before all are looked at. Every loop over files and pieces
+/// asks before each one. What has to be done to end in order (syncs, the journal, the files in the way of a write) does
+/// not ask. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub struct Halt(Arc<AtomicBool>);
 
@@ -28,7 +28,7 @@ impl Halt {
         &self.0
     }
 
-    /// Raises it when the result is dropped: for whoever waits for a thread, and may be dropped meanwhile.
+    /// Raises it when the result is dropped: for a caller that waits for a thread, and may be dropped meanwhile.
     #[must_use]
     pub fn raise_on_drop(&self) -> RaiseOnDrop {
         RaiseOnDrop(Some(self.clone()))

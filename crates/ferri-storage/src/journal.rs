@@ -48,7 +48,7 @@ pub struct Identity {
     pub root: PathBuf,
 }
 
-/// What is remembered of a file to notice that somebody changed it.
+/// What is remembered of a file to notice a change by another program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Bytes.
@@ -78,8 +78,8 @@ pub enum Origin {
     /// It was there, and held nothing but bytes of this torrent as far as could be told: what differs from the torrent
     /// nevertheless is the user's.
     Found,
-    /// It was complete, and somebody changed it since: it is the user's, whatever it holds, and not to be taken for a download
-    /// that was broken off.
+    /// It was complete, and another program changed it since: it is the user's, whatever it holds, and not to be taken
+    /// for a download that was broken off.
     Theirs,
 }
 
@@ -191,7 +191,7 @@ pub struct State {
     pub(crate) parted: BTreeSet<(u32, u32)>,
     /// Files that were complete and lack a piece; only as long as they are the same inode.
     pub(crate) whole: BTreeSet<u32>,
-    /// What the torrent is called; empty where nobody said so.
+    /// What the torrent is called; empty where the caller did not say.
     pub(crate) name: String,
     file_count: u32,
 }

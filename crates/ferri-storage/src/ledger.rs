@@ -1,11 +1,11 @@
 //! What we know of our pieces on disk, and the journal file that remembers it.
 //!
-//! **Own writes and a stranger's changes.** Every own write is announced (`Intent`) before its first byte and ended
+//! **Own writes and changes by others.** Every own write is announced (`Intent`) before its first byte and ended
 //! (`Written`) with the size, time and inode its files then have, taken under the same lock that orders the journal.
-//! So, as long as no write is under way, the last stamp in the journal is exactly what a file looks like if nobody
-//! else touched it: before the next own write and at the next start a difference is a stranger's change, and the
-//! file's pieces become unsure. After a crash in the middle of a write the file's time may only lie between the last
-//! stamp and shortly after the `Intent`; see `resume`. What this cannot see is a change that keeps size, inode and
+//! So, as long as no write is under way, the last stamp in the journal is exactly what a file looks like if no other
+//! program touched it: before the next own write and at the next start a difference is a change by another program, and
+//! the file's pieces become unsure. After a crash in the middle of a write the file's time may only lie between the
+//! last stamp and shortly after the `Intent`; see `resume`. What this cannot see is a change that keeps size, inode and
 //! time, and one made during our own write of the same file.
 //!
 //! **Cost.** Two small appends and two `fstat` a piece; nothing is synced here but by [`Ledger::commit`].
@@ -66,8 +66,8 @@ struct Inner {
     writes: u64,
     /// When the session that is to be opened began, if before its first write.
     session_since: Option<i64>,
-    /// Pieces that were durable or pending until the sync of their file failed or somebody changed it, and that nobody
-    /// has looked at since. All are unsure.
+    /// Pieces that were durable or pending until the sync of their file failed or another program changed it, and that
+    /// were not looked at since. All are unsure.
     doubtful: BTreeSet<u32>,
     /// Files with bytes that were not synced.
     dirty: BTreeSet<u32>,
@@ -339,8 +339,9 @@ impl Ledger {
         self.doubt_pending(&mut inner, failed);
     }
 
-    /// Compares a file with what is known of it, and with what a stranger was seen to have `accepted`. Pieces of a file that
-    /// somebody changed are in doubt from here on; its stamp stays, so that the next start sees the change too.
+    /// Compares a file with what is known of it, and with a change by another program that was `accepted`. Pieces of a
+    /// file that another program changed are in doubt from here on; its stamp stays, so that the next start sees the
+    /// change too.
     ///
     /// # Errors
     /// Those of `stat`, and of the journal.
@@ -417,7 +418,7 @@ impl Ledger {
             }
             let length = journal.length;
             let Some(file) = journal.open(&self.hooks)? else {
-                // Somebody removed or replaced it since the last append.
+                // It was removed or replaced since the last append.
                 return journal.rewrite(&inner.state, &self.hooks);
             };
             (file.try_clone().map_err(|error| StorageError::writing_io(&journal.path, error))?, length)
@@ -518,11 +519,11 @@ pub(crate) enum Looked {
     Busy,
     /// It was not looked at before.
     Unknown,
-    /// Nobody changed it.
+    /// No other program changed it.
     Same(Stamp),
     /// Only its inode is another one. That is a copy with the old time, or a file system that gives numbers anew.
     Elsewhere(Stamp),
-    /// Somebody else did, to this.
+    /// Another program did, to this.
     Changed(Stamp),
     /// It is not there, or no file.
     Gone,
@@ -653,7 +654,7 @@ impl Journal {
         let mut encoder = Encoder::begin(&self.identity);
         state.records().iter().for_each(|record| encoder.push(record));
         let staged = atomic::stage(&self.path, &encoder.bytes, PRIVATE_FILE, hooks)?;
-        // When this fails half way, nobody knows which of the two files is there.
+        // When this fails half way, it is not known which of the two files is there.
         self.is_doubtful = true;
         self.file = None;
         staged.put(hooks)?;

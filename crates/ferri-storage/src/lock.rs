@@ -59,7 +59,7 @@ impl TorrentLock {
 }
 
 /// Keeps every other torrent and program from writing to a file as long as this description of it is open. `false`:
-/// somebody else has it. Where the file system has no locks nobody is kept away.
+/// another one has it. Where the file system has no locks none is kept away.
 pub(crate) fn hold(file: &impl AsFd) -> bool {
     let request = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
@@ -71,9 +71,9 @@ pub(crate) fn hold(file: &impl AsFd) -> bool {
     fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&request)) != Err(Errno::EAGAIN)
 }
 
-/// The file at `path`, which is created if missing, locked as long as it is open. `None`: somebody else has it, in this process or
-/// another one. The lock ends with the process, however that ends; the file stays. Where the file system has no locks nobody is kept
-/// away.
+/// The file at `path`, which is created if missing, locked as long as it is open. `None`: another torrent has it, in
+/// this process or another one. The lock ends with the process, however that ends; the file stays. Where the file
+/// system has no locks none is kept away.
 ///
 /// # Errors
 /// When it cannot be opened.
@@ -82,7 +82,7 @@ pub fn try_lock_file(path: &Path) -> std::io::Result<Option<File>> {
     Ok(hold(&file).then_some(file))
 }
 
-/// Whether somebody has a lock on this file. Asks without taking it for a moment: others may ask at the same time.
+/// Whether there is a lock on this file. Asks without taking it for a moment: others may ask at the same time.
 pub(crate) fn is_held(file: &impl AsFd) -> bool {
     is_locked(file, 0, 0)
 }
@@ -125,7 +125,7 @@ pub(crate) fn take_turn(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// A turn takes milliseconds; who was stopped in the middle of one must not stop everybody.
+/// A turn takes milliseconds; a process that was stopped in the middle of one must not stop the others.
 const TURN_WAIT: Duration = Duration::from_secs(2);
 
 /// Asking is all that a lock with an end of waiting offers.

@@ -62,10 +62,10 @@ impl Neighbor {
     }
 }
 
-/// Files that were taken from other torrents and of which nobody was told yet: the first of each torrent, and how many more.
+/// Files that were taken from other torrents and were not told yet: the first of each torrent, and how many more.
 #[derive(Debug, Default)]
 pub(crate) struct GivenUp {
-    /// Whoever works on a torrent asks often, and mostly there is nothing.
+    /// A torrent at work asks often, and mostly there is nothing.
     is_any: AtomicBool,
     files: Mutex<BTreeMap<String, (PathBuf, usize)>>,
 }
@@ -201,7 +201,7 @@ impl Storage {
         let Some(bytes) = read_journal(path, hooks)? else { return Ok(()) };
         let parsed = match parse(&bytes) {
             Ok(parsed) if !parsed.is_torn => parsed,
-            // It cannot be gone on with, and whoever shortened it would hide that from its torrent.
+            // It cannot be gone on with, and shortening it would hide that from its torrent.
             _ => return set_aside(path, hooks).map(drop),
         };
         let mut state = parsed.state;

@@ -45,7 +45,8 @@ pub struct StorageOptions {
     pub files: FileCache,
     /// A resume journal below this length in bytes is not worth being written anew.
     pub compact_length: u64,
-    /// Where the files lie, for whoever looked a moment ago ([`Places::find`] in the same folder, with the same `top`).
+    /// Where the files lie, from a caller that looked a moment ago ([`Places::find`] in the same folder, with the same
+    /// `top`).
     pub places: Option<Places>,
     /// Ends looks at many files.
     pub halt: Halt,

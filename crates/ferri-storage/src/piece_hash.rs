@@ -1,7 +1,7 @@
 //! The hash of a piece that is still arriving: blocks are hashed while they are warm, those of several pieces together.
 //!
-//! A [`PieceHash`] is at most once in the pool's queue and in at most one thread's hands, so that its hash is nobody's
-//! to wait for: what arrives meanwhile waits with it. When the last block is in and hashed, the piece goes on to be
+//! A [`PieceHash`] is at most once in the pool's queue and in at most one thread's hands, so that no thread waits for
+//! its hash: blocks that arrive meanwhile wait with it. When the last block is in and hashed, the piece goes on to be
 //! written, or is answered for.
 
 use std::fmt;

@@ -80,7 +80,7 @@ impl Places {
         self.lies_at(file).map(Cow::into_owned)
     }
 
-    /// The same, for whoever asks for a million.
+    /// The same, for a caller that asks for a million.
     #[must_use]
     pub fn lies_at(&self, file: FileIndex) -> Option<Cow<'_, Path>> {
         match self.moved.get(&file) {

@@ -73,8 +73,8 @@ pub enum Job {
         /// Gets [`Done::Blocks`].
         reply: Reply,
     },
-    /// Check pieces against their hashes at once, beside the [`CheckOrder`]s that wait for their turn: a look at a few pieces
-    /// that somebody has to know about soon.
+    /// Check pieces against their hashes at once, beside the [`CheckOrder`]s that wait for their turn: a look at a few
+    /// pieces that is needed soon.
     CheckPieces {
         /// The torrent.
         storage: Arc<Storage>,
@@ -207,7 +207,7 @@ impl CheckTicket {
         }
     }
 
-    /// Whether somebody cancelled it.
+    /// Whether it was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancel.load(Ordering::Relaxed)
@@ -471,7 +471,7 @@ fn hash(shared: &Shared, mut portions: Vec<Portion>) {
     }
 }
 
-/// Does a job and gives its answer, even when the code in between panics: whoever waits must not wait for ever.
+/// Does a job and gives its answer, even when the code in between panics: the caller must not wait for ever.
 fn execute(job: Job) {
     match job {
         Job::CommitSpilled { storage, piece, reply } => {

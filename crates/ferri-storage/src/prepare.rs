@@ -27,7 +27,7 @@ use crate::witness::{Change, errno};
 /// Copied at once between the parts file and a real one.
 const COPY_LENGTH: usize = 1 << 20;
 
-/// So many bytes are moved out of the parts file at once: while they are, nobody may read or write.
+/// So many bytes are moved out of the parts file at once: meanwhile no other thread may read or write.
 const GATHERED_AT_ONCE: usize = 32 << 20;
 
 /// Takes the next bytes of a copy, with how many came before.
@@ -49,7 +49,7 @@ impl Storage {
             *self.homes_lock().write().unwrap_or_else(PoisonError::into_inner) = new;
             return Ok(());
         }
-        // Exclusive: nobody may read or write bytes while they move.
+        // Exclusive: no other thread may read or write bytes while they move.
         let mut homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
         let on_disk = self.on_disk();
         let added: Vec<FileIndex> = new.wanted.iter_and_not(&homes.wanted).map(FileIndex).collect();
@@ -86,8 +86,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Copies, syncs, and only then says that the bytes are in their files: until then they are where they were. Of a parts file
-    /// that somebody changed nothing gets into a file: the pieces are in doubt.
+    /// Copies, syncs, and only then says that the bytes are in their files: until then they are where they were. Of a
+    /// parts file that another program changed nothing gets into a file: the pieces are in doubt.
     fn join_all(&self, homes: &Homes, wanted: &Bitfield, waiting: &[(u32, u32)]) -> Result<(), StorageError> {
         let on_disk = self.ledger.on_disk();
         let (mut joined, mut scratch) = (Vec::new(), Vec::new());
@@ -198,7 +198,7 @@ impl Storage {
         let Some(path) = self.local_path(file) else { return Ok(false) };
         match self.stat_in(looks, &path) {
             Ok(stat) => Ok(stat.is_some_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile)),
-            // Whatever is in the way will be told when somebody wants the file.
+            // What is in the way is told when the file is wanted.
             Err(Errno::LOOP | Errno::NOTDIR) => Ok(false),
             Err(errno) => Err(StorageError::reading(&self.place().root.join(path), errno)),
         }
@@ -367,7 +367,7 @@ impl Storage {
             }
             // What is there already stays: our link from an earlier run, or something of the user's.
             Err(Errno::EXIST) => Ok(()),
-            // The file system has no links (symlink(2) says PERM), or does not take this name; nobody's bytes are in it.
+            // The file system has no links (symlink(2) says PERM), or does not take this name; the name holds no bytes.
             Err(errno)
                 if is_refusal(errno) || matches!(errno, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) =>
             {
@@ -679,7 +679,7 @@ impl Storage {
     }
 }
 
-/// The mode with which whoever may read a file may run it.
+/// The mode with which all users who may read a file may run it.
 fn runnable(mode: u32) -> u32 {
     mode | (mode & 0o444) >> 2
 }

@@ -1,7 +1,7 @@
 //! Reading many files one after the other for a check: a piece may lie over a million of them.
 //!
-//! A file that is read as a whole is opened in its folder, which is held open while its neighbours come, and closed at once:
-//! nobody reads it again soon. Everything else goes through the store of open files.
+//! A file that is read as a whole is opened in its folder, which is held open while its neighbours come, and closed at
+//! once: it is not read again soon. Everything else goes through the store of open files.
 
 use std::path::PathBuf;
 

@@ -52,7 +52,7 @@ pub(crate) struct Clash {
 /// What a torrent found in the place that it entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entered {
-    /// Nobody else writes there; it was not entered before.
+    /// No other torrent writes there; it was not entered before.
     First,
     /// The same, entered before by this torrent.
     Again,
@@ -72,7 +72,7 @@ impl Writers {
         std::iter::once(&self.first).chain(&self.others)
     }
 
-    /// `false`: nobody is left.
+    /// `false`: no torrent is left.
     fn remove(&mut self, id: u64) -> bool {
         self.others.retain(|writer| writer.id != id);
         if self.first.id != id {

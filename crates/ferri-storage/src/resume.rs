@@ -61,7 +61,7 @@ pub struct Resumed {
 /// A file on disk against what the journal knows of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
-    /// Nobody but us touched it; its present length.
+    /// No other program touched it; its present length.
     Untouched(u64),
     /// It is there and differs, or nothing is known about it; its present length.
     Doubtful(u64),
@@ -181,9 +181,9 @@ impl Storage {
                 let born = self.birth_of(FileIndex(file)).unwrap_or(0);
                 owners.insert(file, Owner { origin: Origin::Theirs, inode: found.inode, born });
             } else if let Some(owner) = owner.filter(|_| is_it) {
-                // A complete one is theirs from here on. What a crash left of one that was not is put right. Where nothing of
-                // ours was under way, somebody was at it, and where births are not known it may be another file with the
-                // number of ours: what it holds decides.
+                // A complete one is theirs from here on. What a crash left of one that was not is put right. Where
+                // nothing of ours was under way, another program changed it, and where births are not known it may be
+                // another file with the number of ours: what it holds decides.
                 let is_torn = !state.closed || parsed.is_torn;
                 if (owner.born != 0 && is_torn) || owner.origin == Origin::Theirs {
                     owners.insert(file, owner);
@@ -618,7 +618,7 @@ fn differences(found: &Identity, own: &Identity) -> &'static str {
 }
 
 pub(crate) fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageError> {
-    // A pipe must not be opened: that would wait for whoever writes to it.
+    // A pipe must not be opened: that would wait for the program that writes to it.
     if path.metadata().is_ok_and(|found| !found.is_file()) {
         return Err(StorageError::NotAFile { path: path.into() });
     }

@@ -1,10 +1,10 @@
 //! Whether a file that is shared is still what it was when its pieces were found to be right.
 //!
-//! Somebody may write to a file, cut, replace or remove it while peers are sent its bytes. So a file is looked at before it
-//! is served, and again when the last look is a second old: size, time of the last change and inode are compared with
-//! what the journal has, which a write through `mmap` changes too. What differs puts all pieces of the file in
-//! [doubt](Storage::doubtful), and none of them is read before a check found it to be right: the one that a peer asks for is
-//! checked at once.
+//! Another program may write to a file, cut, replace or remove it while peers are sent its bytes. So a file is looked
+//! at before it is served, and again when the last look is a second old: size, time of the last change and inode are
+//! compared with what the journal has, which a write through `mmap` changes too. A difference puts all pieces of the
+//! file in [doubt](Storage::doubtful), and none of them is read before a check found it to be right: the one that a
+//! peer asks for is checked at once.
 //!
 //! Who writes and sets the old time again changes nothing but the time of the inode's last change, and a copy that keeps
 //! the time only the inode. A hard link for a backup does the first, a file system in user space that gives inodes their
@@ -45,11 +45,11 @@ pub(crate) struct Served {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// What somebody else made of a file. Its pieces went into doubt when this was seen; it is no news any more.
+    /// What another program made of a file. Its pieces went into doubt when this was seen; it is no news any more.
     changed: BTreeMap<u32, Stamp>,
     /// When the inode changed last, as of the last look, and how the file looked then.
     inodes: BTreeMap<u32, (Stamp, i64)>,
-    /// Files that were seen to be changed, and nobody was told.
+    /// Files that were seen to be changed, which was not told yet.
     news: BTreeSet<u32>,
     /// Pieces of such files may be in doubt still.
     in_doubt: bool,
@@ -65,7 +65,7 @@ impl Inner {
         !self.in_doubt && !self.suspects.contains(&piece) && !self.wrong.contains(&piece)
     }
 
-    /// The first file of this piece that somebody else was seen to have changed.
+    /// The first file of this piece that was seen to be changed by another program.
     fn changed_file(&self, layout: &Layout, piece: PieceIndex) -> Option<FileIndex> {
         let mut files = layout.file_spans(piece, 0, u32::MAX).map(|span| span.file);
         files.find(|file| self.changed.contains_key(&file.0))
@@ -149,7 +149,7 @@ impl Storage {
         if self.served.holds.load(Ordering::Acquire) { self.trust(piece) } else { Ok(()) }
     }
 
-    /// Files that somebody else was seen to have changed since the last call. Their pieces are in
+    /// Files that were seen to be changed by another program since the last call. Their pieces are in
     /// [doubt](Storage::doubtful) until they are looked at; costs nothing while there is no news.
     #[must_use]
     pub fn take_changed(&self) -> Vec<PathBuf> {
@@ -160,8 +160,8 @@ impl Storage {
         files.into_iter().map(|number| self.full_path(FileIndex(number))).collect()
     }
 
-    /// Whether a file of this piece was seen to be changed by somebody else while it was served. What is right in it is
-    /// served on; nothing of it is ours to write over.
+    /// Whether a file of this piece was seen to be changed by another program while it was served. What is right in it
+    /// is served on; nothing of it is ours to write over.
     #[must_use]
     pub fn is_changed_by_others(&self, piece: PieceIndex) -> bool {
         self.served.lock().changed_file(self.layout(), piece).is_some()
@@ -248,7 +248,7 @@ impl Storage {
             }
             if inner.in_doubt && self.ledger.is_doubtful(piece) {
                 drop(inner);
-                // Nobody has looked at it yet: no reason to send a peer away that asks for what is right.
+                // It was not looked at yet: no reason to send a peer away that asks for what is right.
                 let is_right = self.check_piece(piece, &mut Vec::new())?;
                 return if is_right { Ok(()) } else { Err(self.changed_piece(piece)) };
             }
@@ -285,7 +285,7 @@ impl Storage {
         self.served.holds.store(inner.holds(), Ordering::Release);
     }
 
-    /// The files of a piece that is no longer right are somebody else's work.
+    /// The files of a piece that is no longer right are the user's work.
     fn mark_changed(&self, piece: PieceIndex) {
         let mut inner = self.served.lock();
         for span in self.layout().file_spans(piece, 0, u32::MAX) {

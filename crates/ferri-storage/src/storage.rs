@@ -221,8 +221,8 @@ impl Storage {
         self.id
     }
 
-    /// Fills `buffer` from the piece, from `begin` bytes on, for a peer. Hashes it only where somebody else may have changed
-    /// it: the files are looked at when the last look is a second old.
+    /// Fills `buffer` from the piece, from `begin` bytes on, for a peer. Hashes it only where another program may have
+    /// changed it: the files are looked at when the last look is a second old.
     ///
     /// # Errors
     /// [`StorageError::Missing`] or [`StorageError::Truncated`] when the bytes are not there, [`StorageError::Changed`] when
@@ -497,7 +497,7 @@ impl Storage {
             && self.ledger.is_whole(number)
             && self.is_changed_since_complete(file)?
         {
-            // Whose it is has to be asked again, whoever has it open.
+            // The question whose it is has to be asked again, also for a file that is open.
             self.forget_open(number);
         }
         let is_ready = !writable || home == Home::Parts || self.lock_prepared().get(number);
@@ -582,7 +582,7 @@ impl Storage {
     /// every torrent, and a folder that was mounted anew would not be noticed.
     ///
     /// It is [`StorageError::Moved`] when this process saw our files in another one: what is written to those that are
-    /// open goes where nobody looks for it.
+    /// open goes where no user looks for it.
     pub(crate) fn root(&self, create: bool) -> Result<Root, StorageError> {
         let path = &self.place.root;
         let mut known = self.known_root.lock().unwrap_or_else(PoisonError::into_inner);
@@ -618,7 +618,8 @@ impl Storage {
         !self.ledger.has_stamps() || self.layout.files().any(|file| is_there(file) == Some(true))
     }
 
-    /// Whoever writes asks this first. That nothing is written is seen to where folders are opened; here it gets its name.
+    /// Each write asks this first. Where folders are opened it is made sure that nothing is written; here it gets its
+    /// name.
     pub(crate) fn may_write(&self) -> Result<(), StorageError> {
         if self.options.read_only {
             Err(StorageError::OnlyRead { path: self.place.root.clone() })

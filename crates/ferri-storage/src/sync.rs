@@ -38,10 +38,10 @@ impl Storage {
         self.sync_dirty(dirty, disk::sync_data)
     }
 
-    /// Pieces that were there until the sync of their file failed or somebody else was seen to have changed it. They are
-    /// no longer [on disk](Storage::on_disk) as far as is known:
-    /// look at each with [`Storage::check_piece`], which then reads from the device, and fetch it again if it does not
-    /// match. Until then they are doubtful, at the next start too.
+    /// Pieces that were there until the sync of their file failed or another program was seen to have changed it. They
+    /// are no longer [on disk](Storage::on_disk) as far as is known: look at each with [`Storage::check_piece`], which
+    /// then reads from the device, and fetch it again if it does not match. Until then they are doubtful, at the next
+    /// start too.
     #[must_use]
     pub fn doubtful(&self) -> Vec<PieceIndex> {
         self.ledger.doubtful()

@@ -8,7 +8,7 @@
 //! counts, and a write that is cut off leaves the one before. Nothing is synced for it: what was written survives the death
 //! of the process, and a power cut takes what the kernel had not written back yet.
 //!
-//! It says nothing about what is on disk, so that it gives nobody a right to any file.
+//! It says nothing about what is on disk, so that it gives no torrent a right to any file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};

@@ -131,7 +131,7 @@ impl Hooks {
         }
     }
 
-    /// The same for one of a million: the path is put together only for somebody who asked to hear of it.
+    /// The same for one of a million: the path is put together only for a listener that asked to hear of it.
     pub(crate) fn call_at<T>(
         &self,
         op: Op,

@@ -40,7 +40,7 @@ fn what_a_process_is_going_to_make_no_other_one_makes_while_the_torrent_runs() {
     let [ours, theirs] = processes(folder.path());
     let t = Fixture::new(&[("a", 9, ""), ("sub/b", 9, "")]);
     let hooks = Hooks::default();
-    // Nobody's words.
+    // Words of no program.
     std::fs::create_dir_all(ours.join("claims/a folder")).unwrap();
     claim(&ours, &lacking(&t, 1_000, "/d"), &hooks).unwrap();
     let running = TorrentLock::take(&ours.join("lock"), &hash_of(&t)).unwrap();
@@ -109,7 +109,7 @@ fn what_a_process_said_once_is_read_once() {
     let _running = TorrentLock::take(&ours.join("lock"), &hash_of(&t)).unwrap();
     claim(&ours, &lacking(&t, 5_000, "/d"), &hooks).unwrap();
     claim(&theirs, &lacking(&rival, 6_000, "/d"), &hooks).unwrap_err();
-    // Nobody could read the head again.
+    // The head could not be read again.
     let said = ours.join("claims").join(&names(&ours.join("claims"))[0]);
     let file = File::options().write(true).open(said).unwrap();
     file.write_all_at(&[0xff; 16], 0).unwrap();

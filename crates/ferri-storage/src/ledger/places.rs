@@ -45,7 +45,7 @@ impl Ledger {
         inner.is_claim_due = true;
     }
 
-    /// All of a file's pieces are there, as far as is known or was until somebody doubted it.
+    /// All of a file's pieces are there, as far as is known or was until one came into doubt.
     pub(crate) fn has_all(&self, number: u32) -> bool {
         let inner = self.lock();
         let mut pieces = self.layout.file_pieces(FileIndex(number));
@@ -82,10 +82,10 @@ impl Ledger {
         self.layout.file_pieces(FileIndex(number)).all(is_here)
     }
 
-    /// Whether somebody changed a file since it was complete. One that we write to just now looks as we make it.
+    /// Whether another program changed a file since it was complete. One that we write to just now looks as we make it.
     ///
     /// # Errors
-    /// Those of `stat`, which is asked while nobody else may say what a file looks like, and must not ask here itself.
+    /// Those of `stat`, which is asked under the lock that orders what a file looks like, and must not take it again.
     pub(crate) fn is_changed_since_complete(
         &self,
         number: u32,

@@ -31,15 +31,15 @@ pub(super) const UNFINISHED: [&str; 2] = [".!qB", ".part"];
 const SAMPLE: usize = 16;
 
 impl Places {
-    /// Looks for the files in `root`. `top` is the name of the torrent's folder or only file where somebody chose it.
+    /// Looks for the files in `root`. `top` is the name of the torrent's folder or only file where the user chose it.
     #[must_use]
     pub fn find(info: &Info, paths: LocalPaths, root: &Path, top: Option<OsString>) -> Self {
         let named = Self::new(paths.clone(), top.clone());
-        // Nobody halts it.
+        // There is no caller that halts it.
         Self::find_until(info, paths, root, top, &Halt::default()).unwrap_or(named)
     }
 
-    /// The same, until somebody has enough of it.
+    /// The same, until the caller halts it.
     ///
     /// # Errors
     /// [`StorageError::Halted`].

@@ -51,7 +51,7 @@ impl Storage {
                 }
                 Err(StorageError::Missing { .. }) => match self.open_beneath(file, Access::New) {
                     Ok(opened) => (opened, None),
-                    // Somebody was quicker.
+                    // Another program was quicker.
                     Err(StorageError::Write { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
                         continue;
                     }
@@ -231,7 +231,7 @@ impl Storage {
         let renamed = self.hooks().call(Op::Rename, &full, || root.rename_file(&from, &to));
         match renamed {
             Ok(()) => {}
-            // The name has come to be somebody else's: the file is whole where it is.
+            // The name has come to be another file's: the file is whole where it is.
             Err(Errno::EXIST) => return Err(StorageError::NameTaken { path: new, whole: full }),
             Err(errno) => return Err(self.explain(StorageError::writing(&full, errno))),
         }
@@ -242,7 +242,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Where a file's name says that it lies, if nobody chose another name for the torrent's folder than `top`.
+    /// Where a file's name says that it lies, if the user chose no other name for the torrent's folder than `top`.
     pub(crate) fn named_path(&self, file: FileIndex) -> Option<PathBuf> {
         let path = self.paths().path(file)?;
         let Some(top) = &self.options().top else { return Some(path.to_path_buf()) };

@@ -10,8 +10,8 @@ use crate::piece_hash::{PieceHash, Portion, Whole};
 /// Pieces hashed side by side: as many as the widest kernel takes.
 const HASHES_AT_ONCE: usize = 16;
 
-/// How much may wait in each lane. What jobs hold in memory is limited by whoever submits them; these bounds only stop a
-/// mistake, and keep one kind of work from being refused because of another.
+/// How much may wait in each lane. What jobs hold in memory is limited by the callers that submit them; these bounds
+/// only stop a mistake, and keep one kind of work from being refused because of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lanes {
     /// Whole pieces that wait for their hash or to be written.
@@ -47,7 +47,7 @@ pub(super) struct Queue {
     reads: VecDeque<Job>,
     /// Checks that are under way: each stands here once for every thread it may use.
     pub(super) checks: VecDeque<Arc<Check>>,
-    /// Those of them that nobody had to wait for.
+    /// Those of them that did not wait.
     pub(super) looks: usize,
     /// Checks that wait.
     pub(super) turns: Turns,
@@ -150,7 +150,7 @@ impl Queue {
         if let Some(check) = self.checks.pop_front() {
             return Some(Next::Check(check, self.closing));
         }
-        // Whoever writes a piece will find the others of its torrent, and whoever syncs the other syncs.
+        // A thread that writes a piece finds the others of its torrent, and one that syncs the other syncs.
         self.closing.then_some(Next::End)
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct Turns {
 
 #[derive(Default)]
 struct Line {
-    /// As many as torrents that were added and have not been checked: whoever adds them bounds this.
+    /// As many as torrents that were added and have not been checked: the caller that adds them bounds this.
     waiting: BTreeMap<Key, (Arc<Check>, CheckPlace)>,
     counts: Arc<Counts>,
 }

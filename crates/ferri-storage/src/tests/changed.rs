@@ -70,7 +70,7 @@ fn what_was_changed_before_the_end_is_the_users_and_the_end_does_not_come() {
             is_in_the_way(storage.finish(), &t.file("a"), Conflict::Changed);
             assert_eq!(looks(&t.file("a")), mine);
         }
-        // As whoever asks for the end does with what is in doubt.
+        // As a caller that asks for the end does with what is in doubt.
         for piece in storage.doubtful() {
             if !storage.check_piece(piece, &mut Vec::new()).unwrap() {
                 let _ = t.try_write(&storage, piece.get());

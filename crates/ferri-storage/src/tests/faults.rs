@@ -188,11 +188,11 @@ impl Ordeal {
             storage.spill(self.t.piece(piece), begin, std::slice::from_ref(&block))?;
             begin += block.len() as u32;
         }
-        // It may find that somebody changed the parts file.
+        // It may find that another program changed the parts file.
         storage.commit_spilled(self.t.piece(piece)).map(drop)
     }
 
-    /// Somebody else's hand: a file is cut, removed, replaced or written to.
+    /// Another program: a file is cut, removed, replaced or written to.
     fn meddle(&self, dice: &mut Dice) {
         let state = self.t.state_file("journal");
         let paths =
@@ -230,8 +230,8 @@ impl Ordeal {
         storage.close()
     }
 
-    /// The cause is gone: whatever is there, the download ends and is right. A file that somebody put there or changed
-    /// when it was complete is refused, and moved away.
+    /// The cause is gone: whatever is there, the download ends and is right. A file that another program put there or
+    /// changed when it was complete is refused, and moved away.
     fn recover(&mut self) {
         self.broken.store(false, Ordering::Relaxed);
         while let Err(error) = self.download() {

@@ -1,4 +1,5 @@
-//! Torrents of many files: they are looked at in fewer calls, with the same results, and nobody has to wait for the end.
+//! Torrents of many files: they are looked at in fewer calls, with the same results, and no caller has to wait for the
+//! end.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -55,7 +56,7 @@ fn what_is_read_in_fewer_calls_is_found_as_by_the_usual_ones() {
         change(&t.file("folder 2/file 45"));
         let (storage, _) = t.start();
         let found = t.good(&storage);
-        // Whoever hears of every call gets every call.
+        // A listener that hears of every call gets every call.
         let heard = StorageOptions { faults: Some(FaultPlan::new(|_, _, _| None)), ..Fixture::options() };
         let usual = t.good(&t.storage_with(heard, &[]));
         assert_eq!(found, usual, "{what}");
@@ -139,7 +140,7 @@ fn a_check_ends_at_the_file_at_which_it_is_asked_to_and_says_nothing_of_its_piec
     // Those that the device was asked for ahead are not counted against it.
     assert!(count.load(Ordering::Relaxed) - before <= 30 + 64);
     drop(storage);
-    // The same torrent without anybody who asks.
+    // The same torrent without a listener.
     assert_eq!(t.good(&t.start().0).len(), pieces.len());
 }
 

@@ -8,7 +8,7 @@ use crate::check_folder;
 /// Who a test has to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum User {
-    /// Root of a user namespace will do, and that anybody can be.
+    /// Root of a user namespace will do, and any user can be that.
     Anybody,
     /// The machine's own root: loop devices are the machine's.
     Root,

@@ -26,7 +26,7 @@ fn look(folder: &Path) -> Look {
     tree(folder).into_iter().map(seen).collect()
 }
 
-/// The payload as somebody has it.
+/// The payload as the user has it.
 fn lay(t: &Fixture) {
     std::fs::create_dir_all(t.file("sub")).unwrap();
     std::fs::write(t.file("a"), &t.data[..3 * PIECE + 100]).unwrap();

@@ -52,7 +52,7 @@ fn a_file_that_nobody_made_yet_is_the_first_torrents_however_its_folder_is_spell
     t.write_all(&first);
     first.finish().unwrap();
     drop(first);
-    // Nobody is at work there any more. Whose the file is that lies there is another question.
+    // No torrent is at work there any more. Whose the file is that lies there is another question.
     fs::remove_dir_all(t.root()).unwrap();
     let second = begin(&other, &t.root(), &other.state(), &[]).unwrap();
     other.write_all(&second);
@@ -332,7 +332,7 @@ fn names_that_a_file_system_takes_for_one_are_one_place() {
     fs::create_dir_all(t.root()).unwrap();
     crate::beneath::fake::register(&t.root(), crate::beneath::fake::Fake::Folds);
     let (first, _) = t.start();
-    // Where nothing is yet nobody can tell.
+    // Where nothing is yet it cannot be told.
     let second = begin(&other, &t.root(), &t.state(), &[]).unwrap();
     t.write(&first, [0]);
     is_taken(other.try_write(&second, 0), (&other, &t), &t.file("notes/readme"));

@@ -1,4 +1,4 @@
-//! Files that somebody changes while they are served.
+//! Files that another program changes while they are served.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
