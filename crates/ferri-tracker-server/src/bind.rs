@@ -101,7 +101,7 @@ fn bind(addr: SocketAddr, scheme: Scheme, workers: usize, only_v6: bool) -> Resu
         match share(bound, workers, |addr, sharing| udp_socket(addr, only_v6, sharing)) {
             Ok((_, udp)) => return Ok(Bound { addr: bound, scheme, only_v6, tcp, udp }),
             Err(source) if tries == 0 => return Err(Error::Listen { addr: bound, source }),
-            // Somebody has this port for UDP; TCP gets another one.
+            // Another program has this port for UDP; TCP gets another one.
             Err(_) => {}
         }
     }

@@ -28,9 +28,9 @@ const BATCH: usize = 64;
 /// Bytes looked at of a datagram. Larger than any request of BEP 15 with options (BEP 41).
 const DATAGRAM_MAX: usize = 2048;
 
-/// Ends the waiting of whoever serves this socket, after its `stop` was set.
+/// Ends the waiting of the thread that serves this socket, after its `stop` was set.
 pub(crate) fn wake(socket: &UdpSocket) {
-    // An error says that the socket is not connected; whoever waits is woken nevertheless.
+    // An error says that the socket is not connected; the thread that waits is woken nevertheless.
     let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
 }
 
@@ -155,7 +155,7 @@ fn send(socket: &UdpSocket, outgoing: &[Outgoing<'_>], service: &Service) {
                 count(&service.tally.unsent, rest.len() as u64);
                 return;
             }
-            // Nobody can be reached there; the others can.
+            // That client cannot be reached; the others can.
             Err(_) => {
                 count(&service.tally.unsent, 1);
                 1

@@ -17,7 +17,7 @@ pub enum Outcome<'a> {
         length: usize,
         /// What is asked for.
         target: &'a str,
-        /// For whom a proxy says it asks.
+        /// The client that a proxy says it asks for.
         client: Option<IpAddr>,
     },
     /// No request; this whole answer says why.

@@ -19,7 +19,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// The first look: a list that was written to around the start may have been read too early.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// How often a list is looked at that is to be read as soon as nobody writes to it.
+/// How often a list is looked at that is to be read as soon as it is not written to any more.
 const WANTED_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How often addresses are fetched.
@@ -60,7 +60,7 @@ impl Rounds {
 }
 
 impl Keeper {
-    /// Looks at files and addresses until it is to stop, or nobody is left who could order anything.
+    /// Looks at files and addresses until it is to stop, or the last handle that could order anything is gone.
     pub(crate) fn run(mut self, orders: &Receiver<Reload>) {
         while !self.is_to_stop() {
             let now = Instant::now();
@@ -84,7 +84,7 @@ impl Keeper {
         if is_any_wanted { self.rounds.look.min(now + WANTED_INTERVAL) } else { self.rounds.look }
     }
 
-    /// Reads everything again: files as soon as nobody writes to them.
+    /// Reads everything again: files as soon as they are not written to any more.
     fn reload(&mut self, now: Now) {
         self.lists.iter_mut().for_each(|list| list.want(now));
         self.read_due(now);

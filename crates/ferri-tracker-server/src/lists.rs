@@ -1,9 +1,9 @@
 //! Lists of torrents and users: read from files and addresses, at the start and again.
 //!
-//! At the start a list that cannot be used is an error, since a tracker that lets in whom it should not is worse than none. Later the
-//! old one stays, and that is told.
+//! At the start a list that cannot be used is an error, since a tracker that lets in clients it should not is worse
+//! than none. Later the old one stays, and that is told.
 //!
-//! A file that somebody is writing to has a part of what it should: it is read when nobody has written to it for a while.
+//! A file that is being written has a part of what it should: it is read when it was not written to for a while.
 
 use std::fmt;
 use std::fs;
@@ -20,7 +20,7 @@ use ferri_tracker::server::access::{Faults, InfoHashList, LIST_BYTES_MAX, ListEr
 use crate::notice::Notice;
 use crate::plain::open_plain;
 
-/// Who may use the tracker. The default lets everybody in.
+/// Which clients may use the tracker. The default lets all of them in.
 #[derive(Debug, Clone, Default)]
 pub struct Lists {
     /// Only these torrents.
@@ -74,7 +74,7 @@ pub enum Unusable {
     /// It is too large, or a line of it means nothing.
     #[error("{0}")]
     Content(String),
-    /// It changes all the time, so that nobody knows when it is whole.
+    /// It changes all the time, so that it is never known to be whole.
     #[error("somebody is writing to it")]
     Unsettled,
 }
@@ -119,7 +119,7 @@ pub(crate) struct InUse {
     entries: usize,
     /// What its file looked like when it was last read, well or not.
     stamp: Option<Stamp>,
-    /// Since when it is to be read as soon as nobody writes to it.
+    /// Since when it is to be read as soon as it is not written to any more.
     wanted: Option<Instant>,
     /// The last line that was read has its end.
     is_ended: bool,
@@ -160,7 +160,7 @@ impl InUse {
         })
     }
 
-    /// Whether somebody may be writing to its file.
+    /// Whether its file may be written to just now.
     fn is_fresh(&self, calendar: SystemTime) -> bool {
         match &self.source {
             Source::File(path) => Stamp::of(path).is_some_and(|stamp| !stamp.is_settled(calendar)),
@@ -183,8 +183,8 @@ impl InUse {
         }
     }
 
-    /// Reads it for the first time. One that somebody seems to be writing, with a line that means nothing or without an end, is
-    /// read again until nobody has written to it for a while.
+    /// Reads it for the first time. One that seems to be being written, with a line that means nothing or without an
+    /// end, is read again until it was not written to for a while.
     fn read_first(
         &mut self,
         tools: &Tools,
@@ -211,7 +211,8 @@ impl InUse {
         self.wanted = None;
         let text = match &self.source {
             Source::File(path) => {
-                // Of what changes while it is read nobody knows which part is new. The next look sees that it is another one.
+                // Of what changes while it is read it is not known which part is new. The next look sees that it is
+                // another one.
                 self.stamp = Stamp::of(path);
                 let text = read_file(path)?;
                 if self.stamp != Stamp::of(path) {
@@ -300,7 +301,7 @@ fn too_large(error: ListError) -> Unusable {
     Unusable::Content(error.to_string())
 }
 
-/// A list with a line that means nothing is not what somebody meant.
+/// A list with a line that means nothing is not what its author meant.
 fn faultless(faults: &Faults) -> Result<(), Unusable> {
     let Some(first) = faults.first.first() else { return Ok(()) };
     Err(Unusable::Content(match faults.count - 1 {
@@ -321,14 +322,14 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
     Ok(text)
 }
 
-/// Whoever rewrites a list in place pauses for less than this.
+/// A program that rewrites a list in place pauses for less than this.
 const SETTLING_TIME: Duration = Duration::from_secs(2);
 
 /// A file that is written to without a pause is read after this time nevertheless: with most of what it should have it is better than
 /// an old one, and a line that is cut is told.
 const UNSETTLED_MAX: Duration = Duration::from_secs(60);
 
-/// How often a list is read at the start while somebody writes to it: for longer than [`SETTLING_TIME`].
+/// How often a list is read at the start while it is being written: for longer than [`SETTLING_TIME`].
 const FIRST_READS: u32 = 12;
 
 /// The pause between two of them.
@@ -351,7 +352,7 @@ impl Stamp {
         Some(Self { modified: found.modified().ok(), length: found.len(), inode: found.ino() })
     }
 
-    /// Whether nobody seems to be writing to it. A time that is yet to come says nothing.
+    /// Whether it seems not to be written to. A time that is yet to come says nothing.
     pub(crate) fn is_settled(self, calendar: SystemTime) -> bool {
         let age = self.modified.and_then(|modified| calendar.duration_since(modified).ok());
         age.is_none_or(|age| SETTLING_TIME <= age)
@@ -369,7 +370,7 @@ mod tests {
 
     const TOOLS: Tools = Tools { fetch: None, secret: [1; 16] };
 
-    /// Time that passes in pauses only. In each of them somebody does something to the list.
+    /// Time that passes in pauses only. In each of them a program does something to the list.
     struct TestClock<F> {
         passed: Duration,
         meanwhile: F,
@@ -416,7 +417,7 @@ mod tests {
         let path = folder.path().join("allow");
         let (one, half) = (format!("{}\n", "ab".repeat(20)), "cd".repeat(9));
         let second = |passed: Duration| Duration::from_secs(1) <= passed;
-        // Whole: nobody waits, however new it is.
+        // Whole: there is no wait, however new it is.
         assert_eq!(start(&path, &one, |_| ()), (Ok(1), Duration::ZERO));
         // Half a line, the beginning of which is all there is, or nothing yet.
         for begin in [format!("{one}{half}"), one.trim_end().to_owned(), String::new()] {
@@ -428,7 +429,7 @@ mod tests {
             };
             assert_eq!(start(&path, &begin, finish), (Ok(2), Duration::from_secs(1)), "{begin:?}");
         }
-        // Nobody goes on with it: it is what it is.
+        // It is not written any further: it is what it is.
         assert_eq!(start(&path, one.trim_end(), |_| ()), (Ok(1), SETTLING_TIME));
         let (read, passed) = start(&path, &format!("{one}{half}"), |_| ());
         assert!(read.as_ref().unwrap_err().starts_with("line 2: "), "{read:?}");

@@ -18,11 +18,12 @@ impl From<IpAddr> for Network {
     }
 }
 
-/// An IPv6 /48, the most that a customer is given (RFC 6177): whoever has one has 65,536 networks.
+/// An IPv6 /48, the most that a customer is given (RFC 6177): its owner has 65,536 networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Site(u64);
 
-/// A site counts as so many networks: a household or an office uses a few, and whoever makes more up gains nothing by them.
+/// A site counts as so many networks: a household or an office uses a few, and an attacker who makes more up gains
+/// nothing by them.
 pub(crate) const SITE_NETWORKS: usize = 16;
 
 impl Network {

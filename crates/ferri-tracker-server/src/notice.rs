@@ -1,4 +1,4 @@
-//! What a tracker tells while it runs: things that whoever looks after it should know.
+//! What a tracker tells while it runs: things that its operator should know.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// Whether somebody has to do something about it.
+    /// Whether the operator has to do something about it.
     #[must_use]
     pub fn is_bad(&self) -> bool {
         match self {

@@ -20,7 +20,7 @@ pub struct Options {
     pub workers: usize,
     /// Connections over HTTP at once; 0 is as many as the system's limit of descriptors allows.
     pub connections_max: usize,
-    /// Reverse proxies that are believed when they say for whom they ask.
+    /// Reverse proxies that are believed when they say which client they ask for.
     pub proxies: Vec<Cidr>,
     /// Where these say it.
     pub proxy_header: ProxyHeader,

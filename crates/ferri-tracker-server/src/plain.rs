@@ -1,4 +1,4 @@
-//! Files that are named by whoever starts the tracker.
+//! Files that the operator names when the tracker starts.
 
 use std::fs::{File, FileType};
 use std::io;

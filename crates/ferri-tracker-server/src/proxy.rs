@@ -1,4 +1,4 @@
-//! Reverse proxies that are believed when they say for whom they ask. No I/O.
+//! Reverse proxies that are believed when they say which client they ask for. No I/O.
 //!
 //! Only requests that come from their addresses may say so, and only in the one header that they are known to write: another one
 //! may have been written by the client, which the proxy hands on as it came.
@@ -62,10 +62,11 @@ impl Cidr {
     }
 }
 
-/// The header in which proxies say for whom they ask.
+/// The header in which proxies say which client they ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// `X-Forwarded-For: CLIENT, PROXY`, where each adds whom it heard it from. nginx, Apache, HAProxy, Caddy, Traefik.
+    /// `X-Forwarded-For: CLIENT, PROXY`, where each adds the address it was asked from. nginx, Apache, HAProxy, Caddy,
+    /// Traefik.
     #[default]
     XForwardedFor,
     /// `X-Real-IP: CLIENT`.
@@ -86,7 +87,7 @@ impl ProxyHeader {
     }
 }
 
-/// Whom a proxy asks for.
+/// The client that a proxy asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
     At(IpAddr),
@@ -110,7 +111,7 @@ impl Proxies {
         self.networks.iter().any(|network| network.contains(ip))
     }
 
-    /// The header that says for whom somebody at `ip` asks, if that may be said from there.
+    /// The header that says which client a request from `ip` is made for, if that may be said from there.
     pub(crate) fn header_for(&self, ip: IpAddr) -> Option<&'static str> {
         self.trust(ip).then(|| self.header.name())
     }
@@ -144,7 +145,7 @@ impl Proxies {
     }
 }
 
-/// Proxies in a row; beyond that the header is somebody's joke.
+/// Proxies in a row; beyond that the header is a joke.
 const HOPS_MAX: usize = 16;
 
 /// An address, with a port or without: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.

@@ -34,11 +34,11 @@ pub struct TrackerServer {
     lists: Vec<Notice>,
     /// A worker that ends by accident takes its socket along, and the others get what came there.
     datagrams: Vec<Weak<UdpSocket>>,
-    /// Whoever lets go of it wakes the keeper.
+    /// Dropping it wakes the keeper.
     orders: Option<SyncSender<Reload>>,
-    /// Whoever answers.
+    /// The threads that answer.
     threads: Vec<JoinHandle<()>>,
-    /// Ends when the sender is dropped, after whoever answers.
+    /// Ends when the sender is dropped, after the threads that answer.
     sweeper: Option<(Sender<()>, JoinHandle<()>)>,
     /// Ends last: a list that it reads may take a while.
     keeper: Option<JoinHandle<()>>,

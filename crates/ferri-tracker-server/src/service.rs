@@ -28,7 +28,7 @@ pub(crate) struct Tally {
     pub(crate) unsent: AtomicU64,
     /// Connections over HTTP that are open.
     pub(crate) connections: AtomicU64,
-    /// Connections that were closed so that somebody else had room.
+    /// Connections that were closed to make room for others.
     pub(crate) closed_for_room: AtomicU64,
 }
 

@@ -1,8 +1,9 @@
 //! What a restart begins with: the registry in a file, written each minute and at the end.
 //!
-//! The file is replaced whole or not at all, and is for its user's eyes only (mode 0600): it says who shares what, and has the secret
-//! of the connection ids that clients were given over UDP, which stay good, and that of the hashes that users are known by. One that is damaged
-//! is set aside, since somebody may want to know what happened, and the tracker begins with what was whole of it.
+//! The file is replaced whole or not at all, and only its user may read it (mode 0600): it says which clients share
+//! which torrents, and has the secret of the connection ids that clients were given over UDP, which stay good, and that
+//! of the hashes that users are known by. One that is damaged is set aside, since the operator may want to know what
+//! happened, and the tracker begins with what was whole of it.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};

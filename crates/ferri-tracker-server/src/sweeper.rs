@@ -10,7 +10,7 @@ use crate::state::State;
 /// As the registry wants it.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Sweeps and writes until whoever holds the other end lets go, and writes once more then.
+/// Sweeps and writes until the other end of the channel is dropped, and writes once more then.
 pub(crate) fn run(service: &Arc<Service>, state: Option<&State>, end: &Receiver<()>) {
     let mut written = Instant::now();
     while end.recv_timeout(SWEEP_INTERVAL) == Err(RecvTimeoutError::Timeout) {

@@ -45,7 +45,7 @@ impl Certificate {
         Ok(Self { files, stamps, shown })
     }
 
-    /// Whether its files are others than were read last, and nobody seems to be writing to them.
+    /// Whether its files are others than were read last, and seem not to be written to.
     pub(crate) fn is_changed(&self, calendar: SystemTime) -> bool {
         let stamps = stamps(&self.files);
         let is_settled = stamps.iter().flatten().all(|stamp| stamp.is_settled(calendar));

@@ -263,7 +263,7 @@ impl Worker {
     fn take_in(&mut self, stream: TcpStream, from: SocketAddr, number: usize, desk: &mut Desk, now: Instant) {
         let from = from.ip().to_canonical();
         let network = Network::from(from);
-        // Everybody comes through a proxy.
+        // All clients come through a proxy.
         let is_crowd = !self.service.proxies.trust(from);
         if is_crowd && self.bounds.connections / NETWORK_PART <= self.crowd.count(network) {
             self.make_room(|connection| connection.network == network);

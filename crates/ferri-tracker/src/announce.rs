@@ -101,7 +101,8 @@ impl fmt::Display for Event {
     }
 }
 
-/// What a tracker answers to an announce. Text is as it came, cut to [`TEXT_BYTES_MAX`]; whoever shows it sanitises it.
+/// What a tracker answers to an announce. Text is as it came, cut to [`TEXT_BYTES_MAX`]; a caller that shows it
+/// sanitises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnnounceResponse {
     /// When to announce again, between [`INTERVAL_MIN`] and [`INTERVAL_MAX`].

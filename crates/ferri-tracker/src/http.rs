@@ -1,6 +1,7 @@
 //! Announces and scrapes over HTTP: the URLs we ask for and the answers we read ([BEP 3], [7], [23], [24], [31], [48]).
 //!
-//! No HTTP here: whoever fetches the URL also limits redirects, time and the length of the body ([`crate::limits`]).
+//! No HTTP here: the caller that fetches the URL also limits redirects, time and the length of the body
+//! ([`crate::limits`]).
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 //! [7]: https://www.bittorrent.org/beps/bep_0007.html
@@ -30,7 +31,7 @@ use crate::peers::PeerList;
 use crate::url::{Parts, Transport, parts};
 
 /// Everything but the unreserved characters of RFC 3986. Trackers compare some parameters before decoding them, so we
-/// write what everybody writes.
+/// write what other clients write.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The URL of an announce. The query that `base` has (a passkey, say) is kept as it is and comes first.
@@ -283,7 +284,7 @@ fn peers(dict: Dict<'_>) -> Vec<std::net::SocketAddr> {
 }
 
 /// A peer in the wordy form. `None` for names instead of addresses: looking them up for a stranger would let it choose
-/// whom we ask what.
+/// which servers we ask what.
 fn listed_peer(peer: Dict<'_>) -> Option<(IpAddr, u16)> {
     let ip = peer.get(b"ip")?.as_str()?;
     let ip = ip.trim_start_matches('[').trim_end_matches(']').parse().ok()?;

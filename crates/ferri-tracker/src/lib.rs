@@ -7,9 +7,9 @@
 //!   which of the two a tracker speaks.
 //! - [`server`] is the other side: a small tracker with its swarms in memory.
 //!
-//! Sockets, name look-up, TLS and the clock belong to whoever uses this. [`limits`] says what such a user must enforce
-//! (time, redirects, bytes read) and what is enforced here. Text from outside is cut to a length and otherwise left as it
-//! is; whoever shows it sanitises it.
+//! Sockets, name look-up, TLS and the clock belong to the caller. [`limits`] says what a caller must enforce (time,
+//! redirects, bytes read) and what is enforced here. Text from outside is cut to a length and otherwise left as it is;
+//! a caller that shows it sanitises it.
 //!
 //! Spoken are BEP 3, 7, 12, 15, 21, 23, 24, 31, 41 and 48.
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Bytes of an HTTP answer that are read, after decompression. 2,000 peers in the wordy form are 200 KiB; the rest is
-/// room for trackers that send everything they know. Whoever reads the body stops here.
+/// room for trackers that send everything they know. The caller that reads the body stops here.
 pub const RESPONSE_BYTES_MAX: usize = 2 << 20;
 
 /// Peers taken from one answer. More than any client dials before it announces again.

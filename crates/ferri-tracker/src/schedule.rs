@@ -1,13 +1,13 @@
-//! When one torrent announces, to whom, and what it says ([BEP 3], [7], [12], [21], [31]).
+//! When one torrent announces, to which trackers, and what it says ([BEP 3], [7], [12], [21], [31]).
 //!
 //! A machine without I/O or clock: it says which announces to send, and is told how they went.
 //!
 //! The tiers of a torrent are a chain, as BEP 12 has it: a round asks the first tracker, then the next one, until one
 //! answers, which then comes first in its tier; the next round begins when the interval of the one that answered has
 //! passed, again with the first. So one tracker is in use at a time, and those of later tiers only while the ones
-//! before fail. In the first round nobody waits long: a tracker silent for [`PATIENCE`] gets company.
-//! A tracker that the user adds is a chain of its own: it is asked in any case. [`Order::EveryTier`] makes every tier
-//! such a chain.
+//! before fail. The first round does not wait long: when a tracker is silent for [`PATIENCE`] the next one is asked,
+//! too. A tracker that the user adds is a chain of its own: it is asked in any case. [`Order::EveryTier`] makes every
+//! tier such a chain.
 //!
 //! A session lasts from [`Input::Start`] to [`Input::Stop`]. Each tracker that is asked in it hears, by each family of
 //! addresses (BEP 7), `started` until it has answered to that, `completed` until it has answered if the torrent was not complete by
@@ -52,7 +52,7 @@ pub const HAND_OVER: Duration = Duration::from_secs(2);
 /// stays within the five seconds that a user waits.
 pub const OWED_TIME: Duration = Duration::from_secs(3);
 
-/// An announce that nobody reports on is given up after this: the time it may take, and some for the report.
+/// An announce without a report is given up after this: the time it may take, and some for the report.
 const FLIGHT_TIME_MAX: Duration = REQUEST_TIME_MAX.saturating_add(Duration::from_secs(10));
 
 /// The announces of one torrent.
@@ -167,7 +167,7 @@ impl Schedule {
         (0..self.trackers.len()).map(|index| self.status(index)).collect()
     }
 
-    /// Who is asked first when the next round begins; `None` when there is nobody to ask.
+    /// The tracker that is asked first when the next round begins; `None` when there is none to ask.
     pub fn next_url(&self) -> Option<&str> {
         let next = self.chains.iter().min_by_key(|chain| (chain.next_round.is_none(), chain.next_round))?;
         let tracker =
@@ -417,7 +417,7 @@ impl Schedule {
         let due = tracker.pace.due_at();
         let due = if self.needs_peers { due.min(tracker.allowed_at(self.totals.left)) } else { due };
         for chain in self.chains.iter_mut().filter(|chain| chain.contains(index)) {
-            // Of two that were asked side by side the earlier one in the list is used, whoever was faster.
+            // Of two that were asked side by side the earlier one in the list is used, whichever was faster.
             let takes_over =
                 purpose == Purpose::Round && (chain.round.is_some() || chain.is_before_current(index));
             if purpose == Purpose::Round {
@@ -469,7 +469,7 @@ impl Schedule {
         ways.flat_map(|(index, count)| (0..count).map(move |way| (index, way)))
     }
 
-    /// Tells everyone who must know that we leave, and comes to rest when that is done.
+    /// Tells all trackers that must know that we leave, and comes to rest when that is done.
     fn say_stopped(&mut self, now: Instant) {
         if self.owed_until.is_some_and(|until| until <= now) {
             self.owed_until = None;
@@ -531,7 +531,7 @@ impl Schedule {
         }
     }
 
-    /// Begins a chain's round when it is due, and asks the next tracker when it is somebody's turn.
+    /// Begins a chain's round when it is due, and asks the next tracker when its turn has come.
     fn walk(&mut self, chain_index: usize, now: Instant) {
         let chain = &self.chains[chain_index];
         if chain.round.is_none() {

@@ -3,7 +3,7 @@
 //! The standard library has the same function, but offers it with a key only under a deprecated name and promises
 //! nothing about the unkeyed one.
 
-/// The hash of `message` under `key`. Without the key nobody can tell the hash of one message from those of others.
+/// The hash of `message` under `key`. Without the key the hash of one message cannot be told from those of others.
 pub(crate) fn siphash(key: &[u8; 16], message: &[u8]) -> u64 {
     let [k0, k1] = halves(key);
     let mut state = State([

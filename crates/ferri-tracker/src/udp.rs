@@ -119,8 +119,8 @@ pub(crate) const ANNOUNCE: u32 = 1;
 pub(crate) const SCRAPE: u32 = 2;
 pub(crate) const ERROR: u32 = 3;
 
-/// A connect request has this many bytes, and its answer too: whoever has not proven its address gets no more than it
-/// sent.
+/// A connect request has this many bytes, and its answer too: a client that has not proven its address gets no more
+/// than it sent.
 pub const CONNECT_LENGTH: usize = 16;
 /// An announce request without options.
 pub const ANNOUNCE_LENGTH: usize = 98;

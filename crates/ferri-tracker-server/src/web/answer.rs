@@ -73,7 +73,7 @@ fn client(service: &Service, request: &Request<'_>, from: IpAddr) -> (Client, Vi
         return (Client::At(from), Via::Direct);
     }
     let client = service.proxies.client(request.forwarded.last_first());
-    // Whoever looks after the proxy's machine asks for numbers without it.
+    // The operator of the proxy's machine asks for numbers without it.
     let is_looking = request.forwarded.is_empty() && !request.target.contains("/announce");
     match client {
         Client::Unknown if is_looking => (Client::At(from), Via::Proxy),

@@ -100,7 +100,7 @@ pub(super) struct Connection {
     unsent: Vec<u8>,
     /// The last answer is given.
     is_last: bool,
-    /// The client may still be sending what nobody reads.
+    /// The client may still be sending what is not read.
     is_sending: bool,
     /// The end of what the client sends has come in, and is not told again (epoll(7)): everything up to it is read.
     pub(super) has_ended: bool,
@@ -250,7 +250,7 @@ impl Connection {
 
     fn turn_after(&mut self, answered: usize, now: Instant) {
         match (self.unread.is_empty(), answered) {
-            // Nothing came: whoever has just dialled still owes its request.
+            // Nothing came: a client that has just dialled still owes its request.
             (true, 0) => {}
             (true, _) => {
                 self.state = State::Idle;

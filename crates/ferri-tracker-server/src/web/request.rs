@@ -31,9 +31,9 @@ pub(crate) struct Request<'a> {
     /// Path and query, behind the host when who asks takes us for a proxy.
     pub(crate) target: &'a str,
     pub(crate) persistence: Persistence,
-    /// A body follows, which nobody reads.
+    /// A body follows, which is not read.
     pub(crate) has_body: bool,
-    /// What a proxy says about whom it asks for.
+    /// What a proxy says about the client it asks for.
     pub(crate) forwarded: Forwarded<'a>,
 }
 

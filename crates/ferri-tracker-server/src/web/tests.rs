@@ -35,7 +35,7 @@ impl Bench {
         Self { worker: Worker::new(listeners, service, stop, bounds, begun).unwrap(), desk, addr, begun }
     }
 
-    /// Somebody at 127.0.0.`last` who sends this.
+    /// A client at 127.0.0.`last` that sends this.
     fn client(&self, last: u8, text: &str) -> TcpStream {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).unwrap();
@@ -92,7 +92,7 @@ fn without_descriptors_nobody_is_taken_until_the_next_look() {
     assert!(!bench.worker.is_paused);
     bench.turn_until(1, |worker| !worker.connections.is_empty());
     assert!(rest(waiting).starts_with("HTTP/1.1 "));
-    // With connections to close nobody waits.
+    // With connections to close no newcomer waits.
     let mut half = bench.client(2, HALF);
     bench.turn_until(1, |worker| worker.open() == 1);
     assert!(bench.worker.relieve(bench.begun) && !bench.worker.is_paused);

@@ -121,7 +121,7 @@ impl Transport {
 
     /// Tells the client that nothing more comes, and leaves what it says.
     pub(super) fn end_writing(&self) {
-        // Whoever has hung up knows.
+        // A client that has hung up knows.
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }
 }

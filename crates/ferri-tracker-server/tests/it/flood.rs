@@ -26,7 +26,7 @@ fn half_sent_requests_of_one_address_keep_nobody_out() {
         assert_eq!(honest.get(&announce(1, last, 1)).status, 200);
         assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
     }
-    // A connection at rest of somebody else is none of those that make room.
+    // A connection at rest of another network is none of those that make room.
     assert_eq!(kept.get(&announce(1, 3, 1)).status, 200);
     assert!(flood[0].is_at_end());
 }

@@ -17,7 +17,7 @@ fn listener() -> (Listener, Receiver<Notice>) {
     (Listener(Arc::new(move |notice| told.lock().unwrap().send(notice.clone()).unwrap())), hears)
 }
 
-/// Writes as if it had been some time ago: nobody waits for more.
+/// Writes as if it had been some time ago: no more is waited for.
 fn write_text(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(100);
@@ -98,7 +98,7 @@ fn held(options: Options) -> (TrackerServer, Receiver<()>, Sender<()>, Arc<Atomi
         if fetched.fetch_add(1, Ordering::Relaxed) != 0 {
             let (begun, permits) = &*shared.lock().unwrap();
             let _ = begun.send(());
-            // Nobody waits for a test that failed.
+            // A test that failed is not waited for.
             let _ = permits.recv();
         }
         Ok(Vec::new())

@@ -24,7 +24,7 @@ fn tracker() -> TrackerServer {
     TrackerServer::start(Options { workers: 2, ..Options::on("127.0.0.1:0") }).unwrap()
 }
 
-/// The last byte of a loopback address to ask from: each is somebody else.
+/// The last byte of a loopback address to ask from: each is another client.
 fn who(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 0, last).into()
 }

@@ -9,7 +9,7 @@ fn tracker(header: ProxyHeader) -> TrackerServer {
     TrackerServer::start(Options { proxies, proxy_header: header, ..Options::on("127.0.0.1:0") }).unwrap()
 }
 
-/// What somebody at `from` is told who sends this header: the address that the tracker saw.
+/// What a client at `from` is told that sends this header: the address that the tracker saw.
 fn seen(tracker: &TrackerServer, from: u8, header: &str) -> Answer {
     let mut client = Client::from(tracker.addr(), who(from));
     client.send(format!("GET {} HTTP/1.1\r\n{header}\r\n", announce(1, from, 1)));
@@ -53,7 +53,7 @@ fn who_looks_after_the_proxys_machine_asks_without_it() {
     for page in ["/stats", "/metrics"] {
         let answer = client.get(page);
         assert_eq!(answer.status, 200, "{page}");
-        // Whoever comes through a proxy is not on this machine: torrents are not listed.
+        // A client that comes through a proxy is not on this machine: torrents are not listed.
         assert!(!answer.text().contains(&"01".repeat(20)), "{}", answer.text());
     }
     let metrics = client.get("/metrics").text();

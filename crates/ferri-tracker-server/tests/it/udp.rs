@@ -137,7 +137,7 @@ fn a_connection_id_is_good_after_a_restart() {
     let socket = client(second.addr(), 1);
     socket.send(&announce_request(&connection, 1, 1, 1)).unwrap();
     assert_eq!(receive(&socket)[..4], [0, 0, 0, 1]);
-    // Somebody else's is none.
+    // Another client's is none.
     let socket = client(second.addr(), 2);
     socket.send(&announce_request(&connection, 1, 2, 1)).unwrap();
     assert_eq!(receive(&socket)[..4], [0, 0, 0, 3]);

@@ -91,7 +91,7 @@ fn http_1_0_is_closed_unless_it_asks_otherwise() {
     client.send(format!("GET {} HTTP/1.0\r\n\r\n", announce(1, 1, 1)));
     assert!(client.answer().head.contains("Connection: close\r\n"));
     assert!(client.is_at_end());
-    // Whoever says that it sends no more is answered all the same.
+    // A client that says that it sends no more is answered all the same.
     let mut client = Client::new(tracker.addr());
     client.send("GET /stats HTTP/1.1\r\n\r\n");
     client.stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -19,7 +19,7 @@ pub struct ScheduleOptions {
     pub port: u16,
     /// Peers asked for while we want some of the payload.
     pub numwant_leeching: u32,
-    /// Peers asked for while we only give: they find us, but some cannot be reached by anyone else.
+    /// Peers asked for while we only give: they find us, but some cannot be reached by other peers.
     pub numwant_seeding: u32,
     /// How the tiers relate.
     pub order: Order,
@@ -161,7 +161,7 @@ pub enum Output {
         /// The torrent.
         info_hash: InfoHash,
     },
-    /// Nobody waits for this announce any longer. It may be dropped.
+    /// This announce is not waited for any longer. It may be dropped.
     Cancel {
         /// The announce.
         tracker: TrackerId,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-/// One tracker at one moment. Text is as it came from outside; whoever shows it sanitises it.
+/// One tracker at one moment. Text is as it came from outside; a caller that shows it sanitises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackerStatus {
     /// As the torrent has it. May hold a passkey.

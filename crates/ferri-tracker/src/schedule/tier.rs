@@ -14,11 +14,11 @@ pub(super) struct Chain {
     pub(super) current: Option<usize>,
     /// The round under way.
     pub(super) round: Option<Round>,
-    /// When the next one begins. `None` while one is under way, and when there is nobody to ask.
+    /// When the next one begins. `None` while one is under way, and when there is no tracker to ask.
     pub(super) next_round: Option<Instant>,
 }
 
-/// One walk along the tiers, until somebody answers.
+/// One walk along the tiers, until a tracker answers.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     /// Who was asked in this round.

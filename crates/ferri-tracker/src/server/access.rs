@@ -31,7 +31,7 @@ pub const PASSKEY_LENGTH_MAX: usize = 128;
 /// Characters of a faulty line that are shown. It may be a passkey, in a file given by mistake.
 const EXCERPT_CHARS_MAX: usize = 4;
 
-/// What the tracker lets in. The default lets everybody in.
+/// What the tracker lets in. The default lets all clients in.
 ///
 /// Made for being swapped whole: build another one with the lists that changed and the [`Arc`]s of those that did not.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,7 @@ impl Access {
     }
 }
 
-/// Why somebody may not come in.
+/// Why a client may not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Barred {
     Denied,
@@ -122,7 +122,7 @@ impl fmt::Display for LineFault {
 
 /// A set of torrents.
 ///
-/// Not a hash table: who writes a list that somebody else fetches could choose hashes that collide in it.
+/// Not a hash table: the author of a list that the operator fetches could choose hashes that collide in it.
 pub struct InfoHashList {
     /// Ascending, each once.
     hashes: Box<[InfoHash]>,
@@ -331,7 +331,7 @@ fn excerpt(content: &[u8]) -> String {
     shown
 }
 
-/// For tables whose keys are keyed hashes: those are random already, and nobody else can make them collide.
+/// For tables whose keys are keyed hashes: those are random already, and no client can make them collide.
 #[derive(Default)]
 pub(super) struct AsItIs(u64);
 

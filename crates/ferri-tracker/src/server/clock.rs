@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Ticks in the lifetime of a peer at most. A quarter of what 16 bits can tell apart, so that a peer which nobody looked at for
-/// two more lifetimes still counts as old.
+/// Ticks in the lifetime of a peer at most. A quarter of what 16 bits can tell apart, so that a peer that was not
+/// looked at for two more lifetimes still counts as old.
 const LIFETIME_TICKS_MAX: u64 = 1 << 14;
 
 /// Ticks by which a peer may be seen after the moment it is compared with: a look through everything keeps the moment it began

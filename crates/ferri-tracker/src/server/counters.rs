@@ -10,7 +10,7 @@ use crate::udp::Family;
 /// Sets of counters; a power of two. With a handful of threads hardly two of them meet.
 const SETS: usize = 16;
 
-/// By which protocol somebody asked.
+/// By which protocol a client asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP, with or without TLS.
@@ -40,7 +40,7 @@ pub struct Counters {
     pub(super) refused: [u64; Reason::COUNT],
     /// Peers that were silent for too long.
     pub expired: u64,
-    /// Peers that made room in a full tracker for somebody with far less.
+    /// Peers that made room in a full tracker for a client of a network with far less.
     pub evicted: u64,
     /// Announces that were answered without remembering the peer: a full tracker, or too many of its address.
     pub unremembered: u64,

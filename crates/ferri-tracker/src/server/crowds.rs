@@ -1,7 +1,8 @@
 //! How many peers each network has, an IPv4 address or an IPv6 /64, in the whole tracker and in one swarm. A fixed table of
 //! counters without names (a count-min sketch): it never says too few, and of a network that has many it says little too many.
 //!
-//! Whoever is given a /48 has 65,536 networks. So peers are counted for their site too, and a network weighs as much as its part of it.
+//! The owner of a /48 has 65,536 networks. So peers are counted for their site too, and a network weighs as much as its
+//! part of it.
 //!
 //! An exact count would take a name and a number for each network, as much memory as the peers themselves.
 
@@ -13,8 +14,8 @@ use super::hashing::TableKey;
 /// Counters of the smallest table.
 const COUNTERS_MIN: usize = 1 << 10;
 
-/// Counters of the largest, 4 MiB. With 50 million peers each is off by 190 on average, while whoever fills a tracker has
-/// millions.
+/// Counters of the largest, 4 MiB. With 50 million peers each is off by 190 on average, while an attacker that fills a
+/// tracker has millions.
 const COUNTERS_MAX: usize = 1 << 20;
 
 /// Peers for each counter, in a full tracker. A quarter of a byte of memory more for each peer halves what counts are off by.
@@ -23,7 +24,8 @@ const PEERS_PER_COUNTER: usize = 4;
 /// Counters that a peer raises at most: two for its network, two for its network in its swarm, and as many for its site.
 const RAISED: usize = 8;
 
-/// A site counts as so many networks: a household or an office uses a few, and whoever makes more up gains nothing by them.
+/// A site counts as so many networks: a household or an office uses a few, and an attacker who makes more up gains
+/// nothing by them.
 const SITE_NETWORKS: u32 = 16;
 
 /// Bytes of an IPv6 address that are a network's, a /64.

@@ -1,6 +1,6 @@
 //! Keyed hashes for tables, fast enough for every announce.
 //!
-//! Strangers choose info hashes and addresses, so tables are keyed: without the key nobody can make entries collide.
+//! Clients choose info hashes and addresses, so tables are keyed: without the key no client can make entries collide.
 
 /// Multiplies into 128 bits and folds them: each bit of the result depends on all bits of both factors.
 fn fold(a: u64, b: u64) -> u64 {
@@ -46,8 +46,8 @@ impl TableKey {
     }
 }
 
-/// What is kept of a peer id and a key, so that their owner can be told from others at its address. The same in every run,
-/// for it is saved; nobody gains anything by colliding with itself.
+/// What is kept of a peer id and a key, so that their owner can be told from others at its address. The same in every
+/// run, for it is saved; a client gains nothing by colliding with itself.
 pub(super) fn identity(peer_id: &[u8; 20], key: u32) -> u32 {
     const KEY: TableKey = TableKey([
         0x9e37_79b9_7f4a_7c15,

@@ -49,7 +49,7 @@ pub struct Request<'a> {
 pub enum Via {
     /// From the asker itself. One from loopback is from this machine, and may see which torrents there are.
     Direct,
-    /// Through a proxy, whose word about the address is taken. Nobody behind it is on this machine.
+    /// Through a proxy, whose word about the address is taken. No client behind it is on this machine.
     Proxy,
 }
 
@@ -167,7 +167,7 @@ fn respond(
 
 fn ask(registry: &Registry, query: &Query, from: IpAddr) -> Ask {
     let has = match (query.left, query.event) {
-        // Whoever says so is a seed, whatever else it says.
+        // A client that says so is a seed, whatever else it says.
         (Some(0), _) | (_, Some(Event::Completed)) => Has::All,
         (_, Some(Event::Paused)) => Has::Enough,
         _ => Has::Some,

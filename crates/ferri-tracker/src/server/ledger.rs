@@ -33,7 +33,7 @@ pub(super) struct Ledger(Vec<Mutex<Part>>);
 struct Part {
     /// By the id of a user, its place among the accounts.
     places: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
-    /// `None` may be taken by somebody new.
+    /// `None` may be taken by a new user.
     accounts: Vec<Option<Account>>,
     free: Vec<usize>,
 }
@@ -125,7 +125,7 @@ impl Ledger {
 }
 
 impl Part {
-    /// `None` when all places are taken by users with peers: more than anybody has. They are not limited then.
+    /// `None` when all places are taken by users with peers: more than any tracker has. They are not limited then.
     fn place(&mut self, id: u64, now: u32) -> Option<usize> {
         if let Some(place) = self.places.get(&id) {
             return Some(*place);

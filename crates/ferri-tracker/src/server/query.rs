@@ -203,7 +203,7 @@ fn twenty_bytes(name: &'static str, value: &[u8]) -> Result<[u8; 20], Fault> {
     }
 }
 
-/// `None` for names of hosts and other text: nobody looks those up.
+/// `None` for names of hosts and other text: those are not looked up.
 fn address<T: std::str::FromStr>(name: &'static str, value: &[u8]) -> Result<Option<T>, Fault> {
     let mut bytes = [0; IP_BYTES_MAX];
     let length = decode(name, value, &mut bytes)?;

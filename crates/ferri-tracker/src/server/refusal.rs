@@ -1,4 +1,4 @@
-//! Why somebody gets no peers, in words for its user and as a name for metrics.
+//! Why a client gets no peers, in words for its user and as a name for metrics.
 
 use std::fmt;
 
@@ -12,9 +12,9 @@ pub(super) enum Refusal {
     Fault(Fault),
     Barred(Barred),
     Limit(LimitReached),
-    /// No room for another torrent, and nobody has taken more than a fair share.
+    /// No room for another torrent, and no peer has taken more than a fair share.
     TorrentsFull,
-    /// No room for another peer. Nobody hears of it: such a peer is served, but not remembered.
+    /// No room for another peer. No client hears of it: such a peer is served, but not remembered.
     PeersFull,
     /// An HTTP method other than GET.
     Method,

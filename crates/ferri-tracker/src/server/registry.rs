@@ -1,10 +1,11 @@
-//! All swarms of the tracker: who is in them, who may be, and who is told of whom. Nothing of HTTP or UDP here.
+//! All swarms of the tracker: which peers are in them, which may be, and which are told of which. Nothing of HTTP or
+//! UDP here.
 //!
-//! A peer is known by the address its request came from. The parameters `ip`, `ipv4` and `ipv6` are not believed (BEP 7 says
-//! why: they would let anyone announce a victim), unless [`IpParameter`] allows them to requests from some addresses.
-//! A peer's id and key prove that it is itself: without the right ones nobody says `stopped` for it.
+//! A peer is known by the address its request came from. The parameters `ip`, `ipv4` and `ipv6` are not believed (BEP 7
+//! says why: a client could announce a victim), unless [`IpParameter`] allows them to requests from some addresses. A
+//! peer's id and key prove that it is itself: without the right ones no client says `stopped` for it.
 //!
-//! Swarms fall to shards by their info hashes. Each shard has a lock, and nobody holds two at once.
+//! Swarms fall to shards by their info hashes. Each shard has a lock, and no thread holds two at once.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -62,8 +63,9 @@ pub struct RegistryOptions {
     pub peer_lifetime: Duration,
     /// Torrents, at most [`PEERS_LIMIT`].
     pub swarms_max: usize,
-    /// Peers of one torrent from one IPv4 address or IPv6 network (/64), so that nobody fills a swarm alone; sixteen times as many
-    /// from one site (/48). More are served, but not remembered. High, since a whole company may be behind one address.
+    /// Peers of one torrent from one IPv4 address or IPv6 network (/64), so that no network fills a swarm alone;
+    /// sixteen times as many from one site (/48). More are served, but not remembered. High, since a whole company may
+    /// be behind one address.
     pub address_peers_max: usize,
     /// Peers of all torrents, at most [`PEERS_LIMIT`].
     pub peers_max: usize,
@@ -96,8 +98,8 @@ impl Default for RegistryOptions {
     }
 }
 
-/// Whether the address in the parameters `ip`, `ipv4` and `ipv6` is believed: a tracker within a network that reaches the outside
-/// through a router sees addresses of its neighbours that nobody outside can reach.
+/// Whether the address in the parameters `ip`, `ipv4` and `ipv6` is believed: a tracker within a network that reaches
+/// the outside through a router sees addresses of its neighbours that cannot be reached from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IpParameter {
     /// Never.
@@ -165,7 +167,7 @@ pub struct Census {
 }
 
 impl Registry {
-    /// An empty registry. `secret` must not be guessable: whoever knows it can forge the connection ids of UDP.
+    /// An empty registry. `secret` must not be guessable: with it a client can forge the connection ids of UDP.
     pub fn new(mut options: RegistryOptions, secret: [u8; 16], now: Instant) -> Self {
         options.shards = options.shards.clamp(1, SHARDS_MAX).next_power_of_two();
         options.peers_max = options.peers_max.min(PEERS_LIMIT);
@@ -198,8 +200,8 @@ impl Registry {
         }
     }
 
-    /// Gives the connection ids of UDP that every registry with this secret gives at the same time, so that a restart loses
-    /// nobody. `unix` is the second of the calendar at which the registry began.
+    /// Gives the connection ids of UDP that every registry with this secret gives at the same time, so that a restart
+    /// loses no client. `unix` is the second of the calendar at which the registry began.
     pub fn share_connections(&mut self, secret: [u8; 16], unix: u64) {
         self.connections = Connections { secret, began: unix };
     }
@@ -304,8 +306,8 @@ impl Registry {
         }
     }
 
-    /// A shard that has nobody to make room may be full of honest peers while others are not. One after the other is asked, so
-    /// that no two are held at once, and the next newcomer asks the shards behind them.
+    /// A shard in which no peer makes room may be full of honest peers while others are not. One after the other is
+    /// asked, so that no two are held at once, and the next newcomer asks the shards behind them.
     fn make_room_elsewhere(&self, full: Refusal, newcomer: IpAddr) {
         let newcomer = self.shared.crowds.network(newcomer);
         if !self.shared.may_yield(newcomer) {

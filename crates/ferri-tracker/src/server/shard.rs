@@ -21,7 +21,7 @@ use crate::peers::is_peer_address;
 use crate::random::Random;
 use crate::udp::Family;
 
-/// Swarms looked at when somebody has to make room. Whoever has a tenth of a full tracker is found in 96 of 100 tries.
+/// Swarms looked at when a peer has to make room. A network with a tenth of a full tracker is found in 96 of 100 tries.
 pub(super) const VICTIMS_LOOKED_AT: usize = 32;
 
 /// Peers looked at to find a swarm that makes room, in all shards that are asked: all of one that may have to go, up to the first
@@ -31,7 +31,7 @@ const LOOKS_MAX: usize = 64 * 8 * VICTIMS_LOOKED_AT;
 /// Networks that may have filled one swarm, each up to its bound, and are still found: an IPv4 address and a /64, twice.
 const LOOKED_NETWORKS: usize = 4;
 
-/// Peers that may still be looked at for one newcomer, so that nobody makes a search long with large swarms.
+/// Peers that may still be looked at for one newcomer, so that no client makes a search long with large swarms.
 #[derive(Debug)]
 pub(super) struct Looks(usize);
 
@@ -91,7 +91,7 @@ pub(super) struct Visit<'a> {
     pub(super) attempt: Attempt,
 }
 
-/// How often somebody has asked for room in a full tracker.
+/// How often a newcomer has asked for room in a full tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     /// When the shard has none, others are asked for it.
@@ -104,7 +104,7 @@ pub(super) enum Attempt {
 #[derive(Debug)]
 pub(super) struct Answer<'a> {
     pub(super) numbers: Scrape,
-    /// Seconds until the next one, somewhat different for everybody so that a herd spreads.
+    /// Seconds until the next one, somewhat different for each peer so that a herd spreads.
     pub(super) interval: u32,
     pub(super) picks: Picks<'a>,
 }
@@ -234,7 +234,7 @@ impl Shard {
             shared.unremembered.fetch_add(1, Ordering::Relaxed);
             return Ok((self.find(hash, &ask.info_hash), None));
         }
-        // Somebody may have made room, which moves swarms.
+        // A peer may have made room, which moves swarms.
         let at = match self.find(hash, &ask.info_hash) {
             Some(at) => at,
             None => match self.make_room_for_swarm(shared, network) {
@@ -248,7 +248,8 @@ impl Shard {
         Ok((Some(at), Some(self.put_in(shared, at, visit, false))))
     }
 
-    /// Whether a known peer may be this user's. It was nobody's when it comes from a snapshot of before version 3, which names no users.
+    /// Whether a known peer may be this user's. It had no user when it comes from a snapshot of before version 3, which
+    /// names no users.
     fn check_owner(&self, shared: &Shared, known: Known, visit: Visit<'_>) -> Result<(), Refusal> {
         match &visit.ask.user {
             Some(user) if known.marks.owner() != visit.owner => {
@@ -294,7 +295,7 @@ impl Shard {
         self.changed(at, |swarm| swarm.insert(&shared.key, addr, known))
     }
 
-    /// `stopped`, if it comes from the peer itself. That of a peer nobody knows is as good: Transmission begins with one.
+    /// `stopped`, if it comes from the peer itself. That of an unknown peer is as good: Transmission begins with one.
     fn leave(&mut self, shared: &Shared, visit: Visit<'_>) {
         let ask = visit.ask;
         let Some(at) = self.find(visit.hash, &ask.info_hash) else { return };
@@ -362,7 +363,7 @@ impl Shard {
         result
     }
 
-    /// Takes one of the places for peers; in a full tracker, one that somebody gives up who has far more.
+    /// Takes one of the places for peers; in a full tracker, one of a peer whose network has far more.
     fn make_room_for_peer(&mut self, shared: &Shared, newcomer: Network) -> bool {
         if reserve(&shared.peers, shared.options.peers_max) {
             return true;
@@ -508,7 +509,7 @@ pub(super) fn unknown() -> Scrape {
     Scrape { downloaders: Some(0), ..Scrape::default() }
 }
 
-/// Up to an eighth earlier than the longest: never later, so that nobody outlives its registration.
+/// Up to an eighth earlier than the longest: never later, so that no peer outlives its registration.
 fn interval(options: &RegistryOptions, random: &mut Random) -> u32 {
     let longest =
         usize::try_from(options.interval.as_secs()).unwrap_or(usize::MAX).clamp(1, i32::MAX as usize);

@@ -1,10 +1,10 @@
-//! The registry as bytes, so that a restart loses nobody. Made and read in pieces of bounded size; writing them to a file is the
-//! shell's business.
+//! The registry as bytes, so that a restart loses no peer. Made and read in pieces of bounded size; writing them to a
+//! file is the caller's business.
 //!
 //! A snapshot is a head and chunks. The head is the magic, a version, the second of its making, the secret of the
-//! connection ids of UDP and that of the hashes that users are known by; a peer of a user has such a hash, and no passkey is in it.
-//! Each chunk has a length, a checksum and some swarms; an empty one ends it. Ages are kept, and
-//! the time until it is read is added to them: whoever was silent for too long by then is left out.
+//! connection ids of UDP and that of the hashes that users are known by; a peer of a user has such a hash, and no
+//! passkey is in it. Each chunk has a length, a checksum and some swarms; an empty one ends it. Ages are kept, and the
+//! time until it is read is added to them: a peer that was silent for too long by then is left out.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -43,7 +43,7 @@ const SWARM_HEAD_LENGTH: usize = 20 + 4 + 4 + 4;
 /// Beside its address, a peer has seconds of silence, its identity and marks; one of a user has the user's id as well.
 const PEER_TAIL_LENGTH: usize = 4 + 4 + 1;
 
-/// Against damage, not against forgery: whoever can write the file can write anything.
+/// Against damage, not against forgery: a program that can write the file can write anything.
 const CHECKSUM_KEY: [u8; 16] = *b"tracker snapshot";
 
 const MARK_ENOUGH: u8 = 1;
@@ -216,11 +216,12 @@ pub fn users(bytes: &[u8]) -> Option<[u8; 16]> {
 /// The longest head: magic, version, second and two secrets.
 pub const HEAD_BYTES: usize = MAGIC.len() + 4 + 8 + 16 + 16;
 
-/// Beyond this nobody has an id any more: it is good for two minutes at most, and snapshots are a minute apart, more when a disk was full.
+/// Beyond this no client has an id any more: it is good for two minutes at most, and snapshots are a minute apart, more
+/// when a disk was full.
 const CONNECTIONS_KEPT: u64 = 10 * CONNECTION_SECONDS;
 
-/// Takes what a snapshot says into a registry. `unix` is the second of the calendar; the time since the snapshot was made counts
-/// as silence of everybody.
+/// Takes what a snapshot says into a registry. `unix` is the second of the calendar; the time since the snapshot was
+/// made counts as silence of all peers.
 ///
 /// # Errors
 /// Where it is damaged. What was whole before that is in the registry, with how much it was.
@@ -279,7 +280,7 @@ struct Origin {
     users: Option<UsersSecret>,
 }
 
-/// `None` when the chunk says something that nobody wrote.
+/// `None` when the chunk says something that was never written.
 fn decode_swarm(
     registry: &Registry,
     fields: &mut Fields<'_>,
@@ -307,7 +308,7 @@ fn decode_swarm(
             restored.silent += 1;
             return Some(());
         };
-        // A hash under another secret is nobody's.
+        // A hash under another secret stands for no user.
         let user = user.filter(|_| origin.users == Some(registry.users));
         let owner = user.map_or(0, |id| registry.shared().ledger.restore(id, origin.now.seconds));
         let known = Known { seen, identity, marks: fresh.owned_by(owner) };

@@ -1,7 +1,7 @@
 //! The page `/stats`: what a tracker is doing, for the people who run it. HTML without scripts, or plain text with
 //! `?format=text`.
 //!
-//! Everybody may see the totals. Which torrents there are is shown only to requests from this machine: a list of info
+//! All clients may see the totals. Which torrents there are is shown only to requests from this machine: a list of info
 //! hashes is an invitation to all of them.
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The peers of one torrent, as the tracker knows them, and who of them is told to whom.
+//! The peers of one torrent, as the tracker knows them, and which of them a client is told of.
 //!
 //! Most torrents have one peer, so one IPv4 peer is kept without any further memory.
 
@@ -344,8 +344,8 @@ impl<'a> Picks<'a> {
         Picks { v4: &[], v4_runs, v6: &[], v6_runs, but: 0, tells_loopback: true }
     }
 
-    /// For an asker at this address: without its own other addresses, and without addresses on the peer's own machine, which
-    /// lead anybody else to themselves.
+    /// For an asker at this address: without its own other addresses, and without addresses on the peer's own machine,
+    /// which lead other clients to themselves.
     pub(super) fn for_asker(mut self, identity: u32, ip: IpAddr) -> Self {
         (self.but, self.tells_loopback) = (identity, ip.is_loopback());
         self.v4_runs.read_ahead(self.v4);
@@ -375,8 +375,8 @@ fn opposite(family: Family) -> Family {
     }
 }
 
-/// Divides `count` among two kinds by how many there are of each. What is left of a peer falls to either by chance, so that
-/// everybody is told equally often.
+/// Divides `count` among two kinds by how many there are of each. What is left of a peer falls to either by chance, so
+/// that all peers are told equally often.
 fn share(count: usize, first: usize, second: usize, random: &mut Random) -> (usize, usize) {
     let all = first + second;
     if all <= count {
@@ -388,8 +388,8 @@ fn share(count: usize, first: usize, second: usize, random: &mut Random) -> (usi
     (of_first, count - of_first)
 }
 
-/// The same for the asker's own family and the other one. At least half are of its own, as far as there are so many: nobody
-/// knows whether it can reach the others.
+/// The same for the asker's own family and the other one. At least half are of its own, as far as there are so many: it
+/// is not known whether it can reach the others.
 fn share_with_own(count: usize, own: usize, other: usize, random: &mut Random) -> (usize, usize) {
     let (of_own, _) = share(count, own, other, random);
     let of_own = of_own.max(own.min(count.div_ceil(2)));

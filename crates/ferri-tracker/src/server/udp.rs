@@ -1,8 +1,9 @@
 //! The tracker over UDP ([BEP 15], [BEP 41]).
 //!
-//! Source addresses of datagrams can be forged, so whoever has not shown a connection id gets no more bytes than it
-//! sent, and nothing is remembered of it. A connection id is a keyed hash of the address and the minute, so that none
-//! needs to be stored; SipHash was made for just this, short inputs from strangers who must not foresee the output.
+//! Source addresses of datagrams can be forged, so a client that has not shown a connection id gets no more bytes than
+//! it sent, and nothing is remembered of it. A connection id is a keyed hash of the address and the minute, so that
+//! none needs to be stored; SipHash was made for just this, short inputs from strangers who must not foresee the
+//! output.
 //!
 //! What is no announce, scrape or connect request is not answered at all: an error packet that reaches another tracker would be
 //! answered there with another one, and so on for ever.
@@ -238,7 +239,7 @@ fn url_data(mut options: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// An error for somebody who may not be who the address says, cut to the length of the request.
+/// An error for a client that may not be at this address, cut to the length of the request.
 fn refuse(out: &mut Out<'_>, transaction: u32, refusal: Refusal, request_length: usize) {
     let mut words = Words::default();
     // Never fails: words that are too many are left out.

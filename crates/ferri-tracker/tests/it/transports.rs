@@ -109,7 +109,7 @@ proptest! {
         let is_peer = ferri_tracker::is_peer_address((from, announce.port).into());
         prop_assert_eq!(registry.census().peers, usize::from(is_peer));
         let scrape = registry.scrape(&announce.info_hash);
-        // Whoever says `completed` is a seed, whatever it says is left.
+        // A client that says `completed` is a seed, whatever it says is left.
         let is_seed = announce.left == 0 || announce.event == Some(Event::Completed);
         prop_assert_eq!(scrape.seeders, u32::from(is_peer && is_seed));
         prop_assert_eq!(scrape.leechers, u32::from(is_peer && !is_seed));

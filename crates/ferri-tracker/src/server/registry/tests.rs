@@ -1,4 +1,4 @@
-//! Whole swarms in a registry: who finds whom, who stays, who makes room.
+//! Whole swarms in a registry: which peers find each other, which stay, which make room.
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
@@ -132,7 +132,7 @@ fn the_silent_are_forgotten_and_others_stay() {
         registry.sweep(now + lifetime + Duration::from_secs(second));
     }
     assert_eq!((peers(&registry), registry.counters().expired), (1, 99));
-    // At once, when nobody called for long.
+    // At once, when no client called for long.
     registry.sweep(now + 3 * lifetime);
     let census = registry.census();
     assert_eq!((census.swarms, census.peers, census.peers_v6), (0, 0, 0));
@@ -162,7 +162,7 @@ fn a_client_that_moved_is_one_peer_and_a_dual_stacked_one_is_two() {
     assert_eq!((peers(&registry), scrape.downloaded), (1, 1));
     let told = tell(&registry, &at("[2001:db8::1]:1001"), now).unwrap();
     assert_eq!((peers(&registry), told.peers.len()), (2, 0));
-    // The same id with another key is somebody else, and cannot push the first one out.
+    // The same id with another key is another client, and cannot push the first one out.
     let other = Ask { identity: identity(&[1; 20], 1), ..at("10.0.0.50:1001") };
     tell(&registry, &other, now).unwrap();
     assert_eq!(peers(&registry), 3);
@@ -179,7 +179,7 @@ fn honest(number: u32, hash: [u8; 20]) -> Ask {
     }
 }
 
-/// An info hash that nobody else has.
+/// An info hash that no other torrent has.
 fn invented(number: u32) -> [u8; 20] {
     let mut hash = [0xee; 20];
     hash[..4].copy_from_slice(&number.to_be_bytes());
@@ -280,7 +280,7 @@ impl Flood {
     }
 }
 
-/// Whatever the limits: honest torrents stay, and new ones have room, each with a peer that nobody pushes out.
+/// Whatever the limits: honest torrents stay, and new ones have room, each with a peer that is not pushed out.
 fn check_flood(flood: &Flood, swarms_max: usize) {
     let options = RegistryOptions {
         swarms_max,
@@ -359,7 +359,7 @@ fn a_site_does_not_fill_a_swarm_alone() {
     let flood = Flood { torrents: 1, v4: 0, v6: 0, site: 1_000 };
     flood.announce(&registry, now, HASH, 0);
     assert_eq!(peers(&registry), 64);
-    // Another one's place is nobody's loss.
+    // A place that another peer may take is no loss.
     tell(&registry, &honest(1, HASH), now).unwrap();
     assert_eq!(peers(&registry), 65);
 }
@@ -575,7 +575,7 @@ fn a_passkey_lets_in_as_many_as_it_says() {
     assert_eq!(told(3, 2, 0), Err(Refusal::Limit(LimitReached::Peers(3))));
     // Who is registered already may go on.
     assert_eq!((told(1, 1, 0), told(2, 2, 0)), (Ok(()), Ok(())));
-    // What somebody leaves is free again.
+    // The place that a peer leaves is free again.
     let stopped = Ask { event: Some(Event::Stopped), ..by(1, 1) };
     tell(&registry, &stopped, now).unwrap();
     assert_eq!(told(1, 3, 0), Err(Refusal::Limit(LimitReached::Announces(7))));

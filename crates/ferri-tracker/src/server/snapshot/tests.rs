@@ -75,7 +75,7 @@ fn a_restart_loses_nobody() {
         (one.swarms, one.peers, one.peers_v6, one.seeds),
         (other.swarms, other.peers, other.peers_v6, other.seeds)
     );
-    // Everybody is known: nobody completes twice, and `stopped` is heard.
+    // All peers are known: none completes twice, and `stopped` is heard.
     announce(&after, 3, 3, "&left=0&event=completed", begin);
     assert_eq!(numbers(&after), numbers(&before));
     announce(&after, 3, 3, "&left=0&event=stopped", begin);
@@ -289,7 +289,7 @@ fn what_a_user_has_counts_for_its_passkey_after_a_restart() {
     again.share_users([5; 16]);
     restore(&again, &snapshot(&after, now), now, UNIX).unwrap();
     assert!(!is_served(&again, 5, "alice-0001", 2_004));
-    // Under another secret nobody is known, and nobody's account is taken.
+    // Under another secret no user is known, and no user's account is taken.
     let strange = restart(6);
     assert!((2_004..2_007).all(|number| is_served(&strange, 6, "alice-0001", number)));
 }
