@@ -53,7 +53,7 @@ fn without_secrets(word: &str) -> String {
 
 /// Whether one of a link's parameters is an address with something in it that is not shown.
 fn tells_secrets(link: &str) -> bool {
-    // Once as it should be, and once more by whoever passed the link on.
+    // Once as it should be, and once more by the program that passed the link on.
     let once = percent_decode_str(link).decode_utf8_lossy().into_owned();
     let twice = percent_decode_str(&once).decode_utf8_lossy().into_owned();
     twice.split('&').any(|parameter| redact_addresses(parameter) != parameter)

@@ -3,7 +3,7 @@
 //! Human text goes to standard output, failures and warnings to standard error. With `--json` standard output
 //! carries JSON lines and nothing else.
 //!
-//! What is told on the way ([`Console::line`], [`Console::event`]) never fails: whether anybody reads it decides about
+//! What is told on the way ([`Console::line`], [`Console::event`]) never fails: whether it is read decides about
 //! nothing. Only an answer that a command exists for ([`Console::answer`]) is a failure when it cannot be written.
 
 mod live;

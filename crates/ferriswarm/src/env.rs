@@ -245,13 +245,13 @@ async fn end_at_second(mut presses: watch::Receiver<u32>) {
     }
 }
 
-/// A command that reads, parses or looks at a million files before it does anything listens to nobody meanwhile. Nothing is
-/// lost when it ends there.
+/// A command that reads, parses or looks at a million files before it does anything listens to no message meanwhile.
+/// Nothing is lost when it ends there.
 async fn end_unheard(mut presses: watch::Receiver<u32>, is_heard: Arc<AtomicBool>) {
     if presses.wait_for(|count| 1 <= *count).await.is_ok() {
         tokio::time::sleep(HEARING_TIME).await;
         if !is_heard.load(Ordering::Relaxed) {
-            // Whether anybody reads it changes nothing.
+            // Whether it is read changes nothing.
             let _ = writeln!(io::stderr(), "stopped while it was getting ready");
             std::process::exit(Exit::Interrupted.code().into());
         }
@@ -266,7 +266,7 @@ impl Interrupts {
     pub(crate) async fn pressed(&self, times: u32) {
         let mut receiver = self.presses.clone();
         if receiver.wait_for(|count| times <= *count).await.is_err() {
-            // Nobody can press it any more.
+            // It cannot be pressed any more.
             std::future::pending::<()>().await;
         }
         self.is_heard.store(true, Ordering::Relaxed);

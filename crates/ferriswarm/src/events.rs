@@ -24,7 +24,7 @@ pub(crate) enum Event<'a> {
         asked: usize,
         /// Parts of the description that are here.
         parts: u32,
-        /// Its parts in all, 0 while nobody told.
+        /// Its parts in all, 0 while no peer told.
         part_count: u32,
         trackers: usize,
         trackers_failed: usize,
@@ -117,7 +117,7 @@ pub(crate) enum Event<'a> {
         /// Bytes missing on the device, when it is full.
         missing: Option<u64>,
     },
-    /// Lines were left out: whoever reads took nothing for so long, or more happened at once than is kept.
+    /// Lines were left out: the reader took nothing for so long, or more happened at once than is kept.
     Lost { lines: u64 },
     /// Ended before the goal; `command` continues.
     Stopped { command: &'a str },

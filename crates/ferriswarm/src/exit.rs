@@ -152,7 +152,7 @@ pub(crate) struct Failure {
     /// One sentence: the object and the cause. May hold text from outside; sanitised when printed.
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    /// The answer's reader has left, as `head` does; nobody wants to read about it.
+    /// The answer's reader has left, as `head` does; it does not want to read about it.
     pub(crate) is_reader_gone: bool,
 }
 

@@ -185,7 +185,7 @@ impl Hooks {
 
 impl Program {
     fn run(&self, done: &Done) -> io::Result<ExitStatus> {
-        // Standard output may be somebody's JSON lines.
+        // Standard output may be the JSON lines of the command.
         let told = || Ok::<_, io::Error>(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
         let mut command = Command::new(&self.typed);
         command.arg(&done.path).arg(&done.info_hash).current_dir(&self.dir);

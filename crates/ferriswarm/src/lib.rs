@@ -103,7 +103,7 @@ fn run_in(env: &mut Env) -> Exit {
 fn finish(result: Result<Exit, Failure>, console: &Console) -> Exit {
     match result {
         Ok(exit) => exit,
-        // Whoever read the answer has seen enough, as `| head` does.
+        // The reader of the answer has seen enough, as `| head` does.
         Err(failure) if failure.is_reader_gone => Exit::Done,
         Err(failure) => {
             console.failure(&failure);

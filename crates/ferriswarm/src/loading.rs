@@ -40,7 +40,7 @@ struct UnderWay {
     is_far: bool,
 }
 
-/// Whoever is not live hears of a source that takes longer than this.
+/// A user without a live display hears of a source that takes longer than this.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 impl<T: Send + 'static> Loads<T> {
@@ -142,7 +142,7 @@ pub(crate) fn torrent(
     move |env, source| alone(source::load_torrent(env, source, bind, state_dir.as_deref()))
 }
 
-/// Runs `load` on this thread, whatever becomes of the program's own runtime: nobody waits for it after Ctrl-C.
+/// Runs `load` on this thread, whatever becomes of the program's own runtime: it is not waited for after Ctrl-C.
 pub(crate) fn alone<T>(load: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(Exit::Internal, format!("cannot wait: {error}")))?;

@@ -1,4 +1,4 @@
-//! `--log-file`: what is told and what happens, with the time, for whoever looks later. Appended to, never a reason to end.
+//! `--log-file`: what is told and what happens, with the time, to be read later. Appended to, never a reason to end.
 
 use std::fs::OpenOptions;
 use std::io;

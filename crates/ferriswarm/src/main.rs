@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     let exit = match Env::of_process(start_logging) {
         Ok(env) => ferriswarm::run(env),
         Err(error) => {
-            // If standard error is closed too there is nobody to tell.
+            // If standard error is closed too it cannot be told.
             let _ = writeln!(std::io::stderr(), "error: the working folder is gone: {error}");
             Exit::Io
         }
@@ -28,6 +28,6 @@ fn start_logging(verbose: u8, to: Sink) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || to.clone());
-    // Already set means that somebody else does the logging.
+    // Already set means that another part does the logging.
     let _ = logs.with_ansi(false).try_init();
 }

@@ -73,7 +73,7 @@ pub(crate) async fn peers(
     Some(peers)
 }
 
-/// Whom to ask what a magnet link stands for.
+/// Which peers, trackers and nodes to ask what a magnet link stands for.
 pub(crate) fn resolve(magnet: Magnet, network: &Network, peers: &[SocketAddr]) -> ResolveMagnet {
     ResolveMagnet {
         extra_trackers: network.tracker.clone(),

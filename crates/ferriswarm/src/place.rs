@@ -42,7 +42,7 @@ impl Place {
         Ok(Self { places, root, payload })
     }
 
-    /// What a torrent that is added is told, so that nobody looks twice.
+    /// What a torrent that is added is told, so that no file is looked at twice.
     pub(crate) fn into_places(self) -> Places {
         self.places
     }

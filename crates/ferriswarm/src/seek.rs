@@ -258,7 +258,7 @@ impl Seeker {
         let default = if console.is_json() { JSON_EVERY } else { PLAIN_EVERY };
         let is_late = self.told_at.is_none_or(|at| every.unwrap_or(default) <= at.elapsed());
         let is_due = match (console.is_json(), every) {
-            // Of those that wait in vain the same words need no second line, unless somebody wants one.
+            // Of those that wait in vain the same words need no second line, unless the user wants one.
             (false, None) => is_late && words != self.told,
             _ => is_late,
         };

@@ -1,5 +1,5 @@
-//! A stream that people or programs read, written by a thread of its own: whoever has something to say does not wait for a
-//! reader that has stopped, and a stream that cannot be written decides about nothing.
+//! A stream that people or programs read, written by a thread of its own: a thread that has something to say does not
+//! wait for a reader that has stopped, and a stream that cannot be written decides about nothing.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,9 +31,9 @@ struct State {
     is_writing: bool,
     /// How many wait until all is written.
     deliveries: u32,
-    /// Nobody will say anything more.
+    /// Nothing more will be said.
     is_closed: bool,
-    /// The reader has taken nothing for [`PATIENCE`]; nobody waits for it until it does.
+    /// The reader has taken nothing for [`PATIENCE`]; it is not waited for until it does.
     is_stalled: bool,
     /// Nothing can be written any more.
     is_dead: bool,
@@ -41,9 +41,9 @@ struct State {
     failure: Option<io::Error>,
     /// How many writes failed.
     failures: u64,
-    /// Nobody has asked yet why it failed.
+    /// Why it failed was not asked yet.
     is_news: bool,
-    /// Lines left out since somebody asked.
+    /// Lines left out since the last question.
     lost: u64,
 }
 
@@ -51,9 +51,9 @@ struct State {
 const WAITING_MAX: usize = 1 << 20;
 /// Bytes given to the system at once, so that a slow reader is seen to move.
 const BATCH_MAX: usize = 16 << 10;
-/// The same while somebody waits until all is written, however slow the reader is. A file takes it with fewer calls.
+/// The same while a caller waits until all is written, however slow the reader is. A file takes it with fewer calls.
 const DELIVERY_MAX: usize = 256 << 10;
-/// A reader that takes nothing for so long has stopped: a pager that waits for a key, a pipe that nobody empties.
+/// A reader that takes nothing for so long has stopped: a pager that waits for a key, a pipe that is not emptied.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Sink {
@@ -166,7 +166,7 @@ impl Sink {
     }
 }
 
-/// For whoever logs: each write is whole, and none fails.
+/// For the log: each write is whole, and none fails.
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.say(bytes);
@@ -209,7 +209,7 @@ impl Shared {
         state
     }
 
-    /// The thread: writes until nobody can say anything more.
+    /// The thread: writes until nothing more can be said.
     fn write_all(&self, mut writer: Writer) {
         while let Some(batch) = self.next_batch() {
             let result = writer.write(&batch);

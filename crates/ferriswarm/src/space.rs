@@ -38,7 +38,7 @@ pub(crate) fn missing(
     Ok(missing)
 }
 
-/// The room at `folder`, or where it will be made. `None` when nobody can tell.
+/// The room at `folder`, or where it will be made. `None` when the system cannot tell.
 pub(crate) fn room(folder: &Path) -> Option<Room> {
     let there = folder.ancestors().find(|folder| folder.is_dir())?;
     let stat = rustix::fs::statvfs(there).ok()?;

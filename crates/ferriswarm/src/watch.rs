@@ -373,7 +373,7 @@ impl Watched {
                 }
             }
             State::Seeding if !is_complete(status) => self.tell_partial(status, console),
-            // Whoever stops one here on purpose does not look at it any more.
+            // A caller that stops one here on purpose does not look at it any more.
             State::Stopped => {
                 let message = format!("{} was stopped before it was done", status.name);
                 self.failure = Some(
@@ -504,7 +504,7 @@ impl Watched {
 
 /// Shorter waits are not worth a line that stays.
 const WAIT_TOLD_AFTER: Duration = Duration::from_secs(10);
-/// Whoever is found at all is found within this time, mostly.
+/// A peer that is found at all is found within this time, mostly.
 const LONELY_AFTER: Duration = Duration::from_secs(10);
 
 fn is_complete(status: &TorrentStatus) -> bool {
@@ -517,7 +517,7 @@ const JSON_EVERY: Duration = Duration::from_secs(1);
 /// A plain line has no terminal to fit; this only keeps a hostile name from filling a screen.
 const PLAIN_COLUMNS: usize = 240;
 
-/// Somebody else who wants to know what happens meanwhile.
+/// A listener that hears what happens meanwhile.
 pub(crate) trait Audience {
     /// Each event, before it is told here.
     fn hear(&mut self, event: &ferri_engine::Event, console: &Console);
@@ -526,7 +526,7 @@ pub(crate) trait Audience {
     fn tick(&mut self, console: &Console);
 }
 
-/// Nobody.
+/// No listener.
 impl Audience for () {
     fn hear(&mut self, _event: &ferri_engine::Event, _console: &Console) {}
 

@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::progress::View;
 use crate::units;
 
-/// How far the work is, and whether it should go on. Shared between the worker and whoever watches it.
+/// How far the work is, and whether it should go on. Shared between the worker and the thread that watches it.
 #[derive(Debug)]
 pub(crate) struct Progress {
     done: AtomicU64,
@@ -25,7 +25,7 @@ pub(crate) struct Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Bytes,
-    /// Nobody knows how many there are.
+    /// How many there are is not known.
     Files,
 }
 
@@ -113,8 +113,8 @@ pub(crate) async fn follow<T: Send + 'static>(
     follow_until(what, work, progress, (console, interrupts), None).await
 }
 
-/// The same for work that only looks. After Ctrl-C nobody waits for it longer than [`PATIENCE`]: a disk may sleep, and nothing
-/// is left to be tidied.
+/// The same for work that only looks. After Ctrl-C it is waited for no longer than [`PATIENCE`]: a disk may sleep, and
+/// nothing is left to be tidied.
 pub(crate) async fn look<T: Send + 'static>(
     what: &str,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
@@ -132,7 +132,7 @@ async fn follow_until<T: Send + 'static>(
     (console, interrupts): (&Console, &Interrupts),
     patience: Option<Duration>,
 ) -> Result<Option<T>, Failure> {
-    // Whoever stops waiting for the work, by a second Ctrl-C say, also stops the work.
+    // A caller that stops waiting for the work, by a second Ctrl-C say, also stops the work.
     let _cancel_on_drop = CancelOnDrop(progress);
     let started = Instant::now();
     let mut work = tokio::task::spawn_blocking(work);

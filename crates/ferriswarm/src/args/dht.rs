@@ -21,7 +21,7 @@ pub(crate) enum DhtCommand {
     /// Run a node, and show its routing table until stopped
     #[command(after_help = help::dht_node())]
     Node(NodeArgs),
-    /// Find a value that somebody stored (BEP 44)
+    /// Find a value that was stored in the DHT (BEP 44)
     #[command(after_help = help::dht_get())]
     Get(GetArgs),
     /// Store a value for two hours (BEP 44)

@@ -1,4 +1,4 @@
-//! How long commands wait, how many things they do at once, and whom they tell.
+//! How long commands wait, how many things they do at once, and which programs they tell.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -81,7 +81,7 @@ pub(crate) struct AccessArgs {
     #[arg(long, value_name = "IP")]
     pub(crate) bind: Option<IpAddr>,
 
-    /// Believe the reverse proxies of this network when they say for whom they ask; repeatable
+    /// Believe the reverse proxies of this network when they say which client they ask for; repeatable
     #[arg(long, value_name = "CIDR")]
     pub(crate) behind_proxy: Vec<Cidr>,
 
@@ -163,5 +163,5 @@ const INTERVAL_MIN: Duration = Duration::from_secs(60);
 /// Longer than a machine that was switched off should be told of.
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Two of the longest intervals, and a day for whoever comes late.
+/// Two of the longest intervals, and a day for peers that come late.
 const LIFETIME_MAX: Duration = Duration::from_secs(3 * 24 * 60 * 60);

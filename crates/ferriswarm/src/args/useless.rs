@@ -1,4 +1,4 @@
-//! Flags that do nothing beside others are refused: whoever typed one expects something of it.
+//! Flags that do nothing beside others are refused: the user who typed one expects something of it.
 
 use std::ffi::OsStr;
 

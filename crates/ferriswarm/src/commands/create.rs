@@ -249,8 +249,8 @@ fn words(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// Says what is not shared: links and the like by name, as somebody may miss them, the rest by number.
-/// `of` says whose they are, where that is not clear.
+/// Says what is not shared: links and the like by name, as the user may miss them, the rest by number. `of` says whose
+/// they are, where that is not clear.
 fn tell_left_out(left_out: &LeftOut, of: &str, console: &Console) {
     for (path, why) in &left_out.specials {
         console.warn(&format!("{of}left out {}: {why}", path.display()));

@@ -79,7 +79,7 @@ struct Role {
     up: u64,
 }
 
-/// Each has an address of its own, so that the conversation can be told apart whoever dialled whom. Alone, none but
+/// Each has an address of its own, so that the conversation can be told apart whichever side dialled. Alone, none but
 /// the slowest has everything.
 const ROLES: [Role; 3] = [
     Role { name: "Ann", ip: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), has: (0, 100), up: 12 << 20 },
@@ -243,7 +243,7 @@ struct Counts {
     failed_pieces: u64,
 }
 
-/// Counts what happens, and tells the story if somebody wants to hear it.
+/// Counts what happens, and tells the story if the user wants to hear it.
 struct Listener {
     counts: Counts,
     story: Option<Story>,

@@ -34,7 +34,7 @@ pub(crate) async fn run(
             result
         }
         DhtCommand::Put(args) => {
-            // Whatever is wrong with the value is said before anybody is asked.
+            // Whatever is wrong with the value is said before any node is asked.
             let value = items::value(env, &args)?;
             let signer = items::signer(env, console, &args)?;
             let node = start(env, &args.node).await?;

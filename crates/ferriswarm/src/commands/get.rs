@@ -94,7 +94,7 @@ pub(crate) async fn seed(
     Batch::new(plan, sources, load, env, console, &interrupts)?.run().await
 }
 
-/// That the download folder can be had is known before anybody is asked for what shall lie in it.
+/// That the download folder can be had is known before any peer is asked for what shall lie in it.
 async fn check_folder(folder: PathBuf, interrupts: &Interrupts) -> Result<(), Failure> {
     // A disk may sleep.
     let checked = tokio::task::spawn_blocking(move || ferri_engine::check_folder(&folder));

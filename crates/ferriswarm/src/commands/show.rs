@@ -184,7 +184,7 @@ fn list_files(facts: &Facts, console: &Console) -> Result<(), Failure> {
     console.answer(&out)
 }
 
-/// Names that cannot be what they are in the torrent are told before a download surprises somebody.
+/// Names that cannot be what they are in the torrent are told before a download surprises the user.
 fn list_names(facts: &Facts, console: &Console) -> Result<(), Failure> {
     let paths = match facts.files.names() {
         Ok(paths) => paths,
@@ -211,7 +211,7 @@ fn list_names(facts: &Facts, console: &Console) -> Result<(), Failure> {
 /// Bytes of text that are printed at once.
 const PORTION: usize = 64 << 10;
 
-/// What a magnet link tells without anybody being asked; same keys as for a torrent.
+/// What a magnet link tells without asking any peer; same keys as for a torrent.
 #[derive(Debug, Serialize)]
 struct MagnetFacts {
     name: Option<String>,

@@ -31,7 +31,7 @@ pub(crate) async fn run(
     let loaded = loading::load(env, &args.source, load, &aside, &interrupts).await?;
     let magnet = loaded.ok_or_else(loading::interrupted)?;
     let existing = Existing::with_force(args.force);
-    // What was typed is looked at before anybody is asked.
+    // What was typed is looked at before any peer is asked.
     let typed = args.output.clone().map(|typed| Out::new(env, typed, existing)).transpose()?;
     let (console, wait) = match typed {
         Some(Out::Stdout) if console.is_json() => {

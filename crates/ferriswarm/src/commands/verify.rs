@@ -128,7 +128,7 @@ impl Wanted<'_> {
         let Some(verdict) = self.compare(source, metainfo.clone()).await? else { return Ok(None) };
         if console.is_json() {
             let answered = console.answer_json(&Report::new(&verdict));
-            // That the data is bad is worth more than that nobody could be told.
+            // That the data is bad is worth more than that it could not be told.
             if verdict.is_good() {
                 answered?;
             }

@@ -45,7 +45,7 @@ impl View {
         }
     }
 
-    /// Files that are looked at, of which nobody knows how many there are.
+    /// Files that are looked at; how many there are is not known.
     pub(crate) fn of_files(what: &str, done: u64, since: Duration) -> Self {
         let files = units::count(done, "file", "files");
         Self {

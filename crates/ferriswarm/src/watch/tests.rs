@@ -1,4 +1,4 @@
-//! Torrents of a real session, watched to ends that nobody asked for.
+//! Torrents of a real session, watched to ends that were not asked for.
 #![allow(clippy::unwrap_used)]
 
 use ferri_engine::{AddTorrent, Session, SessionOptions};
@@ -12,7 +12,7 @@ use crate::testing::env;
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A session that nobody else can reach, and a torrent that nobody has.
+/// A session that no peer can reach, and a torrent that no peer has.
 async fn alone(folder: &TempDir) -> (Session, Torrent, Watched) {
     let options = SessionOptions {
         bind: Some([127, 0, 0, 1].into()),

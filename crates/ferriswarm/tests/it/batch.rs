@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::swarm::{SIZE, desk_with_payload, seed, stop};
 use crate::{ALONE, Desk, Outcome, noise};
 
-/// `get` with a peer and nobody else.
+/// `get` with a peer and no other source of peers.
 fn get(desk: &Desk, peer: &str, more: &[&str]) -> Outcome {
     let words = ["get", "-o", "here", "--no-trackers", "--peer", peer];
     desk.run(&[&words[..], &ALONE, more].concat())
@@ -44,7 +44,7 @@ fn a_bad_source_does_not_end_the_others_and_the_summary_names_each() {
     outcome.is(Exit::WouldOverwrite);
     assert_eq!(desk.read("here/payload.bin"), noise(SIZE, 7));
     assert_eq!(desk.read("here/mine.bin"), noise(100_000, 9));
-    // That a file of somebody else's is in the way is found when the torrent looks at its files.
+    // That a file of another torrent is in the way is found when the torrent looks at its files.
     assert_eq!((outcome.events("added").len(), outcome.events("done").len()), (2, 1));
     let summary = &outcome.events("summary")[0]["sources"];
     let ends: Vec<(Value, Value)> =
@@ -97,7 +97,7 @@ fn a_list_names_sources_and_at_once_keeps_their_order() {
     assert_eq!(events, expected.collect::<Vec<(Value, Value)>>());
     stop(seeder).is(Exit::Done);
 
-    // From standard input, which nobody else may want then.
+    // From standard input, which no other source may want then.
     desk.stdin = b"p.torrent\nno.torrent\n".to_vec();
     get(&desk, &peer, &["-i", "-"]).is(Exit::NotFound);
     get(&desk, &peer, &["-i", "-", "-"]).failed(Exit::Usage, "both want standard input");
@@ -230,7 +230,7 @@ fn whatever_loads_says_so_and_obeys_ctrl_c() {
         assert!(line.is_some_and(|line| !line.contains("secret")), "{words:?} {said}");
         assert!(!said.contains("panicked"), "{said}");
     }
-    // Somebody types, or does not.
+    // The user types, or does not.
     let mut child = Command::new(env!("CARGO_BIN_EXE_ferriswarm"))
         .args(["get", "-"])
         .args(ALONE)

@@ -54,7 +54,7 @@ impl Visitors {
         addr.to_string()
     }
 
-    /// Waits until somebody came to each of these, and checks that all came from [`HERE`].
+    /// Waits until a connection came to each of these, and checks that all came from [`HERE`].
     #[track_caller]
     fn all_came(&self, servers: &[&'static str], running: Option<&Running>) {
         let deadline = Instant::now() + PATIENCE;
@@ -152,7 +152,7 @@ fn so_do_commands_that_only_look() {
     servers.visitors.all_came(&["HTTP tracker", "UDP tracker"], Some(&running));
     stop(running).is(Exit::Interrupted);
     servers.visitors.all_came(&["document"], None);
-    // What is on this machine is asked of nobody.
+    // No peer is asked for what is on this machine.
     for words in [&["show", "p.torrent"][..], &["magnet", "p.torrent"], &["verify", "p.torrent", "there"]] {
         desk.run(&[words, &["--bind", HERE]].concat()).failed(Exit::Usage, "--bind does nothing here");
     }

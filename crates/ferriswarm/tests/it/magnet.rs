@@ -124,7 +124,7 @@ fn a_description_becomes_a_torrent_with_what_the_link_knew() {
     let again = start(&desk, &[&words[..], &["-o", "made.torrent"]].concat()).finish();
     assert!(again.is(Exit::WouldOverwrite).stderr.contains("--force"), "{}", again.stderr);
     start(&desk, &[&words[..], &["-o", "made.torrent", "-f"]].concat()).finish().is(Exit::Done);
-    // Nobody is there any more, but it is known.
+    // No peer is there any more, but it is known.
     stop(seeder);
     let piped = start(&desk, &[&words[..], &["-o", "-"]].concat()).finish();
     assert_eq!(piped.is(Exit::Done).bytes, desk.read("made.torrent"));

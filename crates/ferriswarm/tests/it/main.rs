@@ -141,7 +141,7 @@ impl Running {
     }
 }
 
-/// Flags with which a command talks to whom a test names and to nobody else.
+/// Flags with which a command talks only to addresses that a test names.
 const ALONE: [&str; 7] = ["--bind", "127.0.0.1", "--port", "0", "--no-dht", "--no-lsd", "--no-port-mapping"];
 
 /// Longer than anything here takes on a busy machine.

@@ -1,4 +1,4 @@
-//! Commands that need nobody else: output and exit codes.
+//! Commands that need no peer: output and exit codes.
 #![allow(clippy::unwrap_used)]
 
 use ferriswarm::Exit;

@@ -157,11 +157,11 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Starts a download that finds nobody, with dead streams, and returns once the tracker knows it.
+/// Starts a download that finds no peer, with dead streams, and returns once the tracker knows it.
 fn lonely(desk: &Desk, url: &str, addr: &str, dead: Dead, before: &str) -> Child {
     let words = [&["get", "p.torrent", "-o", "here", "--tracker", url][..], &ALONE].concat();
     let program = program(desk, &words, dead);
-    // Whoever runs the tests may ignore SIGHUP, as `nohup` does; a shell cannot undo that, `env` can.
+    // The tests may run where SIGHUP is ignored, as under `nohup`; a shell cannot undo that, `env` can.
     let mut command = Command::new("env");
     command.args(["--default-signal=HUP", "sh", "-c", &format!("{before} exec \"$0\" \"$@\"")]);
     command.arg(program.get_program()).args(program.get_args()).current_dir(desk.folder.path());

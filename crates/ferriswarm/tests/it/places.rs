@@ -1,4 +1,4 @@
-//! Files that are somebody else's: another torrent's, or the user's after all.
+//! Files that belong to another: to another torrent, or to the user after all.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
@@ -25,7 +25,7 @@ fn hash(desk: &Desk, torrent: &str) -> String {
     desk.run(&["show", "--json", torrent]).json()["info_hash_v1"].as_str().unwrap().to_owned()
 }
 
-/// The download of a torrent that nobody has.
+/// The download of a torrent that no peer has.
 fn lonely<'a>(torrent: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&["get", torrent, "-o", "here", "--no-trackers", "--json"][..], &ALONE, more].concat()
 }
@@ -53,7 +53,7 @@ fn end(mut child: Child) {
     assert_eq!(child.wait().unwrap().code(), Some(7));
 }
 
-/// Somebody is asked what a link stands for only when there is a place for it.
+/// A peer is asked what a link stands for only when there is a place for it.
 #[test]
 fn a_folder_that_cannot_be_made_is_told_before_anybody_is_asked() {
     let desk = Desk::new();
@@ -91,7 +91,7 @@ fn of_two_processes_the_second_is_refused_before_the_first_has_made_the_file() {
     }
     assert!(!desk.path("here").exists());
     end(first);
-    // Nothing came of it, so that nobody is kept away.
+    // Nothing came of it, so that no torrent is kept away.
     let second = begin(&desk, &lonely("b.torrent", &[]));
     is_refused(&desk, &desk.run(&lonely("a.torrent", &[])));
     end(second);

@@ -12,7 +12,7 @@ use crate::{ALONE, Desk};
 
 /// What only the server and its user know.
 const KEY: &str = "5e5aMe5e5aMe0123456789";
-/// Of a magnet link whose torrent nobody has.
+/// Of a magnet link whose torrent no peer has.
 const HASH: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A web server and tracker that repeats the key wherever it can.

@@ -27,7 +27,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The address of a server that gives `answer` to whoever asks first.
+/// The address of a server that gives `answer` to the first that asks.
 fn serve(head: &str, body: &[u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

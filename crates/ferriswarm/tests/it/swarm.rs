@@ -54,7 +54,7 @@ fn a_download_ends_when_it_is_verified_and_says_what_it_did() {
     let seeded = stop(seeder);
     assert_eq!(seeded.is(Exit::Done).events("done").len(), 1);
 
-    // Again: it is complete, which costs nobody anything.
+    // Again: it is complete, which costs nothing.
     let again = get(&desk, "127.0.0.1:1", &[]).finish();
     assert!(again.is(Exit::Done).stdout.contains("complete: 2.86 MiB verified"), "{}", again.stdout);
 }
@@ -98,7 +98,7 @@ fn json_lines_tell_each_wanted_file_once_when_it_is_complete() {
     let named = |numbers: &[u64]| -> Vec<_> {
         numbers.iter().map(|number| (*number, lengths[*number as usize - 1].0.to_owned())).collect()
     };
-    // `c` comes with `a`, which nobody wants.
+    // `c` comes with `a`, though it is not wanted.
     let some = get(&desk, &peer, &["--json", "--select", "3,4"]).finish();
     assert_eq!(told(&some), named(&[3, 4]));
     let order: Vec<String> =
@@ -292,7 +292,7 @@ fn state_is_for_its_user_alone() {
     let seeder = desk.start(&[&words[..], &ALONE, &state].concat());
     let line = seeder.wait_for("\"event\":\"seeding\"");
     let port = line.split("\"port\":").nth(1).unwrap().trim_end().trim_end_matches('}').to_owned();
-    // What an earlier version left open is closed; the state folder itself may be somebody's shared one.
+    // What an earlier version left open is closed; the state folder itself may be a shared one of the user.
     std::fs::create_dir_all(desk.path("state/torrents")).unwrap();
     let state = desk.path("state");
     std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,4 +1,4 @@
-//! No message says anything twice, whoever it comes from: magnet links, names, trackers, the DHT.
+//! No message says anything twice, whatever it is about: magnet links, names, trackers, the DHT.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};

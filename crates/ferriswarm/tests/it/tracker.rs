@@ -1,4 +1,4 @@
-//! `tracker`: what it says, whom it refuses, and what signals do.
+//! `tracker`: what it says, which clients it refuses, and what signals do.
 
 #![allow(clippy::unwrap_used)]
 
@@ -138,7 +138,7 @@ fn spawn(desk: &Desk, words: &[&str]) -> (Child, String, BufReader<std::process:
     (child, address(&line), lines)
 }
 
-/// A list of torrents, as if it had been written some time ago: nobody waits for more.
+/// A list of torrents, as if it had been written some time ago: no more is waited for.
 fn write_list(desk: &Desk, name: &str, bytes: &[&str]) {
     desk.write(name, bytes.iter().map(|byte| format!("{}\n", byte.repeat(20))).collect::<String>());
     let long_ago = SystemTime::now() - Duration::from_secs(100);

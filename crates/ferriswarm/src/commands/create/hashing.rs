@@ -94,7 +94,7 @@ struct Job<'a> {
 
 #[derive(Default)]
 struct Queue {
-    /// The first piece that nobody has taken.
+    /// The first piece that no thread has taken.
     next: u32,
     /// The first piece that the device was not asked for.
     ahead: u32,
@@ -114,7 +114,7 @@ impl Job<'_> {
             let result = self.hash(pieces, &mut reader, &mut buffer);
             let is_last = result.is_err();
             if results.send(result).is_err() || is_last {
-                // Nobody else should go on either.
+                // The other threads should not go on either.
                 self.lock().next = self.plan.piece_count();
                 return;
             }

@@ -1,5 +1,5 @@
 //! `demo --explain`: the conversation in plain words. The first of each kind in full, the rest in sums, and never
-//! faster than somebody can read.
+//! faster than a person can read.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

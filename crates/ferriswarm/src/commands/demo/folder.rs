@@ -9,8 +9,8 @@ use super::{NAME, ROLES};
 use crate::env::Env;
 use crate::exit::Failure;
 
-/// A new folder for temporary files. When it is dropped, what the demo made in it goes, by name; what somebody else put
-/// there stays, and then the folder does too.
+/// A new folder for temporary files. When it is dropped, what the demo made in it goes, by name; what another program
+/// put there stays, and then the folder does too.
 #[derive(Debug)]
 pub(super) struct DemoFolder(PathBuf);
 

@@ -63,7 +63,7 @@ pub(super) fn value(env: &mut Env, args: &PutArgs) -> Result<Vec<u8>, Failure> {
         word => word.unwrap_or_default().as_encoded_bytes().to_vec(),
     };
     let value = if args.bencode { typed } else { bencoded(&typed) };
-    // The same checks as at the end, before anybody is asked anything.
+    // The same checks as at the end, before any node is asked.
     Item::immutable(value.clone().into()).map_err(refused)?;
     Ok(value)
 }

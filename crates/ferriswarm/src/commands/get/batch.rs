@@ -191,7 +191,7 @@ impl<'a> Batch<'a> {
             self.ready.insert(index, ready);
             return;
         };
-        // Nobody needs to be asked for what is here.
+        // No peer needs to be asked for what is here.
         if let (Ready::Torrent(_), Some(place @ Ready::Magnet(_))) = (&ready, self.ready.get_mut(&twin)) {
             *place = ready;
         }

@@ -54,7 +54,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Whom to ask what a magnet link stands for.
+    /// Which peers, trackers and nodes to ask what a magnet link stands for.
     pub(super) fn resolve(&self, magnet: &Magnet) -> ResolveMagnet {
         network::resolve(magnet.clone(), &self.network, &self.peers)
     }

@@ -20,10 +20,10 @@ use crate::units;
 
 /// Trackers that are asked at once, each with a descriptor; a torrent names 200 at most, and each has 30 seconds.
 const AT_ONCE: usize = 32;
-/// Whoever is not live hears of what takes longer than this.
+/// A user without a live display hears of what takes longer than this.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 
-/// What is asked, and whom.
+/// What is asked, and which trackers are.
 #[derive(Debug)]
 pub(super) struct Scrape {
     info_hash: InfoHash,

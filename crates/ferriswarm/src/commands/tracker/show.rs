@@ -28,7 +28,7 @@ pub(super) fn greeting(console: &Console, server: &TrackerServer, access: &Acces
     }
 }
 
-/// Something that somebody should know.
+/// Something that the operator should know.
 pub(super) fn notice(console: &Console, notice: &Notice) {
     if notice.is_bad() {
         console.warn(&notice.to_string());
