@@ -253,7 +253,7 @@ impl<'a> World<'a> {
     fn output(&mut self, output: Output) {
         match output {
             Output::Connect { addr } => {
-                // A dial that nobody reports on is given up.
+                // A dial without a report is given up.
                 self.dialled.retain(|(_, since)| self.now < *since + DIAL_TIME_MAX);
                 assert!(
                     self.dialled.iter().all(|(dialled, _)| *dialled != addr),

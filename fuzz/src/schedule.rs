@@ -56,7 +56,7 @@ struct Heard {
 struct Driver {
     schedule: Schedule,
     now: Instant,
-    /// Announces that nobody has reported on.
+    /// Announces without a report.
     flights: Vec<(TrackerId, Place)>,
     heard: BTreeMap<Place, Heard>,
     /// How often it came to rest.

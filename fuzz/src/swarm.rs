@@ -266,7 +266,7 @@ impl<'a> World<'a> {
         };
         let crowd = if flags & 0x1c == 0x08 { 4 } else { 0 };
         let peer_id = PeerId::from(if flags & 0xe0 == 0xe0 { OUR_ID } else { [self.script.u8(); 20] });
-        // Whoever calls need not be called any more.
+        // A peer that calls need not be called any more.
         self.dialled.retain(|(dialled, _)| *dialled != addr);
         let key = PeerKey(self.next_key);
         self.next_key += 1;
@@ -515,7 +515,7 @@ impl<'a> World<'a> {
     fn output(&mut self, output: Output) {
         match output {
             Output::Connect { addr } => {
-                // A dial that nobody reports on is given up.
+                // A dial without a report is given up.
                 self.dialled.retain(|(_, since)| self.now < *since + DIAL_TIME_MAX);
                 assert!(
                     self.dialled.iter().all(|(dialled, _)| *dialled != addr),

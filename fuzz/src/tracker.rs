@@ -94,7 +94,7 @@ pub fn tracker_packet(data: &[u8]) {
     }
 }
 
-/// One exchange over UDP with a tracker, or somebody who pretends, that sends what it likes and when. It ends exactly once, in
+/// One exchange over UDP with a tracker, or an impostor, that sends what it likes and when. It ends exactly once, in
 /// time, and sends few packets.
 pub fn tracker_udp(data: &[u8]) {
     let mut script = Script::new(data);

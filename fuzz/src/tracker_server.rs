@@ -27,8 +27,8 @@ pub(crate) const OPTIONS: RegistryOptions = RegistryOptions {
 /// Bytes of the longest answer that a registry so small can give to anyone.
 const REPLY_BYTES_MAX: usize = 32 << 10;
 
-/// Requests of all kinds from a few addresses, while time passes. Whatever is asked, the registry keeps its bounds, answers are
-/// short and can be read by our own client, and nobody unproven gets more bytes over UDP than it sent.
+/// Requests of all kinds from a few addresses, while time passes. Whatever is asked, the registry keeps its bounds,
+/// answers are short and can be read by our own client, and no unproven address gets more bytes over UDP than it sent.
 pub fn tracker_server(data: &[u8]) {
     let mut script = Script::new(data);
     let mut now = Instant::now();
@@ -58,7 +58,7 @@ pub fn tracker_server(data: &[u8]) {
                 }
             }
             action => {
-                // An announce or a scrape with the id that belongs to somebody, often the right one.
+                // An announce or a scrape with the id that belongs to an address, often the right one.
                 let owner = if kind & 8 == 0 { who } else { script.below(connections.len()) };
                 let id = connections[owner].unwrap_or(7);
                 let head = [&id.to_be_bytes()[..], &[0, 0, 0, action - 4], &script.bytes::<4>()].concat();
@@ -133,7 +133,7 @@ fn ask_udp(registry: &Registry, packet: &[u8], from: SocketAddr, now: Instant) -
     match &response {
         Response::Announce { peers, .. } => assert!(peers.len() <= OPTIONS.peers_max),
         Response::Scrape { swarms, .. } => assert!(12 * swarms.len() <= packet.len()),
-        // Whoever has no connection id may have made its address up.
+        // A client without a connection id may have made its address up.
         Response::Connect { .. } | Response::Error { .. } => {
             assert!(reply.len() <= packet.len(), "{} bytes became {}", packet.len(), reply.len());
         }

@@ -45,7 +45,7 @@ impl Response {
 /// GET.
 ///
 /// # Errors
-/// When nobody listens or the answer is not HTTP.
+/// When no server listens or the answer is not HTTP.
 pub(crate) fn get(to: SocketAddr, path: &str) -> Result<Response> {
     request(to, "GET", path, &[], b"")
 }
@@ -53,7 +53,7 @@ pub(crate) fn get(to: SocketAddr, path: &str) -> Result<Response> {
 /// GET from an address of this machine, with headers, each `Name: value`.
 ///
 /// # Errors
-/// When the address is not ours, nobody listens or the answer is not HTTP.
+/// When the address is not ours, no server listens or the answer is not HTTP.
 pub(crate) fn get_from(from: IpAddr, to: SocketAddr, path: &str, headers: &[&str]) -> Result<Response> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(from, 0).into()).with_context(|| format!("{from} is not ours"))?;
@@ -64,7 +64,7 @@ pub(crate) fn get_from(from: IpAddr, to: SocketAddr, path: &str, headers: &[&str
 /// POST with headers, each `Name: value`.
 ///
 /// # Errors
-/// When nobody listens or the answer is not HTTP.
+/// When no server listens or the answer is not HTTP.
 pub(crate) fn post(to: SocketAddr, path: &str, headers: &[&str], body: &[u8]) -> Result<Response> {
     request(to, "POST", path, headers, body)
 }
@@ -72,7 +72,7 @@ pub(crate) fn post(to: SocketAddr, path: &str, headers: &[&str], body: &[u8]) ->
 /// One SCGI request with an XML-RPC body; returns the XML.
 ///
 /// # Errors
-/// When nobody listens or the answer has no body.
+/// When no server listens or the answer has no body.
 pub(crate) fn scgi(to: SocketAddr, body: &str) -> Result<String> {
     let head = format!("CONTENT_LENGTH\0{}\0SCGI\x001\0", body.len());
     let answer = exchange(to, format!("{}:{head},{body}", head.len()).as_bytes())?;

@@ -41,7 +41,7 @@ const HOSTS: std::ops::RangeInclusive<u8> = 2..=250;
 /// Addresses of peers at the test program's end of a cable or tunnel, after 10.77.0.10.
 pub(crate) const CABLE_PEERS_MAX: u8 = 201;
 
-/// The TUN devices that a tunnel is made of; whoever relays between them makes them.
+/// The TUN devices that a tunnel is made of; the thread that relays between them makes them.
 pub(crate) const TUN_NEAR: &str = "cable";
 pub(crate) const TUN_FAR: &str = "far";
 
@@ -112,7 +112,7 @@ impl Lab {
         Ok(Self { free: Arc::new(Mutex::new(HOSTS.collect())), segments: Arc::default() })
     }
 
-    /// A new host on the bridge with an address nobody else has.
+    /// A new host on the bridge with an address that no other has.
     ///
     /// # Errors
     /// When all addresses are taken or `ip` fails.
@@ -127,7 +127,8 @@ impl Lab {
         let name = host.namespace();
         ip(&[
             format!("netns add {name}"),
-            // The device's address follows from the host's, so that whoever talked to one that had it before finds this one.
+            // The device's address follows from the host's, so that a host that talked to one that had it before finds
+            // this one.
             format!(
                 "link add v{number} master lab type veth peer name eth0 address 02:4d:00:00:00:{number:02x} netns {name}"
             ),
@@ -478,7 +479,7 @@ pub(crate) fn wait_until(limit: Duration, what: &str, mut holds: impl FnMut() ->
     }
 }
 
-/// Whether somebody did not answer in time.
+/// Whether a host did not answer in time.
 fn is_silence(error: &anyhow::Error) -> bool {
     let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
     kinds.into_iter().any(|kind| matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
@@ -504,8 +505,8 @@ fn prepare() -> Result<()> {
     name_routers()
 }
 
-/// The DHT's well-known routers, which some clients insist on; in the lab they are the first host of any segment. Nobody
-/// answers for other names.
+/// The DHT's well-known routers, which some clients insist on; in the lab they are the first host of any segment. No
+/// server answers for other names.
 fn name_routers() -> Result<()> {
     const ROUTERS: [&str; 5] = [
         "router.bittorrent.com",
@@ -519,12 +520,12 @@ fn name_routers() -> Result<()> {
         let address = segment::address(Terrain::Internet, family, 0)?;
         hosts.extend(ROUTERS.iter().map(|name| format!("{address} {name}\n")));
     }
-    // Transmission resolves nothing, not even numbers, without a name server; nobody is there to be one.
+    // Transmission resolves nothing, not even numbers, without a name server; none is there.
     let nobody = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n".to_owned();
     for (file, text) in [("hosts", hosts), ("resolv.conf", nobody)] {
         let (ours, theirs) = (format!("/run/{file}"), format!("/etc/{file}"));
         fs::write(&ours, text).with_context(|| format!("writing {ours}"))?;
-        // A link leads to where nothing is any more, and then nobody answers either.
+        // A link leads to where nothing is any more, and then no server answers either.
         if Path::new(&theirs).exists() {
             run("mount", &["--bind", &ours, &theirs])?;
         }

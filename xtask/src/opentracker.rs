@@ -22,8 +22,8 @@ pub(crate) fn command(
 ) -> Result<Command> {
     fs::create_dir_all(home)?;
     fs::write(home.join("whitelist"), hashes)?;
-    // It will not run as root and becomes `nobody`, whom a user namespace does not have; there it must look like somebody
-    // else from the start.
+    // It will not run as root and becomes the user without rights, which a user namespace does not have; there it must
+    // look like another user from the start.
     let mut command = if lab::is_inside_as_root() {
         program("opentracker")
     } else {

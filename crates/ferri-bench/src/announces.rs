@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::say;
 
-/// Nobody is in the swarm, come again in half an hour.
+/// No peer is in the swarm, come again in half an hour.
 const BODY: &str = "d8:completei1e10:incompletei0e8:intervali1800e5:peers0:e";
 
 /// No line of a request is longer.

@@ -1,4 +1,5 @@
-//! What the hash functions reach on one core, as everybody else gets them: one stream, and many inputs of equal length.
+//! What the hash functions reach on one core, as all other crates get them: one stream, and many inputs of equal
+//! length.
 //!
 //! Counted in this thread's processor time, the best of a few rounds: other programs on the machine take time, not speed.
 

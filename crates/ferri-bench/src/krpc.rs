@@ -292,7 +292,7 @@ fn announce(id: &[u8; 20], hash: u32, token: &[u8]) -> Vec<u8> {
     [&parts.concat(), &hash.to_be_bytes()[..], b"a1:y1:qe"].concat()
 }
 
-/// What a node answers to whatever it is asked: its id, and nobody whom it knows.
+/// What a node answers to whatever it is asked: its id, and no other nodes.
 fn answer(query: &[u8], id: &[u8; 20]) -> Vec<u8> {
     let transaction = value(query, b"1:t").unwrap_or_default();
     let length = transaction.len().to_string();

@@ -202,7 +202,7 @@ impl<'a> Leecher<'a> {
         Ok(true)
     }
 
-    /// A block that was on its way when we were choked comes twice; the second one is nobody's.
+    /// A block that was on its way when we were choked comes twice; the second one belongs to no request.
     fn note_block(&mut self, piece: u32, begin: u32) {
         let at = self.outstanding.iter().position(|block| (block.0, block.1) == (piece, begin));
         if let Some((_, _, length)) = at.and_then(|at| self.outstanding.remove(at)) {

@@ -1,9 +1,9 @@
 //! Load for measurements, and the floor: peers that do the least work a transfer can take.
 //!
-//! `seeders`, `leechers` and `tracker` are the other side of a client under test; they are cheaper than any client,
-//! so that they are not what limits it. `floor-leech` and `floor-seed` are in the client's own place: what they need
-//! is what the protocol, the kernel and the hash need, and every client is a multiple of that. All of them trust
-//! their torrent and their peer; none of them is a client anybody should use. Torrents of one file only.
+//! `seeders`, `leechers` and `tracker` are the other side of a client under test; they are cheaper than any client, so
+//! that they are not what limits it. `floor-leech` and `floor-seed` are in the client's own place: what they need is
+//! what the protocol, the kernel and the hash need, and every client is a multiple of that. All of them trust their
+//! torrent and their peer; none of them is a client to be used. Torrents of one file only.
 
 mod announces;
 mod floor;

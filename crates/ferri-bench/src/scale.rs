@@ -49,7 +49,7 @@ struct World {
     cancelled: HashSet<Request>,
 }
 
-/// Whom, and the block: piece, begin, length.
+/// The peer, and the block: piece, begin, length.
 type Request = (PeerKey, u32, u32, u32);
 
 impl World {

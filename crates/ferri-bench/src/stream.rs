@@ -14,7 +14,7 @@ use crate::say;
 /// Asked of the kernel at once.
 const STEP: usize = 1 << 20;
 
-/// Sends the file to whoever connects, one after the other, until killed. Says `ready` when it listens.
+/// Sends the file to each client that connects, one after the other, until killed. Says `ready` when it listens.
 ///
 /// # Errors
 /// When the address is taken or the file cannot be read.

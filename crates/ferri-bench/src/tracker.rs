@@ -48,7 +48,7 @@ fn answer(peers: &[SocketAddr]) -> Vec<u8> {
             compact.extend_from_slice(&peer.port().to_be_bytes());
         }
     }
-    // Transmission takes every peer for a seed, and a seed hangs up on it, when nobody is incomplete.
+    // Transmission takes every peer for a seed, and a seed hangs up on it, when no peer is incomplete.
     let counts = format!("d8:completei{}e10:incompletei1e8:intervali1800e", peers.len());
     let mut body = counts.into_bytes();
     body.extend_from_slice(format!("5:peers{}:", compact.len()).as_bytes());

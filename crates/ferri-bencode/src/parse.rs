@@ -427,7 +427,7 @@ mod tests {
         let crowd = |of: &[u8], count| [b"l".to_vec(), of.repeat(count), b"e".to_vec()].concat();
         let kind = |input: &[u8]| Document::parse(input).err().map(|error| error.kind);
         assert_eq!(kind(&crowd(b"le", 1 << 20)), Some(ErrorKind::TooManyContainers));
-        // A small one is nobody's problem, and strings are only bytes.
+        // A small one is no problem, and strings are only bytes.
         assert_eq!(kind(&crowd(b"le", 1000)), None);
         assert_eq!(kind(&crowd(b"0:", 1 << 20)), None);
     }

@@ -135,7 +135,7 @@ impl Bucket {
         Outcome::Waiting
     }
 
-    /// Gives the place of `nodes[at]` to the best of those that wait. `None` when nobody does.
+    /// Gives the place of `nodes[at]` to the best of those that wait. `None` when none does.
     pub(crate) fn promote(&mut self, at: usize, allowed: impl Fn(&Self, &Entry) -> bool) -> Option<&Entry> {
         let gone = self.nodes.remove(at);
         let fitting = self.replacements.iter().rposition(|entry| entry.fits && allowed(self, entry));

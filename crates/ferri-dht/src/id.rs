@@ -136,15 +136,15 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a node there can know who is here: somebody outside knows nothing about our local network, nor a neighbour about
-/// this host, and would have us knock at its doors.
+/// Whether a node there can know nodes here: a node outside knows nothing about our local network, nor a neighbour
+/// about this host, and would have us send to our own neighbours.
 pub(crate) fn may_name(node: IpAddr, named: IpAddr) -> bool {
     // IPv4 in IPv6 notation is dialled as what it is.
     let (node, named) = (node.to_canonical(), named.to_canonical());
     if named.is_loopback() { node.is_loopback() } else { is_local(node) || !is_local(named) }
 }
 
-/// An address that a node can have. IPv4 in IPv6 notation would be the other network; port 0 is nobody's.
+/// An address that a node can have. IPv4 in IPv6 notation would be the other network; no node has port 0.
 pub(crate) fn is_node_address(addr: SocketAddr) -> bool {
     let ip_is_fine = match addr.ip() {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),

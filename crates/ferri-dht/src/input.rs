@@ -102,17 +102,17 @@ pub enum Input {
         /// Its name.
         lookup: Lookup,
     },
-    /// Our address as somebody trustworthy says, for example the router that maps our port.
+    /// Our address from a source that is trusted, for example the router that maps our port.
     ExternalAddress {
         /// As others see us.
         ip: IpAddr,
     },
-    /// Addresses or routes of this machine changed: what was learned about our address is void, and whoever did not
+    /// Addresses or routes of this machine changed: what was learned about our address is void, and nodes that did not
     /// answer lately may answer again.
     NetworkChanged,
     /// Begins or ends being read-only (BEP 43).
     ReadOnly {
-        /// Answer nobody.
+        /// Answer no queries.
         read_only: bool,
     },
     /// The time of [`Node::poll_timeout`](crate::Node::poll_timeout) has come.

@@ -18,7 +18,7 @@ pub const VALUE_MAX: usize = 1_000;
 /// Bytes of a salt, at most (BEP 44).
 pub const SALT_MAX: usize = 64;
 
-/// What is stored. Whoever holds one knows that its value is bencode of a legal size and that its signature is right.
+/// What is stored. The value of an item is always bencode of a legal size, and its signature is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     value: Bytes,
@@ -64,7 +64,7 @@ impl ItemKey {
 }
 
 impl Item {
-    /// A value that nobody can replace. It is given in its bencoded form.
+    /// A value that cannot be replaced. It is given in its bencoded form.
     ///
     /// # Errors
     /// The value is too long or not canonical bencode.
@@ -84,7 +84,7 @@ impl Item {
         Ok(Self { value, author: Some(Author { public_key: key.public_key(), salt, seq, signature }) })
     }
 
-    /// A value with the signature of somebody else.
+    /// A value that another program signed.
     ///
     /// # Errors
     /// As for [`Item::sign`], or the signature is wrong.

@@ -99,7 +99,7 @@ impl Limiter {
         left.is_some()
     }
 
-    /// Which set: a keyed hash, so that nobody picks addresses that crowd out a certain other.
+    /// Which set: a keyed hash, so that an attacker cannot pick addresses that crowd out a certain other.
     fn set(&self, owner: u128) -> usize {
         let folded = (owner as u64) ^ ((owner >> 64) as u64).rotate_left(29);
         let product = u128::from(folded ^ self.key) * u128::from(self.key.rotate_left(31) | 1);

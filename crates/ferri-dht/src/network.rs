@@ -54,9 +54,9 @@ pub(crate) struct Network {
     pub(crate) entry: Attempts,
     /// Questions what our address is.
     pub(crate) survey: Attempts,
-    /// Since when nobody has answered.
+    /// Since when no node has answered.
     pub(crate) silent_since: Instant,
-    /// It was told that nobody answers.
+    /// It was told that no node answers.
     pub(crate) lonely: bool,
 }
 
@@ -88,8 +88,9 @@ impl Network {
         self.table.qualities(now).good < POOR
     }
 
-    /// Routers that take part in lookups and are told of announces: all of them while we are in and know too few nodes to
-    /// do without, as in a home where everybody knows the same router. Who is just getting in finds better ones first.
+    /// Routers that take part in lookups and are told of announces: all of them while we are in and know too few nodes
+    /// to do without, as in a home where all nodes know the same router. A node that is just getting in finds better
+    /// ones first.
     pub(crate) fn stand_ins(&self, now: Instant) -> impl Iterator<Item = SocketAddr> {
         let is_getting_in = self.bootstrap.is_some() && !self.bootstrapped;
         let are_needed = !is_getting_in && !self.routers.is_empty() && self.is_poor(now);
@@ -113,7 +114,7 @@ impl Network {
         self.contacts.push_back(addr);
     }
 
-    /// Whom to ask what our address is: one node of each region, of those that answered last.
+    /// Which nodes to ask what our address is: one node of each region, of those that answered last.
     pub(crate) fn voters(&self, now: Instant) -> Vec<Contact> {
         let mut voters: BTreeMap<Region, &Entry> = BTreeMap::new();
         for node in self.table.nodes().filter(|node| node.quality(now) != Quality::Bad) {

@@ -49,7 +49,7 @@ pub struct Node {
     items: Shelf,
     strangers: Strangers,
     limiter: Limiter,
-    /// Bytes of answers to whoever asks.
+    /// Bytes of answers to all that ask.
     answers: Bucket,
     /// Further bytes of answers, to nodes of our tables.
     answers_to_known: Bucket,
@@ -130,7 +130,7 @@ impl Node {
             }
             Input::Announce { lookup, info_hash, port, implied_port, seed } => {
                 let announcement = Announcement { port, implied_port, seed };
-                // Nobody could come to port 0, and nobody would store it.
+                // No peer could come to port 0, and no node would store it.
                 let announce = (implied_port || port != 0).then_some(announcement);
                 self.wish(lookup, Wish::Peers { info_hash, scrape: false, announce }, now);
             }
@@ -177,7 +177,7 @@ impl Node {
             // Those that answered last are the likeliest to be there tomorrow.
             nodes.sort_by_key(|node| (node.failures, std::cmp::Reverse(node.answered)));
             let mut addrs: Vec<_> = nodes.into_iter().map(|node| node.addr).collect();
-            // Whoever stops before it got in keeps what it had.
+            // A node that stops before it got in keeps what it had.
             if addrs.is_empty() {
                 addrs.extend(network.contacts.iter().rev());
             }
@@ -295,7 +295,7 @@ impl Node {
         }
     }
 
-    /// Somebody said where we are. An address of a local network says nothing.
+    /// A source said what our address is. An address of a local network says nothing.
     fn external_address(&mut self, ip: IpAddr, now: Instant) {
         let family = if ip.is_ipv4() { Family::V4 } else { Family::V6 };
         let Some(network) = self.network_mut(family) else { return };

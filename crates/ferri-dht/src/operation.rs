@@ -115,7 +115,7 @@ pub(crate) struct Operation {
     pub(crate) stage: Stage,
     pub(crate) searches: SmallVec<[Search; 2]>,
     pub(crate) outcome: Outcome,
-    /// Searches that found nobody to ask wait until here for somebody.
+    /// Searches that found no node to ask wait until here for one.
     pub(crate) patience: Instant,
     peers: BTreeSet<SocketAddr>,
     /// Seeds and leeches.
@@ -239,7 +239,7 @@ fn is_peer(addr: SocketAddr) -> bool {
     !nobody && addr.port() != 0
 }
 
-/// The item in an answer, if it is the one that is looked for (BEP 44: whoever asks has to check).
+/// The item in an answer, if it is the one that is looked for (BEP 44: the node that asks has to check).
 fn read_item(key: &ItemKey, response: &Response<'_>) -> Option<Item> {
     let value = Bytes::copy_from_slice(response.value?);
     let item = match key {

@@ -7,7 +7,7 @@ pub struct Options {
     pub ipv4: bool,
     /// Take part in the IPv6 DHT (BEP 32), which has a table and an id of its own.
     pub ipv6: bool,
-    /// Ask, but answer nobody (BEP 43): for nodes that cannot be reached, or whose traffic is dear.
+    /// Ask, but answer no queries (BEP 43): for nodes that cannot be reached, or whose traffic is dear.
     pub read_only: bool,
     /// Limit how many nodes of one network are kept in a bucket and asked in a lookup. Addresses of local networks are
     /// exempt. Off for test networks whose nodes have public addresses side by side.
@@ -26,9 +26,9 @@ pub struct Options {
     pub queries_per_address: u32,
     /// Bytes of answers in a second, all addresses together; bursts are twice that.
     pub answer_bytes_per_second: u32,
-    /// Bytes in a second by which answers to addresses that are not proven may exceed what came from them, all addresses
-    /// together. With 0 a stranger gets no byte more than it sent until it has answered a ping, so that nobody can be
-    /// flooded through us.
+    /// Bytes in a second by which answers to addresses that are not proven may exceed what came from them, all
+    /// addresses together. With 0 a stranger gets no byte more than it sent until it has answered a ping, so that no
+    /// address can be flooded through us.
     pub unproven_bytes_per_second: u32,
     /// Lookups of the caller under way at once; further ones wait for their turn.
     pub lookups_max: usize,

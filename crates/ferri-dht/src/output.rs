@@ -33,7 +33,7 @@ impl Family {
 pub enum Output {
     /// A datagram to send, of at most 1,232 bytes unless an item of ours is long, from the socket of the family of `to`. It may be lost.
     Send {
-        /// To whom.
+        /// The address that it goes to.
         to: SocketAddr,
         /// All of it.
         bytes: Bytes,
@@ -42,7 +42,7 @@ pub enum Output {
     Peers {
         /// The lookup.
         lookup: Lookup,
-        /// Anybody may have claimed these.
+        /// Any node may have claimed these.
         peers: Vec<SocketAddr>,
     },
     /// An item that a lookup found; hash or signature are right.

@@ -58,7 +58,7 @@ struct Stored<const N: usize> {
     announced: u32,
 }
 
-/// Whether an address can have several peers. BEP 33 says no, so that nobody counts twice; on local networks, where
+/// Whether an address can have several peers. BEP 33 says no, so that no peer counts twice; on local networks, where
 /// several clients of one machine meet, each port is a peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Several {

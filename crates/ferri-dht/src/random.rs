@@ -1,10 +1,10 @@
-//! Chance from a seed that nobody can foretell: SHA-256 in counter mode.
+//! Chance from a seed, which cannot be foretold: SHA-256 in counter mode.
 
 use std::fmt;
 
 use ferri_hash::{Sha256, Sha256Digest};
 
-/// The same seed gives the same numbers; without the seed nobody tells the next number from those before.
+/// The same seed gives the same numbers; without the seed the next number cannot be told from those before.
 #[derive(Clone)]
 pub(crate) struct Random {
     seed: [u8; 32],

@@ -1,14 +1,15 @@
 //! One search: finds the nodes of one family that are closest to a target, in rounds that come closer (BEP 5).
 //!
-//! A search wants answers of the eight closest nodes. Whoever wants to be among them for a certain target only has to
-//! make up ids, so that the eight are chosen with care: half of the places at most go to *suspects*, which are nodes
-//! whose id does not belong to their address (BEP 42), nodes that lie closer to the target than chance explains in
-//! a network of this size, and all but two of a neighbourhood of addresses. The other places go to the closest nodes above suspicion.
-//! Where suspects would have half of the places, all eight places go to others, and the suspects have four besides:
-//! otherwise a lost packet or two would hide an announce. When there are too few of those, as in a network that does
-//! not know BEP 42, suspects fill the rest. Of one network one node is considered at all. An announce and the lookups
-//! that are to find it choose alike, and so meet at the honest half.
-//! libtorrent by default asks every node whatever its id, and considers one of each network; BEP 42 would have us
+//! A search wants answers of the eight closest nodes. An attacker who wants to be among them for a certain target only
+//! has to make up ids, so that the eight are chosen with care: half of the places at most go to *suspects*, which are
+//! nodes whose id does not belong to their address (BEP 42), nodes that lie closer to the target than chance explains
+//! in a network of this size, and all but two of a neighbourhood of addresses. The other places go to the closest nodes
+//! above suspicion. Where suspects would have half of the places, all eight places go to others, and the suspects have
+//! four besides: otherwise a lost packet or two would hide an announce. When there are too few of those, as in a
+//! network that does not know BEP 42, suspects fill the rest. Of one network one node is considered at all. An announce
+//! and the lookups that are to find it choose alike, and so meet at the honest half. libtorrent by default asks every
+//! node whatever its id, and considers one of each network; BEP 42 would have us store nothing with misfits, which
+//! today are too many for that.
 //! store nothing with misfits, which today are too many for that.
 
 use std::collections::VecDeque;
@@ -33,7 +34,7 @@ const STARTING_MAX: usize = 16;
 /// Nodes that are kept in mind.
 const CANDIDATES_MAX: usize = 256;
 
-/// Queries of one search. Honest networks of any size need fewer than 60; beyond this somebody leads us astray.
+/// Queries of one search. Honest networks of any size need fewer than 60; beyond this an attacker leads us astray.
 const QUERIES_MAX: u32 = 120;
 
 /// Places among the eight that suspects may have while others are there.
@@ -52,7 +53,7 @@ const CROWD_FRACTION: u64 = 64;
 /// Addresses without ids to begin with.
 const STARTERS_MAX: usize = 64;
 
-/// Whom to ask next.
+/// Which nodes to ask next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) addr: SocketAddr,
@@ -108,7 +109,7 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// `nodes` is how many the network has; 0 when nobody knows.
+    /// `nodes` is how many the network has; 0 when that is not known.
     pub(crate) fn new(target: NodeId, family: Family, restricted: bool, nodes: u64) -> Self {
         let crowd = crowd(nodes);
         Self {
@@ -124,7 +125,7 @@ impl Search {
         }
     }
 
-    /// Nobody was found yet who could be asked.
+    /// No node was found yet that could be asked.
     pub(crate) fn is_starved(&self) -> bool {
         self.candidates.is_empty() && self.starters.is_empty() && self.starting.is_empty()
     }
@@ -136,7 +137,7 @@ impl Search {
         }
     }
 
-    /// Somebody told of a node.
+    /// A node told of another one.
     pub(crate) fn consider(&mut self, contact: Contact) {
         let fits = contact.id.fits(contact.addr.ip());
         let ours = network(contact.addr);
@@ -225,7 +226,7 @@ impl Search {
         self.candidates.iter().filter(|candidate| candidate.progress == Progress::Asked).count()
     }
 
-    /// Whom to ask, if somebody should be asked now. Counts as asked from here on.
+    /// The node to ask, if one should be asked now. Counts as asked from here on.
     pub(crate) fn next(&mut self) -> Option<Ask> {
         if QUERIES_MAX <= self.asked {
             return None;
@@ -255,7 +256,7 @@ impl Search {
         self.candidates.iter_mut().find(|candidate| candidate.contact.addr == addr)
     }
 
-    /// Whoever was asked at `addr` takes its time.
+    /// The node that was asked at `addr` takes its time.
     pub(crate) fn slow(&mut self, addr: SocketAddr) {
         if let Some(candidate) = self.at(addr).filter(|candidate| candidate.progress == Progress::Asked) {
             candidate.progress = Progress::Slow;
@@ -265,7 +266,7 @@ impl Search {
         });
     }
 
-    /// Whoever was asked at `addr` did not answer, or not as it should.
+    /// The node that was asked at `addr` did not answer, or not as it should.
     pub(crate) fn failed(&mut self, addr: SocketAddr) {
         if let Some(candidate) = self.at(addr).filter(|candidate| candidate.progress != Progress::Answered) {
             candidate.progress = Progress::Failed;
@@ -293,7 +294,7 @@ impl Search {
         }
     }
 
-    /// The closest have answered, or there is nobody left to ask.
+    /// The closest have answered, or there is none left to ask.
     pub(crate) fn is_done(&self) -> bool {
         let wanted = self.wanted();
         let exhausted = QUERIES_MAX <= self.asked;
@@ -325,8 +326,8 @@ impl Search {
     }
 }
 
-/// Distances below this, by their first 64 bits, are too small to be chance in a network of so many nodes. 0 when nobody
-/// knows how many there are.
+/// Distances below this, by their first 64 bits, are too small to be chance in a network of so many nodes. 0 when their
+/// number is not known.
 pub(crate) fn crowd(nodes: u64) -> u64 {
     // The eighth of n nodes lies at about 8/n of the space.
     (u64::MAX / CROWD_FRACTION).checked_div(nodes).map_or(0, |part| part * K as u64)

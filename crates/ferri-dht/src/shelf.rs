@@ -9,7 +9,7 @@ use crate::items::Item;
 use crate::krpc::code;
 use crate::net::owner;
 
-/// BEP 44: an item that nobody puts again is forgotten after two hours.
+/// BEP 44: an item that is not put again is forgotten after two hours.
 const ITEM_LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Items that one IPv4 address or one IPv6 /64 may have put.
@@ -75,7 +75,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Forgets what nobody has put again for long.
+    /// Forgets items that were not put again for long.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.items.retain(|_, kept| now.saturating_duration_since(kept.put) < ITEM_LIFETIME);
     }

@@ -11,7 +11,7 @@ use crate::output::Family;
 pub struct NodeStatus {
     /// The networks it takes part in.
     pub families: Vec<FamilyStatus>,
-    /// It answers nobody (BEP 43).
+    /// It answers no queries (BEP 43).
     pub read_only: bool,
     /// Operations of the caller, those that wait for their turn included.
     pub lookups: usize,
@@ -40,7 +40,7 @@ pub struct FamilyStatus {
     pub good: usize,
     /// Nodes that were good once and have to show it again.
     pub questionable: usize,
-    /// Nodes that left two queries unanswered and wait for somebody to take their place.
+    /// Nodes that left two queries unanswered and wait for another node to take their place.
     pub bad: usize,
     /// How many nodes the network has, judged by how close the closest ones are. 0 when unknown.
     pub estimated_nodes: u64,
@@ -69,7 +69,7 @@ pub struct Counts {
     pub queries_in: u64,
     /// Queries of others that were not answered because of a limit.
     pub limited: u64,
-    /// Datagrams that no message was in, or answers nobody had asked for.
+    /// Datagrams that no message was in, or answers to no query of ours.
     pub refused: u64,
 }
 

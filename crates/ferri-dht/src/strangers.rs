@@ -1,8 +1,8 @@
 //! Who has shown that it is where it says, and who has not yet.
 //!
-//! The source of a datagram is easily forged, and our answers are longer than the questions. Who has answered a query of ours
-//! is *proven* for a while. To anybody else goes no byte more than came from there: a short answer that fits, or a ping,
-//! while the question is held until the ping is answered.
+//! The source of a datagram is easily forged, and our answers are longer than the questions. A node that has answered a
+//! query of ours is *proven* for a while. Any other address gets no byte more than came from there: a short answer that
+//! fits, or a ping, while the question is held until the ping is answered.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -120,7 +120,7 @@ impl Strangers {
         }
     }
 
-    /// Forgets questions that nobody waits for any more.
+    /// Forgets questions that are not waited for any more.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.expired = Some(now);
         self.held.retain(|_, held| now.saturating_duration_since(held.since) < HELD_FOR);

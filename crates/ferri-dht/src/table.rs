@@ -253,7 +253,7 @@ impl Table {
         }
     }
 
-    /// Gives the place of a bad node to one that waits. It stays while nobody does: when the network is down all are bad.
+    /// Gives the place of a bad node to one that waits. It stays while none does: when the network is down all are bad.
     fn replace(&mut self, index: usize, at: usize) {
         let restricted = self.restricted;
         let owners = &self.owners;
@@ -327,7 +327,7 @@ impl Table {
         Some(if index == last { self.id } else { self.id.sibling(index, random) })
     }
 
-    /// Everybody gets another chance, since it was our network that was gone.
+    /// All nodes get another chance, since it was our network that was gone.
     pub(crate) fn forgive(&mut self) {
         for node in self.buckets.iter_mut().flat_map(|bucket| bucket.nodes.iter_mut()) {
             node.failures = node.failures.min(FAILURES_MAX - 1);

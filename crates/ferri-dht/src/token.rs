@@ -45,7 +45,7 @@ impl Tokens {
     }
 
     pub(crate) fn check(&self, ip: IpAddr, target: NodeId, shown: &[u8]) -> bool {
-        // Comparing takes as long whatever differs would matter only to somebody who measures nanoseconds through a
+        // Comparing takes as long whatever differs would matter only to an attacker who measures nanoseconds through a
         // network, for a token that lives ten minutes; the hash costs no less than the comparison.
         self.secrets.iter().any(|secret| token(secret, ip, target) == *shown)
     }

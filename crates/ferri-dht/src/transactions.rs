@@ -29,7 +29,7 @@ pub(crate) type OperationKey = u64;
 pub(crate) enum Purpose {
     /// To see whether a node is there.
     Ping,
-    /// To see whether somebody who asked is where it says.
+    /// To see whether a node that asked is where it says.
     Proof,
     /// To hear what our address is.
     Survey,
@@ -149,7 +149,7 @@ fn due(open: &Open) -> Instant {
     open.sent
         + match (open.slow, open.purpose) {
             (false, _) => SHORT_TIMEOUT,
-            // Whoever's question is held does not wait longer than that.
+            // A node whose question is held does not wait longer than that.
             (true, Purpose::Proof) => HELD_FOR,
             (true, _) => FULL_TIMEOUT,
         }

@@ -1,8 +1,8 @@
 //! Our address as others see it: votes from the `ip` of their answers (BEP 42).
 //!
-//! Only nodes that we chose have a vote. Whoever asks us, or lies close to our id or to what the caller looks for, may have
-//! gone there in order to be asked; a crowd around one target meets everybody who looks there. So now and then one node of
-//! our table is asked from each sixteenth of the ids: a crowd lies in one of them, and has one vote.
+//! Only nodes that we chose have a vote. A node that asks us, or lies close to our id or to what the caller looks for,
+//! may have gone there in order to be asked; a crowd around one target meets all nodes that look there. So now and then
+//! one node of our table is asked from each sixteenth of the ids: a crowd lies in one of them, and has one vote.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

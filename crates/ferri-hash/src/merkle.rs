@@ -1,7 +1,7 @@
 //! The Merkle trees of [BEP 52]: leaves are SHA-256 of 16 KiB blocks, missing leaves are zero, nodes hash two children.
 //!
 //! Levels are counted from the leaves: level 0 is a block, level `n` covers `2^n` blocks. Here are roots and paddings
-//! only; proofs for single hashes belong to whoever talks about them on the wire.
+//! only; proofs for single hashes belong to the code that talks about them on the wire.
 //!
 //! [BEP 52]: https://www.bittorrent.org/beps/bep_0052.html
 

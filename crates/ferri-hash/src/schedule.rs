@@ -1,4 +1,4 @@
-//! Who is hashed beside whom: any number of messages of any lengths on the lanes of the kernels.
+//! Which messages are hashed side by side: any number of messages of any lengths on the lanes of the kernels.
 
 use crate::kernels::{Block, Function, LANES_MAX, Lane};
 

@@ -1,4 +1,4 @@
-//! Which pieces someone has: 64 to a word, counted as they change.
+//! Which pieces a peer has: 64 to a word, counted as they change.
 //!
 //! On the wire (BEP 3) the first piece is the highest bit of the first byte; in memory it is the lowest bit of the first
 //! word, so that scans use `trailing_zeros`. Indexes are plain `u32`s: a bitfield knows its length, not its torrent.

@@ -4,8 +4,8 @@
 //! bidirectional controls make `gpj.exe` look like `exe.jpg`; so whatever prints such text passes it through here
 //! first. What is replaced becomes U+FFFD, one for one, so that a reader sees that something was there.
 //!
-//! This is for showing only. Names on disk have rules of their own ([`crate::names`]), and escaping for HTML or
-//! JSON is the business of whoever writes those.
+//! This is for showing only. Names on disk have rules of their own ([`crate::names`]), and escaping for HTML or JSON is
+//! the business of the code that writes those.
 
 mod secrets;
 
@@ -46,7 +46,7 @@ pub fn sanitize_bytes(bytes: &[u8]) -> Cow<'_, str> {
 
 /// A tracker's or web seed's URL for logs: who is asked, without what only we may know.
 ///
-/// Private trackers put a passkey into the path, the query or the user name, and whoever reads it there can act as
+/// Private trackers put a passkey into the path, the query or the user name, and a reader who sees it there can act as
 /// that user. Kept are the scheme, the host, the port, and path segments out of a short list of words that every
 /// tracker uses; all else is `***`. Text that is no URL becomes `***` as a whole. The result is [`sanitize`]d.
 #[must_use]

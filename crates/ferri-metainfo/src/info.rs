@@ -34,7 +34,7 @@ pub struct Info {
     pub(crate) files: FileTable,
     /// Of the v2 side, once they are known.
     pub(crate) layers: Option<PieceLayers>,
-    /// Where the files go on a disk, once somebody asked: everybody who has to do with files does.
+    /// Where the files go on a disk, once a caller asked: all callers that have to do with files do.
     pub(crate) local_paths: OnceLock<Result<LocalPaths, NameError>>,
 }
 

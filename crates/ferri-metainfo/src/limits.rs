@@ -34,7 +34,7 @@ pub const PIECE_LENGTH_MIN_V1: u32 = 1;
 /// Bytes in a piece, at most. A piece is verified as a whole.
 pub const PIECE_LENGTH_MAX: u32 = 512 << 20;
 
-/// Bytes in a piece of a torrent that we make, at most: everybody shall be able to load it. libtorrent 2.1.1 refuses
+/// Bytes in a piece of a torrent that we make, at most: all clients shall be able to load it. libtorrent 2.1.1 refuses
 /// 512 MiB, and users of qBittorrent 5.0 report that it refuses 256 MiB.
 pub const PIECE_LENGTH_MAX_MADE: u32 = 128 << 20;
 

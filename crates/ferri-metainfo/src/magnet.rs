@@ -404,7 +404,7 @@ pub const MAGNET_BYTES_MAX: usize = 64 * 1024;
 /// Parameters beside `xt` that are looked at in one link; each costs work even when it is passed over.
 const PARAMETERS_MAX: usize = 1024;
 
-/// Trackers, and web seeds, that one link may bring. Each is somebody we would talk to.
+/// Trackers, and web seeds, that one link may bring. Each is a server that we would talk to.
 const URLS_MAX: usize = 200;
 
 /// Peers that one link may bring.

@@ -101,7 +101,7 @@ impl Metainfo {
     }
 
     /// The trackers' URLs in tiers (BEP 12): `announce-list` if it names one, else `announce`. No tier is empty, no URL
-    /// comes twice. What a URL may be is up to whoever uses it.
+    /// comes twice. The caller decides which URLs it takes.
     pub fn trackers(&self) -> &[Vec<String>] {
         &self.trackers
     }

@@ -1,10 +1,10 @@
 //! From the paths in a torrent to paths on this disk.
 //!
-//! A torrent's paths come from a stranger. [`LocalPaths`] maps each file to a relative path that lies inside the
-//! folder a download goes to, is no other file's, and is the same every time. It does no I/O: not to follow links
-//! that somebody planted in the target is the storage's part.
+//! A torrent's paths come from a stranger. [`LocalPaths`] maps each file to a relative path that lies inside the folder
+//! a download goes to, is no other file's, and is the same every time. It does no I/O: not to follow links that were
+//! planted in the target is the storage's part.
 //!
-//! The rule of thumb: a name stays as it is wherever Linux can store it and nobody is harmed; what would be harmful
+//! The rule of thumb: a name stays as it is wherever Linux can store it and it does no harm; what would be harmful
 //! anywhere is replaced by `_`; a path of which nothing sensible is left is refused.
 //!
 //! | # | in the torrent | on this disk |
@@ -38,7 +38,7 @@
 //! | 21 | refuses that too | an error with the file's name and what the system said |
 //!
 //! A file whose path needs no change keeps it, whatever a changed one would like to be called. Files of several
-//! torrents are kept apart by their folders, which is the business of whoever chooses those.
+//! torrents are kept apart by their folders, which the caller chooses.
 
 mod component;
 mod foreign;
@@ -84,7 +84,7 @@ struct Inner {
     links: Vec<(FileIndex, Box<str>)>,
     /// Ascending by file.
     ignored_links: Vec<(FileIndex, LinkProblem)>,
-    /// What particular file systems could have against the names, once somebody asked.
+    /// What particular file systems could have against the names, once a caller asked.
     particulars: OnceLock<Particulars>,
 }
 

@@ -38,9 +38,9 @@ pub(crate) struct Node {
     pub(crate) connections: BTreeMap<PeerKey, Remote>,
     /// Blocks to send to each peer; the link takes one from each in turn.
     pub(crate) sending: BTreeMap<PeerKey, VecDeque<Block>>,
-    /// Blocks it sent to anybody.
+    /// Blocks it sent to any peer.
     pub(crate) sent: BTreeSet<Block>,
-    /// Whom the link served last, and whether it is at work.
+    /// The peer that the link served last, and whether it is at work.
     pub(crate) last_served: PeerKey,
     pub(crate) link_busy: bool,
     /// When the receiving side of the link is free.

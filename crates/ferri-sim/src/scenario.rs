@@ -83,7 +83,7 @@ pub struct Scenario {
     pub verify: Duration,
     /// When to stop at the latest.
     pub limit: Duration,
-    /// Whether to stop as soon as everybody who should be done is.
+    /// Whether to stop as soon as all peers that should be done are.
     pub stop_when_done: bool,
 }
 
@@ -102,8 +102,8 @@ impl Default for Scenario {
 }
 
 impl Scenario {
-    /// A small swarm of everything that can happen, different for each seed. One honest seed always stays, so that
-    /// everybody can finish.
+    /// A small swarm of everything that can happen, different for each seed. One honest seed always stays, so that all
+    /// can finish.
     pub fn random(seed: u64) -> Self {
         let mut dice = Dice::new(seed ^ 0x5eed);
         let piece_length = [16 << 10, 64 << 10, 48 << 10, 256 << 10][dice.below(4) as usize];

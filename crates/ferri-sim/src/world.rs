@@ -18,7 +18,7 @@ use crate::watch::Watch;
 const TRACKER_PEERS: u64 = 50;
 /// How long the tracker takes.
 const TRACKER: Duration = Duration::from_millis(100);
-/// How long it takes to find out that nobody is there.
+/// How long it takes to find out that no peer is there.
 const CONNECT_FAILS: Duration = Duration::from_secs(1);
 /// A simulation that goes on after so many events runs in a circle.
 const EVENTS_MAX: u64 = 50_000_000;
@@ -435,7 +435,7 @@ impl World {
         }
     }
 
-    /// Everybody who should have everything has it.
+    /// All peers that should have everything have it.
     fn is_done(&self) -> bool {
         let owes = |n: &usize| {
             let spec = &self.scenario.nodes[*n];

@@ -122,7 +122,7 @@ impl Handshake {
         self.v = later.v.or_else(|| self.v.take());
         self.reqq = later.reqq.or(self.reqq);
         self.yourip = later.yourip.or(self.yourip);
-        // Whoever stopped downloading and starts again says so by leaving this out.
+        // A peer that stopped downloading and starts again says so by leaving this out.
         self.upload_only = later.upload_only;
         self.p = later.p.or(self.p);
         self.metadata_size = later.metadata_size.or(self.metadata_size);

@@ -22,7 +22,7 @@ pub fn allowed_fast_set(ip: IpAddr, info_hash: &InfoHash, piece_count: u32, coun
         return (0..piece_count).collect();
     }
     let mut seed = match ip.to_canonical() {
-        // BEP 6: three bytes, so that whoever has many addresses of a network has one set.
+        // BEP 6: three bytes, so that a peer with many addresses of a network has one set.
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();
             vec![a, b, c, 0]

@@ -137,8 +137,8 @@ impl Handshake {
     /// Reads a handshake from the start of `buf` and says how many bytes it had. `None` when more bytes are needed.
     ///
     /// # Errors
-    /// [`DecodeError::WrongProtocol`] with the first byte that is not of the protocol's name, without waiting for the rest:
-    /// whoever sends something else (an encrypted connection, a web browser) can be told at once.
+    /// [`DecodeError::WrongProtocol`] with the first byte that is not of the protocol's name, without waiting for the
+    /// rest: a peer that sends something else (an encrypted connection, a web browser) can be told at once.
     pub fn decode_prefix(buf: &[u8]) -> Result<Option<(Self, usize)>, DecodeError> {
         match buf.first_chunk::<HANDSHAKE_LEN>() {
             Some(bytes) => Ok(Some((Self::decode(bytes)?, HANDSHAKE_LEN))),

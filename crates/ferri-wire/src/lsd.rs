@@ -1,7 +1,7 @@
 //! Local service discovery ([BEP 14]): who on this network has which torrents, said to a multicast group.
 //!
-//! One datagram, in the dress of an HTTP request, names a port and some info hashes. Bytes in, an announce out, and
-//! the way back; when to send and whom to believe is not decided here.
+//! One datagram, in the dress of an HTTP request, names a port and some info hashes. Bytes in, an announce out, and the
+//! way back; when to send and which senders to believe is not decided here.
 //!
 //! [BEP 14]: https://www.bittorrent.org/beps/bep_0014.html
 

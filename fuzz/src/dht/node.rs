@@ -15,7 +15,7 @@ use ferri_metainfo::InfoHash;
 use super::grammar::{HOSTS, Parts, host, id_of, place};
 use crate::script::{Script, Sleeper};
 
-/// What nobody answers any more is over within this time.
+/// What is not answered any more is over within this time.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 
 /// Names of lookups; reused while they are under way, too.
@@ -85,7 +85,7 @@ struct Driver {
     node: Node,
     options: Options,
     now: Instant,
-    /// Queries of the node that nobody has answered: to whom, the transaction id, the name.
+    /// Queries of the node without an answer: the address, the transaction id, the name.
     open: Vec<(SocketAddr, Vec<u8>, Vec<u8>)>,
     accounts: BTreeMap<SocketAddr, Account>,
     /// Addresses that the node has heard of from others than themselves; it may well ask those.
@@ -162,7 +162,7 @@ impl Driver {
         }
     }
 
-    /// Somebody answers a query of the node; or somebody else does, in his name.
+    /// A node answers a query of the node; or another one does, in its name.
     fn answer(&mut self, script: &mut Script<'_>) {
         if self.open.is_empty() {
             return self.sleep();
@@ -174,7 +174,7 @@ impl Driver {
         self.datagram(from, bytes);
     }
 
-    /// Somebody stores something with a token that his address has got.
+    /// A node stores something with a token that its address has got.
     fn store(&mut self, script: &mut Script<'_>) {
         let from = host(script.u8());
         let tokens = self.tokens.get(&from.ip()).cloned().unwrap_or_default();
@@ -287,7 +287,7 @@ impl Driver {
                 assert!(self.is_open(lookup), "{lookup:?} ends twice");
                 let (given, back) = self.lookups.entry(lookup).or_default();
                 *back += 1;
-                // Whoever was refused the name did not end its bearer.
+                // A node that was refused the name did not end its bearer.
                 if given == back {
                     self.told.remove(&lookup);
                 }
@@ -356,7 +356,7 @@ impl Driver {
         }
     }
 
-    /// Nobody answers any more: everything comes to its end.
+    /// No node answers any more: everything comes to its end.
     fn silence(&mut self) {
         self.bounds();
         let end = self.now + SILENCE;

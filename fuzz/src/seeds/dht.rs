@@ -82,14 +82,14 @@ const HEAD: [u8; 2] = [0, 1];
 /// Addresses of eleven hosts, as if they had been saved.
 const CONTACTS: [u8; 3] = [15, 11, 0];
 
-/// Somebody answers the query of that number with two nodes, a token and a peer.
+/// A node answers the query of that number with two nodes, a token and a peer.
 fn answer(query: u8, host: u8) -> Vec<u8> {
     let parts = [0, 0x21, 4, b't', b'o', b'k', host, host, 0, host + 1, 1];
     let answer = [1, 0, 0b1111, host, 0, 1, 0x1a, 0xe1, 0, 80, 0, 3, host, 0];
     [&[4, query][..], &parts, &answer].concat()
 }
 
-/// Somebody who was not named asks: the method, and what it reads of the script.
+/// A node that was not named asks: the method, and what it reads of the script.
 fn question(host: u8, method: u8, arguments: &[u8]) -> Vec<u8> {
     // The transaction id has two bytes, everything else of the parts is empty.
     let parts = [2, b'a', host, 0];

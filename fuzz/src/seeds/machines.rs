@@ -197,7 +197,7 @@ fn generous(host: u8, peer: u8) -> Vec<u8> {
     [accept(host), message(peer, 0, 14), open_up(peer)].concat()
 }
 
-/// What happens to somebody who lacks something.
+/// What happens to a peer that lacks something.
 fn swarms(seeds: &mut Vec<Seed>) {
     let mut seed = |name, head: &[u8], steps: &[Vec<u8>]| {
         add(seeds, "swarm", name, [head, &steps.concat()].concat());
@@ -227,7 +227,7 @@ fn swarms(seeds: &mut Vec<Seed>) {
     uploads(seeds);
 }
 
-/// What happens to somebody who has everything.
+/// What happens to a peer that has everything.
 fn uploads(seeds: &mut Vec<Seed>) {
     let mut seed = |name, steps: &[Vec<u8>]| {
         add(seeds, "swarm", name, [&SEED, &steps.concat()[..]].concat());

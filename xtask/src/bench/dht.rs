@@ -126,7 +126,7 @@ fn start(tools: &Tools, host: &Host, dir: &Path, kind: Kind, address: SocketAddr
     if kind == Kind::Ferriswarm {
         command = host.command(&tools.ferriswarm);
         command.args(["dht", "node", "--json", "--dht-port", &PEER_PORT.to_string()]);
-        // A router that nobody is at; without it the public ones would be asked.
+        // A router that no node is at; without it the public ones would be asked.
         command.args([
             "--bind",
             &host.address().to_string(),

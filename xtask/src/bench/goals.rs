@@ -200,7 +200,7 @@ const DEMANDS: &[Demand] = {
 pub(super) enum Verdict {
     Met,
     Missed,
-    /// Somebody who is needed for the figure did not take part.
+    /// A client that is needed for the figure did not take part.
     NotMeasured,
 }
 
@@ -301,7 +301,7 @@ pub(super) fn judge(scenario: Scenario, tables: &[(&Comparison, Vec<Outcome<'_>>
     goals
 }
 
-/// The figure, and the figures that it was made of; `None` when somebody is missing.
+/// The figure, and the figures that it was made of; `None` when a client is missing.
 fn read(measure: Measure, comparison: &Comparison, outcomes: &[Outcome<'_>]) -> Option<(f64, String)> {
     let ours = outcomes.iter().find(|outcome| is_ours(outcome) && outcome.is_measured())?;
     let (wall, cpu) = (ours.wall().median, ours.cpu().median);
@@ -371,7 +371,7 @@ fn is_ours(outcome: &Outcome<'_>) -> bool {
     outcome.contender.kind == Kind::Ferriswarm
 }
 
-/// A client of somebody else.
+/// A client that is not ours.
 pub(super) fn is_other(outcome: &Outcome<'_>) -> bool {
     !matches!(outcome.contender.kind, Kind::Ferriswarm | Kind::Floor | Kind::PlainTcp)
 }

@@ -37,7 +37,7 @@ type Reports = Result<Vec<Value>, String>;
 /// The table, a row for each client, and our goals.
 ///
 /// # Errors
-/// When nobody can be started.
+/// When no client can be started.
 pub(super) fn measure(tools: &Tools, work: &Path, options: &Options, runs: usize) -> Result<Found> {
     let dir = work.join("many");
     let kinds: Vec<Kind> = HOLDERS.into_iter().filter(|kind| options.clients.contains(kind)).collect();

@@ -1,4 +1,4 @@
-//! The measurements, as data: what is done, by whom, and what a table compares.
+//! The measurements, as data: what is done, by which clients, and what a table compares.
 
 use std::time::Duration;
 

@@ -47,7 +47,7 @@ struct Set {
     size: u64,
     /// With a tracker that knows the peers.
     busy: PathBuf,
-    /// With a tracker that knows nobody: a client that fails to reach a peer may ban it, and the load's leechers have
+    /// With a tracker that knows no peer: a client that fails to reach a peer may ban it, and the load's leechers have
     /// the same addresses as its seeders.
     lonely: PathBuf,
     _trackers: [Process; 2],
@@ -195,7 +195,7 @@ impl Stage {
         let sent_before = sent_through_the_cable()?;
         let start = Instant::now();
         client.start_leech(&set.busy, &dir)?;
-        // Asking a client costs it time, so nobody asks before everything has been sent.
+        // Asking a client costs it time, so none is asked before everything has been sent.
         let mut memory = 0;
         let wall = watch(client, start, &mut memory, |client| {
             let sent = sent_through_the_cable()? - sent_before;

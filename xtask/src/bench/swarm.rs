@@ -11,7 +11,7 @@ use super::scenario::{Contender, Work};
 use super::stage::{NAME, Stage};
 use crate::clients::{Client, Ferriswarm, Kind, Libtorrent};
 
-/// Between two looks at everybody.
+/// Between two looks at all clients.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// From the leechers' start until the last one has everything.

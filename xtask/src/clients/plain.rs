@@ -1,4 +1,4 @@
-//! One plain TCP stream in a client's place: what a link carries when nobody asks for pieces.
+//! One plain TCP stream in a client's place: what a link carries when no pieces are asked for.
 
 use std::path::Path;
 

@@ -82,7 +82,7 @@ impl Client for Qbittorrent {
 
     fn is_done(&mut self) -> Result<bool> {
         self.process.as_mut().context("not started")?.ensure_running()?;
-        // Whether it answers at all is for whoever waits for it to say.
+        // Whether it answers at all is for the caller that waits for it to say.
         let Ok(answer) = http::get(self.place.control_address(), "/api/v2/torrents/info") else {
             return Ok(false);
         };

@@ -1,6 +1,6 @@
 //! transmission-daemon, through its JSON RPC.
 //!
-//! Transmission ignores peers at loopback addresses, and hangs up on everyone when a tracker says that nobody is
+//! Transmission ignores peers at loopback addresses, and hangs up on all seeds when a tracker says that no peer is
 //! incomplete; the lab's addresses and a tracker that counts answer both.
 
 use std::fs;

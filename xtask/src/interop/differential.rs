@@ -200,7 +200,7 @@ impl Answer {
     }
 }
 
-/// Ours counts right, names all others to who lacks something, and nobody who is not there.
+/// Ours counts right, names all others to a client that lacks something, and none that is not there.
 fn check(ask: &Ask, truth: &Truth, ours: &Answer) -> Result<()> {
     match (&ask.what, ours) {
         (What::Announce(announce), Answer::Announced { seeders, leechers, peers }) => {

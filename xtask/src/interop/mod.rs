@@ -68,7 +68,7 @@ enum Case {
     /// One that has only a magnet link finds the seeder by our tracker, and by nothing else. Some say `left=0` while they
     /// do not know the size.
     Magnet { leech: Kind, protocol: Protocol },
-    /// One seeder, everybody else downloads.
+    /// One seeder, all others download.
     Mixed { seed: Kind, leechers: Vec<Kind> },
     /// Two programs make the same torrent of the same files.
     Create { shape: Shape },
@@ -302,7 +302,7 @@ fn mixed(bench: &Bench, work: &Path, seed: Kind, leechers: &[Kind]) -> Result<()
         outcome = outcome.and(done);
     }
     let sent = seeder.state()?.uploaded;
-    // Everybody is done (or nobody will be), so nobody needs the others any more.
+    // All are done (or none will be), so that no client needs the others any more.
     for download in downloads {
         let compared = download.finish(payload);
         outcome = outcome.and(compared);

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::lab;
 
-/// Who may use the blocks that an ext4 keeps in reserve: nobody that runs here.
+/// The user who may use the blocks that an ext4 keeps in reserve: none that runs here.
 const RESERVE_FOR: u32 = 65_534;
 
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(20);
@@ -63,8 +63,8 @@ impl Mount {
         run(Command::new(python).args(["-c", SCRIPT]).arg(&self.dir))
     }
 
-    /// Unmounts an image and waits until nobody has it: a killed program's own view of the mounts ends a little later
-    /// than the program.
+    /// Unmounts an image and waits until no program has it: a killed program's own view of the mounts ends a little
+    /// later than the program.
     pub(super) fn end(self, image: &str) -> Result<()> {
         run(Command::new("umount").arg(&self.dir))?;
         std::mem::forget(self);
@@ -77,7 +77,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Somebody may still be in it; then it ends with them.
+        // A program may still be in it; then it ends with that one.
         let _ = run(Command::new("umount").arg("--lazy").arg(&self.dir));
     }
 }

@@ -80,7 +80,7 @@ impl Scene<'_> {
     }
 }
 
-/// A block that somebody asked for.
+/// A block that a client asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub(super) at: SystemTime,

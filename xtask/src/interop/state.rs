@@ -1,5 +1,5 @@
-//! State files that somebody or something damaged: cut short, bits turned over, junk beside them. The program starts, has
-//! every piece that is really there, and says what it looked at again.
+//! State files that were damaged: cut short, bits turned over, junk beside them. The program starts, has every piece
+//! that is really there, and says what it looked at again.
 
 use std::fs;
 use std::ops::RangeInclusive;

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Host, Lab, ip, run};
 
-/// A router between the lab and a home with one machine. It translates addresses (masquerade), and lets nobody in but
-/// whom the machine asks it to let in, in the chains that miniupnpd fills. Dropping it removes both namespaces.
+/// A router between the lab and a home with one machine. It translates addresses (masquerade), and lets in only what
+/// the machine asks it to let in, in the chains that miniupnpd fills. Dropping it removes both namespaces.
 ///
 /// There is one in a lab at a time.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! A switch of a case's own, beside the lab's: what is said to everybody on it is heard by nobody else.
+//! A switch of a case's own, beside the lab's: what is said to all hosts on it is heard by no other.
 //!
 //! Hosts keep their address in the lab, by which the test program talks to their remote controls; clients talk to each
 //! other through the segment. Its addresses are those of an Internet ([`Terrain::Internet`]), each in a network of
@@ -64,8 +64,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// The same as a machine that has just started meets it: an address of IPv6 is first looked for on the link, for a second, in
-    /// which nobody can listen at it.
+    /// The same as a machine that has just started meets it: an address of IPv6 is first looked for on the link, for a
+    /// second, in which no program can listen at it.
     pub(crate) fn with_late_addresses(mut self) -> Self {
         self.is_late = true;
         self

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use anyhow::{Context, Result, ensure};
 use ferri_sim::Chance;
 
-/// Peers at one address: somebody shares a handful of torrents.
+/// Peers at one address: a user shares a handful of torrents.
 const PEERS_AN_ADDRESS: u32 = 4;
 
 /// 127.0.0.0/8 has more, and the addresses of a loopback network that end in 0 or 255 are as good as others.

@@ -116,7 +116,7 @@ impl Client {
             return Ok(0);
         }
         match self.stream.write_all(requests.concat().as_bytes()) {
-            // Whoever reads from the connection sees its end.
+            // The thread that reads from the connection sees its end.
             Err(error) if !is_the_end(&error) => return Err(error).context("asking"),
             _ => self.waiting.extend(requests),
         }

@@ -147,7 +147,7 @@ impl Udp {
                     Ok(length) => free.extend(self.answered(&buffer[..length], &mut phase)?),
                     // Nothing more is there.
                     Err(Errno::EAGAIN) => break,
-                    // An earlier datagram met a closed port; nobody answers it.
+                    // An earlier datagram met a closed port; it gets no answer.
                     Err(Errno::ECONNREFUSED) => bail!("nobody listens there"),
                     Err(error) => return Err(error).context("receiving"),
                 }

@@ -37,7 +37,7 @@ pub struct Message<'a> {
     pub client: Option<&'a [u8]>,
     /// `ip`: how the sender sees us (BEP 42).
     pub ip: Option<SocketAddr>,
-    /// `ro`: the sender answers nobody (BEP 43).
+    /// `ro`: the sender answers no queries (BEP 43).
     pub read_only: bool,
     /// What it says.
     pub body: Body<'a>,

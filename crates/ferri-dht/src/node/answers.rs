@@ -107,8 +107,8 @@ impl Node {
         Parts { nodes: wanted(Family::V4, want.v4), nodes6: wanted(Family::V6, want.v6), ..Parts::default() }
     }
 
-    /// Up to eight nodes close to `target`, compact. Half of them at most are of the kind that a [search] suspects while
-    /// there are others, so that whoever crowds around a target does not become all that its neighbours know.
+    /// Up to eight nodes close to `target`, compact. Half of them at most are of the kind that a [search] suspects
+    /// while there are others, so that a crowd around a target does not become all that its neighbours know.
     ///
     /// [search]: crate::search
     fn closest(&self, family: Family, target: NodeId, asker: SocketAddr) -> Vec<u8> {

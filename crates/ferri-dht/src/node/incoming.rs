@@ -89,7 +89,7 @@ impl Node {
         let contact = Contact { id: query.id, addr: from };
         let proven = self.strangers.is_proven(from, now);
         let wanted = !message.read_only && self.is_wanted(contact, now);
-        // BEP 43: whoever is read-only answers nobody.
+        // BEP 43: a node that is read-only answers no queries.
         if self.options.read_only {
             return;
         }
@@ -128,7 +128,8 @@ impl Node {
             Method::Ping | Method::AnnouncePeer(_) | Method::Put(_) | Method::Unknown { target: None, .. }
         );
         let envelope = Envelope { transaction: message.transaction, to: from, max: datagram.len() };
-        // Who answers nobody cannot prove itself with a ping, and gets as many nodes as its question is long.
+        // A node that answers no queries cannot prove itself with a ping, and gets as many nodes as its question is
+        // long.
         if short || message.read_only {
             let answer = self.answer(query, envelope, now);
             return self.send_answer(from, answer, now);

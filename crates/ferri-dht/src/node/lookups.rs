@@ -20,7 +20,7 @@ use crate::transactions::{OperationKey, Purpose};
 /// Operations that wait for their turn. A session with more torrents than this announces them one after the other.
 const WAITING_MAX: usize = 10_000;
 
-/// A lookup that begins before we are in the network waits this long for somebody to ask.
+/// A lookup that begins before we are in the network waits this long for a node to ask.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Nodes of the table that a search begins with: more than it needs, since some are gone.
@@ -310,7 +310,7 @@ impl Node {
         }
     }
 
-    /// Searches that found nobody to ask begin when there is somebody.
+    /// Searches that found no node to ask begin when there is one.
     pub(super) fn feed(&mut self, family: Family, now: Instant) {
         let enough = |node: &Self| {
             node.network(family).is_some_and(|network| ENOUGH <= network.table.nodes().take(ENOUGH).count())
@@ -336,7 +336,7 @@ impl Node {
         }
     }
 
-    /// Ends operations that have waited long enough for somebody to ask.
+    /// Ends operations that have waited long enough for a node to ask.
     pub(super) fn lose_patience(&mut self, now: Instant) {
         let over = self.operations.iter().filter(|(_, operation)| operation.patience <= now);
         let over = over.filter(|(_, operation)| operation.searches.iter().any(Search::is_starved));

@@ -96,7 +96,7 @@ fn swarms_are_counted() {
 #[test]
 fn items_are_put_found_and_replaced() {
     let mut world = World::new(5);
-    // So few that everybody keeps each item, but the one who asks and the router, which is in no table.
+    // So few that all nodes keep each item, but the one that asks and the router, which is in no table.
     world.grow(10, Family::V4);
     world.run(Duration::from_secs(60));
     let item = Item::immutable(Bytes::from_static(b"5:hello")).unwrap();

@@ -21,7 +21,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two looks through what is stored for others.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Nobody has answered for this long: the network is probably gone.
+/// No node has answered for this long: the network is probably gone.
 const LONELY_AFTER: Duration = Duration::from_secs(3 * 60);
 
 /// Addresses that are asked in one attempt to get in.
@@ -105,7 +105,7 @@ impl Node {
         let is_first = network.entry.is_first();
         network.entry.back_off(now);
         if network.bootstrap.is_some() {
-            // It takes its time: those whom it asks are probably gone.
+            // It takes its time: the nodes that it asks are probably gone.
             let family = network.family;
             if is_poor {
                 self.outputs.push_back(Output::WantContacts { family });
@@ -118,7 +118,7 @@ impl Node {
         starters.extend(network.contacts.drain(from..));
         starters.iter().for_each(|addr| network.contacts.push_front(*addr));
         let (family, id) = (network.family, network.id());
-        // Routers are for those who know nobody, so as not to be asked by everybody.
+        // Routers are for nodes that know no other, so as not to be asked by all of them.
         if starters.is_empty() || !is_first {
             starters.extend(network.routers.iter());
             if is_poor {

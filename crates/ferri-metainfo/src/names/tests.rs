@@ -91,7 +91,7 @@ fn row_8_long_names_that_differ_at_their_end_stay_apart() {
 fn row_9_repeated_paths_are_numbered_before_the_extension() {
     check(&[&["a.txt"], &["a.txt"], &["a.txt"]], &["a.txt", "a.1.txt", "a.2.txt"]);
     check(&[&["d", "a"], &["d", "", "a"], &["e", "a"]], &["d/a", "d/a.1", "e/a"]);
-    // The number that is free is taken, whoever has the others.
+    // The number that is free is taken, whichever files have the others.
     check(&[&["a"], &["a"], &["a.1"]], &["a", "a.2", "a.1"]);
 }
 

@@ -57,7 +57,7 @@ pub(super) enum Heard {
 impl Flood {
     pub(super) fn new(dice: &mut Dice) -> Self {
         let items = (0..ITEMS).map(|at| item(at, dice)).collect();
-        // Written to, so that it is in memory before anybody measures.
+        // Written to, so that it is in memory before the measurement.
         let mut credit = vec![1; FORGED];
         credit.fill(0);
         Self { credit, tokens: vec![Bytes::new(); REAL * SLOTS], items, packets: 0, answers: 0 }
@@ -163,7 +163,7 @@ fn forged_addr(number: usize) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::from(ip).into(), PORT)
 }
 
-/// Addresses under 255 are the attacker's own, since nobody forges what is no address.
+/// Addresses under 255 are the attacker's own, since an address that is none is not forged.
 fn forged_number(addr: SocketAddr) -> Option<usize> {
     let IpAddr::V4(ip) = addr.ip() else { return None };
     let number = (u32::from(ip) >> 12) as usize;

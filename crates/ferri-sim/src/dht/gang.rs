@@ -1,5 +1,5 @@
-//! Sybils: the nodes of an attacker, who wants that nobody finds the peers of one info hash. They are good members of
-//! the network in all but the contents of their answers.
+//! Sybils: the nodes of an attacker, who wants to hide the peers of one info hash. They are good members of the network
+//! in all but the contents of their answers.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -8,7 +8,7 @@ use crate::scenario::Dice;
 
 use super::scenario::Networks;
 
-/// How long a NAT remembers to whom its host sent.
+/// How long a NAT remembers which addresses its host sent to.
 const NAT_REMEMBERS: Time = 60_000_000;
 
 /// Microseconds since the simulation began.
@@ -23,7 +23,7 @@ pub(super) fn micros(duration: Duration) -> Time {
 #[derive(Debug)]
 pub(super) struct Internet<P> {
     places: HashMap<SocketAddr, P>,
-    /// Networks that somebody lives in, and where others may move in.
+    /// Networks with hosts in them, and where others may move in.
     settled: Vec<IpAddr>,
 }
 
@@ -85,7 +85,7 @@ impl<P: Copy> Internet<P> {
     }
 }
 
-/// An address that anybody could have.
+/// An address that any host could have.
 pub(super) fn public_v4(dice: &mut Dice) -> Ipv4Addr {
     loop {
         let ip = Ipv4Addr::from(dice.roll() as u32);

@@ -12,9 +12,9 @@ use super::world::{Event, World};
 /// Who looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seeker {
-    /// Anybody who is online and in place.
+    /// Any node that is online and in place.
     Old,
-    /// Somebody who joins for it.
+    /// A node that joins for it.
     Fresh,
 }
 
@@ -74,7 +74,7 @@ impl World<'_> {
         );
     }
 
-    /// Somebody looks for what was announced by `probe`.
+    /// A node looks for what was announced by `probe`.
     pub(super) fn find(&mut self, announce: usize, seeker: Seeker) {
         let peers = self.probes[announce].peers;
         match seeker {

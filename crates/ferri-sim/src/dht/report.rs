@@ -103,7 +103,7 @@ pub struct Report {
     pub datagrams: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Datagrams that got lost, met a NAT or nobody.
+    /// Datagrams that got lost, met a NAT or no host.
     pub undelivered: u64,
     /// Announces that ended.
     pub announces: usize,

@@ -38,7 +38,7 @@ pub struct Sybils {
     pub ids_fit: bool,
     /// They answer with peers that do not exist instead of none.
     pub false_peers: bool,
-    /// They tell everybody the same wrong external address.
+    /// They tell all nodes the same wrong external address.
     pub lie_about_address: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The promises of a node, checked from outside: what it sends to whom, and how large it gets.
+//! The promises of a node, checked from outside: what it sends to which address, and how large it gets.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
@@ -15,7 +15,7 @@ pub(super) const DATAGRAM_MAX: usize = 1_232;
 /// Breaches that are kept; the others say the same.
 const BREACHES_MAX: usize = 50;
 
-/// Questions and tokens remembered for each pair of a node and somebody else.
+/// Questions and tokens remembered for each pair of a node and another.
 const REMEMBERED_MAX: usize = 8;
 
 /// Queries that a node may have open at once.

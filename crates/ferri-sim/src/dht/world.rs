@@ -22,7 +22,7 @@ use super::report::{Report, Sizes};
 use super::scenario::{Families, Scenario};
 use super::watch::{self, Breaches, DATAGRAM_MAX, Ledger};
 
-/// Nodes that everybody knows. They join first, can be reached and stay.
+/// Nodes that all others know. They join first, can be reached and stay.
 const ROUTERS: usize = 4;
 
 /// How long it takes to resolve the names of the routers.
@@ -458,7 +458,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Somebody who is in place and, if that is asked for, in a network of these addresses, but not at them.
+    /// A node that is in place and, if that is asked for, in a network of these addresses, but not at them.
     pub(super) fn pick(&mut self, near: Option<&[Option<SocketAddr>; 2]>) -> Option<usize> {
         for _ in 0..1_000 {
             let number = self.online[self.dice.below(self.online.len() as u64) as usize];

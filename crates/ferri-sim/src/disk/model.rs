@@ -295,7 +295,7 @@ impl File {
 }
 
 impl Edit {
-    /// Writes those sectors that survive. Lengths are somebody else's.
+    /// Writes those sectors that survive. Lengths are written elsewhere.
     fn apply(&self, to: &mut Vec<u8>, sector: u64, mut survives: impl FnMut(u64) -> bool) {
         let (offset, length) = match self {
             Self::Write(offset, bytes) => (*offset, bytes.len() as u64),

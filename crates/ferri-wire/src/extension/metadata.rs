@@ -1,7 +1,7 @@
 //! The info dictionary in parts ([BEP 9]): the payloads of `ut_metadata` messages.
 //!
-//! A part of 16 KiB (the last one may be shorter) lies behind the dictionary that announces it. Whether the parts make up
-//! the dictionary somebody wanted is not known here, only whether a part can be one of the size its sender tells.
+//! A part of 16 KiB (the last one may be shorter) lies behind the dictionary that announces it. Whether the parts make
+//! up the dictionary that is wanted is not known here, only whether a part can be one of the size its sender tells.
 //!
 //! [BEP 9]: https://www.bittorrent.org/beps/bep_0009.html
 

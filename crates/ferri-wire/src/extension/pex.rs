@@ -58,7 +58,7 @@ impl From<u8> for PexFlags {
     }
 }
 
-/// The payload of a `ut_pex` message: whom the sender got to know since the last one, and whom it lost.
+/// The payload of a `ut_pex` message: peers that the sender got to know since the last one, and peers that it lost.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pex {
     /// New ones, IPv4 before IPv6.

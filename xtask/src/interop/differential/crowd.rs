@@ -163,7 +163,7 @@ impl Ask {
     }
 }
 
-/// What everybody is to know of a peer.
+/// What all clients are to know of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) is_seed: bool,

@@ -26,9 +26,9 @@ pub(super) enum Kind {
     SeedsToSeed,
     /// It names fewer than there are to one who lacks something.
     Fewer,
-    /// It names somebody who is not there.
+    /// It names a peer that is not there.
     Gone,
-    /// Over UDP by IPv6 it names nobody where ours names peers.
+    /// Over UDP by IPv6 it names no peers where ours names some.
     NobodyByIpv6,
     /// It counts other peers.
     Counts,
@@ -153,7 +153,7 @@ fn named_otherwise(
             _ if *addr == asker => Kind::Itself,
             None => Kind::Gone,
             Some(member) if member.is_seed && announce.left == 0 => Kind::SeedsToSeed,
-            // Ours names everybody else, as was checked.
+            // Ours names all others, as was checked.
             Some(_) => Kind::Fewer,
         });
     }

@@ -248,9 +248,9 @@ impl Dht {
         Ok(said)
     }
 
-    /// One tracker where nobody is, one that refuses, one whose name leads nowhere.
+    /// One tracker that no server is at, one that refuses, one whose name leads nowhere.
     fn dead_trackers(&self, scene: &Scene<'_>) -> Result<String> {
-        /// Nobody has the segment's last address.
+        /// No host has the segment's last address.
         const NOBODY: u16 = 199;
         let payload = scene.own_payload(LENGTH)?;
         let mut seeder = self.seeder(scene, &payload, Kind::Libtorrent)?;

@@ -88,7 +88,7 @@ pub(crate) fn run_long_flood(options: &super::Options, plan: FloodPlan) -> Resul
     Ok(run_all(&scene, flood::cases(options.hub, plan), 1))
 }
 
-/// Whether anybody wants it.
+/// Whether a peer wants it.
 fn is_wanted(scene: &Scene<'_>, name: &str) -> bool {
     scene.options.filter.as_ref().is_none_or(|part| name.contains(part.as_str()))
 }

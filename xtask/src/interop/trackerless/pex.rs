@@ -1,8 +1,8 @@
 //! Peer exchange (BEP 11): a newcomer knows one peer, and that one knows another.
 //!
-//! The seed A knows nobody. B's tracker knows A, and the newcomer's tracker knows B; these trackers know nobody else and listen to
-//! nobody. So if the newcomer and A are connected, B told one of them. B sends so slowly that the newcomer's
-//! first piece cannot be B's, and A so slowly that nobody is done and hangs up before.
+//! The seed A knows no peer. B's tracker knows A, and the newcomer's tracker knows B; these trackers know no other
+//! peers and listen to none. So if the newcomer and A are connected, B told one of them. B sends so slowly that the
+//! newcomer's first piece cannot be B's, and A so slowly that no peer is done and hangs up before.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -107,7 +107,7 @@ fn tracked(
     Ok((torrent, start_until_ready(&mut command, &scene.work.join(format!("{port}.log")))?))
 }
 
-/// Whether a TCP connection between this host and that peer stands, whoever made it.
+/// Whether a TCP connection between this host and that peer stands, whichever side made it.
 fn is_connected(host: &Arc<Host>, peer: SocketAddr) -> Result<bool> {
     let mut command = host.command("ss");
     command.args(["-Htn", "state", "established", "dst", &peer.ip().to_string()]);

@@ -253,8 +253,8 @@ fn private(scene: &Scene<'_>) -> Result<String> {
     ))
 }
 
-/// Until the metadata is there nobody can know; then nothing more is said. The seed is ours, since libtorrent and Transmission give
-/// nobody the metadata of a private torrent.
+/// Until the metadata is there it cannot be known; then nothing more is said. The seed is ours, since libtorrent and
+/// Transmission give no peer the metadata of a private torrent.
 fn private_magnet(scene: &Scene<'_>) -> Result<String> {
     /// What was sent before the piece that we saw may be seen after it.
     const GRACE: Duration = Duration::from_millis(300);

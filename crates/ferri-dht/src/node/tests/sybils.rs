@@ -1,4 +1,4 @@
-//! Somebody with many made-up ids near a target.
+//! An attacker with many made-up ids near a target.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ fn an_honest_peer_is_found_among_sybils_near_its_torrent() {
         ids.push((id, addr));
     }
     world.stranger = Some(stranger(ids.clone()));
-    // They make themselves known to everybody.
+    // They make themselves known to all nodes.
     for (n, (id, addr)) in ids.iter().enumerate() {
         let query = krpc::Query { id: *id, want: None, method: Method::FindNode { target: *id } };
         let body = Body::Query(query);

@@ -90,7 +90,7 @@ impl World {
         self.members[at].node.status(self.now)
     }
 
-    /// An address on the public network that nobody has.
+    /// An address on the public network that no node has.
     pub(super) fn fresh_addr(&mut self, family: Family) -> SocketAddr {
         let port = 1_024 + self.random.below(60_000) as u16;
         loop {

@@ -26,7 +26,7 @@ pub(super) fn from_words(words: [u32; LANES]) -> Words {
 #[target_feature(enable = "avx512f")]
 pub(super) fn to_words(words: Words) -> [u32; LANES] {
     let mut array = [0; LANES];
-    // SAFETY: writes the 64 bytes of the array, which nobody else can see.
+    // SAFETY: writes the 64 bytes of the array, which no other code can see.
     unsafe { _mm512_storeu_si512(array.as_mut_ptr().cast(), words) };
     array
 }

@@ -126,7 +126,7 @@ fn whatever_is_not_zero_is_private() {
         assert_eq!(Info::parse(&info.encode()).unwrap().is_private(), private, "{value:?}");
     }
     assert!(!parse_info(single()).info().is_private());
-    // Whoever reads the second of a doubled key must not find that we gave peers away.
+    // A client that reads the second of a doubled key must not find that we gave peers away.
     let info = single().with("private", int("0")).encode();
     let doubled = [&info[..info.len() - 1], b"7:privatei1ee"].concat();
     assert!(Info::parse(&doubled).unwrap().is_private());

@@ -20,7 +20,7 @@ const EDGES: [&str; 15] = [
     "536870912",
     "536870913",
 ];
-/// Beyond 64 bits, or written as nobody should.
+/// Beyond 64 bits, or written as no program should.
 const BEYOND: [&str; 7] = [
     "9223372036854775808",
     "18446744073709551615",
