@@ -35,9 +35,11 @@ cargo xtask flood [--seconds 60] [--rate 50000]
 cargo xtask bench all|leech,seed,check,cold,create,relay,stall,swarm,memory,scale,many,crash,hash,magnet,dht,files,hostile,tracker
                   [--clients floor,ours,rqbit,libtorrent,libtorrent-hp,aria2,rtorrent,transmission] [--runs 5]
                   [--size 1GiB] [--piece 256KiB,1MiB] [--peers 4,200] [--torrents 5000] [--idle 20]
-                  [--write] [--as-built]
+                  [--against FOLDER] [--write] [--as-built]
     Measures whole processes side by side, and compares them with the goals.
     --torrents N    many: torrents of the process, watched idle for --idle seconds
+    --against FOLDER
+                    leech, seed, check, memory, many: another build of ferriswarm and ferri-bench takes part
     --write         puts tables and goals into BENCHMARKS.md, the sections of these measurements only
     --as-built      builds nothing before
 

@@ -373,7 +373,7 @@ fn is_ours(outcome: &Outcome<'_>) -> bool {
 
 /// A client that is not ours.
 pub(super) fn is_other(outcome: &Outcome<'_>) -> bool {
-    !matches!(outcome.contender.kind, Kind::Ferriswarm | Kind::Floor | Kind::PlainTcp)
+    !matches!(outcome.contender.kind, Kind::Ferriswarm | Kind::Earlier | Kind::Floor | Kind::PlainTcp)
 }
 
 /// What may stand in a cell of a table.

@@ -29,7 +29,7 @@ const COLUMNS: [(&str, &str); 8] = [
 ];
 
 /// Those that can be asked to hold so many.
-const HOLDERS: [Kind; 3] = [Kind::Ferriswarm, Kind::Libtorrent, Kind::Transmission];
+const HOLDERS: [Kind; 4] = [Kind::Ferriswarm, Kind::Earlier, Kind::Libtorrent, Kind::Transmission];
 
 /// What a client showed in each run; or what it said when it failed.
 type Reports = Result<Vec<Value>, String>;
@@ -69,8 +69,10 @@ pub(super) fn measure(tools: &Tools, work: &Path, options: &Options, runs: usize
 fn once(tools: &Tools, dir: &Path, kind: Kind, options: &Options) -> Result<Value> {
     let (torrents, idle) = (options.torrents.to_string(), options.idle.to_string());
     let mut command;
-    if kind == Kind::Ferriswarm {
-        command = Command::new(&tools.ferri_bench);
+    if let Kind::Ferriswarm | Kind::Earlier = kind {
+        let ours = kind == Kind::Ferriswarm;
+        let program = if ours { tools.ferri_bench.clone() } else { tools.of_earlier("ferri-bench")? };
+        command = Command::new(program);
         command.args(["many", "--torrents", &torrents, "--idle", &idle, "--dir"]).arg(dir);
     } else {
         command = Command::new(&tools.python);

@@ -61,6 +61,8 @@ pub(crate) struct Options {
     write: bool,
     /// Whether the programs are measured as they are in the target folder.
     as_built: bool,
+    /// A folder with another build of our programs, which takes part in transfers, checks and `many`.
+    against: Option<PathBuf>,
     /// The words all this was parsed from.
     words: Vec<String>,
 }
@@ -93,6 +95,7 @@ impl Options {
             idle: 20,
             write: false,
             as_built: false,
+            against: None,
             words: words.iter().map(ToString::to_string).collect(),
         };
         let mut rest = rest.iter();
@@ -112,11 +115,18 @@ impl Options {
                 "--idle" => options.idle = value()?.parse()?,
                 "--write" => options.write = true,
                 "--as-built" => options.as_built = true,
+                "--against" => {
+                    options.against = Some(Path::new(value()?).canonicalize().context("--against FOLDER")?);
+                }
                 _ => bail!("there is no option {word}"),
             }
         }
         let peers = options.peers.iter().flatten();
         ensure!(peers.copied().all(|peers| (1..=lab::CABLE_PEERS_MAX).contains(&peers)), "too many peers");
+        if options.against.is_some() {
+            ensure!(!options.write, "figures of another build are for comparison, not for BENCHMARKS.md");
+            options.clients.push(Kind::Earlier);
+        }
         ensure!(options.runs > 0 && options.idle > 0, "at least one run, and one second");
         Ok(options)
     }
@@ -203,7 +213,7 @@ fn prepare(root: &Path, options: &Options) -> Result<()> {
 /// # Errors
 /// When the lab cannot be had.
 pub(crate) fn run_inside(root: &Path, options: &Options) -> Result<()> {
-    let tools = Tools::new(root, &gate::target(root));
+    let tools = Tools { earlier: options.against.clone(), ..Tools::new(root, &gate::target(root)) };
     let work = work(root);
     for &scenario in &options.scenarios {
         let start = Instant::now();
@@ -334,6 +344,9 @@ mod tests {
         assert_eq!((options.scenarios.len(), options.runs, options.write), (2, 5, true));
         assert_eq!(options.pieces, Some(vec![256 << 10, 1 << 20]));
         assert!(Options::parse(&["fly"]).is_err());
+        let compared = Options::parse(&["leech", "--clients", "ours", "--against", "/"]).unwrap();
+        assert_eq!(compared.clients, [Kind::Ferriswarm, Kind::Earlier]);
+        assert!(Options::parse(&["leech", "--against", "/", "--write"]).is_err());
         assert_eq!(Options::parse(&["all"]).unwrap().scenarios, Scenario::ALL);
     }
 }

@@ -57,6 +57,7 @@ fn version(kind: Kind, tools: &Tools) -> String {
     let ask = |program: &str, word: &str| first_line(Command::new(program).arg(word));
     match kind {
         Kind::Ferriswarm => first_line(Command::new(&tools.ferriswarm).arg("--version")),
+        Kind::Earlier => "another build of this program".into(),
         Kind::Floor | Kind::PlainTcp => first_line(Command::new(&tools.ferri_bench).arg("--version")),
         Kind::Rqbit => first_line(Command::new(&tools.rqbit).arg("--version")),
         Kind::Libtorrent | Kind::LibtorrentHp => {

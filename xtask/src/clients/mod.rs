@@ -22,7 +22,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::lab::{self, Host, Process};
 
@@ -44,6 +44,8 @@ const CONTROL_PORT: u16 = 8080;
 pub(crate) enum Kind {
     /// This project's program.
     Ferriswarm,
+    /// Another build of it, to compare with; for measurements.
+    Earlier,
     /// libtorrent through its Python binding.
     Libtorrent,
     /// The same with its high-performance preset; for measurements.
@@ -87,6 +89,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ferriswarm => "ferriswarm",
+            Self::Earlier => "the other build",
             Self::Libtorrent => "libtorrent",
             Self::LibtorrentHp => "libtorrent-hp",
             Self::Transmission => "transmission",
@@ -128,6 +131,8 @@ pub(crate) struct Tools {
     pub(crate) ferriswarm: PathBuf,
     /// The load generators, built.
     pub(crate) ferri_bench: PathBuf,
+    /// The folder of another build of both, where a measurement has one to compare with.
+    pub(crate) earlier: Option<PathBuf>,
     /// A Python that can import libtorrent.
     pub(crate) python: PathBuf,
     /// `assets/peer.py`.
@@ -146,12 +151,29 @@ impl Tools {
         Self {
             ferriswarm: target.join("release/ferriswarm"),
             ferri_bench: target.join("release/ferri-bench"),
+            earlier: None,
             python: root.join(".cache/venv/bin/python"),
             peer_script: root.join("xtask/assets/peer.py"),
             rqbit: root.join(".cache/rqbit/bin/rqbit"),
             aquatic: root.join(".cache/aquatic/bin"),
             bittorrent_tracker: root.join(".cache/npm/node_modules/bittorrent-tracker"),
         }
+    }
+}
+
+impl Tools {
+    /// A program of the other build.
+    ///
+    /// # Errors
+    /// When there is no other build, or it lacks that program.
+    pub(crate) fn of_earlier(&self, program: &str) -> Result<PathBuf> {
+        let path = self.earlier.as_ref().context("no other build was given")?.join(program);
+        ensure!(
+            path.exists(),
+            "{} is not there; build it: cargo build --release -p {program}",
+            path.display()
+        );
+        Ok(path)
     }
 }
 
@@ -291,10 +313,14 @@ impl Place {
 ///
 /// # Errors
 /// When its folder cannot be made.
-pub(crate) fn make(kind: Kind, place: Place) -> Result<Box<dyn Client>> {
+pub(crate) fn make(kind: Kind, mut place: Place) -> Result<Box<dyn Client>> {
     fs::create_dir_all(&place.home).with_context(|| format!("creating {}", place.home.display()))?;
     Ok(match kind {
         Kind::Ferriswarm => Box::new(Ferriswarm::new(place)),
+        Kind::Earlier => {
+            place.tools.ferriswarm = place.tools.of_earlier("ferriswarm")?;
+            Box::new(Ferriswarm::new(place))
+        }
         Kind::Libtorrent => Box::new(Libtorrent::new(place)),
         Kind::LibtorrentHp => Box::new(Libtorrent::new(place).with_high_performance()),
         Kind::Transmission => Box::new(Transmission::new(place)),
