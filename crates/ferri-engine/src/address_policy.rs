@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// How near an address is. What comes later is nearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Zone {
-    /// Anybody can send there.
+    /// Any program can send there.
     Public,
     /// Private, link-local, unique local, or shared with others behind the same provider (RFC 1918, 3927, 4193, 6598).
     Home,

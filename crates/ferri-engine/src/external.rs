@@ -1,5 +1,5 @@
-//! Our address as the world sees it, one a family, by vote: everybody who saw it may say so, and nobody is believed alone
-//! who could be anybody.
+//! Our address as the world sees it, one a family, by vote: every source that saw it may say so, and none is believed
+//! alone that could be an impostor.
 //!
 //! A tracker and the gateway count as [`STRONG`] votes each: the user chose them, and they are right unless they mean
 //! harm. So does the DHT node, which has asked several others (BEP 42) before it says anything. Peers (BEP 10 `yourip`) come
@@ -19,7 +19,7 @@ const STRONG: u32 = 3;
 /// Votes kept in a family: enough that a few liars lose, few enough that an address which changed behind the gateway's
 /// back is outvoted soon. The oldest goes first.
 const VOTES_MAX: usize = 32;
-/// A vote counts this long. Providers give new addresses at night and tell nobody.
+/// A vote counts this long. Providers give new addresses at night without a word.
 const VOTE_AGE_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Who says what our address is.
@@ -84,7 +84,7 @@ impl Votes {
         Self { at_home: bind.is_some_and(|ip| scope(ip) == Scope::Home), ..Self::default() }
     }
 
-    /// Somebody says that they see us at `ip`. Returns whether that changed what we believe.
+    /// A source says that it sees us at `ip`. Returns whether that changed what we believe.
     pub(crate) fn vote(&mut self, voter: Voter, ip: IpAddr, now: Instant) -> bool {
         let ip = ip.to_canonical();
         let seat = match voter {
@@ -114,7 +114,7 @@ impl Votes {
         family.elect()
     }
 
-    /// We are somewhere else: nothing anybody said is worth anything.
+    /// We are somewhere else: nothing that was said is worth anything.
     pub(crate) fn forget(&mut self) {
         (self.v4, self.v6) = (Family::default(), Family::default());
     }
@@ -137,9 +137,9 @@ impl Votes {
 }
 
 impl Family {
-    /// Counts. Nothing changes while nobody has a majority.
+    /// Counts. Nothing changes while no address has a majority.
     fn elect(&mut self) -> bool {
-        // Addresses of a home count only while nobody knows a better one.
+        // Addresses of a home count only while no better one is known.
         let best = self.votes.iter().map(|vote| scope(vote.ip)).max();
         let counted = || self.votes.iter().filter(|vote| Some(scope(vote.ip)) == best);
         let all: u32 = counted().map(Vote::weight).sum();

@@ -30,7 +30,7 @@ pub(crate) enum Arrival {
     },
     /// We dialled a peer.
     Dialled {
-        /// Whom.
+        /// The torrent that is meant.
         addr: SocketAddr,
         /// The connection and what the peer said, or why there is none.
         result: Result<(Link, Handshake), String>,

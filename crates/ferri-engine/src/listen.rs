@@ -19,7 +19,7 @@ const PENDING_MAX: usize = 1024;
 /// Of them, from one network.
 const PENDING_PER_NETWORK: usize = 32;
 
-/// Whom a dialer means.
+/// The torrent that a dialer means.
 pub(crate) trait Host: Send + 'static {
     /// Takes over a connection that is for it.
     fn arrive(self, arrival: Arrival) -> impl Future<Output = ()> + Send;

@@ -1,5 +1,5 @@
-//! What a torrent or a search is told by those who cannot wait for it. It is gathered until somebody looks: nothing is lost
-//! to a busy task, and nothing grows without end.
+//! What a torrent or a search is told by tasks that cannot wait for it. It is gathered until the torrent looks: nothing
+//! is lost to a busy task, and nothing grows without end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

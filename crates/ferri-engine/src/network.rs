@@ -1,5 +1,5 @@
 //! How the session stands with the network around it: which address and port the world knows it by, and what was done
-//! about that. Everybody who finds something out says so here; torrents hear what concerns them, people look.
+//! about that. Each part that finds something out says so here; torrents hear what concerns them, callers look.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -107,7 +107,7 @@ impl Network {
         }
     }
 
-    /// Somebody outside says what our address is. Cheap, and never waits.
+    /// A source outside says what our address is. Cheap, and never waits.
     pub(crate) fn seen_as(&self, voter: Voter, ip: IpAddr) {
         let mut votes = self.votes();
         if votes.vote(voter, ip, Instant::now()) {
@@ -129,7 +129,7 @@ impl Network {
         self.status.subscribe()
     }
 
-    /// Where the gateways are; `None` until somebody looked. A change means that we are somewhere else.
+    /// Where the gateways are; `None` before the first look. A change means that we are somewhere else.
     pub(crate) fn paths(&self) -> watch::Receiver<Option<Paths>> {
         self.paths.subscribe()
     }

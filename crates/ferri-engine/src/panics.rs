@@ -1,7 +1,7 @@
-//! Tasks that panic: it is logged with its name and place, and whoever counts on the task hears of it.
+//! Tasks that panic: it is logged with its name and place, and the parts that count on the task hear of it.
 //!
-//! The runtime keeps a panic for whoever joins the task, and nobody joins ours before the session ends. So what may panic
-//! is [`caught`], and what has to be there for as long as the session is [`kept`].
+//! The runtime keeps a panic for the caller that joins the task, and ours are not joined before the session ends. So
+//! what may panic is [`caught`], and what has to be there for as long as the session is [`kept`].
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -71,7 +71,7 @@ pub(crate) fn note_places() {
 /// Does something that may panic.
 pub(crate) fn caught_now<T>(f: impl FnOnce() -> T) -> Result<T, Panic> {
     let was_catching = IS_CATCHING.replace(true);
-    // Nobody sees what a panic left half done but who drops it.
+    // What a panic left half done is seen only by the code that drops it.
     let result = catch_unwind(AssertUnwindSafe(f));
     IS_CATCHING.set(was_catching);
     result.map_err(|payload| Panic::new(&*payload, PLACE.take()))

@@ -117,7 +117,7 @@ impl Limits {
 /// A bucket holds this much of its rate: short enough to feel even, long enough not to wake for crumbs.
 const BURST: Duration = Duration::from_millis(100);
 
-/// Nobody is woken for less than this many bytes.
+/// No task is woken for less than this many bytes.
 const GRANT_MIN: f64 = 4096.0;
 
 #[cfg(test)]

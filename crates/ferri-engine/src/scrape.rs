@@ -79,7 +79,7 @@ impl Scraper {
         };
         let asking = tracker_client::scrape_if_known(&client, &address, info_hash);
         tokio::select! {
-            // Whoever asks reads, also for others.
+            // The caller that asks reads, also for others.
             () = udp.sockets.clone().read(None) => Err(TrackerError::TimedOut),
             asked = timeout(REQUEST_TIME_MAX, asking) => asked.unwrap_or(Err(TrackerError::TimedOut)),
         }

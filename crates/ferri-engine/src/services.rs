@@ -129,7 +129,7 @@ impl Services {
         }
     }
 
-    /// Runs a part of the session until nobody new is accepted; again when it panicked.
+    /// Runs a part of the session until no new peers are accepted; again when it panicked.
     pub(crate) fn keep<F>(&self, part: &'static str, begin: impl FnMut() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -137,7 +137,7 @@ impl Services {
         self.spawn_until_stop(panics::kept(part, self.shutdown.stop_accepting.clone(), begin));
     }
 
-    /// Runs a task until nobody new is accepted.
+    /// Runs a task until no new peers are accepted.
     pub(crate) fn spawn_until_stop(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(self.shutdown.stop_accepting.clone().run_until_cancelled_owned(task));
     }

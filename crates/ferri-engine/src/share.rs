@@ -1,8 +1,8 @@
 //! What the torrents of a session share: connections, dials under way, memory for pieces.
 //!
-//! Everybody may have an equal share of it, and beyond that half of what nobody uses: so one busy torrent among many
-//! idle ones has nearly all, and gives back what is above its share when others come. Nobody is told: each torrent
-//! says from time to time what it uses, and hears what it may use. A torrent at rest has no part in it.
+//! Each torrent may have an equal share of it, and beyond that half of what is unused: so one busy torrent among many
+//! idle ones has nearly all, and gives back what is above its share when others come. No torrent is told: each says
+//! from time to time what it uses, and hears what it may use. A torrent at rest has no part in it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,7 +122,7 @@ impl Common {
     /// `counts`: whether it is one of those that have a right to an equal share.
     fn renew(&self, portion: &mut Portion, used: u64, counts: bool) -> u64 {
         let before = std::mem::replace(portion, Portion { used, counted: counts });
-        // Sums may be seen between the two steps of somebody else; the next look is right again.
+        // Sums may be seen between the two steps of another torrent; the next look is right again.
         self.used.fetch_add(used.wrapping_sub(before.used), Ordering::Relaxed);
         match (before.counted, counts) {
             (false, true) => self.sharers.fetch_add(1, Ordering::Relaxed),

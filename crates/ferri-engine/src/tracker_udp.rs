@@ -1,8 +1,8 @@
 //! Talking to UDP trackers, for all torrents of a session ([BEP 15]).
 //!
-//! Everything goes by the session's sockets, where an answer counts from the address that was asked alone, and a refusal
-//! (ICMP) comes to whoever asked. The torrents share the connection id of an address, which belongs to those sockets: one of
-//! them asks for it while the others wait.
+//! Everything goes by the session's sockets, where an answer counts from the address that was asked alone, and a
+//! refusal (ICMP) comes to the task that asked. The torrents share the connection id of an address, which belongs to
+//! those sockets: one of them asks for it while the others wait.
 //!
 //! [BEP 15]: https://www.bittorrent.org/beps/bep_0015.html
 
@@ -61,7 +61,7 @@ enum Failure {
     Spoke(TrackerError),
 }
 
-/// A question, and to whom.
+/// A question, and the address that is asked.
 #[derive(Debug)]
 pub(crate) struct Question<'a> {
     pub(crate) target: &'a UdpTarget,
@@ -72,7 +72,7 @@ pub(crate) struct Question<'a> {
 }
 
 impl UdpTrackers {
-    /// Asks by way of `sockets`, which somebody reads, and looks up names by way of `egress`.
+    /// Asks by way of `sockets`, which another task reads, and looks up names by way of `egress`.
     pub(crate) fn new(egress: Arc<Egress>, sockets: Sockets) -> Self {
         Self {
             egress,

@@ -16,7 +16,7 @@
 //!
 //! The piece length, unless given, is what libtorrent chooses, so that most programs make the same torrent of the same
 //! files; imdl's choice is the same save for the top fifth of each row, where it takes twice as much. Beyond 16 MiB it
-//! grows only where there would be more pieces than anyone takes, and ends where clients refuse the pieces themselves:
+//! grows only where there would be more pieces than clients take, and ends where clients refuse the pieces themselves:
 //!
 //! | payload up to (bytes) | piece length | | payload up to (bytes) | piece length |
 //! |---:|---:|---|---:|---:|

@@ -1,8 +1,8 @@
 //! What a torrent is: info hash, files, pieces, blocks; .torrent files and magnet links.
 //!
-//! [`Metainfo::parse`] takes a .torrent file, [`Info`] is what it shares, [`Layout`] where its bytes are. The vocabulary
-//! that everyone else speaks lives here too: [`InfoHash`], [`PieceIndex`], [`Block`], [`Bitfield`].
-//! Nothing here reads a file, opens a socket or looks at a clock.
+//! [`Metainfo::parse`] takes a .torrent file, [`Info`] is what it shares, [`Layout`] where its bytes are. The
+//! vocabulary of all other crates lives here too: [`InfoHash`], [`PieceIndex`], [`Block`], [`Bitfield`]. Nothing here
+//! reads a file, opens a socket or looks at a clock.
 
 pub mod bitfield;
 pub mod create;

@@ -38,7 +38,7 @@ pub const PIECE_LENGTH_MAX: u32 = 512 << 20;
 /// 512 MiB, and users of qBittorrent 5.0 report that it refuses 256 MiB.
 pub const PIECE_LENGTH_MAX_MADE: u32 = 128 << 20;
 
-/// Bytes in a block, as everyone requests them. The last block of a piece may be shorter.
+/// Bytes in a block, as all clients request them. The last block of a piece may be shorter.
 pub const BLOCK_LENGTH: u32 = 16 << 10;
 
 /// Bytes in a block that a peer may ask for, at most. BEP 3 clients once used 128 KiB.

@@ -1,6 +1,7 @@
 //! The 20 bytes by which a peer calls itself, and what they say about its program ([BEP 20]).
 //!
-//! Anyone can write any name in there, so it is for showing and for nothing else; the extension handshake has a better one.
+//! A peer can write any name in there, so it is for showing and for nothing else; the extension handshake has a better
+//! one.
 //!
 //! [BEP 20]: https://www.bittorrent.org/beps/bep_0020.html
 

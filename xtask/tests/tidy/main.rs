@@ -12,6 +12,7 @@ mod layers;
 mod makers;
 mod modules;
 mod pages;
+mod riddles;
 mod size;
 mod skipped;
 mod tree;

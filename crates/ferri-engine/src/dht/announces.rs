@@ -1,9 +1,9 @@
 //! Which torrent is announced in the DHT next. No I/O: time is an argument.
 //!
-//! Every torrent is announced again before its last announce is forgotten, spread by chance so that thousands do not come
-//! at once; one that is looking for peers comes before its time, though not more often than is decent. A lookup that found no
-//! peer, or told hardly anybody about us, is repeated within seconds, a few times: in a small network others are just
-//! coming in.
+//! Every torrent is announced again before its last announce is forgotten, spread by chance so that thousands do not
+//! come at once; one that is looking for peers comes before its time, though not more often than is decent. A lookup
+//! that found no peer, or told hardly any node about us, is repeated within seconds, a few times: in a small network
+//! others are just coming in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ const WANTED_AGAIN: Duration = Duration::from_secs(60);
 const AGAIN_FIRST: Duration = Duration::from_secs(5);
 /// No such wait is longer.
 const AGAIN_MAX: Duration = Duration::from_secs(5 * 60);
-/// So often a lookup that found nodes, but little else, is repeated early: for five minutes in all. Most torrents that
-/// nobody is found for have no peers.
+/// So often a lookup that found nodes, but little else, is repeated early: for five minutes in all. Most torrents
+/// without a peer found have none.
 const MEAGER_MAX: u32 = 6;
 /// Fewer nodes that were told about us are few: half of the eight that are looked for.
 const FEW_STORED: u32 = 4;
@@ -138,7 +138,7 @@ impl Announces {
         self.cancelled.extend(cancelled.map(|(lookup, _)| lookup));
     }
 
-    /// The lookups that nobody needs any more.
+    /// The lookups that are not needed any more.
     pub(crate) fn take_cancelled(&mut self) -> Vec<Lookup> {
         std::mem::take(&mut self.cancelled)
     }
@@ -188,7 +188,8 @@ impl Announces {
         [first(&self.wanted, Class::Wanted), first(&self.regular, Class::Regular)].into_iter().flatten().min()
     }
 
-    /// The torrents to look up now; `name` gives their lookups names. Without a port, 0, there is nobody to be told of.
+    /// The torrents to look up now; `name` gives their lookups names. Without a port, 0, there is nothing to tell the
+    /// nodes.
     pub(crate) fn start(
         &mut self,
         port: u16,

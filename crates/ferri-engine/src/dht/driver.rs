@@ -133,7 +133,7 @@ impl Driver {
         self.save().await;
     }
 
-    /// A new node for whoever uses the old one, whose lookups are lost.
+    /// A new node in the place of the old one, whose lookups are lost.
     async fn renew(&mut self) {
         let (state, now) = (saved(self.state.clone()).await, Instant::now());
         self.node = Node::new(self.options.clone(), state, rand::random(), now);
@@ -236,7 +236,7 @@ impl Driver {
                 self.node.handle(input.named(lookup), now);
             }
             Command::Input(input) => self.node.handle(input, now),
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             Command::Status(reply) => drop(reply.send(self.node.status(now))),
             Command::Buckets(family, reply) => drop(reply.send(self.node.table(family, now))),
             #[cfg(test)]
@@ -297,7 +297,7 @@ impl Driver {
                     let is_announce =
                         self.torrents.announces().finished(lookup, &outcome, rand::random(), now);
                     if !is_announce && let Some(search) = self.searches.remove(&lookup) {
-                        // Whoever asked may have stopped waiting.
+                        // The caller may have stopped waiting.
                         let _ = search.outcome.send(outcome);
                     }
                 }
@@ -311,7 +311,7 @@ impl Driver {
         }
     }
 
-    /// A node on this host alone does not ask the usual routers, and finds nobody until one is named.
+    /// A node on this host alone does not ask the usual routers, and finds no other until one is named.
     fn say_why_alone(&mut self) {
         if self.routers.is_empty() && !std::mem::replace(&mut self.said_why_alone, true) {
             tracing::info!(

@@ -32,7 +32,7 @@ use crate::Error;
 use crate::egress::{Egress, once_usable};
 use crate::udp::{BATCHES_MAX, Sockets};
 
-/// Nodes that everybody knows, for the first time and for when all saved ones are gone.
+/// Nodes that are known everywhere, for the first time and for when all saved ones are gone.
 pub const ROUTERS: [&str; 4] = [
     "dht.libtorrent.org:25401",
     "dht.transmissionbt.com:6881",
@@ -42,11 +42,11 @@ pub const ROUTERS: [&str; 4] = [
 
 /// The file in a state folder that remembers nodes.
 pub const STATE_FILE: &str = "dht.state";
-/// Requests waiting for the node's task; further ones wait with whoever asks.
+/// Requests waiting for the node's task; a caller with a further one waits.
 const COMMANDS_MAX: usize = 64;
 /// Nodes named by a torrent that are tried.
 const HOSTS_MAX: usize = 16;
-/// Findings waiting for whoever searches; a listener that sleeps misses further ones.
+/// Findings waiting for the caller that searches; a listener that sleeps misses further ones.
 const FOUND_MAX: usize = 256;
 
 /// How to run a node.
@@ -72,7 +72,7 @@ pub struct Dht {
     torrents: Arc<Torrents>,
 }
 
-/// The torrents to announce, which everybody may change without waiting.
+/// The torrents to announce, which every task may change without waiting.
 #[derive(Debug, Default)]
 struct Torrents {
     announces: Mutex<Announces>,
@@ -103,7 +103,7 @@ impl Torrents {
 /// What a search found, as it comes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
-    /// Peers of the torrent; anybody may have claimed them.
+    /// Peers of the torrent; any node may have claimed them.
     Peers(Vec<SocketAddr>),
     /// The item, or a newer version of it.
     Item(Item),
@@ -159,7 +159,7 @@ impl DhtNode {
         let driver = Driver::new(options, ways).await;
         let (dht, tasks, cancel) = (driver.handle(), TaskTracker::new(), CancellationToken::new());
         tasks.spawn(cancel.clone().run_until_cancelled_owned(sockets.read(Some(batches))));
-        // Nobody is there to be told of torrents' peers: this node announces none.
+        // This node has no torrents' peers to tell others of: it announces none.
         tasks.spawn(driver.run(cancel.clone(), |_| {}));
         Ok(Self { dht, cancel, tasks })
     }

@@ -1,15 +1,15 @@
 //! Whether strangers reach our node (BEP 43). No I/O: time is an argument.
 //!
-//! A node in other nodes' tables that cannot be reached wastes their time, so it says that it is read-only. That strangers reach us
-//! shows when one asks us something to whom we had sent nothing: what comes back through a router only because we
-//! sent something there first does not count. A node that is not asked for a while after it has entered the
-//! network, although others know it, is not reached.
+//! A node in other nodes' tables that cannot be reached wastes their time, so it says that it is read-only. That
+//! strangers reach us shows when a node asks us something to which we had sent nothing: what comes back through a
+//! router only because we sent something there first does not count. A node that is not asked for a while after it has
+//! entered the network, although others know it, is not reached.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Routers forget within minutes to whom something was sent; two generations of this long.
+/// Routers forget within minutes where something was sent to; two generations of this long.
 const GENERATION: Duration = Duration::from_secs(3 * 60);
 /// Addresses remembered in a generation. Beyond it strangers may be taken for acquaintances, which only delays the finding.
 const ASKED_MAX: usize = 4096;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// What is known so far.
 #[derive(Debug)]
 pub(crate) struct Reach {
-    /// To whom we sent something: lately, and before that.
+    /// Addresses that we sent something to: lately, and before that.
     asked: [HashSet<SocketAddr>; 2],
     rotated_at: Instant,
     /// Since when others know us.

@@ -64,7 +64,7 @@ impl Egress {
     /// the name stands for something, but not for that.
     ///
     /// # Errors
-    /// The name stands for nothing, or nobody said so in time.
+    /// The name stands for nothing, or no server said so in time.
     pub(crate) async fn look_up(
         &self,
         host: &str,
@@ -159,7 +159,7 @@ impl Egress {
     /// A socket that hears a group of local networks, at a port that other programs have too. No network is joined yet.
     ///
     /// # Errors
-    /// What the system says; mostly that somebody has the port for themselves, or that the family is not there.
+    /// What the system says; mostly that another program has the port alone, or that the family is not there.
     pub(crate) fn group(&self, group: SocketAddr) -> io::Result<UdpSocket> {
         sockets::group(group)
     }

@@ -24,7 +24,7 @@ pub enum LookupError {
     /// It is no name with a port.
     #[error("it should be HOST:PORT")]
     NoPlace,
-    /// Nobody knows it, or nobody can be asked.
+    /// No server knows it, or none can be asked.
     #[error("the name does not resolve: {0}")]
     Unknown(io::Error),
     /// There was no answer in time.
@@ -65,7 +65,7 @@ impl Names {
         let asking = async move {
             // A semaphore that is never closed.
             let turn = turns.acquire_owned().await.map_err(io::Error::other)?;
-            // The turn ends with the thread, which goes on when nobody waits for it any more.
+            // The turn ends with the thread, which goes on when it is not waited for any more.
             let asked = tokio::task::spawn_blocking(move || {
                 let found = ask(&host, port);
                 drop(turn);
@@ -116,7 +116,7 @@ mod tests {
         let opened = Mutex::new(opened);
         let names = Names::asking(at_once, move |_, port| {
             enter.send(()).unwrap();
-            // Nobody opens it any more: the test is over.
+            // It is not opened any more: the test is over.
             let _ = opened.lock().unwrap().recv();
             Ok(vec![([10, 0, 0, 1], port).into()])
         });
@@ -161,7 +161,7 @@ mod tests {
         gate.send(()).unwrap();
         gate.send(()).unwrap();
         assert_eq!(names.look_up("tracker.example", 1).await.unwrap().len(), 1);
-        // Without asking anybody.
+        // Without asking a server.
         assert_eq!(names.look_up("::1", 1).await.unwrap().len(), 1);
     }
 

@@ -17,7 +17,7 @@ const IDLE_PER_PLACE: usize = 8;
 const IDLE_MAX: usize = 64;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The connections, and since when nobody uses them. The oldest of a place comes first.
+/// The connections, and since when each is not used. The oldest of a place comes first.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     links: Mutex<BTreeMap<Place, Vec<(Instant, Link)>>>,
@@ -50,7 +50,7 @@ impl Kept {
         }
     }
 
-    /// Closes what nobody used for [`IDLE_TIMEOUT`]. Ends when dropped.
+    /// Closes what was not used for [`IDLE_TIMEOUT`]. Ends when dropped.
     pub(super) async fn close_idle(&self) {
         loop {
             let oldest = self.drop_idle(Instant::now());

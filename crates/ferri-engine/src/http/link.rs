@@ -39,7 +39,7 @@ pub(super) struct Link {
     allowance: Arc<AtomicUsize>,
 }
 
-/// What moves bytes while somebody waits for them. No task of its own: a connection that waits does nothing.
+/// What moves bytes while a caller waits for them. No task of its own: a connection that waits does nothing.
 struct Driver(Option<Pin<Box<Moved>>>);
 
 type Moved = Connection<TokioIo<Metered>, Empty<Bytes>>;
@@ -56,7 +56,7 @@ impl Driver {
     }
 
     fn turn(&mut self, context: &mut Context<'_>) {
-        // Dropped when it is over, so that nobody waits for it.
+        // Dropped when it is over, so that no caller waits for it.
         if self.0.as_mut().is_some_and(|connection| connection.as_mut().poll(context).is_ready()) {
             self.0 = None;
         }

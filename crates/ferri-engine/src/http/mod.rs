@@ -144,7 +144,7 @@ impl Http {
             .unwrap_or_else(|_| Err(HttpError::new(Fault::TimedOut, "no answer in time")))
     }
 
-    /// Closes connections that nobody used for a while. Ends when dropped.
+    /// Closes connections that were not used for a while. Ends when dropped.
     pub(crate) async fn close_idle(&self) {
         self.kept.close_idle().await;
     }

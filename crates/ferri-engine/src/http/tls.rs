@@ -15,7 +15,7 @@ use super::dial::Place;
 use super::link::innermost;
 use super::{Fault, HttpError};
 
-/// Makes the connection one to `place` that nobody else can read.
+/// Makes the connection one to `place` that cannot be read on the way.
 pub(super) async fn handshake(
     config: &OnceLock<Arc<ClientConfig>>,
     place: &Place,

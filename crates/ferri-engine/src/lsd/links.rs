@@ -90,7 +90,7 @@ pub(super) fn links(families: Families, bind: Option<IpAddr>) -> io::Result<Vec<
     Ok(links)
 }
 
-/// Whether somebody at this address can be on one of these networks. Datagrams from farther away are not meant for us.
+/// Whether a host at this address can be on one of these networks. Datagrams from farther away are not meant for us.
 pub(super) fn is_near(links: &[Link], ip: IpAddr) -> bool {
     let networks = || links.iter().flat_map(|link| &link.networks);
     match ip {
@@ -107,7 +107,7 @@ pub(super) fn is_near(links: &[Link], ip: IpAddr) -> bool {
 }
 
 fn is_in((network, prefix): (IpAddr, u8), ip: IpAddr) -> bool {
-    // A prefix of nothing is no network that anybody is near in.
+    // A prefix of nothing is no network that a host is near in.
     if prefix == 0 {
         return false;
     }
@@ -138,7 +138,7 @@ pub(super) fn join(socket: &UdpSocket, group: IpAddr, link: &Link) -> bool {
     }
 }
 
-/// Sends to the group on one interface. Nobody waits.
+/// Sends to the group on one interface. Does not wait.
 ///
 /// # Errors
 /// What the system says, which often is true for a second or two alone: an address is not usable yet, a link is just coming

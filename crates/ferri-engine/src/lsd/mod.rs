@@ -1,9 +1,9 @@
 //! Local service discovery ([BEP 14]): torrents are announced to the local networks, and who announces one of ours is a
 //! peer of it.
 //!
-//! Private torrents are not here, for whoever adds a torrent says only those that may be known. Nothing is answered: a
-//! peer that is found is dialled, or dials us when it hears us. `registry` decides what is said and who is heard, `owed`
-//! remembers what did not leave, and `links` knows the interfaces.
+//! Private torrents are not here, for the code that adds a torrent says only those that may be known. Nothing is
+//! answered: a peer that is found is dialled, or dials us when it hears us. `registry` decides what is said and which
+//! neighbours are heard, `owed` remembers what did not leave, and `links` knows the interfaces.
 //!
 //! [BEP 14]: https://www.bittorrent.org/beps/bep_0014.html
 
@@ -35,7 +35,7 @@ const LOOK_MIN: Duration = Duration::from_secs(1);
 /// What is announced on the local networks. With the switch off, or on loopback, nothing ever is.
 #[derive(Debug)]
 pub(crate) struct Lsd {
-    /// Whether anybody carries out what the registry says.
+    /// Whether a task carries out what the registry says.
     is_on: bool,
     registry: Mutex<Registry>,
     /// Something may be due sooner.
@@ -317,7 +317,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_is_not_usable_yet_costs_seconds_and_no_minutes() {
         let now = Instant::now();
-        // TEST-NET-1, which is nobody's address.
+        // TEST-NET-1, which is the address of no host.
         let (mut local, announce) = local([192, 0, 2, 1].into());
         let lane = Lane { link: 1, group: 0 };
         local.say(lane, &announce, now);

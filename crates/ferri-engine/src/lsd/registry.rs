@@ -17,12 +17,12 @@ const INTERVAL_MIN: Duration = Duration::from_secs(60);
 const PACKET_INTERVAL: Duration = Duration::from_secs(1);
 /// Who announces a torrent stays known for so long: three intervals, for datagrams get lost.
 const KNOWN_FOR: Duration = Duration::from_secs(15 * 60);
-/// Of them, for one torrent. Beyond that nobody is a stranger, and a torrent at rest is left alone.
+/// Of them, for one torrent. Beyond that no neighbour is new, and a torrent at rest is left alone.
 const KNOWN_MAX: usize = 32;
 
 /// Datagrams of one sender: a client with many torrents may say each in a datagram of its own, all at once.
 const SENDER: Rate = Rate { burst: 64, each: Duration::from_millis(500) };
-/// Datagrams of everybody.
+/// Datagrams of all neighbours.
 const EVERYBODY: Rate = Rate { burst: 512, each: Duration::from_millis(10) };
 /// Senders that are counted; the one that was silent for longest makes room.
 const SENDERS_MAX: usize = 256;
@@ -50,7 +50,7 @@ struct Entry {
     due: Option<Instant>,
 }
 
-/// For whom a peer is that was found.
+/// The torrent that a found peer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     /// The torrent with this info hash, which has been told of the peer before.
@@ -150,7 +150,8 @@ impl Registry {
             && self.heard_all.take(EVERYBODY, now)
     }
 
-    /// Who wants to know of the announce of this peer: nobody when it is our own, or of torrents that we do not have.
+    /// The torrents that want to know of the announce of this peer: none when it is our own, or of torrents that we do
+    /// not have.
     pub(super) fn hear(&mut self, announce: &Announce, peer: SocketAddr, now: Instant) -> Vec<For> {
         if announce.cookie.as_ref() == Some(&self.cookie) {
             return Vec::new();

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::link::Link;
 
-/// Two ends of a connection. Each direction holds `room` bytes that nobody has read, as a socket's buffers would.
+/// Two ends of a connection. Each direction holds `room` bytes that were not read yet, as a socket's buffers would.
 pub(crate) fn pair(addrs: [SocketAddr; 2], room: usize) -> (Link, Link) {
     let [there, back] = [(); 2].map(|()| Arc::new(Pipe::new(room)));
     let end = |from, to| End { from, to, opened: Keystream::default(), sealed: Keystream::default() };

@@ -48,12 +48,12 @@ pub(crate) enum Report {
     },
     /// The connection is over; the last report.
     Gone(String),
-    /// Nobody sends commands any more, and the connection is as good as before; the last report.
+    /// No more commands are sent, and the connection is as good as before; the last report.
     Released(Box<Wire>),
 }
 
-/// A connection between two messages that we read and write: the link, the part of a message that has come already,
-/// and what has still to leave. While nobody runs it, TCP holds the peer back.
+/// A connection between two messages that we read and write: the link, the part of a message that has come already, and
+/// what has still to leave. While no task runs it, TCP holds the peer back.
 #[derive(Debug)]
 pub(crate) struct Wire {
     link: Link,
@@ -67,7 +67,7 @@ impl Wire {
         Self { link, reader: Reader::new(blocks.clone()), writer: Writer::new(blocks.clone()) }
     }
 
-    /// Messages to be sent once somebody runs it.
+    /// Messages to be sent once a task runs it.
     pub(crate) fn say(&mut self, messages: Vec<Message>) {
         self.writer.push(messages.into_iter().map(Item::Message));
     }
@@ -133,7 +133,7 @@ impl Connection {
                 end => Report::Gone(end.to_string()),
             },
         };
-        // The torrent may be gone already; then nobody is left to tell.
+        // The torrent may be gone already; then nothing is left to tell.
         let _ = reports.send((key, last)).await;
     }
 }

@@ -1,10 +1,10 @@
 //! The session's ports at the gateway: asked for by PCP (RFC 6887), NAT-PMP (RFC 6886) or UPnP, kept while the session
 //! runs, given back at its end.
 //!
-//! The gateway is the one in the routing table, and nobody else is spoken to: PCP and NAT-PMP ask its address, and a UPnP
-//! device counts only when its answer, its description and its controls are all at that address. `lease` decides what is
-//! done when, `ask` does it, `upnp` knows what routers grant in which way. Only IPv4 is mapped: most gateways of IPv6
-//! have no address that PCP can be spoken to from the address that is to be opened, as it has to be.
+//! The gateway is the one in the routing table, and no other host is asked: PCP and NAT-PMP ask its address, and a UPnP
+//! device counts only when its answer, its description and its controls are all at that address. `lease` decides what
+//! is done when, `ask` does it, `upnp` knows what routers grant in which way. Only IPv4 is mapped: most gateways of
+//! IPv6 have no address that PCP can be spoken to from the address that is to be opened, as it has to be.
 
 mod ask;
 mod lease;
@@ -84,14 +84,14 @@ pub struct MappedPort {
 /// What became of the session's ports at the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortMappingStatus {
-    /// Nobody is asked.
+    /// No gateway is asked.
     Off {
         /// Why, in words.
         why: String,
     },
     /// The gateway has not answered yet.
     Asking {
-        /// Whom.
+        /// The gateway that is asked.
         gateway: IpAddr,
     },
     /// It forwards.
@@ -166,14 +166,14 @@ pub(crate) struct Ours {
     pub(crate) egress: Arc<Egress>,
     /// Where the gateways are, as soon as it is known.
     pub(crate) paths: watch::Receiver<Option<Paths>>,
-    /// Cancelled when nobody new is accepted.
+    /// Cancelled when no new peer is accepted.
     pub(crate) stop: CancellationToken,
     /// For what outlives a lease.
     pub(crate) tasks: TaskTracker,
 }
 
-/// Keeps `ports` mapped until the session accepts nobody any more, and then gives them back. The first one, which peers
-/// connect to, is announced as the session's.
+/// Keeps `ports` mapped until the session accepts no peers any more, and then gives them back. The first one, which
+/// peers connect to, is announced as the session's.
 pub(crate) async fn run(ours: Ours, ports: Vec<(Transport, u16)>, tell: impl Fn(Told) + Send) {
     let Ours { egress, mut paths, stop, tasks } = ours;
     let mut leases = Leases::new(ports, Instant::now());

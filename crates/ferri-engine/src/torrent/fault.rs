@@ -1,4 +1,4 @@
-//! What becomes of a torrent whose task panics: an error that everybody sees, in a session that goes on.
+//! What becomes of a torrent whose task panics: an error that all callers see, in a session that goes on.
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Sockets;
 use super::unreached::Unreached;
 
-/// Answers to one question that wait to be looked at. A tracker sends one, perhaps twice; more are somebody's flood.
+/// Answers to one question that wait to be looked at. A tracker sends one, perhaps twice; more are a flood.
 const REPLIES_MAX: usize = 4;
 
 /// What became of a question.
@@ -20,11 +20,11 @@ const REPLIES_MAX: usize = 4;
 pub(crate) enum Reply {
     /// It was answered.
     Datagram(Bytes),
-    /// Nobody is there.
+    /// No server is there.
     Refused(io::Error),
 }
 
-/// Everybody who waits.
+/// All tasks that wait.
 #[derive(Debug, Default)]
 pub(super) struct Asked(Mutex<BTreeMap<(SocketAddr, u32), mpsc::Sender<Reply>>>);
 

@@ -1,8 +1,8 @@
 //! The UDP sockets of a session, one a family, shared by everything that speaks over UDP.
 //!
-//! The first byte of a datagram tells whose it is: KRPC is a Bencode dictionary and begins with `d` (BEP 5); a tracker's
-//! answer begins with the highest byte of its action, which is 0 (BEP 15), and belongs to whoever asked that address with
-//! that transaction. What begins otherwise is for nobody here and is dropped unread.
+//! The first byte of a datagram tells whose it is: KRPC is a Bencode dictionary and begins with `d` (BEP 5); a
+//! tracker's answer begins with the highest byte of its action, which is 0 (BEP 15), and belongs to the task that asked
+//! that address with that transaction. What begins otherwise is dropped unread.
 
 mod asked;
 mod unreached;
@@ -22,7 +22,7 @@ use self::asked::{Answers, Asked};
 use crate::Error;
 use crate::egress::Egress;
 
-/// What came, and from whom.
+/// What came, and from which address.
 pub(crate) type Datagram = (SocketAddr, Bytes);
 
 /// The longest datagram that there is; a tracker may name a thousand peers in one.
@@ -148,7 +148,7 @@ impl Sockets {
         batch
     }
 
-    /// Tells those who asked that nobody is there.
+    /// Tells the tasks that asked that no server is there.
     fn hear_unreached(&self, socket: &UdpSocket) {
         for _ in 0..BATCH_MAX {
             match unreached::next(socket) {
@@ -220,7 +220,7 @@ mod tests {
         reader.abort();
     }
 
-    /// Somebody is not there, and others are spoken to as before.
+    /// One server is not there, and others are spoken to as before.
     #[cfg(target_os = "linux")]
     async fn check_refusal(ip: IpAddr) {
         let (here, there, gone) = (sockets(ip), sockets(ip), sockets(ip));
@@ -236,7 +236,7 @@ mod tests {
         here.send(nobody, &question(1)).unwrap();
         let Reply::Refused(error) = refused.next().await else { panic!("an answer from nobody") };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        // What the kernel has to say about those keeps nothing from anybody else.
+        // What the kernel has to say about those keeps nothing from other tasks.
         for _ in 0..50 {
             here.send(nobody, &question(9)).unwrap();
             here.send(somebody, &question(3)).unwrap();

@@ -1,5 +1,6 @@
-//! Which datagrams did not arrive, as ICMP tells: for a socket that speaks to many, Linux keeps that in a queue beside what
-//! came. Other systems tell only a socket that speaks to one address; there whoever waits for an answer waits in vain.
+//! Which datagrams did not arrive, as ICMP tells: for a socket that speaks to many, Linux keeps that in a queue beside
+//! what came. Other systems tell only a socket that speaks to one address; there a task that waits for an answer waits
+//! in vain.
 
 use std::io;
 use std::net::SocketAddr;

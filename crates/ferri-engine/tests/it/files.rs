@@ -90,7 +90,8 @@ async fn leech(payload: &Payload, seed: std::net::SocketAddr) -> (Session, Torre
     (session, torrent, dir)
 }
 
-/// Somebody writes over a file that is shared: nothing wrong is served, what is right goes on, the file stays as it is.
+/// Another program writes over a file that is shared: nothing wrong is served, what is right goes on, the file stays as
+/// it is.
 async fn edit_while_shared(seed_only: bool) {
     let payload = payload();
     let dir = tempfile::tempdir().unwrap();
@@ -127,7 +128,7 @@ async fn edit_while_shared(seed_only: bool) {
     assert_eq!((status.state, status.downloaded), (State::Seeding, 0));
     second.add_peers(vec![one.listen_addr()]).await.unwrap();
     within(second.wait_done()).await;
-    // Somebody has what the seeder lacks, and would give it.
+    // A peer has what the seeder lacks, and would give it.
     seed.add_peers(vec![one.listen_addr(), other.listen_addr()]).await.unwrap();
     within(other.shutdown()).await;
     within(one.shutdown()).await;
@@ -317,7 +318,7 @@ async fn of_two_torrents_with_one_path_the_second_is_refused_before_anything_is_
     let [(first, seed), (second, other)] = rivals().await;
     let dir = tempfile::tempdir().unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
-    // Nobody has it yet, so that nothing comes to be.
+    // No peer has it yet, so that nothing comes to be.
     let torrent = session.add(AddTorrent::new(first.metainfo(&[]), dir.path())).await.unwrap();
     let refused = session.add(download(&second, dir.path(), &other)).await.unwrap_err();
     let Error::Storage(error @ StorageError::Taken { .. }) = &refused else { panic!("{refused}") };

@@ -1,4 +1,4 @@
-//! A hybrid torrent by its two names: whoever calls it by the second is answered with that one, and served.
+//! A hybrid torrent by its two names: a peer that calls it by the second is answered with that one, and served.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::support::{self, Payload, Seed};
 
-/// Why nobody on the local network, and no gateway, is spoken to.
+/// Why no host on the local network, and no gateway, is spoken to.
 async fn check(change: impl FnOnce(&mut SessionOptions), why: &str) {
     let dir = TempDir::new().unwrap();
     let mut options = SessionOptions { lsd: true, port_mapping: true, ..support::options(&dir) };
@@ -55,7 +55,7 @@ async fn two_sessions_that_know_one_node_meet_by_it() {
     let leech = Session::start(options).await.unwrap();
     let out = dir.path().join("out");
     let torrent = leech.add(AddTorrent::new(payload.metainfo(&[]), &out)).await.unwrap();
-    // Who comes first finds nobody, and looks again soon.
+    // The one that comes first finds no peer, and looks again soon.
     let seed = Seed::start_with(&payload, &[], |options, _| know_it(options)).await;
     support::within(torrent.wait_done()).await;
     payload.assert_at(&out);
@@ -64,7 +64,7 @@ async fn two_sessions_that_know_one_node_meet_by_it() {
     node.shutdown().await;
 }
 
-/// A UDP tracker that knows nobody, and where those come from who ask it.
+/// A UDP tracker that knows no peers, and the addresses that ask it.
 async fn tracker() -> (String, mpsc::UnboundedReceiver<SocketAddr>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let url = format!("udp://{}/announce", socket.local_addr().unwrap());

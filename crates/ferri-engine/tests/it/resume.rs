@@ -1,4 +1,4 @@
-//! Starting again: after a clean stop, after none, and after somebody touched the files.
+//! Starting again: after a clean stop, after none, and after another program touched the files.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;

@@ -108,7 +108,7 @@ impl Scene {
         within(torrent.peers()).await;
     }
 
-    /// All of it was done: two files are wanted and here, whoever had them.
+    /// All of it was done: two files are wanted and here, whichever torrent had them.
     async fn has_two(self) {
         within(self.torrent.wait_done()).await;
         let status = self.torrent.status();

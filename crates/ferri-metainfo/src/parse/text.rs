@@ -1,4 +1,4 @@
-//! Names that are not UTF-8: torrents from before everyone agreed.
+//! Names that are not UTF-8: torrents from before the clients agreed.
 //!
 //! What is UTF-8 is taken as such, name by name. For the others one encoding is chosen for the whole torrent: the one
 //! it declares (`encoding`, `codepage`) if that fits all of them, else what they look like.

@@ -102,7 +102,7 @@ struct Draft {
 }
 
 /// Where the controls are: beside `URLBase`, where that is right, or else beside the description. Nowhere but at the
-/// description's own address, for whoever answered could have us speak to anybody.
+/// description's own address, for the device that answered could have us speak to any host.
 fn resolve(control: &str, base: Option<&Url>, location: &Url) -> Option<Url> {
     let here = ip_of(location)?;
     let is_here = |url: &Url| {
@@ -118,7 +118,7 @@ fn resolve(control: &str, base: Option<&Url>, location: &Url) -> Option<Url> {
     base.filter(|base| is_here(base)).and_then(beside).or_else(|| beside(location))
 }
 
-/// The address in a URL. A name is nobody's address.
+/// The address in a URL. A name is no address.
 pub(super) fn ip_of(url: &Url) -> Option<IpAddr> {
     url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }

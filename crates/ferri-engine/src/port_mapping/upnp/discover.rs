@@ -1,7 +1,7 @@
 //! Finding the gateway's devices by SSDP (UPnP Device Architecture 1.1, section 1.3).
 //!
-//! Anybody on the network can answer and name any address to be asked for anything. So only answers from the gateway of the
-//! routing table count, and the description must lie at its address.
+//! Any host on the network can answer and name any address to be asked for anything. So only answers from the gateway
+//! of the routing table count, and the description must lie at its address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(super) async fn search(egress: &Egress, wish: &Wish) -> Result<Vec<Service>,
     let mut deadline = start + TIMEOUT;
     let mut next = ask(&socket, wish.gateway).await.map(|()| rounds.next())?;
     let mut buffer = [0; ANSWER_MAX];
-    // Whoever answers without end does not keep us here.
+    // A device that answers without end does not keep us here.
     while Instant::now() < deadline {
         let wake = next.map_or(deadline, |next| next.min(deadline));
         let received = tokio::select! {
@@ -91,7 +91,7 @@ pub(super) async fn search(egress: &Egress, wish: &Wish) -> Result<Vec<Service>,
     Ok(services)
 }
 
-/// Asks the gateway alone, and everybody for gateways that only hear that.
+/// Asks the gateway alone, and the whole group for gateways that only hear that.
 async fn ask(socket: &UdpSocket, gateway: Ipv4Addr) -> Result<(), String> {
     let mut outcome = Err("nothing could be sent".to_owned());
     for to in [gateway, GROUP] {

@@ -5,7 +5,7 @@ use xml::reader::XmlEvent;
 
 /// Longer texts are cut: what is of use is short.
 const TEXT_MAX: usize = 1_024;
-/// Names and attributes that are longer are nobody's.
+/// No device has longer names and attributes.
 const NAME_MAX: usize = 256;
 /// Attributes of one element.
 const ATTRIBUTES_MAX: usize = 64;

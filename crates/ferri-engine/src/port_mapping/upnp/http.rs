@@ -1,6 +1,6 @@
 //! One request to the gateway, on a connection of its own: many routers hang up after each answer.
 //!
-//! Names are not looked up and redirects not followed, so that nobody but the gateway is spoken to. The session's HTTP client,
+//! Names are not looked up and redirects not followed, so that only the gateway is asked. The session's HTTP client,
 //! which does both for servers of the world, has no use here.
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -26,7 +26,7 @@ use crate::egress::Egress;
 pub(super) const LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// What the gateway's owner reads in its list.
 const DESCRIPTION: &str = "Ferriswarm";
-/// Ports by chance come from here: where nobody listens by custom.
+/// Ports by chance come from here: where no program listens by custom.
 const CHANCE_PORTS: std::ops::Range<u16> = 10_000..60_000;
 
 /// The services of a gateway that map ports.
