@@ -8,6 +8,7 @@ use ferri_metainfo::InfoHash;
 use ferri_wire::{DecodeError, Handshake};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tracing::{Instrument, Span};
 
 use crate::egress::Egress;
 use crate::panics::caught;
@@ -85,6 +86,7 @@ pub(crate) fn dial_for(
     ours: Handshake,
     other: Option<InfoHash>,
     arrivals: mpsc::Sender<Arrival>,
+    span: Span,
 ) {
     let egress = services.egress.clone();
     let dial = async move {
@@ -98,7 +100,7 @@ pub(crate) fn dial_for(
         // The torrent may have ended meanwhile.
         let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
     };
-    services.spawn_until_stop(dial);
+    services.spawn_until_stop(dial.instrument(span));
 }
 
 /// How a stranger begins.

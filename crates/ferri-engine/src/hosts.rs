@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use ferri_metainfo::InfoHash;
 use ferri_swarm::Source;
 
+use crate::crew::Door;
 use crate::handshake::Arrival;
 use crate::listen;
 use crate::lsd::Neighbour;
 use crate::registry::Registry;
-use crate::resolve::Door;
 use crate::torrent::Torrent;
 
 /// Whom peers mean when they name an info hash.

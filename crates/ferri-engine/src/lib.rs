@@ -25,6 +25,7 @@
 mod address_policy;
 mod check;
 mod clock;
+mod crew;
 mod crowd;
 pub mod dht;
 mod egress;
@@ -41,7 +42,6 @@ mod lsd;
 mod mailbox;
 mod network;
 mod options;
-mod outbox;
 mod pace;
 mod panics;
 mod peer;

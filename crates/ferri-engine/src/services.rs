@@ -11,6 +11,7 @@ use ferri_swarm::PeerKey;
 use ferri_wire::{Handshake, PeerId, Reserved};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 use crate::SessionOptions;
 use crate::crowd::Crowds;
@@ -52,6 +53,8 @@ pub(crate) struct Identity {
     pub(crate) listen_addr: SocketAddr,
     pub(crate) peer_id: PeerId,
     next_peer: AtomicU64,
+    /// What the log lines of the session's tasks are known by.
+    span: Span,
 }
 
 /// Threads that wait for disks, and memory for blocks.
@@ -96,7 +99,8 @@ pub(crate) struct Shutdown {
 
 impl Identity {
     pub(crate) fn new(listen_addr: SocketAddr, peer_id: PeerId) -> Self {
-        Self { listen_addr, peer_id, next_peer: AtomicU64::new(1) }
+        let span = tracing::error_span!("session", listen = %listen_addr);
+        Self { listen_addr, peer_id, next_peer: AtomicU64::new(1), span }
     }
 
     /// A name for a connection.
@@ -106,6 +110,11 @@ impl Identity {
 }
 
 impl Services {
+    /// What the log lines of a torrent's tasks are known by, whatever their level.
+    pub(crate) fn torrent_span(&self, info_hash: InfoHash) -> Span {
+        tracing::error_span!(parent: &self.identity.span, "torrent", %info_hash)
+    }
+
     /// What we say to the peers of a torrent.
     pub(crate) fn handshake(&self, info_hash: InfoHash) -> Handshake {
         let handshake = self.private_handshake(info_hash);

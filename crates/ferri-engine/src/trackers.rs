@@ -16,6 +16,7 @@ use ferri_tracker::{AnnounceResponse, Scrape, TrackerError};
 use ferri_wire::PeerId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use crate::events::EventLog;
 use crate::external::Voter;
@@ -236,6 +237,7 @@ impl Trackers {
         events: &EventLog,
         services: &Arc<Services>,
         answers: &mpsc::UnboundedSender<Answer>,
+        span: &Span,
     ) -> Vec<SwarmInput> {
         let mut inputs = Vec::new();
         while let Some(output) = self.schedule.poll_output() {
@@ -243,7 +245,8 @@ impl Trackers {
                 Output::Announce { tracker, url, family, announce } => {
                     let flight = services.trackers.pace.flight(&url, Instant::now());
                     let client = self.client(services, &url);
-                    self.fly(tracker, services, answers, async move {
+                    let span = tracing::error_span!(parent: span, "announce");
+                    self.fly(tracker, services, answers, span, async move {
                         let result = caught(tracker_client::announce(&client, &url, family, announce)).await;
                         drop(flight);
                         Answer::Announce(tracker, result.unwrap_or_else(failed))
@@ -251,7 +254,8 @@ impl Trackers {
                 }
                 Output::Scrape { tracker, url, info_hash } => {
                     let client = self.client(services, self.schedule.url(tracker).unwrap_or(&url));
-                    self.fly(tracker, services, answers, async move {
+                    let span = tracing::error_span!(parent: span, "scrape");
+                    self.fly(tracker, services, answers, span, async move {
                         let result = caught(tracker_client::scrape(&client, &url, info_hash)).await;
                         Answer::Scrape(tracker, result.unwrap_or_else(failed))
                     });
@@ -282,6 +286,7 @@ impl Trackers {
         tracker: TrackerId,
         services: &Services,
         answers: &mpsc::UnboundedSender<Answer>,
+        span: Span,
         question: impl Future<Output = Answer> + Send + 'static,
     ) {
         let cancel = services.shutdown.cancel.child_token();
@@ -292,7 +297,7 @@ impl Trackers {
             // The torrent may have ended without waiting for it.
             let _ = answers.send(answer);
         };
-        services.tasks.spawn(cancel.run_until_cancelled_owned(flight));
+        services.tasks.spawn(cancel.run_until_cancelled_owned(flight).instrument(span));
     }
 
     pub(crate) fn statuses(&self, now: Instant) -> Vec<TrackerStatus> {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ferri_metainfo::InfoHashes;
+use ferri_metainfo::{Info, InfoHashes};
 use ferri_wire::extension::metadata::Metadata;
 use ferri_wire::{Message, encoded_len};
 
@@ -109,7 +109,7 @@ enum State {
 
 impl MetadataSwarm {
     /// A search for the info dictionary that has all the hashes `wanted`. `options` are those the torrent's
-    /// [`Swarm`](crate::Swarm) will have (`metadata` and `private` are of no effect). `seed` decides everything that is left to chance.
+    /// [`Swarm`](crate::Swarm) will have (`metadata` is of no effect; `private` is found out). `seed` decides everything that is left to chance.
     pub fn new(options: SwarmOptions, wanted: InfoHashes, seed: u64, now: Instant) -> Self {
         Self {
             candidates: Candidates::new(options.listen_port, seed),
@@ -334,7 +334,11 @@ impl MetadataSwarm {
             self.state = State::Done;
             self.assemblies = Assemblies::default();
             self.peers.values_mut().for_each(|peer| drop(peer.take_back()));
-            self.out.push_back(Output::Metadata { bytes: Bytes::from(whole.bytes) });
+            let bytes = Bytes::from(whole.bytes);
+            self.out.push_back(Output::Metadata { bytes: bytes.clone() });
+            if Info::parse(&bytes).is_ok_and(|info| info.is_private()) {
+                self.keep_private();
+            }
             return;
         }
         self.corrupt += 1;

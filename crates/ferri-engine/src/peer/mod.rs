@@ -10,7 +10,7 @@ pub(crate) mod reader;
 pub(crate) mod writer;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::Block;
@@ -48,30 +48,10 @@ pub(crate) enum Report {
     },
     /// The connection is over; the last report.
     Gone(String),
-    /// No more commands are sent, and the connection is as good as before; the last report.
-    Released(Box<Wire>),
 }
 
-/// A connection between two messages that we read and write: the link, the part of a message that has come already, and
-/// what has still to leave. While no task runs it, TCP holds the peer back.
-#[derive(Debug)]
-pub(crate) struct Wire {
-    link: Link,
-    reader: Reader,
-    writer: Writer,
-}
-
-impl Wire {
-    /// A connection on which nothing but the handshakes was said.
-    pub(crate) fn new(link: Link, blocks: &BlockPool) -> Self {
-        Self { link, reader: Reader::new(blocks.clone()), writer: Writer::new(blocks.clone()) }
-    }
-
-    /// Messages to be sent once a task runs it.
-    pub(crate) fn say(&mut self, messages: Vec<Message>) {
-        self.writer.push(messages.into_iter().map(Item::Message));
-    }
-}
+/// Where the connections of a torrent read blocks: empty while only its hash is known, and set once then.
+pub(crate) type PieceSource = Arc<OnceLock<Arc<Storage>>>;
 
 /// The connection's side of an outbox.
 #[derive(Debug)]
@@ -83,12 +63,11 @@ pub(crate) struct Ends {
 /// What a connection is made of; everything it may touch.
 pub(crate) struct Connection {
     pub(crate) key: PeerKey,
-    pub(crate) wire: Wire,
+    pub(crate) link: Link,
     pub(crate) ends: Ends,
     pub(crate) reports: mpsc::Sender<(PeerKey, Report)>,
     pub(crate) blocks: BlockPool,
-    /// Where blocks are read; `None` while the torrent is not known and has none.
-    pub(crate) storage: Option<Arc<Storage>>,
+    pub(crate) source: PieceSource,
     pub(crate) pool: Pool,
     pub(crate) down: Limits,
     pub(crate) up: Limits,
@@ -108,15 +87,13 @@ impl Connection {
     pub(crate) async fn run(self) {
         let (key, reports) = (self.key, self.reports.clone());
         let Ends { mut commands, cancel } = self.ends;
-        let Wire { link, reader, mut writer } = self.wire;
-        writer.read_from(self.storage.clone());
         let mut talk = Talk {
-            link,
-            reader,
-            writer,
+            link: self.link,
+            reader: Reader::new(self.blocks.clone()),
+            writer: Writer::new(self.blocks.clone(), self.source.clone()),
             key,
             reports: self.reports,
-            storage: self.storage,
+            source: self.source,
             pool: self.pool,
             down: self.down,
             up: self.up,
@@ -128,10 +105,7 @@ impl Connection {
         let last = tokio::select! {
             biased;
             () = cancel.cancelled() => Report::Gone("we closed the connection".to_owned()),
-            end = talk.run(&mut commands) => match end {
-                End::Released => Report::Released(Box::new(talk.into_wire())),
-                end => Report::Gone(end.to_string()),
-            },
+            end = talk.run(&mut commands) => Report::Gone(end.to_string()),
         };
         // The torrent may be gone already; then nothing is left to tell.
         let _ = reports.send((key, last)).await;
@@ -144,7 +118,7 @@ struct Talk {
     writer: Writer,
     key: PeerKey,
     reports: mpsc::Sender<(PeerKey, Report)>,
-    storage: Option<Arc<Storage>>,
+    source: PieceSource,
     pool: Pool,
     down: Limits,
     up: Limits,
@@ -179,7 +153,7 @@ impl Talk {
         let wake = [self.read_at, self.write_at].into_iter().flatten().min();
         tokio::select! {
             biased;
-            items = commands.recv() => self.command(items.ok_or(End::Released)?).await,
+            items = commands.recv() => self.command(items.ok_or(End::Closed)?).await,
             data = wait_loaded(&mut self.loading) => self.loaded(data?).await,
             () = sleep_until(wake) => {
                 let now = clock::now();
@@ -198,10 +172,6 @@ impl Talk {
                 Ok(())
             }
         }
-    }
-
-    fn into_wire(self) -> Wire {
-        Wire { link: self.link, reader: self.reader, writer: self.writer }
     }
 
     async fn command(&mut self, items: Vec<Item>) -> Result<(), End> {
@@ -314,7 +284,7 @@ impl Talk {
 
     fn load(&mut self, block: Block) -> Result<(), End> {
         // Blocks are asked for only where there are any.
-        let storage = self.storage.clone().ok_or(End::Closed)?;
+        let storage = self.source.get().cloned().ok_or(End::Closed)?;
         let (reply, answer) = oneshot::channel();
         let job = Job::ReadBlocks {
             storage,
@@ -368,9 +338,6 @@ enum End {
     Write(io::Error),
     #[error("the torrent ended")]
     Closed,
-    /// Between two messages.
-    #[error("nobody wants the connection any more")]
-    Released,
 }
 
 async fn ready(link: &Link, interest: Option<Interest>) -> Result<tokio::io::Ready, End> {

@@ -13,7 +13,7 @@ use ferri_wire::{decode, encode};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::outbox::Outbox;
+use crate::crew::Outbox;
 use crate::rate::Limiter;
 
 /// What both ends' buffers hold together, as of a slow line.
@@ -49,11 +49,11 @@ impl Scene {
         let limits = |rate| Limits([rate, None].map(|rate| Arc::new(Limiter::new(rate))));
         let connection = Connection {
             key: PeerKey(1),
-            wire: Wire::new(link, &blocks),
+            link,
             ends,
             reports: sender,
             blocks,
-            storage,
+            source: Arc::new(storage.map_or_else(OnceLock::new, OnceLock::from)),
             pool,
             down: limits(down),
             up: limits(up),
@@ -152,25 +152,6 @@ async fn while_its_torrent_is_busy_the_peer_is_not_read_from() {
     }
     assert!(sending.await.unwrap().is_ok());
     drop(outbox);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_connection_that_is_let_go_keeps_what_it_has_half_read() {
-    let mut scene = Scene::start(None);
-    let mut bytes = BytesMut::new();
-    encode(&Message::Have { piece: 3 }, &mut bytes);
-    scene.peer.write_all(&mut bytes[..6]).await.unwrap();
-    tokio::task::yield_now().await;
-    let Scene { mut peer, outbox, mut reports, .. } = scene;
-    outbox.release();
-    let Some((_, Report::Released(wire))) = reports.recv().await else { panic!("not released") };
-    let Wire { mut link, mut reader, .. } = *wire;
-    let mut messages = Vec::new();
-    let nothing = link.try_read(&mut [io::IoSliceMut::new(&mut [0])]).unwrap_err();
-    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock, "the beginning was read");
-    peer.write_all(&mut bytes[6..]).await.unwrap();
-    reader.read(usize::MAX, &mut messages, |slices| link.try_read(slices)).unwrap();
-    assert_eq!(messages, [Message::Have { piece: 3 }]);
 }
 
 /// Blocks in the file of [`served`].

@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::sync::Arc;
 
 use bytes::BytesMut;
 use ferri_metainfo::Block;
-use ferri_storage::{BUFFER_LENGTH, BlockBytes, BlockPool, Storage};
+use ferri_storage::{BUFFER_LENGTH, BlockBytes, BlockPool};
 use ferri_wire::{Message, PIECE_HEADER_LEN, encode, encode_piece_header};
+
+use super::PieceSource;
 
 /// Slices in one vectored write.
 const SLICES_MAX: usize = 64;
@@ -52,8 +53,7 @@ impl Chunk {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pool: BlockPool,
-    /// `None`: there are no blocks to send.
-    storage: Option<Arc<Storage>>,
+    source: PieceSource,
     items: VecDeque<Item>,
     ready: VecDeque<Chunk>,
     /// Bytes of the first of them that have left.
@@ -82,21 +82,17 @@ pub(crate) enum Fill {
 }
 
 impl Writer {
-    pub(crate) fn new(pool: BlockPool) -> Self {
+    /// Blocks come from `source`; messages need none.
+    pub(crate) fn new(pool: BlockPool, source: PieceSource) -> Self {
         Self {
             pool,
-            storage: None,
+            source,
             items: VecDeque::new(),
             ready: VecDeque::new(),
             left: 0,
             blocks_ready: 0,
             loading: false,
         }
-    }
-
-    /// Blocks come from here from now on.
-    pub(crate) fn read_from(&mut self, storage: Option<Arc<Storage>>) {
-        self.storage = storage;
     }
 
     pub(crate) fn push(&mut self, items: impl IntoIterator<Item = Item>) {
@@ -162,7 +158,7 @@ impl Writer {
     /// The block's bytes, and those of up to `count - 1` that are next and lie next to it, as far as the page cache has
     /// them.
     fn read_cached(&self, block: Block, count: usize) -> Vec<BlockBytes> {
-        let Some(storage) = &self.storage else { return Vec::new() };
+        let Some(storage) = self.source.get() else { return Vec::new() };
         let length = block.length() as usize;
         let (piece, begin) = (block.piece(), block.begin());
         if BUFFER_LENGTH < length {

@@ -22,13 +22,6 @@ impl Discovery {
         }
         Self { services: services.clone(), hashes }
     }
-
-    /// There are too few peers.
-    pub(super) fn want_peers(&self) {
-        if let Some(dht) = &self.services.dht {
-            self.hashes.names().for_each(|name| dht.want(name));
-        }
-    }
 }
 
 impl Drop for Discovery {

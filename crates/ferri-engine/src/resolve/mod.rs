@@ -18,14 +18,13 @@ use std::time::{Duration, Instant};
 
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_metainfo::{Info, InfoHash, InfoHashes, Metainfo};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::cache::Cached;
+use crate::crew::Door;
 use crate::egress::Egress;
 use crate::events::{EventLog, Events};
-use crate::handshake::Arrival;
-use crate::mailbox::Mailbox;
 use crate::registry::Entry;
 use crate::services::Services;
 use crate::{Error, Event, ResolveMagnet};
@@ -135,13 +134,6 @@ impl ResolveStatus {
             trackers_failed: 0,
         }
     }
-}
-
-/// How others reach a search.
-#[derive(Debug, Clone)]
-pub(crate) struct Door {
-    pub(crate) arrivals: mpsc::Sender<Arrival>,
-    pub(crate) mail: Arc<Mailbox>,
 }
 
 impl Resolving {

@@ -4,72 +4,39 @@
 //! are kept alive, peers may come) until somebody takes what it has or nobody can any more. A private torrent's
 //! connections rest from that moment on: nothing more is said to peers that its trackers did not name (BEP 27).
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_metainfo::{Info, InfoHash};
-use ferri_swarm::{Direction, Input, MetadataSwarm, Output, PeerKey, Source, SwarmOptions};
+use ferri_swarm::{Input, MetadataSwarm, Output, Source, SwarmOptions};
 use ferri_tracker::schedule::Order;
-use ferri_wire::Handshake;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::discovery::Discovery;
-use super::farewell::{Unknown, farewell};
-use super::handover::{Estate, Release};
-use super::{Claim, Door, ResolveState, ResolveStatus, Resolved, cache, look_up};
-use crate::crowd::Pass;
+use super::{Claim, Estate, ResolveState, ResolveStatus, Resolved, cache, look_up};
+use crate::clock;
+use crate::crew::{self, Base, Crew, Door, Happened, Inbox, Names, Permit, Reporter, TorrentLimits};
 use crate::dht::Dht;
 use crate::events::EventLog;
-use crate::external::Voter;
-use crate::handshake::Arrival;
-use crate::mailbox::{Mail, Mailbox};
-use crate::outbox::Outbox;
+use crate::network::Facts;
 use crate::panics::caught;
-use crate::peer::link::Link;
-use crate::peer::{Connection, Report, Wire};
-use crate::rate::{Limiter, Limits};
 use crate::registry::Entry;
 use crate::services::Services;
-use crate::share::{self, Budget, Use};
-use crate::trackers::{Answer, Trackers, TrackersOptions};
-use crate::{Error, Event, ResolveMagnet, handshake};
+use crate::share::{self, Use};
+use crate::trackers::{Trackers, TrackersOptions};
+use crate::{Error, Event, ResolveMagnet};
 
-/// Reports of peers taken at once.
-const BATCH_MAX: usize = 64;
-/// Reports of peers waiting for the task, each of at most one read; beyond that peers wait, and TCP slows them.
-const REPORTS_MAX: usize = 8;
-/// Connections waiting to be admitted.
-const ARRIVALS_MAX: usize = 64;
 /// A snapshot at most this often.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
-/// How many connections the search may have is found out anew after this.
-const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 /// Trackers of a link that are asked at the same time. Further ones stand in for those that fail.
 const TRACKERS_AT_ONCE: usize = 16;
-
-/// Everything that reaches the task.
-#[derive(Debug)]
-struct Inbox {
-    mail: Arc<Mailbox>,
-    arrivals: mpsc::Receiver<Arrival>,
-    reports: mpsc::Receiver<(PeerKey, Report)>,
-    /// Bounded by the announces in flight, one a tracker.
-    answers: mpsc::UnboundedReceiver<Answer>,
-}
-
-/// Where the task's own children report to.
-#[derive(Debug)]
-struct Senders {
-    arrivals: mpsc::Sender<Arrival>,
-    reports: mpsc::Sender<(PeerKey, Report)>,
-    answers: mpsc::UnboundedSender<Answer>,
-}
 
 /// What users see.
 pub(super) struct View {
@@ -84,16 +51,8 @@ struct Search {
     /// The search is in the session's registry.
     entry: Entry,
     magnet: Magnet,
-    handshake: Handshake,
-    machine: MetadataSwarm,
-    trackers: Trackers,
-    senders: Senders,
-    peers: BTreeMap<PeerKey, Peer>,
-    /// Peers with something in their outbox.
-    unflushed: Vec<PeerKey>,
-    claim: share::Claim,
-    budget: Budget,
-    budget_at: Instant,
+    crew: Crew<MetadataSwarm>,
+    door: Door,
     view: View,
     published_at: Instant,
     /// The info dictionary, once.
@@ -102,15 +61,6 @@ struct Search {
     named: Vec<PeerAddress>,
     /// Until the torrent is known.
     discovery: Option<Discovery>,
-}
-
-/// The task's side of a connection.
-struct Peer {
-    addr: SocketAddr,
-    direction: Direction,
-    outbox: Outbox,
-    /// It counts among the connections of the session.
-    _pass: Pass,
 }
 
 /// Registers a search and lets it run. What it finds it gives to `give`.
@@ -122,94 +72,93 @@ pub(super) fn start(
     stop: CancellationToken,
     enter: impl FnOnce(Door) -> Result<Entry, Error>,
 ) -> Result<(), Error> {
-    let (arrivals, arrival_inbox) = mpsc::channel(ARRIVALS_MAX);
-    let (reports, report_inbox) = mpsc::channel(REPORTS_MAX);
-    let mail = Arc::<Mailbox>::default();
-    let (answers, answer_inbox) = mpsc::unbounded_channel();
-    let inbox =
-        Inbox { mail: mail.clone(), arrivals: arrival_inbox, reports: report_inbox, answers: answer_inbox };
-    let door = Door { arrivals: arrivals.clone(), mail };
+    let (door, senders, inbox) = crew::channels();
     let entry = enter(door.clone())?;
-    let senders = Senders { arrivals, reports, answers };
-    let mut search = Search::new(services, entry, resolve, senders, view);
+    let crew = crew(services, &resolve, senders, &view);
+    let span = crew.span().clone();
+    let mut search = Search {
+        services: services.clone(),
+        entry,
+        named: super::peers(&resolve),
+        magnet: resolve.magnet,
+        crew,
+        door,
+        view,
+        published_at: clock::now(),
+        found: None,
+        discovery: None,
+    };
     search.begin();
-    search.dial_named(&door, &stop);
-    let (status, info_hash) = (search.view.status.clone(), search.magnet.info_hashes.wire());
+    search.dial_named(&stop);
+    let status = search.view.status.clone();
     let run = async move {
         // What waits for the search hears that it is over, and so does the registry.
         if let Err(panic) = caught(search.run(inbox, give, stop)).await {
-            tracing::error!(%info_hash, %panic, "the search for a magnet link failed by a fault of ours");
+            tracing::error!(%panic, "the search for a magnet link failed by a fault of ours");
             status.send_modify(|status| status.state = ResolveState::Ended);
         }
     };
+    let run = run.instrument(span);
     services.tasks.spawn(services.shutdown.searches.track_future(run));
     Ok(())
 }
 
-impl Search {
-    fn new(
-        services: &Arc<Services>,
-        entry: Entry,
-        resolve: ResolveMagnet,
-        senders: Senders,
-        view: View,
-    ) -> Self {
-        let now = Instant::now();
-        let hashes = resolve.magnet.info_hashes;
-        let handshake = services.handshake(hashes.wire());
-        let mut claim = share::Claim::new(services.capacity.shares.clone());
-        let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: false });
-        let options = SwarmOptions {
-            listen_port: Some(services.network.facts().port),
-            pex: services.options.pex,
-            peers_max: budget.peers_max,
-            half_open_max: budget.half_open_max,
-            other_hash: hashes.other(),
-            ..SwarmOptions::new(handshake.info_hash, handshake.peer_id)
-        };
-        let machine = MetadataSwarm::new(options, hashes, rand::random(), now);
-        let trackers = Trackers::new(trackers(&resolve, services, handshake.info_hash), now);
-        let named = super::peers(&resolve);
-        Self {
-            services: services.clone(),
-            entry,
-            magnet: resolve.magnet,
-            handshake,
-            machine,
-            trackers,
-            senders,
-            peers: BTreeMap::new(),
-            unflushed: Vec::new(),
-            claim,
-            budget,
-            budget_at: now + BUDGET_INTERVAL,
-            view,
-            published_at: now,
-            found: None,
-            named,
-            discovery: None,
-        }
-    }
+/// The crew of a torrent of which only the hash is known.
+fn crew(
+    services: &Arc<Services>,
+    resolve: &ResolveMagnet,
+    senders: crew::Senders,
+    view: &View,
+) -> Crew<MetadataSwarm> {
+    let now = clock::now();
+    let hashes = resolve.magnet.info_hashes;
+    let handshake = services.handshake(hashes.wire());
+    let mut claim = share::Claim::new(services.capacity.shares.clone());
+    let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: false });
+    let told = Facts { port: services.network.facts().port, v4: None, v6: None };
+    let options = SwarmOptions {
+        listen_port: Some(told.port),
+        pex: services.options.pex,
+        peers_max: budget.peers_max,
+        half_open_max: budget.half_open_max,
+        other_hash: hashes.other(),
+        ..SwarmOptions::new(handshake.info_hash, handshake.peer_id)
+    };
+    let base = Base {
+        machine: MetadataSwarm::new(options, hashes, rand::random(), now),
+        trace: None,
+        names: Names { handshake, hashes },
+        trackers: Trackers::new(trackers(resolve, services, handshake.info_hash), now),
+        limits: TorrentLimits::new(None, None),
+        budget,
+        told,
+        reporter: Reporter { events: view.events.clone(), follow: Arc::new(AtomicBool::new(false)) },
+        span: services.torrent_span(handshake.info_hash),
+    };
+    base.gather(services.clone(), claim, Permit::EVERYTHING, senders)
+}
 
+impl Search {
     fn begin(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         if let Some(ip) = self.services.egress.source() {
             // Trackers name us to ourselves; there is no need to dial to find out.
-            self.machine.handle(Input::ExternalAddress { ip }, now);
+            self.crew.handle(Input::ExternalAddress { ip }, now);
         }
-        self.trackers.start(now);
+        self.crew.look_at_network(now);
+        self.crew.start_trackers(now);
         self.discovery = Some(Discovery::begin(&self.services, self.magnet.info_hashes));
         self.publish(ResolveState::Searching);
     }
 
     /// Whom the link and the caller name, and the addresses of hosts as they come.
-    fn dial_named(&mut self, door: &Door, stop: &CancellationToken) {
+    fn dial_named(&mut self, stop: &CancellationToken) {
         let mut addrs = Vec::new();
         for peer in self.named.clone() {
             match peer {
                 PeerAddress::Socket(addr) => addrs.push(addr),
                 PeerAddress::Host { name, port } => {
-                    let (door, egress) = (door.clone(), self.services.egress.clone());
+                    let (door, egress) = (self.door.clone(), self.services.egress.clone());
                     let ask = async move {
                         door.mail.found(Source::Explicit, look_up(&egress, &name, port).await);
                     };
@@ -218,7 +167,7 @@ impl Search {
             }
         }
         if !addrs.is_empty() {
-            self.machine.handle(Input::PeersFound { source: Source::Explicit, addrs }, Instant::now());
+            self.crew.handle(Input::PeersFound { source: Source::Explicit, addrs }, clock::now());
         }
     }
 
@@ -260,16 +209,7 @@ impl Search {
         let (ask, mut asked) = oneshot::channel();
         // Without a listener the question never comes, and the search ends below.
         let _ = give.send(Ok(self.resolved(info.clone(), ask)));
-        let (services, events) = (self.services.clone(), self.view.events.clone());
-        if info.is_private() {
-            let estate = self.hand_over(inbox, &info).await;
-            let reply = tokio::select! {
-                biased;
-                () = stop.cancelled() => None,
-                reply = asked => reply.ok(),
-            };
-            return give_over(&services, &events, estate, reply).await;
-        }
+        let services = self.services.clone();
         let reply = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -279,8 +219,8 @@ impl Search {
         if reply.is_none() {
             return self.end(inbox).await;
         }
-        let estate = self.hand_over(inbox, &info).await;
-        give_over(&services, &events, estate, reply).await;
+        let estate = self.hand_over(inbox);
+        give_over(&services, estate, reply).await;
     }
 
     /// Works until the info dictionary is there.
@@ -303,209 +243,55 @@ impl Search {
 
     /// Takes what has happened, or waits for it. May be dropped while it waits.
     async fn step(&mut self, inbox: &mut Inbox) {
-        let mut reports = Vec::new();
         let wake = self.next_due();
         tokio::select! {
             biased;
-            () = inbox.mail.changed() => self.mail(inbox.mail.take()),
-            Some(answer) = inbox.answers.recv() => self.trackers.answered(answer, &Unknown, Instant::now()),
             () = tokio::time::sleep_until(wake.into()) => self.timeout(),
-            Some(arrival) = inbox.arrivals.recv() => self.arrival(arrival),
-            _ = inbox.reports.recv_many(&mut reports, BATCH_MAX) => {
-                for (peer, report) in reports {
-                    self.report(peer, report);
-                }
-            }
+            happened = inbox.next() => self.happened(happened, inbox),
         }
         self.drain();
     }
 
-    fn mail(&mut self, mail: Mail) {
-        let now = Instant::now();
-        for (source, addrs) in mail.peers {
-            self.machine.handle(Input::PeersFound { source, addrs: addrs.into_iter().collect() }, now);
-        }
-        if mail.has_moved {
-            let port = self.services.network.facts().port;
-            self.machine.handle(Input::ListenPort { port }, now);
-            self.trackers.listen_port(port, now);
+    fn happened(&mut self, happened: Happened, inbox: &mut Inbox) {
+        let now = clock::now();
+        let Happened::Reports = happened else { return self.crew.happened(happened, now) };
+        for (peer, report) in inbox.reports() {
+            // Nobody has a block of a torrent that is not known.
+            let _ = self.crew.report(peer, report, now);
         }
     }
 
     fn next_due(&self) -> Instant {
-        let wakes = [
-            self.machine.poll_timeout(),
-            self.trackers.poll_timeout(),
-            Some(self.published_at + PUBLISH_INTERVAL),
-        ];
-        wakes.into_iter().flatten().min().unwrap_or(self.budget_at).min(self.budget_at)
+        let publish = self.published_at + PUBLISH_INTERVAL;
+        self.crew.next_due().map_or(publish, |due| due.min(publish))
     }
 
     fn timeout(&mut self) {
-        let now = Instant::now();
-        if self.budget_at <= now {
-            self.renew_budget(now);
-        }
-        if self.machine.poll_timeout().is_some_and(|at| at <= now) {
-            self.machine.handle(Input::Timeout, now);
-        }
-        self.trackers.timeout(&Unknown, &self.services.trackers.pace, now);
+        let now = clock::now();
+        self.crew.timeout(now);
         if self.published_at + PUBLISH_INTERVAL <= now {
             self.publish(self.state());
         }
     }
 
-    fn renew_budget(&mut self, now: Instant) {
-        let stats = self.machine.stats();
-        let uses = Use { peers: stats.peers, dials: stats.connecting, memory: 0, fetches: false };
-        let budget = self.claim.renew(uses);
-        self.budget_at = now + BUDGET_INTERVAL;
-        if self.budget != budget {
-            self.budget = budget;
-            let input = Input::Budget {
-                peers_max: budget.peers_max,
-                half_open_max: budget.half_open_max,
-                upload_slots: budget.upload_slots,
-                memory_bytes: 0,
-            };
-            self.machine.handle(input, now);
-        }
-    }
-
-    fn arrival(&mut self, arrival: Arrival) {
-        let now = Instant::now();
-        match arrival {
-            Arrival::Accepted { link, handshake } => {
-                self.connected(link, Direction::Incoming, handshake, now);
-            }
-            Arrival::Dialled { result: Ok((link, handshake)), .. } => {
-                self.connected(link, Direction::Outgoing, handshake, now);
-            }
-            Arrival::Dialled { addr, result: Err(reason) } => {
-                tracing::debug!(%addr, reason, "dial failed");
-                self.machine.handle(Input::ConnectFailed { addr }, now);
-            }
-        }
-    }
-
-    fn connected(&mut self, link: Link, direction: Direction, handshake: Handshake, now: Instant) {
-        let (key, addr) = (self.services.identity.next_peer(), link.addr());
-        tracing::debug!(%addr, link = %link.kind(), ?direction, "connected");
-        let wire = Wire::new(link, &self.services.disk.blocks);
-        let unlimited = || Arc::new(Limiter::new(None));
-        let (outbox, ends) = Outbox::new();
-        let connection = Connection {
-            key,
-            wire,
-            ends,
-            reports: self.senders.reports.clone(),
-            blocks: self.services.disk.blocks.clone(),
-            storage: None,
-            pool: self.services.disk.pool.clone(),
-            down: Limits([unlimited(), self.services.limits.down.clone()]),
-            up: Limits([unlimited(), self.services.limits.up.clone()]),
-        };
-        self.services.tasks.spawn(connection.run_watched());
-        let (pass, crowd) = self.services.capacity.crowds.enter(addr.ip());
-        self.peers.insert(key, Peer { addr, direction, outbox, _pass: pass });
-        self.machine.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);
-    }
-
-    fn report(&mut self, peer: PeerKey, report: Report) {
-        let now = Instant::now();
-        match report {
-            Report::Messages(messages) => {
-                for message in messages {
-                    self.machine.handle(Input::PeerMessage { peer, message }, now);
-                }
-            }
-            Report::Gone(reason) => {
-                if let Some(gone) = self.peers.remove(&peer) {
-                    tracing::debug!(addr = %gone.addr, reason, "connection ended");
-                    self.machine.handle(Input::PeerDisconnected { peer }, now);
-                }
-            }
-            // Nobody has a block of a torrent that is not known, and no connection is let go before the end.
-            Report::Sent(_) | Report::Unreadable { .. } | Report::Released(_) => {}
-        }
-    }
-
     /// Carries out everything the machines want, then hands the gathered messages over, once a peer.
     fn drain(&mut self) {
-        let now = Instant::now();
-        loop {
-            while let Some(output) = self.machine.poll_output() {
-                self.carry_out(output, now);
-            }
-            let found = self.trackers.drain(&self.view.events, &self.services, &self.senders.answers);
-            if found.is_empty() {
-                break;
-            }
-            for input in found {
-                self.machine.handle(input, now);
+        let now = clock::now();
+        while let Some(output) = self.crew.poll(now) {
+            match output {
+                Output::Metadata { bytes } => self.found = Some(bytes),
+                Output::WantPeers => self.crew.want_peers(now),
+                Output::Event(event) => self.event(event),
+                // About pieces, which a torrent has that is known.
+                _ => {}
             }
         }
-        for key in std::mem::take(&mut self.unflushed) {
-            if let Some(peer) = self.peers.get_mut(&key) {
-                peer.outbox.flush();
-            }
-        }
-    }
-
-    fn carry_out(&mut self, output: Output, now: Instant) {
-        match output {
-            Output::Connect { addr } => {
-                let other = self.magnet.info_hashes.other();
-                let arrivals = self.senders.arrivals.clone();
-                handshake::dial_for(&self.services, addr, self.handshake, other, arrivals);
-            }
-            Output::Send { peer, message } => {
-                if let Some(to) = self.peers.get_mut(&peer) {
-                    if to.outbox.is_empty() {
-                        self.unflushed.push(peer);
-                    }
-                    to.outbox.message(message);
-                }
-            }
-            Output::Disconnect { peer, reason } => {
-                if let Some(gone) = self.peers.remove(&peer) {
-                    tracing::debug!(addr = %gone.addr, %reason, "disconnected");
-                    gone.outbox.close();
-                }
-            }
-            Output::Metadata { bytes } => self.found = Some(bytes),
-            Output::WantPeers => {
-                self.trackers.want_peers(&Unknown, now);
-                if let Some(discovery) = &self.discovery {
-                    discovery.want_peers();
-                }
-            }
-            Output::Event(event) => self.event(event),
-            Output::DhtNode { addr } => {
-                if let Some(dht) = &self.services.dht {
-                    dht.hint(addr);
-                }
-            }
-            Output::SeenAs { ip, by } => self.services.network.seen_as(Voter::Stranger(by), ip),
-            // About pieces, which a torrent has that is known.
-            Output::SendBlock { .. }
-            | Output::StoreBlock { .. }
-            | Output::VerifyPiece { .. }
-            | Output::DiscardPiece { .. }
-            | Output::KeepSuspect { .. } => {}
-        }
+        self.crew.flush();
     }
 
     fn event(&self, event: ferri_swarm::Event) {
         use ferri_swarm::Event as Swarmed;
         let event = match event {
-            Swarmed::PeerConnected { addr, client, peer } => {
-                let direction = self.peers.get(&peer).map(|peer| peer.direction);
-                Event::PeerConnected { addr, client, incoming: direction == Some(Direction::Incoming) }
-            }
-            Swarmed::PeerDisconnected { addr, reason, .. } => {
-                Event::PeerDisconnected { addr, reason: reason.to_string() }
-            }
             Swarmed::MetadataCorrupt { senders, .. } => {
                 let senders: Vec<_> = senders.iter().map(SocketAddr::to_string).collect();
                 let senders = senders.join(", ");
@@ -521,8 +307,8 @@ impl Search {
     }
 
     fn publish(&mut self, state: ResolveState) {
-        let now = Instant::now();
-        let (stats, trackers) = (self.machine.stats(), self.trackers.statuses(now));
+        let now = clock::now();
+        let (stats, trackers) = (self.crew.machine().stats(), self.crew.tracker_statuses(now));
         self.view.status.send_replace(ResolveStatus {
             state,
             elapsed: now.saturating_duration_since(self.view.since),
@@ -561,60 +347,25 @@ impl Search {
             metainfo: super::metainfo(info, &self.magnet),
             peers: self.named.clone(),
             from_state: false,
-            claim: Some(Claim { info_hash: self.handshake.info_hash, ask }),
+            claim: Some(Claim { info_hash: self.crew.names().handshake.info_hash, ask }),
         }
     }
 
-    /// Takes the connections from their tasks, and packs everything.
-    async fn hand_over(mut self, mut inbox: Inbox, info: &Info) -> Box<Estate> {
-        self.drain();
-        let dial = |addr| {
-            let (other, arrivals) = (self.magnet.info_hashes.other(), self.senders.arrivals.clone());
-            handshake::dial_for(&self.services, addr, self.handshake, other, arrivals);
-        };
-        let outboxes = std::mem::take(&mut self.peers).into_iter().map(|(key, peer)| (key, peer.outbox));
-        let mut release = Release::begin(outboxes);
-        let cancel = self.services.shutdown.cancel.clone();
-        loop {
-            release.drain(&mut self.machine, dial);
-            if release.is_over() {
-                break;
-            }
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => break,
-                Some((peer, report)) = inbox.reports.recv() => {
-                    release.report(&mut self.machine, peer, report, Instant::now());
-                }
-            }
-        }
-        let (wires, inputs) = release.end(self.machine, info);
-        Box::new(Estate {
-            wires,
-            inputs,
-            trackers: self.trackers,
-            arrivals: (self.senders.arrivals, inbox.arrivals),
-            answers: (self.senders.answers, inbox.answers),
-            mail: inbox.mail,
-            entry: Some(self.entry),
-        })
+    /// Packs everything.
+    fn hand_over(self, inbox: Inbox) -> Box<Estate> {
+        Box::new(Estate { crew: self.crew, inbox, door: self.door, entry: Some(self.entry) })
     }
 
     /// Closes everything and tells the trackers.
     async fn end(self, inbox: Inbox) {
-        for (_, peer) in self.peers {
-            peer.outbox.close();
-        }
-        drop(self.entry);
-        let answers = (self.senders.answers, inbox.answers);
-        farewell(&self.services, &self.view.events, self.trackers, answers).await;
+        let services = self.services.clone();
+        self.hand_over(inbox).end(&services).await;
     }
 }
 
 /// Gives everything to whoever asked for it; what nobody wants ends here.
 async fn give_over(
     services: &Arc<Services>,
-    events: &EventLog,
     estate: Box<Estate>,
     reply: Option<oneshot::Sender<Box<Estate>>>,
 ) {
@@ -623,7 +374,7 @@ async fn give_over(
         None => Some(estate),
     };
     if let Some(left) = left {
-        left.end(services, events).await;
+        left.end(services).await;
     }
 }
 

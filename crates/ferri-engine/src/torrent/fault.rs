@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ferri_metainfo::Info;
 use ferri_storage::Storage;
 use tokio::sync::watch;
+use tracing::{Instrument, Span};
 
 use super::{Seat, Torrent};
 use crate::events::EventLog;
@@ -24,22 +25,18 @@ pub(super) struct Remains {
 
 impl Remains {
     /// Runs the torrent's task. When it panics the torrent ends with an error, and may be added again.
-    pub(super) fn spawn(self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn(self, task: impl Future<Output = ()> + Send + 'static, span: Span) {
         let tasks = self.services.tasks.clone();
-        tasks.spawn(async move {
+        let watched = async move {
             if let Err(panic) = caught(task).await {
                 self.fail(&panic).await;
             }
-        });
+        };
+        tasks.spawn(watched.instrument(span));
     }
 
     async fn fail(self, panic: &Panic) {
-        tracing::error!(
-            info_hash = %self.info.info_hashes().wire(),
-            name = self.info.name(),
-            %panic,
-            "a torrent failed by a fault of ours; the others go on"
-        );
+        tracing::error!(%panic, "a torrent failed by a fault of ours; the others go on");
         // Its place in the registry is free since its task is gone.
         *self.torrent.seat() = Seat::Empty;
         self.services.hide(&self.info.info_hashes());

@@ -17,7 +17,6 @@ mod wishes;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
 
 use ferri_metainfo::{Info, InfoHashes};
 use ferri_swarm::Source;
@@ -27,6 +26,7 @@ pub use self::command::Refused;
 use self::command::{Command, Order, Sequential};
 use self::rest::{Door, Resting};
 use crate::FilePriority;
+use crate::clock;
 use crate::events::{EventLog, Events};
 use crate::handshake::Arrival;
 use crate::services::Services;
@@ -177,7 +177,9 @@ impl Torrent {
     /// vouches for them. Empty when it stopped.
     pub async fn files(&self) -> Vec<FileStatus> {
         let resting = match &*self.seat() {
-            Seat::Resting(resting) => Some((resting.swarm.have().clone(), resting.files.wanted().clone())),
+            Seat::Resting(resting) => {
+                Some((resting.crew.machine.have().clone(), resting.files.wanted().clone()))
+            }
             Seat::Awake(_) | Seat::Empty => None,
         };
         let pieces = match resting {
@@ -196,7 +198,7 @@ impl Torrent {
     /// The trackers, in the order of their tiers.
     pub async fn trackers(&self) -> Vec<TrackerStatus> {
         let resting = match &*self.seat() {
-            Seat::Resting(resting) => Some(resting.trackers.statuses(Instant::now())),
+            Seat::Resting(resting) => Some(resting.crew.trackers.statuses(clock::now())),
             Seat::Awake(_) | Seat::Empty => None,
         };
         match resting {
@@ -272,14 +274,14 @@ impl Torrent {
         let mut seat = self.seat();
         self.rouse(&mut seat);
         if let Seat::Awake(door) = &*seat {
-            door.mail.found(source, addrs);
+            door.crew.mail.found(source, addrs);
         }
     }
 
     /// There is news in `Services::network`.
     pub(crate) fn look_at_network(&self) {
         match &mut *self.seat() {
-            Seat::Awake(door) => door.mail.moved(),
+            Seat::Awake(door) => door.crew.mail.moved(),
             Seat::Resting(resting) => {
                 if let Some(services) = self.inner.services.upgrade() {
                     resting.look_at_network(&services);
@@ -291,7 +293,7 @@ impl Torrent {
 
     /// Hands over a connection.
     pub(crate) async fn arrive(&self, arrival: Arrival) {
-        let door = self.door(|door| door.arrivals.clone());
+        let door = self.door(|door| door.crew.arrivals.clone());
         if let Some(arrivals) = door {
             // The torrent may have ended since.
             let _ = arrivals.send(arrival).await;

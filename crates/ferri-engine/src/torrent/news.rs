@@ -1,52 +1,15 @@
-//! What a torrent makes of news about the session: another address or port of ours; and where it may be shown.
-
-use std::net::IpAddr;
-use std::time::Instant;
-
-use ferri_swarm::Input;
+//! Where a torrent may be shown.
 
 use super::task::Task;
-use crate::network::Facts;
-use crate::trackers::Trackers;
-
-impl Facts {
-    /// Takes note of new facts. The trackers are told what is news to them, the swarm wants these inputs.
-    pub(super) fn replace(&mut self, new: Self, trackers: &mut Trackers, now: Instant) -> Vec<Input> {
-        let old = std::mem::replace(self, new);
-        let mut inputs = Vec::new();
-        if old.port != new.port {
-            trackers.listen_port(new.port, now);
-            inputs.push(Input::ListenPort { port: new.port });
-        }
-        if let Some(ip) = new.v6.filter(|_| old.v6 != new.v6) {
-            inputs.push(Input::ExternalAddress { ip: IpAddr::V6(ip) });
-        }
-        // Last: a swarm that keeps one address only has most of its peers in this family.
-        if let Some(ip) = new.v4.filter(|_| old.v4 != new.v4) {
-            inputs.push(Input::ExternalAddress { ip: IpAddr::V4(ip) });
-        }
-        inputs
-    }
-}
 
 impl Task {
-    /// Hears what is news about the session's address and port.
-    pub(super) fn look_at_network(&mut self, now: Instant) {
-        let facts = self.services.network.facts();
-        if self.told != facts {
-            for input in self.told.replace(facts, &mut self.trackers, now) {
-                self.handle(input, now);
-            }
-        }
-    }
-
     /// Lets others find the torrent without a tracker, unless it is private (BEP 27).
     pub(super) fn show(&self) {
         if !self.info.is_private() {
             let hashes = self.info.info_hashes();
             self.services.lsd.announce(&hashes);
             if let Some(dht) = &self.services.dht {
-                let is_seed = self.swarm.stats().left == 0;
+                let is_seed = self.crew.machine().stats().left == 0;
                 hashes.names().for_each(|name| dht.add(name, is_seed));
             }
         }
@@ -55,41 +18,5 @@ impl Task {
     /// Is no longer found without a tracker.
     pub(super) fn hide(&self) {
         self.services.hide(&self.info.info_hashes());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ferri_wire::PeerId;
-
-    use super::*;
-    use crate::trackers::TrackersOptions;
-
-    fn check(old: Facts, new: Facts, expected: &[Input]) {
-        let options = TrackersOptions {
-            tiers: Vec::new(),
-            extra: Vec::new(),
-            total: Some(1),
-            order: ferri_tracker::schedule::Order::default(),
-            info_hash: [1; 20].into(),
-            peer_id: PeerId::new("FS", [0; 4], [2; 12]),
-            port: old.port,
-            bind: None,
-        };
-        let now = Instant::now();
-        let mut told = old;
-        assert_eq!(told.replace(new, &mut Trackers::new(options, now), now), expected);
-        assert_eq!(told, new);
-    }
-
-    #[test]
-    fn the_swarm_hears_what_is_news_to_it_and_of_what_is_lost_nothing() {
-        let nothing = Facts { port: 6881, v4: None, v6: None };
-        let both = Facts { port: 7, v4: Some([9, 9, 9, 9].into()), v6: Some([1; 16].into()) };
-        check(nothing, nothing, &[]);
-        let [v6, v4] = [IpAddr::from([1; 16]), [9, 9, 9, 9].into()].map(|ip| Input::ExternalAddress { ip });
-        check(nothing, both, &[Input::ListenPort { port: 7 }, v6, v4]);
-        check(both, nothing, &[Input::ListenPort { port: 6881 }]);
-        check(both, both, &[]);
     }
 }

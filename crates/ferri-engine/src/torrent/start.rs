@@ -1,7 +1,6 @@
 //! From a torrent and a folder to a running task: names, files, what is there already, and then the loop, or rest at
 //! once when there is nothing to do.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,23 +13,25 @@ use ferri_metainfo::magnet::PeerAddress;
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{Bitfield, Info, InfoHash, PieceIndex};
 use ferri_storage::{CheckNumber, Halt, Place, Resumed, Storage, StorageError, StorageOptions, Totals};
-use ferri_swarm::{Input, Priority, Source, Swarm, SwarmOptions};
+use ferri_swarm::{Input, MetadataSwarm, Priority, Source, Swarm, SwarmOptions};
 use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use super::account::Account;
 use super::checking::{Checking, Pieces};
-use super::disk::Disk;
+use super::disk::{Disk, DiskDone};
 use super::files::Files;
-use super::rest::{channels, take_over};
-use super::task::{BUDGET_INTERVAL, Learnt, Senders, Task, TorrentLimits, View};
+use super::rest::channels;
+use super::task::{Task, View};
 use super::wishes::{piece_priorities, wanted};
 use super::{Inner, Seat, Torrent};
+use crate::clock;
+use crate::crew::{Base, Crew, Names, Permit, Reporter, Senders, TorrentLimits};
 use crate::dht::Dht;
 use crate::events::EventLog;
 use crate::network::Facts;
-use crate::rate::Limiter;
 use crate::registry::Entry;
 use crate::resolve::Estate;
 use crate::services::Services;
@@ -85,7 +86,7 @@ pub(crate) async fn add(
         state: State::Checking { done: 0, total: 0 },
         is_paused: false,
         completed_at: None,
-        published_at: Instant::now(),
+        published_at: clock::now(),
         stale: true,
     };
     let is_private = info.is_private();
@@ -289,14 +290,20 @@ impl Start {
         for why in resumed.why.into_iter().chain(self.opened.storage.take_given_up()) {
             self.view.event(Event::Note(why));
         }
-        let (mut door, mut senders, mut inbox) = channels();
-        if let Some(estate) = &mut self.estate {
-            take_over(estate, &mut door, &mut senders, &mut inbox);
-        }
+        let (mut door, senders, disk_done, mut inbox) = channels();
+        let crew = match self.estate.take() {
+            Some(estate) => {
+                // Dials and announces that a search began end in its channels: those become the torrent's.
+                let Estate { crew, inbox: begun, door: open, .. } = *estate;
+                (inbox.crew, door.crew) = (begun, open);
+                self.inherit(crew, &found)
+            }
+            None => self.crew(&found, senders),
+        };
         *seat = Seat::Awake(door);
         drop(seat);
         let is_checked_first = !found.recheck.is_empty();
-        let mut task = self.task(found, senders);
+        let mut task = self.task(found, crew, disk_done);
         if is_checked_first {
             task.look_at_pieces();
         } else {
@@ -304,7 +311,7 @@ impl Start {
             task.timeout();
         }
         task.drain();
-        if !task.is_idle(Instant::now()) {
+        if !task.is_idle(clock::now()) {
             task.spawn(inbox);
         } else if let Some(task) = task.rest(&inbox) {
             task.spawn(inbox);
@@ -312,55 +319,27 @@ impl Start {
     }
 
     /// The torrent, which works or waits for its pieces to be looked at.
-    fn task(mut self, found: Found, senders: Senders) -> Task {
-        let Found { have, recheck } = found;
-        let now = Instant::now();
-        let mut claim = Claim::new(self.services.capacity.shares.clone());
-        let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: !have.is_full() });
-        let told = Facts { port: self.services.network.facts().port, v4: None, v6: None };
-        let (trackers, learnt) = self.inherit(told.port, now);
-        // Nothing is fetched, and nobody dialled, before it is known what there is.
-        let first =
-            if recheck.is_empty() { budget } else { Budget { half_open_max: 0, memory: 0, ..budget } };
-        let (swarm, trace) = self.swarm(have, &first, told.port, now);
-        let files = Files::new(
-            self.info.layout().clone(),
-            swarm.have(),
-            self.opened.storage.wanted(),
-            self.opened.is_finished,
-        );
-        let disk = Disk::new(
-            self.opened.storage.clone(),
-            self.info.layout().clone(),
-            self.services.disk.pool.clone(),
-            self.services.options.memory,
-            senders.disk.clone(),
-        );
+    fn task(self, found: Found, crew: Crew<Swarm>, disk_done: UnboundedSender<DiskDone>) -> Task {
+        let now = clock::now();
+        let storage = self.opened.storage;
+        let is_finished = self.opened.is_finished;
+        let (layout, wanted) = (self.info.layout().clone(), storage.wanted());
+        let files = Files::new(layout.clone(), crew.machine().have(), wanted, is_finished);
+        crew.serve_from(storage.clone());
+        let pool = self.services.disk.pool.clone();
+        let disk = Disk::new(storage, layout, pool, self.services.options.memory, disk_done.clone());
         let mut task = Task {
-            limits: TorrentLimits {
-                down: Arc::new(Limiter::new(self.add.down_limit)),
-                up: Arc::new(Limiter::new(self.add.up_limit)),
-            },
-            trackers,
-            claim,
-            budget,
-            budget_at: now + BUDGET_INTERVAL,
-            senders,
             services: self.services,
             torrent: self.torrent,
             entry: self.entry,
             info: self.info,
-            handshake: self.handshake,
-            swarm,
+            crew,
             files,
             account: Account::new(self.opened.totals, now),
             disk,
+            disk_done,
             view: self.view,
-            trace,
-            peers: BTreeMap::new(),
-            unflushed: Vec::new(),
             seed_only: self.add.seed_only,
-            told,
             ending: None,
             checking: None,
         };
@@ -368,27 +347,63 @@ impl Start {
         if let Some(dht) = task.services.dht.as_ref().filter(|_| !task.info.is_private()) {
             dht.add_hosts(self.add.metainfo.nodes());
         }
-        if let Some(learnt) = learnt {
-            task.adopt(learnt, now);
-        }
         task.introduce(self.add.peers, now);
-        let lacks_touches = !self.opened.is_finished;
-        if recheck.is_empty() {
+        let lacks_touches = !is_finished;
+        if found.recheck.is_empty() {
             task.begin(lacks_touches, now);
         } else {
-            let pieces = Pieces::new(recheck, task.info.layout(), self.opened.device, self.check_number);
+            let pieces =
+                Pieces::new(found.recheck, task.info.layout(), self.opened.device, self.check_number);
             task.checking = Some(Box::new(Checking::new(pieces, self.add.priorities, lacks_touches)));
         }
         task
     }
 
-    /// The talk with the trackers, new or begun by a search, and what else the search left.
-    fn inherit(&mut self, port: u16, now: Instant) -> (Trackers, Option<Learnt>) {
-        let options = self.trackers(port);
-        let Some(estate) = self.estate.take() else { return (Trackers::new(options, now), None) };
-        let Estate { mut trackers, wires, inputs, .. } = *estate;
-        trackers.learn(self.info.layout().total_length(), options.tiers, options.extra, now);
-        (trackers, Some(Learnt { wires, inputs }))
+    /// What the torrent's machine may do first: nothing is fetched, and nobody dialled, before it is known what there is.
+    fn permit(found: &Found) -> Permit {
+        if found.recheck.is_empty() { Permit::EVERYTHING } else { Permit::NOTHING }
+    }
+
+    fn names(&self) -> Names {
+        Names { handshake: self.handshake, hashes: self.info.info_hashes() }
+    }
+
+    /// The crew of a torrent that nothing is known of yet.
+    fn crew(&self, found: &Found, senders: Senders) -> Crew<Swarm> {
+        let now = clock::now();
+        let mut claim = Claim::new(self.services.capacity.shares.clone());
+        let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: !found.have.is_full() });
+        let permit = Self::permit(found);
+        let told = Facts { port: self.services.network.facts().port, v4: None, v6: None };
+        let trackers = Trackers::new(self.trackers(told.port), now);
+        let first = permit.apply(budget);
+        let (machine, trace) = self.swarm(found.have.clone(), &first, told.port, now);
+        let base = Base {
+            machine,
+            trace,
+            names: self.names(),
+            trackers,
+            limits: TorrentLimits::new(self.add.down_limit, self.add.up_limit),
+            budget,
+            told,
+            reporter: Reporter { events: self.view.events.clone(), follow: self.view.follow.clone() },
+            span: self.services.torrent_span(self.handshake.info_hash),
+        };
+        base.gather(self.services.clone(), claim, permit, senders)
+    }
+
+    /// The crew of a search goes on.
+    fn inherit(&self, mut crew: Crew<MetadataSwarm>, found: &Found) -> Crew<Swarm> {
+        let now = clock::now();
+        let options = self.trackers(self.services.network.facts().port);
+        let total = self.info.layout().total_length();
+        crew.learn_trackers(total, options.tiers, options.extra, now);
+        crew.limits().set(self.add.down_limit, self.add.up_limit);
+        let permit = Self::permit(found);
+        let (budget, port) = (permit.apply(crew.budget()), crew.port());
+        let reporter = Reporter { events: self.view.events.clone(), follow: self.view.follow.clone() };
+        let make = || self.swarm(found.have.clone(), &budget, port, now);
+        crew.exchange(&self.info, self.names(), permit, reporter, make, now)
     }
 
     fn swarm(&self, have: Bitfield, budget: &Budget, port: u16, now: Instant) -> (Swarm, Option<Trace>) {
@@ -448,7 +463,7 @@ impl Task {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.handle(Input::ExternalAddress { ip }, now);
         }
-        self.look_at_network(now);
+        self.crew.look_at_network(now);
         if !peers.is_empty() {
             self.handle(Input::PeersFound { source: Source::Explicit, addrs: peers }, now);
         }
@@ -456,7 +471,7 @@ impl Task {
 
     /// Works, for it is known which pieces are there. `lacks_touches`: whoever downloaded it may have died before it was done.
     pub(super) fn begin(&mut self, lacks_touches: bool, now: Instant) {
-        if self.swarm.stats().left == 0 {
+        if self.crew.machine().stats().left == 0 {
             self.view.completed_at = Some(now);
             if lacks_touches {
                 self.disk.finish();
@@ -467,8 +482,8 @@ impl Task {
         } else {
             self.show();
             // A search may have begun to talk with them.
-            if self.trackers.is_stopped() {
-                self.trackers.start(now);
+            if self.crew.trackers().is_stopped() {
+                self.crew.start_trackers(now);
             }
             self.set_state(self.working_state());
         }

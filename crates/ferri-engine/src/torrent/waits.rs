@@ -13,16 +13,16 @@ impl Task {
         if self.view.state != State::Downloading {
             return None;
         }
-        if self.swarm.stats().left == 0 {
+        if self.crew.machine().stats().left == 0 {
             // Only the last touches are due.
             return Some(Wait::Disk);
         }
-        Some(self.swarm.standstill()?.map_alone(|dials| self.sources(dials, now)))
+        Some(self.crew.machine().standstill()?.map_alone(|dials| self.sources(dials, now)))
     }
 
     fn sources(&self, dials: Dials, now: Instant) -> Sources {
         let is_public = !self.info.is_private();
-        let trackers = self.trackers.statuses(now);
+        let trackers = self.crew.tracker_statuses(now);
         Sources {
             dht_nodes: self.services.dht.as_ref().filter(|_| is_public).map(Dht::good_nodes),
             lsd: is_public && self.services.lsd.is_on(),

@@ -122,6 +122,10 @@ impl MetadataSwarm {
         if !self.options.is_named(handshake.info_hash) {
             return Some(DisconnectReason::OtherTorrent);
         }
+        let is_stranger = direction == Direction::Outgoing && self.is_strange(addr, Source::Explicit);
+        if self.options.private && is_stranger {
+            return Some(DisconnectReason::Private);
+        }
         if handshake.peer_id == self.options.peer_id {
             return Some(DisconnectReason::Ourselves);
         }

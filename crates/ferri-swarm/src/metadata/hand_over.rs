@@ -1,9 +1,11 @@
 //! The end of the search: everything that was learnt, as inputs of the machine that goes on.
 
+use std::net::SocketAddr;
+
 use ferri_metainfo::Info;
 
 use super::{MetadataSwarm, State};
-use crate::input::{Direction, Input, PeerKey};
+use crate::input::{Direction, Input, PeerKey, Source};
 use crate::reason::DisconnectReason;
 
 /// What [`MetadataSwarm::hand_over`] gives: what a fresh [`Swarm`](crate::Swarm) is told first.
@@ -23,9 +25,9 @@ impl MetadataSwarm {
     /// [`Output::Metadata`](crate::Output::Metadata) held.
     ///
     /// A private torrent (BEP 27) has its peers from trackers, the user, and peers that call by themselves, which the
-    /// tracker sent. When `info` says that it is one, addresses that only the DHT, PEX or LSD named are forgotten, and
-    /// connections we opened to such are closed. That they were asked cannot be undone: it was not known. The swarm's
-    /// options must say `private` too.
+    /// tracker sent. When `info` says that it is one, addresses that only the DHT, PEX or LSD named are forgotten;
+    /// connections that we opened to such ended when the dictionary was found. That they were asked cannot be undone: it
+    /// was not known. The swarm's options must say `private` too.
     pub fn hand_over(mut self, info: &Info) -> HandOver {
         let mut hand_over = HandOver::default();
         if info.is_private() {
@@ -63,16 +65,32 @@ impl MetadataSwarm {
         hand_over
     }
 
+    /// The torrent turned out to be private (BEP 27), and goes on here for a while: connections that we opened to addresses
+    /// which only strangers named are closed at once, dials to such that are under way come to nothing, and peers tell us of
+    /// no others. The addresses are forgotten by [`Self::hand_over`].
+    pub(super) fn keep_private(&mut self) {
+        (self.options.private, self.options.pex) = (true, false);
+        for key in self.strangers() {
+            self.disconnect(key, DisconnectReason::Private);
+        }
+    }
+
     /// Takes out the connections that we opened to addresses which only strangers named.
     fn forget_strangers(&mut self) -> Vec<(PeerKey, DisconnectReason)> {
-        let stranger = |peer: &super::Peer| {
-            // A tracker may have named the address after we dialled it.
-            let source = self.candidates.source(peer.addr).unwrap_or(peer.source);
-            peer.direction == Direction::Outgoing && source.is_public()
-        };
-        let strangers = self.peers.iter().filter(|(_, peer)| stranger(peer)).map(|(key, _)| *key);
-        let strangers: Vec<_> = strangers.collect();
+        let strangers = self.strangers();
         strangers.iter().for_each(|key| drop(self.peers.remove(key)));
         strangers.into_iter().map(|key| (key, DisconnectReason::Private)).collect()
+    }
+
+    fn strangers(&self) -> Vec<PeerKey> {
+        let stranger = |peer: &super::Peer| {
+            peer.direction == Direction::Outgoing && self.is_strange(peer.addr, peer.source)
+        };
+        self.peers.iter().filter(|(_, peer)| stranger(peer)).map(|(key, _)| *key).collect()
+    }
+
+    /// Whether only strangers named an address that we dialled. A tracker may have done so after we dialled it.
+    pub(super) fn is_strange(&self, addr: SocketAddr, source: Source) -> bool {
+        self.candidates.source(addr).unwrap_or(source).is_public()
     }
 }

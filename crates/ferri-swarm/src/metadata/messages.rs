@@ -157,7 +157,7 @@ impl MetadataSwarm {
     fn peer_dht_port(&mut self, key: PeerKey, port: u16) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         // Once: whether the torrent is private is not known yet, and who moves has time until it is.
-        if port != 0 && peer.dht_port.is_none() {
+        if port != 0 && peer.dht_port.is_none() && !self.options.private {
             peer.dht_port = Some(port);
             let addr = SocketAddr::new(peer.addr.ip(), port);
             self.out.push_back(Output::DhtNode { addr });

@@ -73,8 +73,12 @@ impl Net {
 
     pub(super) fn add_seeker(&mut self) -> usize {
         let wanted = hashes_of(&self.info);
-        let machine =
-            MetadataSwarm::new(self.options(|options| options.metadata = None), wanted, 3, self.now);
+        let machine = MetadataSwarm::new(
+            self.options(|options| (options.metadata, options.private) = (None, false)),
+            wanted,
+            3,
+            self.now,
+        );
         self.add(Machine::Seeking(Box::new(machine)))
     }
 

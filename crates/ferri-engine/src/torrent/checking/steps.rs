@@ -54,7 +54,7 @@ impl Task {
     fn look_for_obstacles(&mut self) {
         let Some(checking) = &mut self.checking else { return };
         checking.step = Step::Guarding;
-        let (storage, done) = (self.disk.storage().clone(), self.senders.disk.clone());
+        let (storage, done) = (self.disk.storage().clone(), self.disk_done.clone());
         let guard = tokio::task::spawn_blocking(move || storage.guard());
         self.services.tasks.spawn(async move {
             let result = guard.await.unwrap_or(Err(StorageError::Invalid("the look at the files panicked")));
@@ -111,7 +111,7 @@ impl Task {
         // What was found is no news of this session.
         let is_finished = !checking.lacks_touches;
         let (layout, wanted) = (self.info.layout().clone(), self.disk.storage().wanted());
-        self.files = Files::new(layout, self.swarm.have(), wanted, is_finished);
+        self.files = Files::new(layout, self.crew.machine().have(), wanted, is_finished);
         if checking.is_chosen_anew {
             self.disk.set_wanted(wishes::wanted(&self.info, &checking.wishes));
         }

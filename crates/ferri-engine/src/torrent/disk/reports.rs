@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use ferri_metainfo::{Bitfield, Block, PieceIndex};
 use ferri_storage::StorageError;
-use ferri_swarm::{Input, Output, PeerKey};
-use ferri_wire::Message;
+use ferri_swarm::{Input, PeerKey};
 
 use super::{DiskDone, Verdict};
 use crate::status::{Event, State};
@@ -22,18 +21,14 @@ impl Task {
         error: &StorageError,
         now: Instant,
     ) {
-        let (piece, begin, length) = (block.piece(), block.begin(), block.length());
+        let piece = block.piece();
         self.handle(Input::BlocksSent { peer, blocks: 1, bytes: 0 }, now);
-        if self.peers.get(&peer).is_some_and(|peer| peer.fast) {
-            // BEP 6: every request has one answer.
-            let message = Message::Reject { piece: piece.get(), begin, length };
-            self.carry_out(Output::Send { peer, message }, now);
-        }
+        self.crew.reject(peer, block);
         use StorageError::{Changed, Missing, Truncated};
         if !matches!(error, Missing { .. } | Truncated { .. } | Changed { .. }) {
             self.disk.failed(error, now);
             self.disk_failed(error, now);
-        } else if self.swarm.have().get(piece.get())
+        } else if self.crew.machine().have().get(piece.get())
             && self.disk.unreadable(piece)
             && !matches!(error, Changed { .. })
         {
@@ -71,7 +66,7 @@ impl Task {
                 if !kept.is_empty() {
                     self.withdraw(&kept, now);
                 }
-                if self.swarm.stats().left != 0 {
+                if self.crew.machine().stats().left != 0 {
                     self.view.completed_at = None;
                 }
                 if matches!(self.view.state, State::Downloading | State::Seeding) {
@@ -130,10 +125,11 @@ impl Task {
             DiskDone::Selected(wanted, result) => {
                 self.disk.selected(wanted, &result);
                 if result.is_ok() {
-                    let complete = self.files.selected(self.disk.storage().wanted(), self.swarm.have());
+                    let complete =
+                        self.files.selected(self.disk.storage().wanted(), self.crew.machine().have());
                     self.files_completed(complete);
                 }
-                if result.is_ok() && self.disk.is_finishing() && self.swarm.stats().left == 0 {
+                if result.is_ok() && self.disk.is_finishing() && self.crew.machine().stats().left == 0 {
                     self.disk.finish();
                 }
                 self.disk_answered(result, now);
@@ -158,7 +154,7 @@ impl Task {
     /// Notes what the torrent did in all its sessions, if it is time.
     pub(in crate::torrent) fn note_totals(&mut self, now: Instant) {
         if self.account.is_due(now)
-            && let Some(totals) = self.account.take_news(Moved::from(&self.swarm.stats()), now)
+            && let Some(totals) = self.account.take_news(Moved::from(&self.crew.machine().stats()), now)
             && !self.disk.note(totals)
         {
             self.account.failed(now);
@@ -178,7 +174,7 @@ impl Task {
     }
 
     fn disk_is_back(&mut self, now: Instant) {
-        if self.disk.is_finishing() && self.swarm.stats().left == 0 {
+        if self.disk.is_finishing() && self.crew.machine().stats().left == 0 {
             self.disk.finish();
         }
         if self.checking.is_none() && matches!(self.view.state, State::Error { .. }) {
@@ -221,7 +217,7 @@ impl Task {
         }
         // Who only serves has downloaded nothing: there is nothing to tell, and no last touch to put.
         if !self.seed_only {
-            self.trackers.completed(&self.swarm, now);
+            self.crew.completed(now);
             self.disk.finish();
         }
     }
@@ -236,9 +232,9 @@ impl Task {
             self.view.event(Event::Note(error.to_string()));
         }
         self.disk.settle();
-        let complete = self.files.finished(self.swarm.have());
+        let complete = self.files.finished(self.crew.machine().have());
         self.files_completed(complete);
-        if self.swarm.stats().left == 0 && !self.view.is_paused {
+        if self.crew.machine().stats().left == 0 && !self.view.is_paused {
             self.set_state(State::Seeding);
             self.view.event(Event::Completed);
         }

@@ -55,11 +55,4 @@ impl Outbox {
         }
         self.cancel.cancel();
     }
-
-    /// Lets the connection's task end, which reports the connection as it is.
-    pub(crate) fn release(mut self) {
-        if !self.is_empty() {
-            self.flush();
-        }
-    }
 }

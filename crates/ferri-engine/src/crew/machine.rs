@@ -1,0 +1,86 @@
+//! What a crew works for: one of the two machines of a torrent.
+
+use std::time::Instant;
+
+use ferri_swarm::{Input, MetadataSwarm, Output, Role, Swarm};
+
+use crate::share::Use;
+use crate::trackers::{Announced, Totals};
+
+/// A machine that decides about the connections of a torrent. One crew works for one kind of machine, which the compiler
+/// knows: there is no dynamic dispatch for a block.
+pub(crate) trait Machine: Announced {
+    /// Takes note of what happened.
+    fn handle(&mut self, input: Input, now: Instant);
+
+    /// What is to be done next.
+    fn poll_output(&mut self) -> Option<Output>;
+
+    /// When it wants [`Input::Timeout`] at the latest.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// What it uses of that which the torrents of a session share.
+    fn uses(&self) -> Use;
+
+    /// The torrent's pieces; 0 while they are not known.
+    fn piece_count(&self) -> u32;
+}
+
+impl Machine for Swarm {
+    fn handle(&mut self, input: Input, now: Instant) {
+        Self::handle(self, input, now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        Self::poll_output(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+
+    fn uses(&self) -> Use {
+        let stats = self.stats();
+        Use {
+            peers: stats.peers,
+            dials: stats.connecting,
+            memory: stats.open_bytes,
+            fetches: self.role() == Role::Leech && 0 < stats.peers,
+        }
+    }
+
+    fn piece_count(&self) -> u32 {
+        self.have().len()
+    }
+}
+
+impl Machine for MetadataSwarm {
+    fn handle(&mut self, input: Input, now: Instant) {
+        Self::handle(self, input, now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        Self::poll_output(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+
+    fn uses(&self) -> Use {
+        let stats = self.stats();
+        Use { peers: stats.peers, dials: stats.connecting, memory: 0, fetches: false }
+    }
+
+    fn piece_count(&self) -> u32 {
+        0
+    }
+}
+
+/// Of a torrent that is not known nothing is here.
+impl Announced for MetadataSwarm {
+    fn totals(&self) -> Totals {
+        let role = ferri_tracker::schedule::Role::Downloading;
+        Totals { uploaded: 0, downloaded: 0, have: 0, role }
+    }
+}
