@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferri_swarm::Network;
@@ -13,7 +14,7 @@ use ferri_swarm::Network;
 #[derive(Debug)]
 pub(crate) struct Crowds {
     /// Connections that the session allows itself.
-    max: usize,
+    max: AtomicUsize,
     counts: Mutex<Counts>,
 }
 
@@ -33,14 +34,19 @@ pub(crate) struct Pass {
 
 impl Crowds {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, counts: Mutex::default() }
+        Self { max: max.into(), counts: Mutex::default() }
+    }
+
+    /// Another number of connections is allowed.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Counts one more connection. Beside it how many others there are to that network; 0 while half of the slots are free.
     pub(crate) fn enter(self: &Arc<Self>, ip: IpAddr) -> (Pass, u32) {
         let network = Network::of(ip);
         let mut counts = self.counts();
-        let is_half_full = self.max <= 2 * counts.all;
+        let is_half_full = self.max.load(Ordering::Relaxed) <= 2 * counts.all;
         counts.all += 1;
         let count = counts.of.entry(network).or_default();
         *count += 1;

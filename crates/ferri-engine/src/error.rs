@@ -9,6 +9,8 @@ use ferri_metainfo::names::NameError;
 use ferri_metainfo::{InfoHash, MetainfoError};
 use ferri_storage::StorageError;
 
+use crate::options::LimitsError;
+
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -60,6 +62,12 @@ pub enum Error {
     /// A part of the engine failed by a fault of its own; the log says where.
     #[error("this is a fault of the program, please report it: {0}")]
     Fault(String),
+    /// Limits with which nothing would work.
+    #[error(transparent)]
+    Limits(#[from] LimitsError),
+    /// There is no runtime to work in.
+    #[error("a session needs a tokio runtime: start it from a task of one, with its timers and I/O enabled")]
+    NoRuntime,
     /// The session is shutting down.
     #[error("the session is shutting down")]
     Closed,

@@ -1,17 +1,21 @@
-//! What happens to a torrent, told to whoever listens: a queue for each listener, which takes memory only for what its
-//! listener has not heard yet. Of what happens before the first one asks, little is kept.
+//! What happens to a torrent, told to those who listen to it or to the whole session: a queue for each listener, which takes
+//! memory only for what its listener has not heard yet. Of what happens before the first one asks, little is kept.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use ferri_metainfo::InfoHash;
 use tokio::sync::Notify;
 
 use crate::Event;
 
 /// Events kept for a listener that is slow; it is told how many it missed.
 const EVENTS_MAX: usize = 4096;
+/// The same for a listener to all torrents of a session.
+const SESSION_EVENTS_MAX: usize = 16_384;
 /// Events kept for the first listener before it asks: enough for one that asks right after a torrent was added, and little
-/// for ten thousand torrents that nobody listens to.
+/// for ten thousand torrents without a listener.
 const EVENTS_UNASKED: usize = 64;
 /// The same when the torrent came to rest before it asked.
 const EVENTS_AT_REST: usize = 8;
@@ -27,35 +31,76 @@ pub enum EventsError {
     Ended,
 }
 
+/// Something that happened in a session.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SessionEvent {
+    /// A torrent was added.
+    Added {
+        /// Which: the hash by which peers know it.
+        info_hash: InfoHash,
+    },
+    /// A torrent is no longer in the session.
+    Removed {
+        /// Which.
+        info_hash: InfoHash,
+    },
+    /// Something happened to a torrent.
+    Torrent {
+        /// Which.
+        info_hash: InfoHash,
+        /// What.
+        event: Event,
+    },
+}
+
 /// A torrent's events, for one listener.
 #[derive(Debug)]
 pub struct Events {
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Event>>,
+}
+
+/// The events of a whole session, for one listener.
+#[derive(Debug)]
+pub struct SessionEvents {
+    queue: Arc<Queue<SessionEvent>>,
 }
 
 /// A torrent's listeners. Clones are the same; with the last one the events end.
 #[derive(Debug, Clone)]
 pub(crate) struct EventLog(Arc<Listeners>);
 
+/// A session's listeners. With it the events end.
+#[derive(Debug, Default)]
+pub(crate) struct SessionLog {
+    queues: Mutex<Vec<Weak<Queue<SessionEvent>>>>,
+    /// Without listeners ten thousand torrents need not meet at the lock.
+    has_listeners: AtomicBool,
+}
+
 #[derive(Debug)]
-struct Listeners(Mutex<Queues>);
+struct Listeners {
+    queues: Mutex<Queues>,
+    /// Who listens to the whole session, and as what it knows the torrent.
+    session: Option<(InfoHash, Arc<SessionLog>)>,
+}
 
 #[derive(Debug)]
 struct Queues {
-    /// What happened last, until somebody asks for it.
-    first: Option<Arc<Queue>>,
-    others: Vec<Weak<Queue>>,
+    /// What happened last, until the first listener asks for it.
+    first: Option<Arc<Queue<Event>>>,
+    others: Vec<Weak<Queue<Event>>>,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
+#[derive(Debug)]
+struct Queue<E> {
+    waiting: Mutex<Waiting<E>>,
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    events: VecDeque<Event>,
+#[derive(Debug)]
+struct Waiting<E> {
+    events: VecDeque<E>,
     missed: u64,
     ended: bool,
 }
@@ -66,12 +111,7 @@ impl Events {
     /// # Errors
     /// [`EventsError::Missed`] once for events that were missed before the next one, [`EventsError::Ended`] from the end on.
     pub async fn recv(&mut self) -> Result<Event, EventsError> {
-        loop {
-            match self.try_recv()? {
-                Some(event) => return Ok(event),
-                None => self.queue.changed.notified().await,
-            }
-        }
+        self.queue.next().await
     }
 
     /// The next event; `None` when it has not happened yet.
@@ -79,27 +119,50 @@ impl Events {
     /// # Errors
     /// As for [`Self::recv`].
     pub fn try_recv(&mut self) -> Result<Option<Event>, EventsError> {
-        let mut waiting = self.queue.lock();
-        match std::mem::take(&mut waiting.missed) {
-            0 => {}
-            missed => return Err(EventsError::Missed(missed)),
-        }
-        match waiting.events.pop_front() {
-            Some(event) => Ok(Some(event)),
-            None if waiting.ended => Err(EventsError::Ended),
-            None => Ok(None),
-        }
+        self.queue.try_next()
+    }
+}
+
+impl SessionEvents {
+    /// The next event. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// [`EventsError::Missed`] once for events that were missed before the next one, [`EventsError::Ended`] once the session
+    /// is over.
+    pub async fn recv(&mut self) -> Result<SessionEvent, EventsError> {
+        self.queue.next().await
+    }
+
+    /// The next event; `None` when it has not happened yet.
+    ///
+    /// # Errors
+    /// As for [`Self::recv`].
+    pub fn try_recv(&mut self) -> Result<Option<SessionEvent>, EventsError> {
+        self.queue.try_next()
     }
 }
 
 impl EventLog {
+    /// Of something that the session's listeners do not hear of.
     pub(crate) fn new() -> Self {
-        let queues = Queues { first: Some(Arc::default()), others: Vec::new() };
-        Self(Arc::new(Listeners(Mutex::new(queues))))
+        Self::with(None)
     }
 
-    /// Tells everybody.
+    /// Of the torrent `info_hash`.
+    pub(crate) fn of(info_hash: InfoHash, session: Arc<SessionLog>) -> Self {
+        Self::with(Some((info_hash, session)))
+    }
+
+    fn with(session: Option<(InfoHash, Arc<SessionLog>)>) -> Self {
+        let queues = Queues { first: Some(Arc::default()), others: Vec::new() };
+        Self(Arc::new(Listeners { queues: Mutex::new(queues), session }))
+    }
+
+    /// Tells every listener.
     pub(crate) fn send(&self, event: Event) {
+        if let Some((info_hash, session)) = &self.0.session {
+            session.send(|| SessionEvent::Torrent { info_hash: *info_hash, event: event.clone() });
+        }
         let mut queues = self.0.lock();
         queues.others.retain(|queue| match queue.upgrade() {
             Some(queue) => {
@@ -121,7 +184,7 @@ impl EventLog {
         Events { queue }
     }
 
-    /// The torrent goes to rest: what nobody has asked for must not grow for weeks.
+    /// The torrent goes to rest: what has no listener must not grow for weeks.
     pub(crate) fn rest(&self) {
         let mut queues = self.0.lock();
         queues.others.retain(|queue| queue.strong_count() != 0);
@@ -132,23 +195,97 @@ impl EventLog {
     }
 }
 
+impl SessionLog {
+    /// Tells every listener.
+    pub(crate) fn send(&self, event: impl Fn() -> SessionEvent) {
+        if !self.has_listeners.load(Ordering::Acquire) {
+            return;
+        }
+        let mut queues = self.lock();
+        queues.retain(|queue| match queue.upgrade() {
+            Some(queue) => {
+                queue.push(event(), SESSION_EVENTS_MAX);
+                true
+            }
+            None => false,
+        });
+        self.has_listeners.store(!queues.is_empty(), Ordering::Release);
+    }
+
+    /// What comes from here on.
+    pub(crate) fn subscribe(&self) -> SessionEvents {
+        let queue = Arc::default();
+        let mut queues = self.lock();
+        queues.push(Arc::downgrade(&queue));
+        self.has_listeners.store(true, Ordering::Release);
+        SessionEvents { queue }
+    }
+
+    /// Nothing will happen any more.
+    pub(crate) fn end(&self) {
+        self.has_listeners.store(false, Ordering::Release);
+        std::mem::take(&mut *self.lock()).iter().filter_map(Weak::upgrade).for_each(|queue| queue.end());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Queue<SessionEvent>>>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SessionLog {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 impl Listeners {
     fn lock(&self) -> MutexGuard<'_, Queues> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        for queue in self.lock().others.iter().filter_map(Weak::upgrade) {
-            queue.lock().ended = true;
-            queue.changed.notify_one();
-        }
+        self.lock().others.iter().filter_map(Weak::upgrade).for_each(|queue| queue.end());
     }
 }
 
-impl Queue {
-    fn push(&self, event: Event, events_max: usize) {
+impl<E> Default for Queue<E> {
+    fn default() -> Self {
+        let waiting = Waiting { events: VecDeque::new(), missed: 0, ended: false };
+        Self { waiting: Mutex::new(waiting), changed: Notify::new() }
+    }
+}
+
+impl<E> Queue<E> {
+    async fn next(&self) -> Result<E, EventsError> {
+        loop {
+            match self.try_next()? {
+                Some(event) => return Ok(event),
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    fn try_next(&self) -> Result<Option<E>, EventsError> {
+        let mut waiting = self.lock();
+        match std::mem::take(&mut waiting.missed) {
+            0 => {}
+            missed => return Err(EventsError::Missed(missed)),
+        }
+        match waiting.events.pop_front() {
+            Some(event) => Ok(Some(event)),
+            None if waiting.ended => Err(EventsError::Ended),
+            None => Ok(None),
+        }
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_one();
+    }
+
+    fn push(&self, event: E, events_max: usize) {
         let mut waiting = self.lock();
         if events_max <= waiting.events.len() {
             waiting.events.pop_front();
@@ -168,7 +305,7 @@ impl Queue {
         waiting.events.shrink_to_fit();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<E>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -233,6 +370,33 @@ mod tests {
         let mut events = log.subscribe();
         assert_eq!(piece(events.try_recv()), Err(EventsError::Missed(92)));
         assert_eq!(piece(events.try_recv()), Ok(Some(92)));
+    }
+
+    #[test]
+    fn a_listener_to_the_session_hears_of_all_torrents_and_of_each_by_its_name() {
+        let session = Arc::new(SessionLog::default());
+        let [first, second] = [1, 2].map(|n| InfoHash::from([n; 20]));
+        let logs = [first, second].map(|name| EventLog::of(name, session.clone()));
+        logs[0].send(Event::Completed);
+        let mut events = session.subscribe();
+        assert!(events.try_recv().unwrap().is_none(), "nothing is kept for who has not asked");
+        tell(&logs[1], 7..8);
+        tell(&logs[0], 8..9);
+        for (name, number) in [(second, 7), (first, 8)] {
+            let event = events.try_recv().unwrap();
+            let Some(SessionEvent::Torrent { info_hash, event: Event::PieceVerified { piece } }) = event
+            else {
+                panic!("{event:?}")
+            };
+            assert_eq!((info_hash, piece), (name, number));
+        }
+        tell(&logs[0], 0..SESSION_EVENTS_MAX as u32 + 3);
+        assert_eq!(events.try_recv().unwrap_err(), EventsError::Missed(3));
+        // The torrent's own listener has heard it all the same.
+        assert!(logs[1].subscribe().try_recv().unwrap().is_some());
+        session.end();
+        let rest = std::iter::from_fn(|| events.try_recv().unwrap_or(None)).count();
+        assert_eq!((rest, events.try_recv().unwrap_err()), (SESSION_EVENTS_MAX, EventsError::Ended));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use ferri_metainfo::InfoHash;
+use ferri_metainfo::{InfoHash, InfoHashes};
 use ferri_swarm::Source;
 
 use crate::crew::Door;
@@ -30,6 +30,19 @@ impl Hosts {
             Host::Search(_) => None,
         };
         self.all().into_iter().filter_map(torrent).collect()
+    }
+
+    /// The torrent that goes by one of these names.
+    pub(crate) fn torrent(&self, hashes: &InfoHashes) -> Option<Torrent> {
+        hashes.names().find_map(|name| match self.get(name)? {
+            Host::Torrent(torrent) => Some(torrent),
+            Host::Search(_) => None,
+        })
+    }
+
+    /// Ends those that no task will end.
+    pub(crate) fn abandon_resting(&self) {
+        self.torrents().iter().for_each(Torrent::abandon_resting);
     }
 
     /// There is news about the session's address or port.

@@ -32,6 +32,7 @@ mod egress;
 mod error;
 mod events;
 mod external;
+mod feed;
 mod fetch;
 mod handshake;
 mod hosts;
@@ -61,16 +62,20 @@ mod tracker_client;
 mod tracker_udp;
 mod trackers;
 mod udp;
+mod watch;
 mod wiring;
 
 pub use check::{locate, verify, verify_places};
 pub use egress::{LookupError, look_up};
 pub use error::Error;
-pub use events::{Events, EventsError};
+pub use events::{Events, EventsError, SessionEvent, SessionEvents};
+pub use feed::Changes;
 pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
-pub use options::{AddTorrent, Check, FilePriority, ResolveMagnet, SessionOptions};
+pub use options::{
+    AddTorrent, Check, FilePriority, LimitsError, ResolveMagnet, SessionLimits, SessionOptions,
+};
 pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport};
 pub use resolve::{ResolveState, ResolveStatus, Resolved, Resolving, known_torrent};
 pub use scrape::Scraper;
@@ -80,6 +85,7 @@ pub use status::{
     Wait,
 };
 pub use torrent::{Refused, Torrent};
+pub use watch::{Ended, Watch};
 
 /// What [`Scraper`] answers.
 pub use ferri_tracker::{Scrape, TrackerError};

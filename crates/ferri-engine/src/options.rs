@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::{Bitfield, Metainfo};
 use ferri_storage::Places;
@@ -14,27 +15,12 @@ pub struct SessionOptions {
     pub listen_port: Option<u16>,
     /// The address to listen on and to connect from; `None` is every address, both families.
     pub bind: Option<IpAddr>,
-    /// Memory for pieces in flight, all torrents together.
-    pub memory: u64,
-    /// Connections of all torrents together.
-    pub peers_max: usize,
-    /// Connections of one torrent.
-    pub peers_per_torrent: usize,
-    /// Dials under way at once, all torrents together.
-    pub half_open_max: usize,
-    /// Peers of one torrent that may download from us at once; `None` adapts to what the line carries.
-    pub upload_slots: Option<usize>,
-    /// Download limit of all torrents together; `None` is unlimited.
-    pub down_limit: Option<u64>,
-    /// Upload limit of all torrents together; `None` is unlimited.
-    pub up_limit: Option<u64>,
+    /// What all torrents may use together. It can be changed while the session runs.
+    pub limits: SessionLimits,
     /// Where journals and other state live. Created when missing.
     pub state_dir: PathBuf,
     /// Threads that hash, write and read files.
     pub disk_threads: usize,
-    /// Torrents on one device (that of their download folder) whose files are checked at the same time. The others wait, in
-    /// the order in which they were added.
-    pub checks_at_once: usize,
     /// Where every input and output of the swarm machines is recorded as JSON lines: a new file, made when the session
     /// could start. One that is there already is an error.
     pub trace: Option<PathBuf>,
@@ -62,16 +48,9 @@ impl SessionOptions {
         Self {
             listen_port: None,
             bind: None,
-            memory: 64 << 20,
-            peers_max: 500,
-            peers_per_torrent: 200,
-            half_open_max: 50,
-            upload_slots: None,
-            down_limit: None,
-            up_limit: None,
+            limits: SessionLimits::default(),
             state_dir: state_dir.into(),
             disk_threads: 2,
-            checks_at_once: 2,
             trace: None,
             dht: true,
             dht_port: None,
@@ -89,6 +68,80 @@ impl SessionOptions {
     #[must_use]
     pub fn without_discovery(self) -> Self {
         Self { dht: false, lsd: false, port_mapping: false, ..self }
+    }
+}
+
+/// What all torrents of a session may use together. Rates are in bytes per second, sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Download limit; `None` is unlimited.
+    pub down: Option<u64>,
+    /// Upload limit; `None` is unlimited.
+    pub up: Option<u64>,
+    /// Memory for pieces in flight; at least 16 KiB, a block.
+    pub memory: u64,
+    /// Connections; at least 1. However many torrents there are, each may have four.
+    pub peers_max: usize,
+    /// Connections of one torrent; at least 1.
+    pub peers_per_torrent: usize,
+    /// Dials under way at once; at least 1. However many torrents there are, each may have two.
+    pub half_open_max: usize,
+    /// Peers of one torrent that may download from us at once; `None` adapts to what the line carries.
+    pub upload_slots: Option<usize>,
+    /// Torrents on one device (that of their download folder) whose files are checked at the same time; at least 1. The
+    /// others wait, in the order in which they were added.
+    pub checks_at_once: usize,
+}
+
+/// Why limits are refused: with one of them everything would stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LimitsError {
+    /// A rate of 0.
+    #[error("at a rate of 0 nothing is ever transferred; leave the limit out, or pause the torrents")]
+    NoRate,
+    /// Memory for less than a block.
+    #[error("pieces need memory for at least one block of 16 KiB")]
+    NoMemory,
+    /// Not one connection, or no dial.
+    #[error("without a connection there is no peer; allow at least one, and one dial")]
+    NoPeers,
+    /// Not one check at a time.
+    #[error("torrents that wait for their check would wait for ever; allow at least one at a time")]
+    NoChecks,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            down: None,
+            up: None,
+            memory: 64 << 20,
+            peers_max: 500,
+            peers_per_torrent: 200,
+            half_open_max: 50,
+            upload_slots: None,
+            checks_at_once: 2,
+        }
+    }
+}
+
+impl SessionLimits {
+    /// Whether a session can work with them.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn verify(&self) -> Result<(), LimitsError> {
+        if self.down == Some(0) || self.up == Some(0) {
+            return Err(LimitsError::NoRate);
+        }
+        if self.memory < u64::from(BLOCK_LENGTH) {
+            return Err(LimitsError::NoMemory);
+        }
+        if [self.peers_max, self.peers_per_torrent, self.half_open_max].contains(&0) {
+            return Err(LimitsError::NoPeers);
+        }
+        if self.checks_at_once == 0 { Err(LimitsError::NoChecks) } else { Ok(()) }
     }
 }
 

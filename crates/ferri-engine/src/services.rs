@@ -2,8 +2,8 @@
 //! a torrent; who is to hear of something is told by a callback (`session.rs`).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ferri_metainfo::{InfoHash, InfoHashes};
 use ferri_storage::{BlockPool, Pool};
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Span;
 
-use crate::SessionOptions;
 use crate::crowd::Crowds;
 use crate::dht::Dht;
 use crate::egress::Egress;
+use crate::feed::Feed;
 use crate::http::Http;
 use crate::keeper::Keeper;
 use crate::lsd::Lsd;
@@ -27,6 +27,7 @@ use crate::rate::Limiter;
 use crate::share::Shares;
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
+use crate::{LimitsError, SessionLimits, SessionOptions};
 
 /// What every task of a session may use.
 #[derive(Debug)]
@@ -35,11 +36,12 @@ pub(crate) struct Services {
     pub(crate) identity: Identity,
     pub(crate) disk: DiskServices,
     pub(crate) egress: Arc<Egress>,
-    pub(crate) limits: SessionLimits,
+    pub(crate) limits: Rates,
     pub(crate) capacity: Capacity,
     pub(crate) trackers: TrackerClients,
     pub(crate) keeper: Arc<Keeper>,
     pub(crate) network: Arc<Network>,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) lsd: Arc<Lsd>,
     pub(crate) dht: Option<Dht>,
     pub(crate) trace: Option<Arc<TraceFile>>,
@@ -66,7 +68,7 @@ pub(crate) struct DiskServices {
 
 /// Rates of all torrents together.
 #[derive(Debug)]
-pub(crate) struct SessionLimits {
+pub(crate) struct Rates {
     pub(crate) down: Arc<Limiter>,
     pub(crate) up: Arc<Limiter>,
 }
@@ -74,6 +76,8 @@ pub(crate) struct SessionLimits {
 /// Connections, dials and memory of all torrents together.
 #[derive(Debug)]
 pub(crate) struct Capacity {
+    /// What was set last, rates and checks included.
+    pub(crate) limits: Mutex<SessionLimits>,
     pub(crate) shares: Arc<Shares>,
     pub(crate) crowds: Arc<Crowds>,
 }
@@ -113,6 +117,25 @@ impl Services {
     /// What the log lines of a torrent's tasks are known by, whatever their level.
     pub(crate) fn torrent_span(&self, info_hash: InfoHash) -> Span {
         tracing::error_span!(parent: &self.identity.span, "torrent", %info_hash)
+    }
+
+    /// What is allowed at this moment.
+    pub(crate) fn limits(&self) -> SessionLimits {
+        self.capacity.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Allows more or less from here on.
+    pub(crate) fn set_limits(&self, limits: SessionLimits) -> Result<(), LimitsError> {
+        limits.verify()?;
+        // Held meanwhile: what is read back is what is in force.
+        let mut current = self.capacity.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.limits.down.set_rate(limits.down);
+        self.limits.up.set_rate(limits.up);
+        self.capacity.shares.set(&limits);
+        self.capacity.crowds.set_max(limits.peers_max);
+        self.disk.pool.set_checks_at_once(limits.checks_at_once);
+        *current = limits;
+        Ok(())
     }
 
     /// What we say to the peers of a torrent.

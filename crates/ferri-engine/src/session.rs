@@ -5,28 +5,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ferri_metainfo::InfoHashes;
 use ferri_storage::{BlockPool, Pool, PoolOptions};
 use ferri_wire::PeerId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::crowd::Crowds;
 use crate::dht::{self, Dht};
 use crate::egress::Egress;
+use crate::events::SessionEvents;
+use crate::feed::Changes;
 use crate::hosts::{Host, Hosts};
 use crate::http::Http;
 use crate::lsd::Lsd;
 use crate::network::{Network, NetworkStatus};
 use crate::rate::Limiter;
 use crate::registry::Entry;
-use crate::services::{Capacity, DiskServices, Identity, Services, SessionLimits, Shutdown, TrackerClients};
+use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdown, TrackerClients};
 use crate::share::Shares;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
 use crate::udp::{self, Sockets};
-use crate::{AddTorrent, Error, ResolveMagnet, Resolved, Resolving, SessionOptions, panics, resolve, wiring};
+use crate::watch::{Ended, Watch};
+use crate::{
+    AddTorrent, Error, LimitsError, ResolveMagnet, Resolved, Resolving, SessionLimits, SessionOptions,
+    panics, resolve, wiring,
+};
 
 /// Block buffers kept while nothing is going on: 1 MiB.
 const SPARE_BLOCKS: usize = 64;
@@ -36,10 +43,23 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const STOPPING_MAX: usize = 64;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A running session. Dropping it without [`Session::shutdown`] ends its tasks at once, as a crash would: nothing
-/// verified is lost, but trackers are not told.
-#[derive(Debug)]
+/// A running session. Clones are the same session. Dropping the last one without [`Session::shutdown`] ends its tasks at
+/// once, as a crash would: nothing verified is lost, but trackers are not told.
+///
+/// # Runtime
+/// It works in the tokio runtime from which it was started, which may be one of many threads or of the current one alone;
+/// timers and I/O must be enabled ([`enable_all`](tokio::runtime::Builder::enable_all)). In a runtime of the current thread
+/// everything rests while that thread does something else. Disks are waited for in threads of the session's own.
+#[derive(Debug, Clone)]
 pub struct Session {
+    services: Arc<Services>,
+    hosts: Arc<Hosts>,
+    _life: Arc<Life>,
+}
+
+/// Ends the session when its last handle is dropped.
+#[derive(Debug)]
+struct Life {
     services: Arc<Services>,
     hosts: Arc<Hosts>,
 }
@@ -51,8 +71,13 @@ impl Session {
     /// panicked; the hook that was there goes on as before.
     ///
     /// # Errors
-    /// [`Error::Listen`] when the address is not to be had; [`Error::Io`] when the state folder cannot be made.
+    /// [`Error::NoRuntime`]; [`Error::Limits`]; [`Error::Listen`] when the address is not to be had; [`Error::Io`] when the state folder
+    /// cannot be made.
     pub async fn start(options: SessionOptions) -> Result<Self, Error> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::NoRuntime);
+        }
+        options.limits.verify()?;
         let io_error = |path: &PathBuf| {
             let path = path.clone();
             move |source| Error::Io { path, source }
@@ -63,8 +88,10 @@ impl Session {
         let listener = egress.listen(options.listen_port).await?;
         let listen_addr = listener.local_addr().map_err(io_error(&options.state_dir))?;
         let sockets = open_sockets(&options, &egress, listen_addr.port())?;
-        let pool =
-            PoolOptions { checks_at_once: options.checks_at_once, ..PoolOptions::new(options.disk_threads) };
+        let pool = PoolOptions {
+            checks_at_once: options.limits.checks_at_once,
+            ..PoolOptions::new(options.disk_threads)
+        };
         let pool = Pool::with(&pool).map_err(io_error(&options.state_dir))?;
         let (batches, datagrams) = mpsc::channel(udp::BATCHES_MAX);
         let ways = dht::Ways { egress: egress.clone(), sockets: sockets.clone(), datagrams };
@@ -77,13 +104,14 @@ impl Session {
         let services = Arc::new(Services {
             identity: Identity::new(listen_addr, PeerId::new("FS", version(), rand::random())),
             disk: DiskServices { pool, blocks: BlockPool::new(SPARE_BLOCKS) },
-            limits: SessionLimits {
-                down: Arc::new(Limiter::new(options.down_limit)),
-                up: Arc::new(Limiter::new(options.up_limit)),
+            limits: Rates {
+                down: Arc::new(Limiter::new(options.limits.down)),
+                up: Arc::new(Limiter::new(options.limits.up)),
             },
             capacity: Capacity {
-                shares: Arc::new(Shares::new(&options)),
-                crowds: Arc::new(Crowds::new(options.peers_max)),
+                shares: Arc::new(Shares::new(&options.limits)),
+                crowds: Arc::new(Crowds::new(options.limits.peers_max)),
+                limits: options.limits.clone().into(),
             },
             trackers: TrackerClients {
                 http: Arc::new(Http::new(egress.clone())),
@@ -92,6 +120,7 @@ impl Session {
             },
             keeper: Arc::default(),
             network: Arc::new(Network::new(&options, listen_addr.port())),
+            feed: Arc::default(),
             lsd: Arc::new(Lsd::new(wiring::why_off(options.lsd, listen_addr).is_none())),
             dht: node.as_ref().map(dht::Driver::handle),
             egress,
@@ -106,7 +135,8 @@ impl Session {
         let read = panics::kept("reading datagrams", services.shutdown.cancel.clone(), read);
         services.tasks.spawn(services.shutdown.cancel.clone().run_until_cancelled_owned(read));
         wiring::start(&services, &hosts, listener, node);
-        Ok(Self { services, hosts })
+        let life = Life { services: services.clone(), hosts: hosts.clone() };
+        Ok(Self { services, hosts, _life: Arc::new(life) })
     }
 
     /// Where peers can reach this session.
@@ -121,10 +151,10 @@ impl Session {
         self.services.network.status()
     }
 
-    /// A stream of the same: `changed().await` waits for news.
+    /// The same to be waited for.
     #[must_use]
-    pub fn watch_network(&self) -> watch::Receiver<NetworkStatus> {
-        self.services.network.watch()
+    pub fn watch_network(&self) -> Watch<NetworkStatus> {
+        Watch::new(self.services.network.watch())
     }
 
     /// The session's DHT node; `None` when it is off.
@@ -186,10 +216,47 @@ impl Session {
         self.hosts.torrents()
     }
 
-    /// Changes the limits of all torrents together, bytes per second, at once.
-    pub fn set_limits(&self, down: Option<u64>, up: Option<u64>) {
-        self.services.limits.down.set_rate(down);
-        self.services.limits.up.set_rate(up);
+    /// The torrent with this info hash: of version 1, of version 2, whole or cut to 20 bytes, or with one of several.
+    #[must_use]
+    pub fn torrent(&self, hashes: impl Into<InfoHashes>) -> Option<Torrent> {
+        self.hosts.torrent(&hashes.into())
+    }
+
+    /// What happens to all torrents, from here on. A listener that lags misses events and is told so; it holds up no torrent.
+    #[must_use]
+    pub fn events(&self) -> SessionEvents {
+        self.services.feed.events.subscribe()
+    }
+
+    /// The torrents that changed after a revision of this session, those that are gone, and the revision to ask for next. All
+    /// of it costs as much as changed, however many torrents there are. 0 asks for everything.
+    #[must_use]
+    pub fn changes_since(&self, revision: u64) -> Changes {
+        self.services.feed.changes_since(revision)
+    }
+
+    /// Waits until something changed after a revision of this session, and returns the newest one. Torrents at work change up
+    /// to four times a second each; a caller that wants less waits before it asks again. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// [`Ended`] when the session is over.
+    pub async fn changed_after(&self, revision: u64) -> Result<u64, Ended> {
+        self.services.feed.changed_after(revision).await.ok_or(Ended)
+    }
+
+    /// What all torrents may use together at this moment.
+    #[must_use]
+    pub fn limits(&self) -> SessionLimits {
+        self.services.limits()
+    }
+
+    /// Changes that: rates at once, the rest within two seconds, as each torrent looks at what it may use. Connections and
+    /// memory above a new limit are given up then; of checks under way none is broken off.
+    ///
+    /// # Errors
+    /// When nothing would work with them; what was set before stands.
+    pub fn set_limits(&self, limits: SessionLimits) -> Result<(), LimitsError> {
+        self.services.set_limits(limits)
     }
 
     /// Stops everything: no new peers, trackers told within five seconds, pieces flushed and journals synced within
@@ -217,26 +284,23 @@ impl Session {
             );
         }
         services.shutdown.cancel.cancel();
-        self.abandon_resting();
+        self.hosts.abandon_resting();
         services.tasks.close();
         services.tasks.wait().await;
         let pool = services.disk.pool.clone();
         // Joining threads blocks; the runtime has other work to finish meanwhile.
         let _ = tokio::task::spawn_blocking(move || pool.shutdown()).await;
-    }
-
-    /// Ends those that no task will end.
-    fn abandon_resting(&self) {
-        self.torrents().iter().for_each(Torrent::abandon_resting);
+        services.feed.end();
     }
 }
 
-impl Drop for Session {
+impl Drop for Life {
     fn drop(&mut self) {
         self.hosts.close();
         self.services.shutdown.stop_accepting.cancel();
         self.services.shutdown.cancel.cancel();
-        self.abandon_resting();
+        self.hosts.abandon_resting();
+        self.services.feed.end();
     }
 }
 
@@ -257,7 +321,7 @@ async fn stop_all(torrents: Vec<Torrent>) {
 fn open_sockets(options: &SessionOptions, egress: &Egress, listen_port: u16) -> Result<Sockets, Error> {
     match options.dht_port {
         Some(port) => Sockets::bind(egress, port),
-        // Somebody else may have that port for UDP; any other one does as well.
+        // Another program may have that port for UDP; any other one does as well.
         None => Sockets::bind(egress, listen_port).or_else(|_| Sockets::bind(egress, 0)),
     }
 }

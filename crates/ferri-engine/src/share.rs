@@ -5,9 +5,9 @@
 //! from time to time what it uses, and hears what it may use. A torrent at rest has no part in it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::SessionOptions;
+use crate::SessionLimits;
 
 /// No torrent has fewer connections than this, however many there are: fewer make no swarm.
 const PEERS_MIN: u64 = 4;
@@ -20,14 +20,18 @@ pub(crate) struct Shares {
     peers: Common,
     dials: Common,
     memory: Common,
-    peers_per_torrent: u64,
-    upload_slots: Option<usize>,
+    peers_per_torrent: AtomicU64,
+    /// [`ADAPTS`] for as many as the line carries.
+    upload_slots: AtomicUsize,
 }
+
+/// In [`Shares::upload_slots`].
+const ADAPTS: usize = usize::MAX;
 
 /// Something of which there is only so much.
 #[derive(Debug)]
 struct Common {
-    max: u64,
+    max: AtomicU64,
     used: AtomicU64,
     sharers: AtomicU64,
 }
@@ -71,15 +75,31 @@ struct Portion {
 }
 
 impl Shares {
-    pub(crate) fn new(options: &SessionOptions) -> Self {
-        let common = |max| Common { max, used: AtomicU64::new(0), sharers: AtomicU64::new(0) };
-        Self {
-            peers: common(options.peers_max as u64),
-            dials: common(options.half_open_max as u64),
-            memory: common(options.memory),
-            peers_per_torrent: options.peers_per_torrent as u64,
-            upload_slots: options.upload_slots,
-        }
+    pub(crate) fn new(limits: &SessionLimits) -> Self {
+        let common = || Common { max: 0.into(), used: 0.into(), sharers: 0.into() };
+        let shares = Self {
+            peers: common(),
+            dials: common(),
+            memory: common(),
+            peers_per_torrent: 0.into(),
+            upload_slots: ADAPTS.into(),
+        };
+        shares.set(limits);
+        shares
+    }
+
+    /// Changes what there is. Each torrent hears of it when it says again what it uses.
+    pub(crate) fn set(&self, limits: &SessionLimits) {
+        self.peers.max.store(limits.peers_max as u64, Ordering::Relaxed);
+        self.dials.max.store(limits.half_open_max as u64, Ordering::Relaxed);
+        self.memory.max.store(limits.memory, Ordering::Relaxed);
+        self.peers_per_torrent.store(limits.peers_per_torrent as u64, Ordering::Relaxed);
+        self.upload_slots.store(limits.upload_slots.unwrap_or(ADAPTS), Ordering::Relaxed);
+    }
+
+    /// Memory for pieces, all torrents together.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.max.load(Ordering::Relaxed)
     }
 }
 
@@ -95,11 +115,12 @@ impl Claim {
         let peers = shares.peers.renew(&mut self.peers, uses.peers as u64, true);
         let dials = shares.dials.renew(&mut self.dials, uses.dials as u64, true);
         let memory = shares.memory.renew(&mut self.memory, uses.memory, uses.fetches);
+        let slots = shares.upload_slots.load(Ordering::Relaxed);
         let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
         Budget {
-            peers_max: count(peers.max(PEERS_MIN).min(shares.peers_per_torrent)),
+            peers_max: count(peers.max(PEERS_MIN).min(shares.peers_per_torrent.load(Ordering::Relaxed))),
             half_open_max: count(dials.max(DIALS_MIN)),
-            upload_slots: shares.upload_slots,
+            upload_slots: (slots != ADAPTS).then_some(slots),
             // With nothing at all no piece would be begun.
             memory: memory.max(1),
         }
@@ -129,7 +150,8 @@ impl Common {
             (true, false) => self.sharers.fetch_sub(1, Ordering::Relaxed),
             _ => 0,
         };
-        allowance(self.max, self.used.load(Ordering::Relaxed), used, self.sharers.load(Ordering::Relaxed))
+        let max = self.max.load(Ordering::Relaxed);
+        allowance(max, self.used.load(Ordering::Relaxed), used, self.sharers.load(Ordering::Relaxed))
     }
 }
 
@@ -151,7 +173,28 @@ mod tests {
     const IDLE: Use = Use { peers: 0, dials: 0, memory: 0, fetches: false };
 
     fn shares() -> Arc<Shares> {
-        Arc::new(Shares::new(&SessionOptions { peers_per_torrent: 450, ..SessionOptions::new("state") }))
+        Arc::new(Shares::new(&SessionLimits { peers_per_torrent: 450, ..SessionLimits::default() }))
+    }
+
+    #[test]
+    fn what_there_is_may_change_and_is_shared_anew_at_the_next_look() {
+        let shares = shares();
+        let mut claim = Claim::new(shares.clone());
+        assert_eq!(claim.renew(BUSY).upload_slots, None);
+        let limits = SessionLimits {
+            memory: 1 << 20,
+            peers_max: 100,
+            peers_per_torrent: 90,
+            half_open_max: 7,
+            upload_slots: Some(3),
+            ..SessionLimits::default()
+        };
+        shares.set(&limits);
+        let less = Budget { peers_max: 90, half_open_max: 7, upload_slots: Some(3), memory: 1 << 20 };
+        assert_eq!((claim.renew(BUSY), shares.memory()), (less, 1 << 20));
+        shares.set(&SessionLimits::default());
+        let more = claim.renew(BUSY);
+        assert_eq!((more.peers_max, more.half_open_max, more.upload_slots), (200, 50, None));
     }
 
     #[test]

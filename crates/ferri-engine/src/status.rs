@@ -110,9 +110,40 @@ pub struct TorrentStatus {
     pub all_time: AllTime,
     /// When the last wanted piece was verified; `None` while one is missing.
     pub complete_since: Option<Instant>,
+    /// The session's revision at which it became so; see [`Session::changes_since`](crate::Session::changes_since).
+    pub revision: u64,
 }
 
 impl TorrentStatus {
+    /// Of a torrent of which nothing else is known yet.
+    #[must_use]
+    pub fn new(name: String, info_hashes: InfoHashes) -> Self {
+        Self {
+            name,
+            info_hashes,
+            state: State::Checking { done: 0, total: 0 },
+            check_place: None,
+            wait: None,
+            total: 0,
+            wanted: 0,
+            wanted_done: 0,
+            downloaded: 0,
+            uploaded: 0,
+            wasted: 0,
+            down_rate: 0,
+            up_rate: 0,
+            peers: 0,
+            seeds: 0,
+            pieces_done: 0,
+            pieces_total: 0,
+            eta: None,
+            ratio: 0.0,
+            all_time: AllTime::default(),
+            complete_since: None,
+            revision: 0,
+        }
+    }
+
     /// Every wanted piece is verified and on disk.
     #[must_use]
     pub fn is_done(&self) -> bool {

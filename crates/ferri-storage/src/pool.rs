@@ -305,6 +305,17 @@ impl Pool {
         Ok(CheckTicket { pool: self.clone(), device, key, place, cancel })
     }
 
+    /// Changes how many torrents of one device are checked at the same time; at least one. Of those under way none is broken
+    /// off.
+    pub fn set_checks_at_once(&self, at_once: usize) {
+        let mut queue = lock(&self.shared.queue);
+        for next in queue.turns.set_at_once(at_once) {
+            queue.begin(next);
+        }
+        drop(queue);
+        self.shared.changed.notify_all();
+    }
+
     /// Hashes the next blocks of pieces that are not whole yet. Give several pieces at once: they are hashed side by
     /// side. Blocks of a piece come in order and without a gap. There is no answer; what is not hashed by then is
     /// hashed when the piece is whole.

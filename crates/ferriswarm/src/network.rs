@@ -27,9 +27,9 @@ pub(crate) fn session_options(env: &Env, network: &Network) -> Result<SessionOpt
     let mut options = SessionOptions::new(state_dir(env, network)?);
     options.listen_port = network.port;
     options.bind = network.bind;
-    options.memory = network.memory;
-    options.down_limit = network.down.and_then(|rate| rate.0);
-    options.up_limit = network.up.and_then(|rate| rate.0);
+    options.limits.memory = network.memory;
+    options.limits.down = network.down.and_then(|rate| rate.0);
+    options.limits.up = network.up.and_then(|rate| rate.0);
     options.dht = !network.no_dht;
     options.dht_port = network.dht_port;
     options.dht_routers.clone_from(&network.dht_router);
@@ -37,8 +37,8 @@ pub(crate) fn session_options(env: &Env, network: &Network) -> Result<SessionOpt
     options.lsd = !network.no_lsd;
     options.port_mapping = !network.no_port_mapping;
     if let Some(max) = network.max_peers {
-        options.peers_max = usize::from(max);
-        options.peers_per_torrent = options.peers_per_torrent.min(usize::from(max));
+        options.limits.peers_max = usize::from(max);
+        options.limits.peers_per_torrent = options.limits.peers_per_torrent.min(usize::from(max));
     }
     Ok(options)
 }

@@ -86,7 +86,8 @@ pub(crate) fn failure(error: &Error) -> Failure {
         Error::Fetch { dns: true, .. } => Exit::Dns,
         Error::Fetch { not_found: true, .. } => Exit::NotFound,
         Error::Fetch { .. } => Exit::Network,
-        Error::Closed | Error::Fault(_) => Exit::Internal,
+        Error::Limits(_) => Exit::Usage,
+        Error::NoRuntime | Error::Closed | Error::Fault(_) => Exit::Internal,
     };
     let failure = Failure::new(exit, error.to_string());
     match next_step(error) {
@@ -110,7 +111,7 @@ fn next_step(error: &Error) -> Option<&'static str> {
         Error::Closed | Error::Fault(_) => Some("run the command again"),
         // These say it.
         Error::Listen { .. } | Error::AlreadyRunning(_) | Error::Unsupported(_) | Error::Storage(_) => None,
-        Error::Io { .. } => None,
+        Error::Io { .. } | Error::Limits(_) | Error::NoRuntime => None,
     }
 }
 

@@ -236,13 +236,22 @@ impl Disk {
         }
     }
 
+    /// There is so much memory for pieces in the session: larger ones are spilled.
+    pub(crate) fn set_memory(&mut self, memory: u64) {
+        self.spills.set_memory(memory);
+    }
+
     pub(crate) fn storage(&self) -> &Arc<Storage> {
         &self.storage
     }
 
     /// Keeps a block until its piece is whole.
     pub(crate) fn store(&mut self, block: Block, data: Bytes) {
-        if self.spills.takes(self.layout.piece_len(block.piece())) {
+        // A piece ends where it began, whatever became of the memory meanwhile.
+        let is_spilled = self.spills.has(block.piece().get())
+            || self.spills.takes(self.layout.piece_len(block.piece()))
+                && !self.pieces.contains_key(&block.piece().get());
+        if is_spilled {
             let digest = self.blame.hasher.hash_one(&data[..]);
             let step = self.spills.store(block.piece().get(), block.begin(), data, digest);
             return self.spill(block.piece(), step);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use ferri_metainfo::Info;
 use ferri_storage::Storage;
-use tokio::sync::watch;
 use tracing::{Instrument, Span};
 
 use super::{Seat, Torrent};
 use crate::events::EventLog;
+use crate::feed::Snapshots;
 use crate::panics::{Panic, caught};
 use crate::services::Services;
-use crate::status::{Event, State, TorrentStatus};
+use crate::status::{Event, State};
 
 /// What is left of a torrent when its task is gone.
 pub(super) struct Remains {
@@ -19,7 +19,7 @@ pub(super) struct Remains {
     pub(super) torrent: Torrent,
     pub(super) info: Arc<Info>,
     pub(super) storage: Arc<Storage>,
-    pub(super) status: watch::Sender<TorrentStatus>,
+    pub(super) status: Snapshots,
     pub(super) events: EventLog,
 }
 
@@ -60,7 +60,7 @@ impl Remains {
             in_the_way: false,
             fault: true,
         };
-        self.status.send_modify(|status| {
+        self.status.change(|status| {
             status.state = state.clone();
             (status.wait, status.eta) = (None, None);
             (status.down_rate, status.up_rate, status.peers, status.seeds) = (0, 0, 0, 0);
@@ -91,7 +91,7 @@ mod tests {
     async fn failed(torrent: &Torrent) -> String {
         let mut status = torrent.watch();
         let failed = status.wait_for(|status| matches!(status.state, State::Error { .. }));
-        let status = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap().clone();
+        let status = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap();
         let State::Error { text, recoverable: false, fault: true, .. } = status.state else {
             panic!("{status:?}")
         };

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ferri_metainfo::{Info, InfoHashes};
 use ferri_swarm::Source;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 pub use self::command::Refused;
 use self::command::{Command, Order, Sequential};
@@ -31,6 +31,7 @@ use crate::events::{EventLog, Events};
 use crate::handshake::Arrival;
 use crate::services::Services;
 use crate::status::{FileStatus, PeerStatus, State, TorrentStatus, TrackerStatus};
+use crate::watch::Watch;
 
 pub(crate) use start::{add, beside};
 
@@ -46,7 +47,7 @@ struct Inner {
     info: Arc<Info>,
     info_hashes: InfoHashes,
     seat: Mutex<Seat>,
-    status: watch::Receiver<TorrentStatus>,
+    status: Watch<TorrentStatus>,
     events: EventLog,
     follow: Arc<AtomicBool>,
 }
@@ -81,12 +82,12 @@ impl Torrent {
     /// How it stands, at most a quarter of a second old. Never waits.
     #[must_use]
     pub fn status(&self) -> TorrentStatus {
-        self.inner.status.borrow().clone()
+        self.inner.status.get()
     }
 
-    /// A stream of snapshots: `changed().await` waits for the next one.
+    /// The same to be waited for.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<TorrentStatus> {
+    pub fn watch(&self) -> Watch<TorrentStatus> {
         self.inner.status.clone()
     }
 

@@ -146,7 +146,7 @@ impl Resting {
             self.storage.clone(),
             self.info.layout().clone(),
             services.disk.pool.clone(),
-            services.options.memory,
+            services.capacity.shares.memory(),
             disk_done.clone(),
         );
         let claim = Claim::new(services.capacity.shares.clone());

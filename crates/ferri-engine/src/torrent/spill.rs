@@ -50,6 +50,11 @@ impl Spills {
         Self { memory, pieces: BTreeMap::new() }
     }
 
+    /// From here on there is so much memory. Pieces that are being spilled go on so.
+    pub(super) fn set_memory(&mut self, memory: u64) {
+        self.memory = memory;
+    }
+
     /// Pieces of this length do not fit into memory.
     pub(super) fn takes(&self, piece_length: u32) -> bool {
         self.memory < u64::from(piece_length)

@@ -17,7 +17,6 @@ use ferri_swarm::{Input, MetadataSwarm, Priority, Source, Swarm, SwarmOptions};
 use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
 
 use super::account::Account;
 use super::checking::{Checking, Pieces};
@@ -31,12 +30,13 @@ use crate::clock;
 use crate::crew::{Base, Crew, Names, Permit, Reporter, Senders, TorrentLimits};
 use crate::dht::Dht;
 use crate::events::EventLog;
+use crate::feed::Snapshots;
 use crate::network::Facts;
 use crate::registry::Entry;
 use crate::resolve::Estate;
 use crate::services::Services;
 use crate::share::{Budget, Claim, Use};
-use crate::status::{AllTime, Event, State, TorrentStatus};
+use crate::status::{Event, State, TorrentStatus};
 use crate::trace_file::Trace;
 use crate::trackers::{Trackers, TrackersOptions};
 use crate::{AddTorrent, Check, Error, FilePriority, Resolved, resolve};
@@ -65,8 +65,8 @@ pub(crate) async fn add(
     let named = resolved.filter(|_| estate.is_none()).map_or_else(Vec::new, Resolved::into_peers);
     let hosts = name_peers(&mut add, named);
 
-    let (status, snapshot) = watch::channel(first_status(&info));
-    let events = EventLog::new();
+    let status = Snapshots::new(first_status(&info), services.feed.clone());
+    let events = EventLog::of(hashes.wire(), services.feed.events.clone());
     let follow = Arc::new(AtomicBool::new(false));
     let torrent = Torrent {
         inner: Arc::new(Inner {
@@ -74,7 +74,7 @@ pub(crate) async fn add(
             info: info.clone(),
             info_hashes: hashes,
             seat: Mutex::new(Seat::Empty),
-            status: snapshot,
+            status: status.watch(),
             events: events.clone(),
             follow: follow.clone(),
         }),
@@ -94,6 +94,7 @@ pub(crate) async fn add(
         if is_private { services.private_handshake(info_hash) } else { services.handshake(info_hash) };
     let seat = torrent.seat();
     let entry = enter(&torrent, estate.as_mut().and_then(|estate| estate.entry.take()))?;
+    view.status.enter();
     let start = Start {
         services: services.clone(),
         torrent: torrent.clone(),
@@ -216,28 +217,12 @@ pub(crate) fn beside(payload: &Path) -> Result<(PathBuf, OsString), Error> {
 }
 
 fn first_status(info: &Info) -> TorrentStatus {
+    let total = info.layout().total_length();
     TorrentStatus {
-        name: info.name().to_owned(),
-        info_hashes: info.info_hashes(),
-        state: State::Checking { done: 0, total: 0 },
-        check_place: None,
-        wait: None,
-        total: info.layout().total_length(),
-        wanted: info.layout().total_length(),
-        wanted_done: 0,
-        downloaded: 0,
-        uploaded: 0,
-        wasted: 0,
-        down_rate: 0,
-        up_rate: 0,
-        peers: 0,
-        seeds: 0,
-        pieces_done: 0,
+        total,
+        wanted: total,
         pieces_total: info.layout().piece_count(),
-        eta: None,
-        ratio: 0.0,
-        all_time: AllTime::default(),
-        complete_since: None,
+        ..TorrentStatus::new(info.name().to_owned(), info.info_hashes())
     }
 }
 
@@ -327,7 +312,8 @@ impl Start {
         let files = Files::new(layout.clone(), crew.machine().have(), wanted, is_finished);
         crew.serve_from(storage.clone());
         let pool = self.services.disk.pool.clone();
-        let disk = Disk::new(storage, layout, pool, self.services.options.memory, disk_done.clone());
+        let disk =
+            Disk::new(storage, layout, pool, self.services.capacity.shares.memory(), disk_done.clone());
         let mut task = Task {
             services: self.services,
             torrent: self.torrent,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, Info};
 use ferri_swarm::{Input, Output, Priority, Source, Swarm};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::account::{Account, Moved};
 use super::checking::Checking;
@@ -23,6 +23,7 @@ use crate::FilePriority;
 use crate::clock;
 use crate::crew::{self, Allowed, Crew, Happened, Permit, Upload};
 use crate::events::EventLog;
+use crate::feed::Snapshots;
 use crate::registry::Entry;
 use crate::services::Services;
 use crate::status::{Event, PeerStatus, State, TorrentStatus, ratio};
@@ -65,7 +66,7 @@ pub(super) struct Task {
 
 /// What users see, and when they see it next.
 pub(super) struct View {
-    pub(super) status: watch::Sender<TorrentStatus>,
+    pub(super) status: Snapshots,
     pub(super) events: EventLog,
     pub(super) follow: Arc<AtomicBool>,
     pub(super) state: State,
@@ -84,7 +85,7 @@ impl View {
 
     /// The last thing to be seen.
     pub(super) fn stopped(&self) {
-        self.status.send_modify(|status| status.state = State::Stopped);
+        self.status.change(|status| status.state = State::Stopped);
     }
 }
 
@@ -147,6 +148,7 @@ impl Task {
     pub(super) fn timeout(&mut self) {
         let now = clock::now();
         self.crew.timeout(now);
+        self.disk.set_memory(self.services.capacity.shares.memory());
         self.disk.tick(now);
         self.note_totals(now);
         if self.checking.as_ref().and_then(|checking| checking.next_try()).is_some_and(|at| at <= now) {
@@ -468,11 +470,12 @@ impl Task {
             ratio: ratio(all_time.uploaded, all_time.downloaded, stats.have_bytes),
             all_time,
             complete_since: self.view.completed_at,
+            revision: 0,
         };
         // Rates fall while nothing arrives: keep looking until they are at rest.
         self.view.stale = 0 < stats.down_rate || 0 < stats.up_rate;
         self.crew.take_change();
         self.view.published_at = now;
-        self.view.status.send_replace(status);
+        self.view.status.publish(status);
     }
 }

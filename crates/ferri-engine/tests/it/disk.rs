@@ -20,7 +20,7 @@ fn payload() -> Payload {
 
 /// A download that takes a second or more.
 async fn slow_seed(payload: &Payload) -> Seed {
-    Seed::start_with(payload, &[], |options, _| options.up_limit = Some(1_500_000)).await
+    Seed::start_with(payload, &[], |options, _| options.limits.up = Some(1_500_000)).await
 }
 
 async fn add(session: &Session, payload: &Payload, dir: &Path, seed: Option<&Seed>) -> Torrent {
@@ -111,7 +111,7 @@ async fn a_download_folder_that_is_moved_and_replaced_is_missed_until_it_is_back
     fs::rename(&downloads, &aside).unwrap();
     fs::create_dir(&downloads).unwrap();
     let mut status = torrent.watch();
-    let failed = within(status.wait_for(|s| matches!(s.state, State::Error { .. }))).await.unwrap().clone();
+    let failed = within(status.wait_for(|s| matches!(s.state, State::Error { .. }))).await.unwrap();
     let State::Error { text, .. } = failed.state else { panic!("just seen") };
     assert!(text.starts_with(&format!("{}: ", downloads.display())) && text.contains("replaced"), "{text}");
     assert_eq!(fs::read_dir(&downloads).unwrap().count(), 0, "nothing goes to the wrong folder");

@@ -124,7 +124,7 @@ async fn edit_while_shared(seed_only: bool) {
     assert!(notes[0].contains("folder/c: somebody else changed this file"), "{notes:?}");
     assert!(notes[1].contains("not offered any more, and nothing is fetched"), "{notes:?}");
     // What is shown follows what is told.
-    let status = within(seed.watch().wait_for(|status| status.pieces_done < 13)).await.unwrap().clone();
+    let status = within(seed.watch().wait_for(|status| status.pieces_done < 13)).await.unwrap();
     assert_eq!((status.state, status.downloaded), (State::Seeding, 0));
     second.add_peers(vec![one.listen_addr()]).await.unwrap();
     within(second.wait_done()).await;

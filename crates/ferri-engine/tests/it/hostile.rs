@@ -152,7 +152,7 @@ async fn a_poisoner_is_found_and_the_honest_seed_is_not_blamed() {
 async fn one_address_has_four_connections_over_all_torrents_once_half_of_the_slots_are_taken() {
     let first = Payload::single(100_000, 32768);
     let second = Payload { name: "other.bin", ..Payload::single(200_000, 32768) };
-    let seed = Seed::start_with(&first, &[], |options, _| options.peers_max = 10).await;
+    let seed = Seed::start_with(&first, &[], |options, _| options.limits.peers_max = 10).await;
     second.write(seed.dir.path());
     let mut add = AddTorrent::new(second.metainfo(&[]), seed.dir.path());
     add.seed_only = true;

@@ -202,3 +202,17 @@ async fn the_dht_finds_a_hybrid_by_either_name() {
     seed.shutdown().await;
     node.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_session_gives_the_handle_for_each_name_of_a_hybrid() {
+    let (session, torrent, _dir) = seed().await;
+    let hashes = *torrent.info_hashes();
+    let found = [
+        session.torrent(hashes),
+        session.torrent(hashes.v1.unwrap()),
+        session.torrent(hashes.v2.unwrap()),
+        session.torrent(second_name()),
+    ];
+    assert!(found.iter().all(|found| found.as_ref().is_some_and(|found| *found.info_hashes() == hashes)));
+    assert!(session.torrent(InfoHash::from([1; 20])).is_none());
+}

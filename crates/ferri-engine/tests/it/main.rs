@@ -10,6 +10,7 @@ mod magnet;
 mod many;
 mod network;
 mod resume;
+mod session;
 mod states;
 mod support;
 mod trace;

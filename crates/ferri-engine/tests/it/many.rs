@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ferri_bencode::Encoder;
-use ferri_engine::{AddTorrent, Event, Refused, Session, SessionOptions, State, Torrent};
+use ferri_engine::{AddTorrent, Event, Refused, Session, SessionLimits, SessionOptions, State, Torrent};
 use ferri_metainfo::Metainfo;
 use tempfile::TempDir;
 
@@ -121,7 +121,8 @@ fn zeros(dir: &Path, length: usize) -> Metainfo {
 #[tokio::test]
 async fn a_torrent_that_waits_for_others_to_be_checked_says_so_and_can_be_stopped() {
     let dir = folder(3);
-    let session = Session::start(SessionOptions { checks_at_once: 1, disk_threads: 1, ..options(&dir) });
+    let limits = SessionLimits { checks_at_once: 1, ..SessionLimits::default() };
+    let session = Session::start(SessionOptions { disk_threads: 1, limits, ..options(&dir) });
     let session = session.await.unwrap();
     let slow = zeros(dir.path(), 512 << 20);
     let mut torrents = vec![session.add(AddTorrent::new(slow, dir.path())).await.unwrap()];

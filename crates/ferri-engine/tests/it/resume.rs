@@ -81,7 +81,7 @@ async fn what_was_cut_off_alone_is_fetched_again() {
 #[tokio::test]
 async fn an_interrupted_download_fetches_only_the_rest() {
     let payload = payload();
-    let seed = Seed::start_with(&payload, &[], |options, _| options.up_limit = Some(3_000_000)).await;
+    let seed = Seed::start_with(&payload, &[], |options, _| options.limits.up = Some(3_000_000)).await;
     let dir = tempfile::tempdir().unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
     let torrent = add(&session, &payload, dir.path(), &seed).await;

@@ -82,7 +82,7 @@ async fn pieces_larger_than_the_memory_for_pieces_come_all_the_same() {
     let seed = Seed::start(&payload, &[]).await;
     let dir = tempfile::tempdir().unwrap();
     let mut options = options(&dir);
-    options.memory = 1 << 20;
+    options.limits.memory = 1 << 20;
     let session = Session::start(options).await.unwrap();
     let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
     add.peers = vec![seed.session.listen_addr()];
@@ -95,7 +95,7 @@ async fn pieces_larger_than_the_memory_for_pieces_come_all_the_same() {
 #[tokio::test]
 async fn a_torrent_pauses_and_goes_on() {
     let payload = Payload::single(4_000_000, 65536);
-    let seed = Seed::start_with(&payload, &[], |options, _| options.up_limit = Some(2_000_000)).await;
+    let seed = Seed::start_with(&payload, &[], |options, _| options.limits.up = Some(2_000_000)).await;
     let dir = tempfile::tempdir().unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
     let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());

@@ -79,6 +79,18 @@ impl Turns {
         Self { at_once: at_once.max(1), devices: BTreeMap::new(), entered: 0 }
     }
 
+    /// Changes how many checks of a device there are at the same time; at least one. Those whose turn has come with it. Of
+    /// those under way none is broken off.
+    pub(super) fn set_at_once(&mut self, at_once: usize) -> Vec<Arc<Check>> {
+        self.at_once = at_once.max(1);
+        let devices: Vec<_> = self.devices.keys().copied().collect();
+        let mut begin = Vec::new();
+        for device in devices {
+            begin.extend(std::iter::from_fn(|| self.next(device)));
+        }
+        begin
+    }
+
     /// Takes a check in, and gives the one whose turn it is, if there is one.
     pub(super) fn enter(
         &mut self,

@@ -294,6 +294,28 @@ fn torrents_are_checked_in_the_order_in_which_they_were_added() {
 }
 
 #[test]
+fn how_many_checks_a_device_has_at_once_changes_while_they_wait() {
+    let t = three();
+    let storage = Arc::new(t.start().0);
+    let pool = Pool::with(&PoolOptions { checks_at_once: 1, ..PoolOptions::new(1) }).unwrap();
+    let (reply, answers) = channel();
+    let held = hold(&pool);
+    let tickets: Vec<_> =
+        (0..5).map(|_| pool.check(order(&t, &storage, &pool, 0, reply())).unwrap()).collect();
+    let waiting = || tickets.iter().filter(|ticket| ticket.place().ahead().is_some()).count();
+    assert_eq!(waiting(), 4);
+    pool.set_checks_at_once(3);
+    assert_eq!(waiting(), 2, "two more have their turn");
+    pool.set_checks_at_once(0);
+    assert_eq!(waiting(), 2, "none is broken off");
+    drop(held);
+    for _ in &tickets {
+        assert!(matches!(answers.recv().unwrap(), Done::Checked(Ok(_))));
+    }
+    pool.shutdown();
+}
+
+#[test]
 fn the_end_of_the_pool_answers_those_whose_turn_never_came() {
     let t = three();
     let storage = Arc::new(t.start().0);

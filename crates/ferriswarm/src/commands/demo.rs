@@ -134,7 +134,7 @@ impl Seeder {
         payload: &Path,
     ) -> Result<Self, Failure> {
         let mut options = options(role.ip, folder.join(role.name));
-        options.up_limit = Some(role.up);
+        options.limits.up = Some(role.up);
         let session = session::start(options).await?;
         let count = metainfo.info().layout().piece_count();
         let share = |percent: u64| u64::from(count) * percent / 100;

@@ -4,24 +4,19 @@
 use std::time::Duration;
 
 use ferri_engine::{AllTime, CheckPlace, Sources, State, TorrentStatus, Wait};
-use ferri_metainfo::{InfoHash, InfoHashes};
+use ferri_metainfo::InfoHash;
 
 use super::*;
 use crate::text::width;
 
 fn status(name: &str) -> TorrentStatus {
     TorrentStatus {
-        name: name.to_owned(),
-        info_hashes: InfoHashes { v1: Some(InfoHash::from([7; 20])), v2: None },
         state: State::Downloading,
-        check_place: None,
-        wait: None,
         total: 4_026_531_840,
         wanted: 4_026_531_840,
         wanted_done: 1_700_000_000,
         downloaded: 1_700_000_000,
         uploaded: 51_000_000,
-        wasted: 0,
         down_rate: 40_055_603,
         up_rate: 1_153_434,
         peers: 31,
@@ -31,7 +26,7 @@ fn status(name: &str) -> TorrentStatus {
         eta: Some(Duration::from_secs(58)),
         ratio: 0.03,
         all_time: AllTime { uploaded: 51_000_000, ..AllTime::default() },
-        complete_since: None,
+        ..TorrentStatus::new(name.to_owned(), InfoHash::from([7; 20]).into())
     }
 }
 

@@ -173,6 +173,32 @@ fn a_failed_sync_is_tried_again_by_itself_and_what_it_covered_is_looked_at() {
 }
 
 #[test]
+fn a_piece_ends_where_it_began_though_the_memory_changes_meanwhile() {
+    let mut t = Fixture::new(1);
+    for (piece, memory) in [(0, [1 << 20, 1]), (1, [1, 1 << 20])] {
+        let (index, bytes) = (t.piece(piece), Bytes::from(block(piece)));
+        for (n, memory) in (0..).zip(memory) {
+            t.disk.set_memory(memory);
+            let block = t.disk.layout.nth_block(index, n).unwrap();
+            let begin = block.begin() as usize;
+            t.disk.store(block, bytes.slice(begin..begin + block.length() as usize));
+        }
+        t.disk.verify(index);
+        let result = loop {
+            match t.next() {
+                DiskDone::Spilled { piece, round, unwritten, error } => {
+                    t.disk.spilled(piece, round, unwritten, error, Instant::now()).unwrap();
+                }
+                DiskDone::Piece { result, .. } => break result,
+                other => panic!("{other:?}"),
+            }
+        };
+        let verdict = t.disk.piece_done(index, result, Instant::now()).unwrap();
+        assert_eq!(verdict, Verdict::Good { suspects: None }, "piece {piece}");
+    }
+}
+
+#[test]
 fn much_is_synced_soon_and_little_later() {
     let mut t = Fixture::new(2);
     t.write(0);
