@@ -26,12 +26,12 @@ pub enum State {
     Seeding,
     /// Stopped by the caller; [`crate::Torrent::resume`] goes on.
     Paused,
-    /// A disk did not take or give data. The torrent waits; it goes on by itself when the cause is gone and
-    /// `recoverable` is true. Or, with `fault`, the torrent has ended.
+    /// A disk did not take or give data, or a last touch (an empty file, a permission, a link, a final name) could not be put.
+    /// The torrent waits, tries again now and then, and goes on when the cause is gone. Or, with `fault`, the torrent has ended.
     Error {
         /// Path, cause and what to do, for a person.
         text: String,
-        /// Whether waiting can help.
+        /// Whether the cause may go away without anybody doing something about it.
         recoverable: bool,
         /// Bytes missing on the device, when it is full.
         missing: Option<u64>,

@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::error::StorageError;
 use crate::faults::{FaultPlan, Op};
+use crate::journal::Stamp;
 use crate::served::LookedAt;
 use crate::witness::{Change, Hooks, Synced};
 
@@ -44,6 +46,14 @@ enum Unwaiting {
     Always,
     /// None.
     Never,
+}
+
+impl Stamp {
+    /// `None` when the file has been removed or replaced since it was opened.
+    pub(crate) fn of_open(file: &OpenFile) -> Result<Option<Self>, StorageError> {
+        let stat = rustix::fs::fstat(file).map_err(|errno| StorageError::reading(file.path(), errno))?;
+        Ok((stat.st_nlink != 0).then(|| Self::of(&stat)))
+    }
 }
 
 impl OpenFile {

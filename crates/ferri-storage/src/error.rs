@@ -15,11 +15,11 @@ use crate::way;
 #[non_exhaustive]
 pub enum StorageError {
     /// The device or the quota is full. `needed` bytes of the torrent are still to be written, `available` are free.
-    #[error("{}: no space left: {needed} bytes are still to be written, {available} are free; it goes on by itself when there is room", .path.display())]
+    #[error("{}: no space left{}; it goes on by itself when there is room", .path.display(), figures(*needed, *available))]
     NoSpace {
         /// The file that could not grow.
         path: PathBuf,
-        /// Bytes that are not on disk yet.
+        /// Bytes that are not on disk yet; 0 where that is not known.
         needed: u64,
         /// Bytes the file system would give us.
         available: u64,
@@ -209,6 +209,14 @@ pub enum Conflict {
     /// It was complete, and a program (or the disk) changed it since.
     #[error("was complete and has changed since")]
     Changed,
+}
+
+/// How much is needed and how much there is, where that is known.
+fn figures(needed: u64, available: u64) -> String {
+    match needed {
+        0 => String::new(),
+        _ => format!(": {needed} bytes are still to be written, {available} are free"),
+    }
 }
 
 impl StorageError {

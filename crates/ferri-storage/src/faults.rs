@@ -20,6 +20,8 @@ pub enum Op {
     CreateLink,
     /// Remove a file.
     Remove,
+    /// Give a file another mode.
+    SetMode,
     /// Ask what a file looks like.
     Stat,
     /// Read payload.
@@ -40,7 +42,7 @@ pub enum Op {
     JournalWrite,
     /// `fdatasync` of the resume journal.
     JournalSync,
-    /// Put a new journal in the place of the old one, or set it aside.
+    /// Put a new journal in the place of the old one, or set it aside; give a file its final name.
     Rename,
 }
 

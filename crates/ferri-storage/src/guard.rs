@@ -23,7 +23,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use ferri_metainfo::{Bitfield, FileIndex, FileSpan, Info, PieceIndex};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Stat};
 
 use crate::beneath::{Access, birth, identity};
 use crate::claims::{self, Elsewhere};
@@ -37,6 +37,7 @@ use crate::neighbors::{self, Neighbors};
 use crate::places::Alias;
 use crate::register::{self, Claim, Entered};
 use crate::resume::resolved;
+use crate::stamp::Likeness;
 use crate::storage::{Home, Storage, Target};
 use crate::verify::Verifier;
 
@@ -77,7 +78,7 @@ impl Storage {
     }
 
     /// All of it is there, as far as is known, and in its place.
-    fn is_whole(&self, file: FileIndex, on_disk: &Bitfield) -> bool {
+    pub(crate) fn is_whole(&self, file: FileIndex, on_disk: &Bitfield) -> bool {
         let mut pieces = self.layout().file_pieces(file).filter_map(|piece| self.layout().piece(piece));
         pieces.all(|piece| on_disk.get(piece.get()) && !self.ledger.is_parted(file, piece))
     }
@@ -93,11 +94,7 @@ impl Storage {
             self.held.release(|held| held == file);
             return Ok(());
         };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {}
-            FileType::Symlink => return Err(StorageError::Symlink { path: self.place().root.join(path) }),
-            _ => return Err(StorageError::NotAFile { path: self.place().root.join(path) }),
-        }
+        self.refuse_odd(&path, &stat)?;
         // Nothing is to be written, whichever torrent has it.
         if self.is_whole(file, on_disk) && u64::try_from(stat.st_size) == Ok(length) {
             self.held.release(|held| held == file);
@@ -146,10 +143,17 @@ impl Storage {
         if self.layout().file_len(file) < stamp.size {
             return Err(in_the_way(Conflict::Longer));
         }
-        let is_changed =
-            is_ours && self.ledger.is_changed_since_complete(file.0, || Stamp::of_open(opened))?;
-        if is_ours && !is_changed {
-            return Ok(License::Ours);
+        let mut is_changed = false;
+        if is_ours {
+            match self.ledger.change_since_complete(file.0, || Stamp::of_open(opened))? {
+                Likeness::Same => return Ok(License::Ours),
+                Likeness::Touched if self.holds_what_is_known(file)? => {
+                    self.ledger.restamp(file.0, stamp)?;
+                    // No piece vouches for bytes that it shares with what is missing: they are compared.
+                    return self.owner_of(opened, Origin::Found).map(License::Taken);
+                }
+                Likeness::Touched | Likeness::Changed => is_changed = true,
+            }
         }
         if (is_changed || self.has_owner(file, opened, Origin::Theirs)?)
             && !is_blank(opened, 0..stamp.size, &mut vec![0; LOOK_LENGTH])?
@@ -295,7 +299,7 @@ impl Storage {
     fn appraise(&self, file: FileIndex, opened: &OpenFile, stamp: &Stamp) -> Result<Appraised, StorageError> {
         let on_disk = self.on_disk();
         // What is known of pieces is known of the file that they were seen in.
-        let is_known = self.ledger.stamp(file.0).as_ref() == Some(stamp);
+        let is_known = self.is_as_known(file, stamp);
         let mut scratch = vec![0; LOOK_LENGTH];
         let (mut is_matched, mut has_agreed, mut undecided) = (false, false, BTreeSet::new());
         let in_the_way = |why| StorageError::InTheWay { path: opened.path().into(), why };
@@ -317,7 +321,9 @@ impl Storage {
                 Content::Piece => is_matched = true,
                 Content::Agreed => has_agreed = true,
                 Content::Undecided => drop(undecided.insert(piece.get())),
-                Content::Other if is_matched => return Err(in_the_way(Conflict::Differs)),
+                Content::Other if is_matched || self.holds_any(file, piece, is_known, &mut scratch)? => {
+                    return Err(in_the_way(Conflict::Differs));
+                }
                 Content::Other => return Err(in_the_way(Conflict::Foreign)),
             }
         }
@@ -387,6 +393,57 @@ impl Storage {
             }
         }
         Ok(true)
+    }
+
+    /// Whether a piece after this one, of the file alone, is right.
+    fn holds_any(
+        &self,
+        file: FileIndex,
+        after: PieceIndex,
+        is_known: bool,
+        scratch: &mut [u8],
+    ) -> Result<bool, StorageError> {
+        let on_disk = self.on_disk();
+        let later = self.layout().file_pieces(file).filter(|piece| after.get() < *piece);
+        for piece in later.filter_map(|piece| self.layout().piece(piece)) {
+            self.options().halt.check()?;
+            let is_right = match is_known {
+                true => on_disk.get(piece.get()) && !self.ledger.is_parted(file, piece),
+                false => !self.is_shared(piece) && self.matches_in_files(piece, scratch)?,
+            };
+            if is_right {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a file that was complete still holds its own pieces, but for those that are known to be missing.
+    fn holds_what_is_known(&self, file: FileIndex) -> Result<bool, StorageError> {
+        let (on_disk, mut scratch) = (self.on_disk(), vec![0; LOOK_LENGTH]);
+        for piece in self.layout().file_pieces(file).filter_map(|piece| self.layout().piece(piece)) {
+            self.options().halt.check()?;
+            let is_to_match = on_disk.get(piece.get()) && !self.is_shared(piece);
+            if is_to_match && !self.matches_in_files(piece, &mut scratch)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a file looks as it did when it was last written to or looked at.
+    fn is_as_known(&self, file: FileIndex, stamp: &Stamp) -> bool {
+        self.ledger.stamp(file.0).is_some_and(|known| stamp.compare(&known) == Likeness::Same)
+    }
+
+    /// Refuses what is no file in the place of one.
+    pub(crate) fn refuse_odd(&self, path: &Path, stat: &Stat) -> Result<(), StorageError> {
+        let path = || self.place().root.join(path);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(()),
+            FileType::Symlink => Err(StorageError::Symlink { path: path() }),
+            _ => Err(StorageError::NotAFile { path: path() }),
+        }
     }
 
     /// Whether a piece has bytes of several files.
@@ -485,7 +542,8 @@ impl Storage {
     /// [`StorageError::InTheWay`]: it is the user's, and the pieces that it lacks are [doubtful](Storage::doubtful).
     /// [`StorageError::Changed`]: the same of one that the user gave up.
     pub(crate) fn settle_change(&self, file: FileIndex, found: Stamp) -> Result<(), StorageError> {
-        if !self.ledger.is_changed_since_complete(file.0, || Ok(Some(found)))? {
+        let change = self.ledger.change_since_complete(file.0, || Ok(Some(found)))?;
+        if change == Likeness::Same {
             return Ok(());
         }
         self.forget_open(file.0);
@@ -500,6 +558,10 @@ impl Storage {
         }
         self.record_checks(&right);
         wrong.iter().for_each(|piece| self.disown_changed(*piece));
+        if wrong.is_empty() && change == Likeness::Touched {
+            // The next start need not look again.
+            self.ledger.restamp(file.0, found)?;
+        }
         let path = self.place().root.join(self.local_path(file).unwrap_or_default());
         let is_longer = self.layout().file_len(file) < found.size;
         match self.options().overwrite {
@@ -516,21 +578,27 @@ impl Storage {
     pub(crate) fn disown_changed(&self, piece: PieceIndex) {
         for span in self.layout().file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad) {
             let file = span.file;
-            let (owner, known) = (self.ledger.owner(file.0), self.ledger.stamp(file.0));
-            let was_whole = self.ledger.has_all(file.0) || self.ledger.is_whole(file.0);
-            if known.is_none() || !was_whole || self.ledger.is_parted(file, piece) {
-                continue;
-            }
+            let standing = self.ledger.standing(file, piece);
+            let Some(known) = standing.stamp.filter(|_| !standing.is_parted) else { continue };
             let Ok(found) = self.stat_now(file) else { continue };
-            let is_as_left = found.as_ref().map(Stamp::of) == known;
-            let is_ours = owner.is_some_and(|owner| owner.origin == Origin::Made);
-            if is_as_left && (is_ours || self.is_shared(piece) || !self.ledger.had_all(file.0)) {
+            let likeness = found.map_or(Likeness::Changed, |found| Stamp::of(&found).compare(&known));
+            let owner = if standing.was_whole {
+                let is_ours = standing.owner.is_some_and(|owner| owner.origin == Origin::Made);
+                let is_as_left = likeness == Likeness::Same;
+                if is_as_left && (is_ours || self.is_shared(piece) || !standing.had_all) {
+                    continue;
+                }
+                let opened = self.open_beneath(file, Access::Read);
+                opened.ok().and_then(|opened| self.owner_of(&opened, Origin::Theirs).ok())
+            } else if likeness == Likeness::Touched {
+                // What is not complete was written to by another program that set the time again: what it holds says whose
+                // it is.
+                None
+            } else {
                 continue;
-            }
-            let opened = self.open_beneath(file, Access::Read);
-            let theirs = opened.ok().and_then(|opened| self.owner_of(&opened, Origin::Theirs).ok());
+            };
             // What the journal cannot take waits, and is told by the next sync.
-            let _ = self.ledger.own(file.0, theirs);
+            let _ = self.ledger.own(file.0, owner);
             self.forget_open(file.0);
         }
     }

@@ -20,10 +20,10 @@ use ferri_metainfo::Bitfield;
 use ferri_metainfo::limits::{FILES_MAX, PIECES_MAX};
 
 use crate::crc32c::crc32c;
-use crate::ledger::runs;
 
 const MAGIC: &[u8; 8] = b"ferrijnl";
-const VERSION: u16 = 1;
+/// Version 1 knew no `ctime`; it is read and not gone on with.
+const VERSION: u16 = 2;
 
 /// Pieces in one record of bits: 1 KiB.
 const BITS_PER_RECORD: u32 = 8 << 10;
@@ -57,6 +57,8 @@ pub struct Stamp {
     pub mtime: i64,
     /// Inode number.
     pub inode: u64,
+    /// Nanoseconds since 1970 at which the inode was changed last, which no program can set; 0 where that is not known.
+    pub ctime: i64,
 }
 
 /// Why a file is ours to write to, and which one it is: numbers of inodes are used again.
@@ -399,6 +401,11 @@ fn packed(bitfield: &Bitfield) -> impl Iterator<Item = (u32, Vec<u8>)> + '_ {
     parts.into_iter()
 }
 
+/// Ascending numbers as runs: first and count.
+pub(crate) fn runs(numbers: &[u32]) -> impl Iterator<Item = (u32, u32)> + '_ {
+    numbers.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run.len() as u32))
+}
+
 fn ones(first: u32, bits: &[u8]) -> impl Iterator<Item = u32> + '_ {
     let positions = (0u32..)
         .zip(bits)
@@ -423,6 +430,8 @@ pub struct Parsed {
     pub is_torn: bool,
     /// The checksum that the next record is chained to.
     pub(crate) chain: u32,
+    /// Whether this program writes such journals: records may be appended.
+    pub(crate) is_current: bool,
 }
 
 /// Why bytes are no journal at all.
@@ -459,7 +468,8 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, JournalError> {
         (valid_length, valid_chain) = (bytes.len() - rest.len(), chain);
     }
     let is_torn = valid_length < bytes.len();
-    Ok(Parsed { identity, state, valid_length, is_torn, chain: valid_chain })
+    let is_current = version_of(bytes) == Some(VERSION);
+    Ok(Parsed { identity, state, valid_length, is_torn, chain: valid_chain, is_current })
 }
 
 /// Hands out the intact records of a journal one by one, without a state in memory; whose it is.
@@ -474,6 +484,11 @@ pub(crate) fn each_record(bytes: &[u8], mut each: impl FnMut(Record)) -> Result<
     Ok(identity)
 }
 
+fn version_of(bytes: &[u8]) -> Option<u16> {
+    let version = bytes.get(MAGIC.len()..)?.first_chunk::<2>()?;
+    Some(u16::from_le_bytes(*version))
+}
+
 /// The head and the first record; what comes after, and what that is chained to.
 fn take_identity(bytes: &[u8]) -> Result<(Identity, &[u8], u32), JournalError> {
     let Some((head, mut rest)) = bytes.split_at_checked(MAGIC.len() + 2) else {
@@ -486,8 +501,8 @@ fn take_identity(bytes: &[u8]) -> Result<(Identity, &[u8], u32), JournalError> {
     if !head.starts_with(MAGIC) {
         return Err(JournalError::NotAJournal);
     }
-    let version = u16::from_le_bytes([head[8], head[9]]);
-    if version != VERSION {
+    let version = version_of(head).unwrap_or(0);
+    if !(1..=VERSION).contains(&version) {
         return Err(JournalError::Version(version));
     }
     let mut chain = crc32c(0, head);
@@ -597,6 +612,7 @@ fn encode_payload(record: &Record, out: &mut Vec<u8>) {
                 out.extend(stamp.size.to_le_bytes());
                 out.extend(stamp.mtime.to_le_bytes());
                 out.extend(stamp.inode.to_le_bytes());
+                out.extend(stamp.ctime.to_le_bytes());
             }
         }
         Record::Durable { first, count }
@@ -705,8 +721,10 @@ fn take_stamp(bytes: &mut &[u8]) -> Option<Option<Stamp>> {
     }
     let size = u64::from_le_bytes(take(bytes)?);
     let mtime = i64::from_le_bytes(take(bytes)?);
-    Some(Some(Stamp { size, mtime, inode: u64::from_le_bytes(take(bytes)?) }))
+    let inode = u64::from_le_bytes(take(bytes)?);
+    let ctime = if bytes.is_empty() { 0 } else { i64::from_le_bytes(take(bytes)?) };
+    Some(Some(Stamp { size, mtime, inode, ctime }))
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,12 +5,14 @@
 //! So, as long as no write is under way, the last stamp in the journal is exactly what a file looks like if no other
 //! program touched it: before the next own write and at the next start a difference is a change by another program, and
 //! the file's pieces become unsure. After a crash in the middle of a write the file's time may only lie between the
-//! last stamp and shortly after the `Intent`; see `resume`. What this cannot see is a change that keeps size, inode and
-//! time, and one made during our own write of the same file.
+//! last stamp and shortly after the `Intent`; see `resume`. A program that sets the old time again is seen by the
+//! `ctime`, which no program can set; what we do to the inode ourselves (mode, name) is stamped too. What this cannot see
+//! is a change made during our own write of the same file.
 //!
 //! **Cost.** Two small appends and two `fstat` a piece; nothing is synced here but by [`Ledger::commit`].
 
 mod places;
+mod touched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -19,7 +21,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
-use rustix::fs::Stat;
 use rustix::io::Errno;
 
 use crate::atomic::{self, PRIVATE_FILE};
@@ -27,11 +28,13 @@ use crate::clock::{boot_id, now};
 use crate::disk::OpenFile;
 use crate::error::StorageError;
 use crate::faults::Op;
-use crate::journal::{Encoder, Identity, Owner, Record, Stamp, State};
+use crate::journal::{Encoder, Identity, Owner, Record, Stamp, State, runs};
 use crate::lock::TorrentLock;
+use crate::stamp::Likeness;
 use crate::witness::{Change, Hooks, Synced, errno};
 
-pub(crate) use places::InParts;
+pub(crate) use places::{InParts, losing};
+pub(crate) use touched::Retouched;
 
 /// It is rewritten when it is this many times what the rewritten one would be.
 const COMPACT_FACTOR: u64 = 4;
@@ -75,6 +78,8 @@ struct Inner {
     touched: BTreeSet<u32>,
     /// Folders (beneath the root) with entries that were not synced.
     dirty_folders: BTreeSet<PathBuf>,
+    /// Files of which only the inode changed since the last stamp, until their bytes were looked at.
+    retouched: BTreeMap<u32, Retouched>,
     /// Files that are not there and may be made...
     claims: BTreeSet<u32>,
     /// ...of which the session is to say so.
@@ -103,6 +108,7 @@ impl Ledger {
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             dirty_folders: BTreeSet::new(),
+            retouched: BTreeMap::new(),
             claims: BTreeSet::new(),
             is_claim_due: false,
         };
@@ -118,9 +124,10 @@ impl Ledger {
         }
     }
 
-    /// Takes over what a journal said, and goes on writing to it.
-    pub(crate) fn start(&self, state: State, journal: Option<Journal>) {
+    /// Takes over what a journal said, and goes on writing to it. `retouched` are files whose stamp is the old one.
+    pub(crate) fn start(&self, state: State, journal: Option<Journal>, retouched: BTreeMap<u32, Retouched>) {
         let mut inner = self.lock();
+        inner.retouched = retouched;
         if !state.closed {
             // Who wrote these died before it synced their times.
             let since = state.session.time.saturating_sub(WRITE_DELAY);
@@ -157,10 +164,12 @@ impl Ledger {
         for &(number, file) in files {
             let now = Stamp::of_open(file)?;
             let known = inner.state.stamps.get(&number).copied();
-            if !inner.flights.contains_key(&number) && known.is_some_and(|known| Some(known) != now) {
+            let is_same = |known: Stamp| now.is_some_and(|now| now.compare(&known) == Likeness::Same);
+            if !inner.flights.contains_key(&number) && known.is_some_and(|known| !is_same(known)) {
                 tracing::warn!(path = %file.path().display(), "changed by somebody else; its pieces are to be checked again");
                 records.extend(self.doubt(&mut inner, number));
                 records.push(Record::Stamp { file: number, stamp: now });
+                inner.retouched.remove(&number);
             }
             if now.is_none() {
                 inner.append(&records, &self.hooks)?;
@@ -186,6 +195,7 @@ impl Ledger {
         for &(number, file) in files {
             inner.land(number);
             inner.mark_dirty(number);
+            inner.retouched.remove(&number);
             if let Ok(stamp) = Stamp::of_open(file) {
                 records.push(Record::Stamp { file: number, stamp });
             }
@@ -219,11 +229,13 @@ impl Ledger {
         let mut records = Vec::new();
         let known = inner.state.stamps.get(&number).copied();
         // In a file that was not there is nothing, whatever was known of its pieces.
-        if before.is_none() || (known.is_some() && known != before) {
+        let is_as_known = before.zip(known).is_none_or(|(now, known)| now.compare(&known) == Likeness::Same);
+        if before.is_none() || !is_as_known {
             records.extend(self.doubt(&mut inner, number));
         }
         records.push(Record::Stamp { file: number, stamp: after });
         inner.mark_dirty(number);
+        inner.retouched.remove(&number);
         inner.append_owner(records, (number, owner), &self.hooks)
     }
 
@@ -275,7 +287,8 @@ impl Ledger {
     pub(crate) fn checked(&self, results: &[(PieceIndex, bool)], files: impl Iterator<Item = u32>) {
         let mut inner = self.lock();
         let mut records: Vec<_> =
-            self.losing(&inner, results).into_iter().map(|file| Record::Whole { file }).collect();
+            self.about_to_lose(&inner, results).into_iter().map(|file| Record::Whole { file }).collect();
+        records.extend(self.looked_into(&mut inner, results));
         for &(piece, matched) in results {
             let piece = piece.get();
             inner.doubtful.remove(&piece);
@@ -358,11 +371,11 @@ impl Ledger {
         }
         let Some(now) = stat()? else { return Ok(Looked::Gone) };
         let Some(known) = inner.state.stamps.get(&number).copied() else { return Ok(Looked::Unknown) };
-        if now == known || Some(now) == accepted {
+        if now.compare(&known) == Likeness::Same || Some(now) == accepted {
             return Ok(Looked::Same(now));
         }
         if (now.size, now.mtime) == (known.size, known.mtime) {
-            return Ok(Looked::Elsewhere(now));
+            return Ok(Looked::Inode(now));
         }
         let records = self.doubt(&mut inner, number);
         inner.append(&records, &self.hooks)?;
@@ -521,8 +534,9 @@ pub(crate) enum Looked {
     Unknown,
     /// No other program changed it.
     Same(Stamp),
-    /// Only its inode is another one. That is a copy with the old time, or a file system that gives numbers anew.
-    Elsewhere(Stamp),
+    /// Only its inode is another one or was changed. That is a copy with the old time, a file system that gives numbers anew,
+    /// a hard link or another mode, or an edit whose time was set back.
+    Inode(Stamp),
     /// Another program did, to this.
     Changed(Stamp),
     /// It is not there, or no file.
@@ -745,31 +759,7 @@ pub(crate) fn lock_torrent(journal: &Path, identity: &Identity) -> Result<Torren
     TorrentLock::take(&torrents.join("lock"), &identity.info_hash)
 }
 
-impl Stamp {
-    /// `None` when the file has been removed or replaced since it was opened.
-    pub(crate) fn of_open(file: &OpenFile) -> Result<Option<Self>, StorageError> {
-        let stat = rustix::fs::fstat(file).map_err(|errno| StorageError::reading(file.path(), errno))?;
-        Ok((stat.st_nlink != 0).then(|| Self::of(&stat)))
-    }
-
-    // The fields have other types on other platforms.
-    #[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
-    pub(crate) fn of(stat: &Stat) -> Self {
-        let seconds = (stat.st_mtime as i64).saturating_mul(1_000_000_000);
-        Self {
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime: seconds.saturating_add(stat.st_mtime_nsec as i64),
-            inode: stat.st_ino as u64,
-        }
-    }
-}
-
 /// The number of the parts file: the one after the last file.
 pub(crate) fn parts_number(layout: &Layout) -> u32 {
     u32::try_from(layout.file_count()).expect("at most FILES_MAX")
-}
-
-/// Ascending numbers as runs: first and count.
-pub(crate) fn runs(numbers: &[u32]) -> impl Iterator<Item = (u32, u32)> + '_ {
-    numbers.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run.len() as u32))
 }

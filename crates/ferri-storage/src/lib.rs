@@ -18,6 +18,7 @@ mod crc32c;
 mod disk;
 mod error;
 mod faults;
+mod finish;
 mod folder;
 mod guard;
 mod halt;
@@ -36,6 +37,7 @@ mod register;
 pub mod resume;
 mod served;
 mod slices;
+mod stamp;
 mod storage;
 mod sync;
 #[cfg(test)]
@@ -68,6 +70,6 @@ pub use pool::{
     Reply,
 };
 pub use resume::Resumed;
-pub use storage::{OpenSpan, Storage};
+pub use storage::Storage;
 pub use totals::Totals;
 pub use witness::{Change, Synced, Witness};

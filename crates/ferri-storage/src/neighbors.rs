@@ -8,73 +8,104 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ferri_metainfo::FileIndex;
 
 use crate::atomic::{PRIVATE_FILE, stage};
+use crate::beneath::{birth, identity};
 use crate::disk::OpenFile;
 use crate::error::StorageError;
 use crate::guard::is_born;
 use crate::journal::{Encoder, Identity, Origin, Owner, Record, Stamp, each_record, parse};
 use crate::ledger::lock_torrent;
+use crate::lock::is_held;
 use crate::register::{self, Runs};
 use crate::resume::{read_journal, set_aside};
+use crate::stamp::Likeness;
 use crate::storage::Storage;
 
 /// What other torrents say of some inodes.
 #[derive(Debug, Default)]
 pub(crate) struct Neighbors {
     asked: BTreeSet<u64>,
-    found: Vec<Neighbor>,
+    /// By inode.
+    found: BTreeMap<u64, Vec<Neighbor>>,
+}
+
+/// Another torrent.
+#[derive(Debug)]
+struct Speaker {
+    journal: PathBuf,
+    identity: Identity,
+    /// Of the torrent; empty in a journal of an earlier version.
+    name: String,
 }
 
 /// A file of another torrent.
 #[derive(Debug)]
 struct Neighbor {
-    journal: PathBuf,
-    identity: Identity,
-    /// Of the torrent; empty in a journal of an earlier version.
-    name: String,
+    torrent: Arc<Speaker>,
     file: u32,
-    owner: Owner,
+    /// `None`: it only reads the file.
+    owner: Option<Owner>,
     stamp: Option<Stamp>,
 }
 
 impl Neighbor {
     fn told(&self) -> String {
-        told(&self.name, &self.identity.info_hash)
+        told(&self.torrent.name, &self.torrent.identity.info_hash)
     }
 
-    /// Whether this is the file that looks like `stamp`, was born then and lies on this device.
-    fn is_it(&self, stamp: &Stamp, born: i64, device: u64) -> bool {
-        if self.owner.inode != stamp.inode || !is_born(&self.owner, born) {
+    /// Whether this is the file that looks like `stamp`, was born then and lies on this device, and is the other torrent's to
+    /// write to.
+    fn owns(&self, stamp: &Stamp, born: i64, device: u64) -> bool {
+        let Some(owner) = self.owner.filter(|owner| owner.inode == stamp.inode && is_born(owner, born))
+        else {
             return false;
-        }
-        if self.owner.born != 0 && born != 0 {
-            return true;
-        }
-        // Where no births are known, numbers of inodes say little.
-        let root = rustix::fs::stat(&self.identity.root);
-        root.is_ok_and(|root| device_of(&root) == device) && self.stamp.as_ref() == Some(stamp)
+        };
+        (owner.born != 0 && born != 0) || self.has_seen(stamp, device)
+    }
+
+    /// Whether it is the file that the other torrent looked at last. Numbers of inodes alone say little.
+    fn has_seen(&self, stamp: &Stamp, device: u64) -> bool {
+        let is_as_known = self.stamp.is_some_and(|known| stamp.compare(&known) != Likeness::Changed);
+        let root = || rustix::fs::stat(&self.torrent.identity.root);
+        is_as_known && root().is_ok_and(|root| device_of(&root) == device)
     }
 }
 
-/// Files that were taken from other torrents and were not told yet: the first of each torrent, and how many more.
+/// Files that were taken from other torrents or left with them and were not told yet: the first of each torrent, and how
+/// many more.
 #[derive(Debug, Default)]
 pub(crate) struct GivenUp {
     /// A torrent at work asks often, and mostly there is nothing.
     is_any: AtomicBool,
-    files: Mutex<BTreeMap<String, (PathBuf, usize)>>,
+    /// By who has them.
+    files: Mutex<BTreeMap<(String, Fate), (PathBuf, usize)>>,
+}
+
+/// What became of another torrent's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    Taken,
+    Shared,
 }
 
 impl GivenUp {
-    fn add(&self, torrent: String, path: &Path) {
+    fn add(&self, torrent: String, fate: Fate, path: &Path) {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.entry(torrent).and_modify(|(_, more)| *more += 1).or_insert_with(|| (path.to_path_buf(), 0));
+        let more = files.entry((torrent, fate)).and_modify(|(_, more)| *more += 1);
+        more.or_insert_with(|| (path.to_path_buf(), 0));
         self.is_any.store(true, Ordering::Release);
+    }
+
+    /// A whole file was left with another torrent under its name.
+    pub(crate) fn add_shared(&self, torrent: String, path: &Path) {
+        self.add(torrent, Fate::Shared, path);
     }
 
     fn take(&self) -> Vec<String> {
@@ -82,14 +113,20 @@ impl GivenUp {
             return Vec::new();
         }
         let files = std::mem::take(&mut *self.files.lock().unwrap_or_else(PoisonError::into_inner));
-        let sentence = |(torrent, (path, more)): (String, (PathBuf, usize))| {
+        let sentence = |((torrent, fate), (path, more)): ((String, Fate), (PathBuf, usize))| {
             let path = path.display();
-            match more {
-                0 => format!("{path} was taken from torrent {torrent}, which lacks it from here on"),
-                _ => {
+            match (fate, more) {
+                (Fate::Taken, 0) => {
+                    format!("{path} was taken from torrent {torrent}, which lacks it from here on")
+                }
+                (Fate::Taken, _) => {
                     format!(
                         "{path} and {more} more files were taken from torrent {torrent}, which lacks them from here on"
                     )
+                }
+                (Fate::Shared, 0) => format!("{path} is used by {torrent} too, and keeps its name"),
+                (Fate::Shared, _) => {
+                    format!("{path} and {more} more files are used by {torrent} too, and keep their names")
                 }
             }
         };
@@ -100,20 +137,22 @@ impl GivenUp {
 impl Storage {
     /// What the other torrents of the state folder say of these inodes.
     pub(crate) fn neighbors(&self, asked: BTreeSet<u64>) -> Neighbors {
-        let mut found = Vec::new();
+        let mut found: BTreeMap<u64, Vec<Neighbor>> = BTreeMap::new();
         let folder = self.state_folder().filter(|_| !asked.is_empty());
         let torrents = folder.as_deref().and_then(Path::parent);
         for entry in torrents.and_then(|torrents| torrents.read_dir().ok()).into_iter().flatten().flatten() {
             let path = entry.path();
             if Some(&path) != folder.as_ref() && is_torrent(&entry.file_name()) {
-                found.extend(self.speak(&path.join("journal"), &asked));
+                for (inode, neighbor) in self.speak(&path.join("journal"), &asked) {
+                    found.entry(inode).or_default().push(neighbor);
+                }
             }
         }
         Neighbors { asked, found }
     }
 
-    /// What one of them says.
-    fn speak(&self, journal: &Path, asked: &BTreeSet<u64>) -> Vec<Neighbor> {
+    /// What one of them says, by inode.
+    fn speak(&self, journal: &Path, asked: &BTreeSet<u64>) -> Vec<(u64, Neighbor)> {
         let bytes = match read_journal(journal, self.hooks()) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Vec::new(),
@@ -124,13 +163,18 @@ impl Storage {
         };
         let mut owners = BTreeMap::new();
         let mut stamps = BTreeMap::new();
+        let mut theirs = BTreeSet::new();
         let mut name = String::new();
         let identity = each_record(&bytes, |record| match record {
             Record::Name(found) => name = found,
             Record::Owner { file, owner } => {
-                let owner =
-                    owner.filter(|owner| asked.contains(&owner.inode) && owner.origin != Origin::Theirs);
-                match owner {
+                let is_theirs = owner.is_some_and(|owner| owner.origin == Origin::Theirs);
+                if is_theirs {
+                    theirs.insert(file)
+                } else {
+                    theirs.remove(&file)
+                };
+                match owner.filter(|owner| asked.contains(&owner.inode) && !is_theirs) {
                     Some(owner) => drop(owners.insert(file, owner)),
                     None => drop(owners.remove(&file)),
                 }
@@ -142,15 +186,41 @@ impl Storage {
             _ => {}
         });
         let Ok(identity) = identity else { return Vec::new() };
-        let neighbor = |(file, owner)| Neighbor {
-            journal: journal.to_path_buf(),
-            identity: identity.clone(),
-            name: name.clone(),
-            file,
-            owner,
-            stamp: stamps.get(&file).copied(),
+        let torrent = Arc::new(Speaker { journal: journal.to_path_buf(), identity, name });
+        let neighbor = |file, owner, stamp| Neighbor { torrent: torrent.clone(), file, owner, stamp };
+        let owned = owners.iter().map(|(&file, &owner): (&u32, &Owner)| {
+            (owner.inode, neighbor(file, Some(owner), stamps.get(&file).copied()))
+        });
+        let is_only_read = |file: &u32| !owners.contains_key(file) && !theirs.contains(file);
+        let read = stamps.iter().filter(|(file, _)| is_only_read(file));
+        let read =
+            read.map(|(&file, &stamp): (&u32, &Stamp)| (stamp.inode, neighbor(file, None, Some(stamp))));
+        owned.chain(read).collect()
+    }
+
+    /// Who else has a file, by what the journals say that were asked for it and by what is open in this machine: as a user may
+    /// know it.
+    pub(crate) fn owner_beside_us(
+        &self,
+        file: FileIndex,
+        opened: &OpenFile,
+        known: &Neighbors,
+    ) -> Result<Option<String>, StorageError> {
+        let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
+        let (stamp, born, device) = (Stamp::of(&stat), birth(opened.as_fd()), device_of(&stat));
+        let mut neighbors = known.found.get(&stamp.inode).into_iter().flatten();
+        let has_it = |other: &&Neighbor| {
+            other.owns(&stamp, born, device) || (other.owner.is_none() && other.has_seen(&stamp, device))
         };
-        owners.into_iter().map(neighbor).collect()
+        if let Some(neighbor) = neighbors.find(has_it) {
+            return Ok(Some(format!("torrent {}", neighbor.told())));
+        }
+        if let Some(other) = register::other_writer((identity(&stat), born), self.id()) {
+            let other = told(other.name(), other.info_hashes().wire().as_bytes());
+            return Ok(Some(format!("torrent {other}")));
+        }
+        let is_elsewhere = !self.lock_prepared().get(file.0) && is_held(opened);
+        Ok(is_elsewhere.then(|| "another program".to_owned()))
     }
 
     /// Sees to it that a file is no other torrent's: it is not, or that torrent would write the same and runs beside us, or all
@@ -173,10 +243,11 @@ impl Storage {
             &asked
         };
         let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
-        for neighbor in known.found.iter().filter(|other| other.is_it(stamp, born, device_of(&stat))) {
+        let found = known.found.get(&stamp.inode).into_iter().flatten();
+        for neighbor in found.filter(|other| other.owns(stamp, born, device_of(&stat))) {
             let theirs = FileIndex(neighbor.file);
             let taken = || self.taken(opened.path(), neighbor.told());
-            match register::runs(&neighbor.identity.info_hash, (theirs, self.info(), file)) {
+            match register::runs(&neighbor.torrent.identity.info_hash, (theirs, self.info(), file)) {
                 Runs::WithSameData => {}
                 // What is whole is the same to both, and nothing of it will be changed.
                 Runs::No if self.holds_all(file, stamp.size)? => {}
@@ -184,7 +255,7 @@ impl Storage {
                     Err(StorageError::Busy { .. }) => return Err(taken()),
                     disowned => {
                         disowned?;
-                        self.given_up.add(neighbor.told(), opened.path());
+                        self.given_up.add(neighbor.told(), Fate::Taken, opened.path());
                     }
                 },
                 Runs::WithOtherData | Runs::No => return Err(taken()),
@@ -196,8 +267,8 @@ impl Storage {
     /// Takes a file from a torrent that does not run: its journal is no licence from here on. Done before it is ours, so that
     /// at no moment it is both's.
     fn disown_at(&self, neighbor: &Neighbor) -> Result<(), StorageError> {
-        let (path, hooks) = (&neighbor.journal, self.hooks());
-        let _lock = lock_torrent(path, &neighbor.identity)?;
+        let (path, hooks) = (&neighbor.torrent.journal, self.hooks());
+        let _lock = lock_torrent(path, &neighbor.torrent.identity)?;
         let Some(bytes) = read_journal(path, hooks)? else { return Ok(()) };
         let parsed = match parse(&bytes) {
             Ok(parsed) if !parsed.is_torn => parsed,
@@ -216,7 +287,8 @@ impl Storage {
     }
 
     /// What was taken from other torrents since this was asked last, because the user gives it up
-    /// ([`StorageOptions::overwrite`](crate::StorageOptions)): a sentence for each torrent.
+    /// ([`StorageOptions::overwrite`](crate::StorageOptions)), and what was left under the name that it has in them: a sentence
+    /// for each torrent.
     pub fn take_given_up(&self) -> Vec<String> {
         self.given_up.take()
     }

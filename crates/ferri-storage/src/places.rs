@@ -8,9 +8,9 @@
 //! - the torrent's folder has another name for one of these reasons, or another client was told to make none.
 //!
 //! Nothing of this is written down. A start looks for the files ([`Places::find`]) and finds the same again, since what
-//! lies under a name of its own goes before what might be meant. A name that the torrent does not give is believed only
-//! when the file there has the length of the torrent's, or is shorter as unfinished ones are and holds a piece of it; and never
-//! when it is another file of the torrent.
+//! lies under a name of its own goes before what might be meant. A name of a style is believed when the file there has the
+//! length of the torrent's; one that only another client gives when the file holds a piece of it too, and may be shorter where
+//! the name says that it is unfinished; and none when it is another file of the torrent.
 
 mod find;
 mod settle;
@@ -39,6 +39,8 @@ pub enum Alias {
     OtherClient,
     /// Another client calls it so while it lacks something.
     Unfinished,
+    /// The same, and it is another torrent's too, which has the same data and goes on under this name.
+    OtherTorrent,
 }
 
 impl std::fmt::Display for Alias {
@@ -50,6 +52,7 @@ impl std::fmt::Display for Alias {
             Self::Equivalent => "the same name in another Unicode form",
             Self::OtherClient => "another client's name for it",
             Self::Unfinished => "another client's name for it while it is unfinished",
+            Self::OtherTorrent => "the name that it has in another torrent",
         })
     }
 }

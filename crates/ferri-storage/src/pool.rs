@@ -331,8 +331,7 @@ impl Pool {
     }
 
     /// Jobs that wait.
-    #[must_use]
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         lock(&self.shared.queue).len()
     }
 

@@ -1,4 +1,4 @@
-//! Files come into being: created, sized, finished; and bytes that wait in the parts file.
+//! Files come into being: created and sized; and bytes that wait in the parts file.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,18 +7,17 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
-use rustix::fs::{FallocateFlags, FileType, Mode, Stat};
+use rustix::fs::{FallocateFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use crate::atomic::{PRIVATE_FILE, PRIVATE_FOLDER, create_folders, sync_folder};
-use crate::beneath::{Access, Looks, Root, split};
+use crate::beneath::{Access, Looks, split};
 use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::journal::{Origin, Stamp};
 use crate::ledger::{Dirty, InParts, parts_number};
 use crate::lock::hold;
-use crate::places::{Alias, is_refusal};
 use crate::slices::Slices;
 use crate::storage::{Home, Homes, Storage, Target};
 use crate::verify::Verifier;
@@ -209,96 +208,6 @@ impl Storage {
         self.hooks().call_at(Op::Stat, || self.place().root.join(path), || looks.stat(path))
     }
 
-    /// The last step of a download: files without bytes, executable files, and then, when the whole tree stands, the
-    /// symbolic links of the torrent (which point inside it and are not followed by anything here).
-    ///
-    /// Files that are [only read](crate::StorageOptions::read_only) have no last step.
-    ///
-    /// # Errors
-    /// When one of these could not be made. [`StorageError::Halted`]: it is to be asked for again, by the next start too.
-    pub fn finish(&self) -> Result<(), StorageError> {
-        if self.options().read_only {
-            return Ok(());
-        }
-        let wanted = self.wanted();
-        self.decide_all(&wanted)?;
-        self.gather()?;
-        let info = Arc::clone(self.info());
-        let files = info.files();
-        // Opened once: there may be a million files.
-        let root = self.root(true)?;
-        let mut looks = root.looks();
-        for file in files.iter().filter(|file| wanted.get(file.index.0)) {
-            if file.attributes.pad || file.attributes.symlink {
-                continue;
-            }
-            self.options().halt.check()?;
-            let found = self.look_in(&mut looks, file.index)?;
-            if let Some(found) = found.as_ref().filter(|_| file.length != 0) {
-                self.settle_change(file.index, Stamp::of(found))?;
-            }
-            match found.map(|found| Stamp::of(&found).size) {
-                Some(length) if length == file.length => {}
-                None if file.length != 0 => {
-                    if self.ledger.has_stamp(file.index.0) {
-                        return Err(self.gone(file.index));
-                    }
-                }
-                _ => {
-                    // It may have been as it should be once.
-                    self.forget_open(file.index.0);
-                    drop(self.prepare(file.index)?);
-                }
-            }
-            self.take_name(file.index)?;
-            if file.attributes.executable {
-                self.make_executable(file.index)?;
-            }
-        }
-        for file in files.iter().filter(|file| file.attributes.symlink && wanted.get(file.index.0)) {
-            self.options().halt.check()?;
-            self.make_link(file.index)?;
-        }
-        Ok(())
-    }
-
-    /// Whether [`Storage::finish`] has nothing to do, as far as can be told without an error. Asks the disk only about
-    /// files without bytes, executable files and links; what the others look like is known from the start.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        if self.options().read_only {
-            return true;
-        }
-        let wanted = self.wanted();
-        if self.ledger.parted().iter().any(|(file, _)| wanted.get(*file)) {
-            return false;
-        }
-        let info = Arc::clone(self.info());
-        if self.places().moved().any(|(file, _, alias)| alias == Alias::Unfinished && wanted.get(file.0)) {
-            return false;
-        }
-        let mut files = info.files().iter().filter(|file| wanted.get(file.index.0) && !file.attributes.pad);
-        let root = self.root(false).ok();
-        let mut looks = root.as_ref().map(Root::looks);
-        let mut stat = |file| looks.as_mut()?.stat(&self.local_path(file)?).ok()?;
-        files.all(|file| {
-            let attributes = file.attributes;
-            if self.options().halt.is_raised() {
-                return false;
-            }
-            if attributes.symlink {
-                self.paths().symlink_target(file.index).is_none() || stat(file.index).is_some()
-            } else if attributes.executable || file.length == 0 {
-                stat(file.index).is_some_and(|stat| {
-                    let is_whole = u64::try_from(stat.st_size) == Ok(file.length);
-                    is_whole && (!attributes.executable || runnable(stat.st_mode) == stat.st_mode)
-                })
-            } else {
-                self.ledger.stamp(file.index.0).is_some_and(|stamp| stamp.size == file.length)
-            }
-        })
-    }
-
     /// What lies in a file's place now; `None` when nothing does.
     pub(crate) fn stat_now(&self, file: FileIndex) -> Result<Option<Stat>, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(None) };
@@ -328,7 +237,11 @@ impl Storage {
         Ok(self.look_in(looks, file)?.and_then(|stat| u64::try_from(stat.st_size).ok()))
     }
 
-    fn look_in(&self, looks: &mut Looks<'_>, file: FileIndex) -> Result<Option<Stat>, StorageError> {
+    pub(crate) fn look_in(
+        &self,
+        looks: &mut Looks<'_>,
+        file: FileIndex,
+    ) -> Result<Option<Stat>, StorageError> {
         let Some(path) = self.local_path(file) else { return Ok(None) };
         let found = looks.stat(&path);
         let failed = |errno| {
@@ -336,45 +249,6 @@ impl Storage {
             looks.root().blame(&path, error)
         };
         found.map_err(failed)
-    }
-
-    fn make_executable(&self, file: FileIndex) -> Result<(), StorageError> {
-        let opened = self.open_beneath(file, Access::Read)?;
-        let failed = |errno| StorageError::writing(opened.path(), errno);
-        let mode = rustix::fs::fstat(&opened).map_err(failed)?.st_mode & 0o7777;
-        let new = runnable(mode);
-        if new == mode {
-            return Ok(());
-        }
-        match rustix::fs::fchmod(&opened, Mode::from_raw_mode(new)) {
-            // FAT and its kin have one mode for all files; the bytes are none the worse.
-            Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
-            changed => changed.map_err(failed),
-        }
-    }
-
-    fn make_link(&self, file: FileIndex) -> Result<(), StorageError> {
-        let (Some(path), Some(target)) = (self.local_path(file), self.paths().symlink_target(file)) else {
-            return Ok(());
-        };
-        let root = self.root(true)?;
-        let full = root.full(&path);
-        match self.hooks().call(Op::CreateLink, &full, || root.create_symlink(&path, target)) {
-            Ok(()) => {
-                self.tell_folders(&path);
-                self.hooks().tell(Change::LinkCreated(&full));
-                Ok(())
-            }
-            // What is there already stays: our link from an earlier run, or something of the user's.
-            Err(Errno::EXIST) => Ok(()),
-            // The file system has no links (symlink(2) says PERM), or does not take this name; the name holds no bytes.
-            Err(errno)
-                if is_refusal(errno) || matches!(errno, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) =>
-            {
-                Ok(())
-            }
-            Err(errno) => Err(self.explain(root.blame(&path, StorageError::writing(&full, errno)))),
-        }
     }
 
     /// Opens a file for writing, created and with its full length. Every write to the download folder comes through here, so
@@ -404,7 +278,8 @@ impl Storage {
         let length = self.layout().file_len(file);
         let changed = self.size(&opened, length, before).map_err(|error| self.explain(error))?;
         if changed || before.is_none() || owner.is_some() {
-            self.ledger.own_change(file.0, before, owner, &opened)?;
+            let told = self.ledger.own_change(file.0, before, owner, &opened);
+            told.map_err(|error| self.explain(error))?;
         }
         // Also of a file that was there: who made it may have died before its folders were synced.
         self.note_new_folders(file);
@@ -505,7 +380,7 @@ impl Storage {
         }
         let Some(parts) = self.open(Home::Parts, Access::Create)? else { return Ok(()) };
         let number = parts_number(self.layout());
-        self.ledger.begin(None, &[(number, &parts)])?;
+        self.ledger.begin(None, &[(number, &parts)]).map_err(|error| self.explain(error))?;
         let offset = self.slot(piece) + u64::from(begin);
         let written = disk::write_all(&parts, &mut Slices::new(blocks).take(length), offset, self.hooks());
         self.ledger.end(None, &[(number, &parts)]);
@@ -677,9 +552,4 @@ impl Storage {
     pub(crate) fn slot(&self, piece: PieceIndex) -> u64 {
         u64::from(piece.get()) * u64::from(self.layout().piece_length())
     }
-}
-
-/// The mode with which all users who may read a file may run it.
-fn runnable(mode: u32) -> u32 {
-    mode | (mode & 0o444) >> 2
 }

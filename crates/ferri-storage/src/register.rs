@@ -178,6 +178,13 @@ pub(crate) fn is_written(place: Place, id: u64, mine: (&Info, FileIndex)) -> boo
     others.peek().is_some() && others.all(|other| is_same_data((&other.info, other.file), mine))
 }
 
+/// Another torrent of this process that writes to this file.
+pub(crate) fn other_writer(place: Place, id: u64) -> Option<Arc<Info>> {
+    let register = lock();
+    let mut writers = register.files.get(&place)?.iter();
+    writers.find(|writer| writer.id != id).map(|writer| writer.info.clone())
+}
+
 /// Whether several torrents write the same to this file.
 pub(crate) fn is_shared(place: Place) -> bool {
     lock().files.get(&place).is_some_and(|writers| !writers.others.is_empty())

@@ -7,6 +7,11 @@
 //! - after a reboot (power cut: the ends of file and journal may be lost): lie between the start of the last session
 //!   and 60 s after the journal's last word. The kernel writes dirty data back within about 35 s.
 //!
+//! One whose size and time are those of its stamp and whose inode was changed (`ctime`) may be edited, with its time set
+//! back, or have another mode, owner or hard link. It is ours still, and its pieces are to be checked; until all of them were
+//! found right the journal keeps its old stamp, so that a start after a kill sees the same. One that holds something else is
+//! the user's.
+//!
 //! Pieces said to be durable in untouched files are had, without a look. Pieces that were written but not synced, and
 //! all pieces of a file that was changed or that nothing is known about, are to be checked, as far as the file is
 //! long enough. A missing file's pieces are forgotten. When the journal is damaged, everything it does not vouch for
@@ -19,7 +24,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use ferri_metainfo::{Bitfield, FileIndex, PieceIndex};
+use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -31,9 +36,10 @@ use crate::faults::Op;
 use crate::guard::is_born;
 use crate::journal::{Began, Record};
 pub use crate::journal::{Identity, JournalError, Origin, Owner, Parsed, Stamp, State, parse};
-use crate::ledger::{Journal, WRITE_DELAY, lock_torrent, parts_number};
+use crate::ledger::{Journal, Retouched, WRITE_DELAY, lock_torrent, losing, parts_number};
 use crate::lock::TorrentLock;
 use crate::register;
+use crate::stamp::Likeness;
 use crate::storage::{Homes, Storage};
 use crate::witness::{Hooks, errno};
 
@@ -63,6 +69,8 @@ pub struct Resumed {
 enum Look {
     /// No other program touched it; its present length.
     Untouched(u64),
+    /// Only its inode was changed; how it looks.
+    Retouched(Stamp),
     /// It is there and differs, or nothing is known about it; its present length.
     Doubtful(u64),
     /// It is not there.
@@ -108,10 +116,13 @@ impl Storage {
             self.claim_places(&absent, &wanted)?;
         }
         let whole = parsed.map(|parsed| self.losing(&parsed.state, &resumed, &owners)).unwrap_or_default();
-        let found = Seen { stamps: now_stamps, owners, whole };
+        let mut found = Seen { stamps: now_stamps, owners, whole, retouched: BTreeMap::new() };
+        if let Some(parsed) = parsed {
+            found.retouch(&looks, &parsed.state, &resumed, self.layout());
+        }
         match opened {
-            None => self.ledger.start(self.settled(&resumed, &found, None), None),
-            Some(opened) => self.take_up(opened, &resumed, &found)?,
+            None => self.ledger.start(self.settled(&resumed, &found, None), None, BTreeMap::new()),
+            Some(opened) => self.take_up(opened, &resumed, found)?,
         }
         self.ledger.claim(absent.into_iter());
         // They are as good a place as any, and no reason to write a journal.
@@ -130,20 +141,20 @@ impl Storage {
             let piece = piece.get();
             was_there(piece) && !resumed.have.get(piece) && !stays.contains(&piece)
         });
-        let mut seen = BTreeSet::new();
-        let files = lost.flat_map(|piece| layout.file_spans(piece, 0, u32::MAX)).filter(|span| !span.is_pad);
-        let files = files.map(|span| span.file).filter(|file| seen.insert(*file));
-        let is_ours = |file: &FileIndex| {
-            let owner = owners.get(&file.0).filter(|owner| owner.origin != Origin::Theirs);
-            owner.map(|owner| owner.inode) == state.stamps.get(&file.0).map(|stamp| stamp.inode)
+        let is_ours = |file: u32| {
+            let owner = owners.get(&file).filter(|owner| owner.origin != Origin::Theirs);
+            owner.map(|owner| owner.inode) == state.stamps.get(&file).map(|stamp| stamp.inode)
                 && owner.is_some()
         };
-        let is_here = |file: FileIndex, piece| was_there(piece) && !state.parted.contains(&(file.0, piece));
-        let whole = files.filter(is_ours).filter(|file| {
-            let mut pieces = layout.file_pieces(*file);
-            pieces.all(|piece| is_here(*file, piece))
-        });
-        whole.map(|file| file.0).collect()
+        losing((layout, state), lost, was_there, is_ours)
+    }
+
+    /// How a file differs from what a journal says of it. A simulated disk has no times of inodes.
+    fn likeness(&self, found: &Stamp, known: &Stamp) -> Likeness {
+        match found.compare(known) {
+            Likeness::Touched if self.hooks().witness.is_some() => Likeness::Same,
+            likeness => likeness,
+        }
     }
 
     /// Files that are ours by what the journal says and what they look like; others are judged by what they hold.
@@ -163,10 +174,11 @@ impl Storage {
                 continue;
             };
             let owner = state.owners.get(&file).copied();
-            let is_as_left = known == *found || rule.is_ours(file, found, &known);
+            let likeness = self.likeness(found, &known);
+            let is_as_left = likeness != Likeness::Changed || rule.is_ours(file, found, &known);
             let is_it = match owner {
                 Some(owner) if owner.inode == found.inode => {
-                    known == *found || is_born(&owner, self.birth_of(FileIndex(file))?)
+                    likeness == Likeness::Same || is_born(&owner, self.birth_of(FileIndex(file))?)
                 }
                 _ => false,
             };
@@ -302,10 +314,13 @@ impl Storage {
                 // There is nothing in it to be looked at.
                 (Some(found), None) if is_empty(number) => (Look::Untouched(found.size), None),
                 (Some(found), None) => (Look::Doubtful(found.size), Some("was not known before")),
-                (Some(found), Some(known)) if found == known || rule.is_ours(number, found, known) => {
-                    (Look::Untouched(found.size), None)
-                }
-                (Some(found), Some(known)) => (Look::Doubtful(found.size), Some(change(found, known))),
+                (Some(found), Some(known)) => match self.likeness(found, known) {
+                    Likeness::Same => (Look::Untouched(found.size), None),
+                    _ if rule.is_ours(number, found, known) => (Look::Untouched(found.size), None),
+                    Likeness::Touched if is_empty(number) => (Look::Untouched(found.size), None),
+                    Likeness::Touched => (Look::Retouched(*found), Some(RETOUCHED)),
+                    Likeness::Changed => (Look::Doubtful(found.size), Some(change(found, known))),
+                },
             };
             if let Some(reason) = reason {
                 let path =
@@ -325,7 +340,7 @@ impl Storage {
         // Where nothing can be said, everything is looked at.
         let knows_all = parsed.is_some_and(|parsed| !parsed.is_torn);
         for piece in layout.pieces() {
-            let (mut untouched, mut present) = (true, true);
+            let (mut untouched, mut unchanged, mut present) = (true, true, true);
             let mut is_stored = false;
             for target in self.targets(homes, piece, 0, layout.piece_len(piece)) {
                 let Some(number) = self.number(target.home) else { continue };
@@ -333,7 +348,12 @@ impl Storage {
                 let end = target.offset + target.length as u64;
                 match looks[number as usize] {
                     Look::Untouched(length) => present &= end <= length,
-                    Look::Doubtful(length) => (untouched, present) = (false, present && end <= length),
+                    Look::Doubtful(length) => {
+                        (untouched, unchanged, present) = (false, false, present && end <= length);
+                    }
+                    Look::Retouched(Stamp { size, .. }) => {
+                        (untouched, present) = (false, present && end <= size);
+                    }
                     Look::Absent => present = false,
                 }
             }
@@ -342,9 +362,10 @@ impl Storage {
             if !present {
                 continue;
             }
+            // Of a file whose inode alone was changed only what it had is looked at.
             if durable && untouched {
                 have.set(piece.get());
-            } else if unsure || !untouched || (!knows_all && is_stored) {
+            } else if unsure || durable || !unchanged || (!knows_all && is_stored) {
                 unsynced += u32::from(unsure && untouched);
                 recheck.push(piece);
             }
@@ -387,7 +408,7 @@ impl Storage {
         state
     }
 
-    fn take_up(&self, opened: Opened, resumed: &Resumed, found: &Seen) -> Result<(), StorageError> {
+    fn take_up(&self, opened: Opened, resumed: &Resumed, found: Seen) -> Result<(), StorageError> {
         let stamps = &found.stamps;
         let Opened { path, identity, lock, parsed } = opened;
         let is_settled = |parsed: &Parsed| {
@@ -400,23 +421,23 @@ impl Storage {
         };
         let (state, mut journal) = match parsed {
             // A start that finds what was left writes nothing: with thousands of torrents that counts.
-            Some(parsed) if is_settled(&parsed) => {
+            Some(parsed) if parsed.is_current && is_settled(&parsed) => {
                 let length = parsed.valid_length as u64;
                 (parsed.state, Journal::resume(path, identity, parsed.chain, length))
             }
             // Nor does one after a kill, so that it waits for no disk: what it found is said with the next write, and
             // until then the next start would find the same.
-            Some(parsed) if !parsed.is_torn && self.goes_on(&parsed.state) => {
+            Some(parsed) if !parsed.is_torn && parsed.is_current && self.goes_on(&parsed.state) => {
                 let mut journal = Journal::unsynced(path, identity, parsed.chain, parsed.valid_length as u64);
                 let mut state = parsed.state;
-                for record in findings(&state, resumed, found) {
+                for record in findings(&state, resumed, &found) {
                     journal.push(&record);
                     state.apply(&record);
                 }
                 (state, journal)
             }
             parsed => {
-                let state = self.settled(resumed, found, parsed.as_ref().map(|parsed| &parsed.state));
+                let state = self.settled(resumed, &found, parsed.as_ref().map(|parsed| &parsed.state));
                 let mut journal = Journal::resume(path, identity, 0, 0);
                 journal.rewrite(&state, self.hooks()).map_err(|error| self.explain(error))?;
                 (state, journal)
@@ -425,7 +446,7 @@ impl Storage {
         // A torrent that is complete has nothing to write; its lock is taken when that changes.
         let is_complete = resumed.have.is_full();
         journal.lock = (!is_complete).then_some(lock);
-        self.ledger.start(state, Some(journal));
+        self.ledger.start(state, Some(journal), found.retouched);
         Ok(())
     }
 
@@ -504,7 +525,38 @@ struct Seen {
     owners: BTreeMap<u32, Owner>,
     /// Those of them that were complete and lack a piece since.
     whole: BTreeSet<u32>,
+    /// Files of which only the inode was changed; their stamps are the old ones.
+    retouched: BTreeMap<u32, Retouched>,
 }
+
+impl Seen {
+    /// Lets files of which only the inode was changed keep their old stamps until their pieces were looked at.
+    fn retouch(&mut self, looks: &[Look], state: &State, resumed: &Resumed, layout: &Layout) {
+        let numbers = (0u32..).zip(looks);
+        let retouched = numbers.filter_map(|(number, look)| match look {
+            Look::Retouched(stamp) => Some((number, *stamp)),
+            _ => None,
+        });
+        let retouched: Vec<_> = retouched.filter(|(number, _)| *number != parts_number(layout)).collect();
+        if retouched.is_empty() {
+            return;
+        }
+        let recheck: BTreeSet<u32> = resumed.recheck.iter().map(|piece| piece.get()).collect();
+        for (number, stamp) in retouched {
+            let pieces = layout.file_pieces(FileIndex(number));
+            let is_here = |piece: &u32| !state.parted.contains(&(number, *piece));
+            let was_there = |piece: &u32| state.durable.get(*piece) || state.unsure.get(*piece);
+            let unseen: BTreeSet<u32> =
+                pieces.filter(is_here).filter(was_there).filter(|piece| recheck.contains(piece)).collect();
+            if !unseen.is_empty() {
+                self.stamps[number as usize] = state.stamps.get(&number).copied();
+                self.retouched.insert(number, Retouched { stamp, unseen });
+            }
+        }
+    }
+}
+
+const RETOUCHED: &str = "has its size and time and another inode time (an edit that set the time back, or another mode, owner or link)";
 
 /// The journal of a torrent, before it is known what to do with it.
 struct Opened {

@@ -12,15 +12,16 @@
 //! served the next time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, Layout, PieceIndex};
 use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
 
-use crate::beneath::Access;
+use crate::beneath::{Access, Root};
 use crate::disk::OpenFile;
 use crate::error::StorageError;
 use crate::journal::Stamp;
@@ -47,8 +48,8 @@ pub(crate) struct Served {
 struct Inner {
     /// What another program made of a file. Its pieces went into doubt when this was seen; it is no news any more.
     changed: BTreeMap<u32, Stamp>,
-    /// When the inode changed last, as of the last look, and how the file looked then.
-    inodes: BTreeMap<u32, (Stamp, i64)>,
+    /// How files looked at the last look.
+    seen: BTreeMap<u32, Stamp>,
     /// Files that were seen to be changed, which was not told yet.
     news: BTreeSet<u32>,
     /// Pieces of such files may be in doubt still.
@@ -81,9 +82,9 @@ impl Inner {
 #[derive(Debug, Default)]
 pub(crate) struct LookedAt(AtomicU64);
 
-/// Whether a file's inode is the one in the journal.
+/// Whether a file's inode is the one in the journal, unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
+enum Inode {
     Same,
     Other,
 }
@@ -176,21 +177,20 @@ impl Storage {
     fn look(&self, file: FileIndex, open: &OpenFile) -> Result<(), StorageError> {
         let number = file.0;
         let now = self.served.now();
-        let mut stat = None;
         let accepted = self.served.lock().changed.get(&number).copied();
-        let looked = self.ledger.look(number, accepted, || {
-            stat = self.stat_for_serving(file)?;
-            Ok(stat.as_ref().map(Stamp::of))
-        })?;
+        let Some(path) = self.local_path(file) else { return Ok(()) };
+        // Before the ledger is held, which is asked whether the folder is the one that it knows.
+        let root = self.root(false)?;
+        let looked = self.ledger.look(number, accepted, || stat_for_serving(&root, &path))?;
         match looked {
             Looked::Busy => {}
             Looked::Unknown => self.ledger.stamp_before_check(number, open),
-            Looked::Same(stamp) => self.note_inode(file, stamp, changed_at(stat.as_ref()), Known::Same),
-            Looked::Elsewhere(stamp) => self.note_inode(file, stamp, changed_at(stat.as_ref()), Known::Other),
+            Looked::Same(stamp) => self.note_inode(file, stamp, Inode::Same),
+            Looked::Inode(stamp) => self.note_inode(file, stamp, Inode::Other),
             Looked::Changed(stamp) => {
                 let mut inner = self.served.lock();
                 inner.changed.insert(number, stamp);
-                inner.inodes.remove(&number);
+                inner.seen.remove(&number);
                 inner.in_doubt = true;
                 inner.news.insert(number);
                 self.served.holds.store(true, Ordering::Release);
@@ -205,33 +205,17 @@ impl Storage {
         Ok(())
     }
 
-    /// `None`: there is no regular file in its place.
-    fn stat_for_serving(&self, file: FileIndex) -> Result<Option<Stat>, StorageError> {
-        let Some(path) = self.local_path(file) else { return Ok(None) };
-        let root = self.root(false)?;
-        match root.stat(&path) {
-            Ok(stat) => {
-                Ok(stat.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile))
-            }
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => Ok(None),
-            Err(errno) => Err(StorageError::reading(&root.full(&path), errno)),
-        }
-    }
-
-    /// Size and time are as they were. Is the inode what it was at the last look, or, at the first one, what is `known`?
-    fn note_inode(&self, file: FileIndex, stamp: Stamp, changed_at: i64, known: Known) {
+    /// Size and time are as they were. Is the inode what it was at the last look, or, at the first one, what is known?
+    fn note_inode(&self, file: FileIndex, stamp: Stamp, inode: Inode) {
         let mut inner = self.served.lock();
-        let seen = inner.inodes.insert(file.0, (stamp, changed_at));
+        let seen = inner.seen.insert(file.0, stamp);
         // Where size or time differ from the last look, it was we who wrote.
-        let seen = seen.filter(|(seen, _)| (seen.size, seen.mtime) == (stamp.size, stamp.mtime));
-        let is_other = match seen {
-            Some(seen) => seen != (stamp, changed_at),
-            None => known == Known::Other,
-        };
+        let seen = seen.filter(|seen| (seen.size, seen.mtime) == (stamp.size, stamp.mtime));
+        let is_other = seen.map_or(inode == Inode::Other, |seen| seen != stamp);
         if is_other {
             inner.suspects.extend(self.layout().file_pieces(file));
             self.served.holds.store(true, Ordering::Release);
-            if seen.is_none_or(|(seen, _)| seen.inode != stamp.inode) {
+            if seen.is_none_or(|seen| seen.inode != stamp.inode) {
                 // What is open is the old one.
                 self.forget_open(file.0);
             }
@@ -289,7 +273,7 @@ impl Storage {
     fn mark_changed(&self, piece: PieceIndex) {
         let mut inner = self.served.lock();
         for span in self.layout().file_spans(piece, 0, u32::MAX) {
-            if let Some((stamp, _)) = inner.inodes.get(&span.file.0).copied() {
+            if let Some(stamp) = inner.seen.get(&span.file.0).copied() {
                 inner.changed.insert(span.file.0, stamp);
             }
         }
@@ -307,11 +291,12 @@ impl Storage {
     }
 }
 
-/// Nanoseconds since 1970 at which the inode changed last.
-// The fields have other types on other platforms.
-#[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
-fn changed_at(stat: Option<&Stat>) -> i64 {
-    stat.map_or(0, |stat| {
-        (stat.st_ctime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64)
-    })
+/// `None`: there is no regular file in its place.
+fn stat_for_serving(root: &Root, path: &Path) -> Result<Option<Stamp>, StorageError> {
+    let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    match root.stat(path) {
+        Ok(stat) => Ok(stat.filter(is_file).as_ref().map(Stamp::of)),
+        Err(Errno::LOOP | Errno::NOTDIR) => Ok(None),
+        Err(errno) => Err(StorageError::reading(&root.full(path), errno)),
+    }
 }

@@ -38,6 +38,7 @@ use crate::neighbors::GivenUp;
 use crate::options::{Place, StorageOptions};
 use crate::places::{Places, is_refusal};
 use crate::served::Served;
+use crate::stamp::Likeness;
 use crate::verify::Verifier;
 use crate::witness::{Change, Hooks};
 
@@ -96,17 +97,6 @@ pub(crate) struct Target {
     /// In the file or the parts file.
     pub(crate) offset: u64,
     pub(crate) length: usize,
-}
-
-/// A run of bytes in an open file, for `sendfile`.
-#[derive(Debug, Clone)]
-pub struct OpenSpan {
-    /// The file; `None` for padding, whose bytes are zeros.
-    pub file: Option<Arc<OpenFile>>,
-    /// Bytes from its start.
-    pub offset: u64,
-    /// Bytes, never 0.
-    pub length: u64,
 }
 
 impl Storage {
@@ -302,20 +292,6 @@ impl Storage {
         }
     }
 
-    /// Open files and offsets of `length` bytes of a piece from `begin` on, in order.
-    ///
-    /// # Errors
-    /// When a file cannot be opened.
-    pub fn spans(&self, piece: PieceIndex, begin: u32, length: u32) -> Result<Vec<OpenSpan>, StorageError> {
-        let length = self.inside(piece, begin, length as usize)?;
-        let homes = self.homes();
-        let spans = self.targets(&homes, piece, begin, length).map(|target| {
-            let file = self.open(target.home, Access::Read)?;
-            Ok(OpenSpan { file, offset: target.offset, length: target.length as u64 })
-        });
-        spans.collect()
-    }
-
     /// Reads the piece from disk and says whether its hash matches; missing or short files mean `false`. What was
     /// found is remembered. `scratch` is working memory to be used again, at most 1 MiB.
     ///
@@ -495,7 +471,7 @@ impl Storage {
         if let Home::File(file) = home
             && writable
             && self.ledger.is_whole(number)
-            && self.is_changed_since_complete(file)?
+            && self.change_since_complete(file)? != Likeness::Same
         {
             // The question whose it is has to be asked again, also for a file that is open.
             self.forget_open(number);
@@ -516,11 +492,11 @@ impl Storage {
         Ok(Some(file))
     }
 
-    fn is_changed_since_complete(&self, file: FileIndex) -> Result<bool, StorageError> {
-        let Some(path) = self.local_path(file) else { return Ok(false) };
+    fn change_since_complete(&self, file: FileIndex) -> Result<Likeness, StorageError> {
+        let Some(path) = self.local_path(file) else { return Ok(Likeness::Same) };
         let root = self.root(true)?;
         let full = root.full(&path);
-        self.ledger.is_changed_since_complete(file.0, || match root.stat(&path) {
+        self.ledger.change_since_complete(file.0, || match root.stat(&path) {
             Ok(stat) => Ok(stat.as_ref().map(Stamp::of)),
             // Whatever is in the way is told where the file is opened.
             Err(Errno::LOOP | Errno::NOTDIR) => Ok(None),

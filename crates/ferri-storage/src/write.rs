@@ -68,7 +68,7 @@ impl Storage {
             self.decide(piece, new)?;
             let homes = self.homes();
             let targets = self.destinations(&homes, piece);
-            self.lay(piece, &targets)?;
+            self.lay(piece, &targets).map_err(|error| self.explain(error))?;
             match write(&targets) {
                 // Each round but the last finds a file that is held from here on.
                 Err(StorageError::InTheWay { why: Conflict::Undecided, .. })

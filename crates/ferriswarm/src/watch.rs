@@ -214,7 +214,10 @@ impl Watched {
         let status = self.torrent.status();
         let is_waiting = matches!(status.state, State::Downloading | State::Error { .. });
         let useful = status.downloaded.saturating_sub(status.wasted);
-        if self.moved.1 < useful || !is_waiting || status.complete_since.is_some() {
+        // All bytes are there, and something is in the way of the last step.
+        let lacks_touches = matches!(status.state, State::Error { .. }) && !self.is_done_told;
+        let is_served = status.complete_since.is_some() && !lacks_touches;
+        if self.moved.1 < useful || !is_waiting || is_served {
             self.moved = (Instant::now(), self.moved.1.max(useful));
         }
         patience <= self.moved.0.elapsed()

@@ -24,7 +24,6 @@ const CIRCULAR_FILES: &[&str] = &[
     "crates/ferri-storage/src/disk.rs",
     "crates/ferri-storage/src/guard.rs",
     "crates/ferri-storage/src/held.rs",
-    "crates/ferri-storage/src/journal.rs",
     "crates/ferri-storage/src/ledger.rs",
     "crates/ferri-storage/src/neighbors.rs",
     "crates/ferri-storage/src/options.rs",

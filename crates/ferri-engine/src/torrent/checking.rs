@@ -27,8 +27,7 @@ pub(super) struct Checking {
     was_blocked: bool,
     /// Which files are wanted, as far as the user has said.
     wishes: Vec<FilePriority>,
-    /// That was changed. Nothing is moved while it is looked at.
-    is_chosen_anew: bool,
+    choice: Choice,
     /// Last touches may be missing on what is complete.
     lacks_touches: bool,
 }
@@ -43,6 +42,17 @@ pub(super) struct Pieces {
     pub(super) device: u64,
     /// Whose torrent was added first is checked first.
     pub(super) number: CheckNumber,
+}
+
+/// What became of a change of the wanted files. Nothing is moved while they are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    /// There was none.
+    AsAdded,
+    /// A thread carries it out before it looks for what is in the way, or did.
+    Taken,
+    /// No thread has taken it yet.
+    New,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +83,7 @@ impl Checking {
             found: None,
             was_blocked: false,
             wishes,
-            is_chosen_anew: false,
+            choice: Choice::AsAdded,
             lacks_touches,
         }
     }
@@ -96,9 +106,13 @@ impl Checking {
         }
     }
 
-    /// The files are chosen anew, as soon as they may be moved.
-    pub(super) fn choose(&mut self, wishes: &[FilePriority]) {
-        (self.wishes, self.is_chosen_anew) = (wishes.to_vec(), true);
+    /// Wishes that the disk has to be told, with what it is about to do.
+    fn take_choice(&mut self) -> Option<&[FilePriority]> {
+        if self.choice == Choice::AsAdded {
+            return None;
+        }
+        self.choice = Choice::Taken;
+        Some(&self.wishes)
     }
 
     /// Ends what is under way as soon as may be.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
 use ferri_storage::{
-    CheckOrder, CheckTicket, Conflict, Done, Job, PieceHash, Pool, Rejected, Storage, StorageError, Totals,
+    CheckOrder, CheckTicket, Done, Job, PieceHash, Pool, Rejected, Storage, StorageError, Totals,
 };
 use tokio::sync::mpsc;
 
@@ -114,14 +114,23 @@ pub(crate) struct Disk {
     settles: bool,
     unsynced: u64,
     unsynced_since: Option<Instant>,
-    probe_at: Option<Instant>,
-    /// What failed last.
-    failed: Option<PathBuf>,
+    recovery: Recovery,
     touches: Touches,
     /// A selection that nobody carries out yet.
     selection: Option<Vec<bool>>,
     selecting: bool,
     looks: Looks,
+}
+
+/// How a disk that failed is found to work again.
+#[derive(Debug, Default)]
+struct Recovery {
+    /// When it is tried next.
+    probe_at: Option<Instant>,
+    /// What failed last.
+    failed: Option<PathBuf>,
+    /// The device takes data, and what had failed is done again: only that tells whether the cause is gone.
+    is_retried: bool,
 }
 
 /// How the last touches of a finished download stand.
@@ -227,8 +236,7 @@ impl Disk {
             settles: false,
             unsynced: 0,
             unsynced_since: None,
-            probe_at: None,
-            failed: None,
+            recovery: Recovery::default(),
             touches: Touches::Put,
             selection: None,
             selecting: false,
@@ -523,20 +531,12 @@ impl Disk {
         }
     }
 
-    /// Books the last touches. `false`: what was downloaded is not in its place, for it is gone, somebody changed it or its file is not yet wanted
-    /// as far as the disk is concerned; they are to be tried again.
+    /// Books the last touches. `false`: one of them could not be put, or a file is not yet wanted as far as the disk is
+    /// concerned; they are to be tried again.
     pub(crate) fn finished(&mut self, result: &Result<(), StorageError>) -> bool {
-        let is_displaced = matches!(
-            result,
-            Err(StorageError::Missing { .. }
-                | StorageError::Moved { .. }
-                | StorageError::Changed { .. }
-                | StorageError::InTheWay { why: Conflict::Changed, .. }
-                | StorageError::Halted)
-        ) || self.selecting
-            || self.selection.is_some();
-        self.touches = if is_displaced { Touches::Failed } else { Touches::Put };
-        !is_displaced
+        let is_put = result.is_ok() && !self.selecting && self.selection.is_none();
+        self.touches = if is_put { Touches::Put } else { Touches::Failed };
+        is_put
     }
 
     /// The last touches are asked for and not put: it is not done yet.
@@ -587,8 +587,8 @@ impl Disk {
         if self.sync_at().is_some_and(|at| at <= now) {
             self.sync();
         }
-        if self.probe_at.take_if(|at| *at <= now).is_some() {
-            let failed = self.failed.clone();
+        if self.recovery.probe_at.take_if(|at| *at <= now).is_some() {
+            let failed = self.recovery.failed.clone();
             self.run(move |storage| {
                 DiskDone::Probed(failed.map_or_else(|| storage.probe(), |path| storage.probe_after(&path)))
             });
@@ -600,7 +600,7 @@ impl Disk {
 
     /// When [`Self::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        [self.sync_at(), self.probe_at, self.retry_at, self.looks.at].into_iter().flatten().min()
+        [self.sync_at(), self.recovery.probe_at, self.retry_at, self.looks.at].into_iter().flatten().min()
     }
 
     fn sync_at(&self) -> Option<Instant> {
@@ -648,19 +648,22 @@ impl Disk {
         }
     }
 
-    /// Books a probe. `true`: the disk takes data again, and the kept pieces are on their way.
+    /// Books a probe. `true`: the device takes data again, and what had failed is done again.
     pub(crate) fn probed(&mut self, result: &Result<(), StorageError>, now: Instant) -> bool {
         if result.is_err() {
-            self.probe_at = Some(now + PROBE_INTERVAL);
+            self.recovery.probe_at = Some(now + PROBE_INTERVAL);
             return false;
         }
-        self.failed = None;
-        for (piece, blocks) in std::mem::take(&mut self.parked) {
+        self.recovery.failed = None;
+        let parked = std::mem::take(&mut self.parked);
+        let spilled = self.spills.resume();
+        self.recovery.is_retried = !parked.is_empty() || !spilled.is_empty() || self.selection.is_some();
+        for (piece, blocks) in parked {
             let hash = PieceHash::new(&self.storage, piece);
             self.submit(piece, blocks, hash);
         }
         self.select();
-        for (piece, step) in self.spills.resume() {
+        for (piece, step) in spilled {
             if let Some(piece) = self.layout.piece(piece) {
                 self.spill(piece, Some(step));
             }
@@ -670,13 +673,24 @@ impl Disk {
 
     /// Tries the failed disk again soon.
     pub(crate) fn failed(&mut self, error: &StorageError, now: Instant) {
-        self.failed = error.path().map(Path::to_path_buf);
-        self.probe_at.get_or_insert(now + PROBE_INTERVAL);
+        self.recovery.failed = error.path().map(Path::to_path_buf);
+        self.recovery.probe_at.get_or_insert(now + PROBE_INTERVAL);
+        self.recovery.is_retried = false;
     }
 
     /// Tries the failed disk again at once.
     pub(crate) fn probe_now(&mut self, now: Instant) {
-        self.probe_at = Some(now);
+        self.recovery.probe_at = Some(now);
+    }
+
+    /// What had failed is done again, and nothing is known of it yet.
+    pub(crate) fn is_retrying(&self) -> bool {
+        self.recovery.is_retried || self.touches == Touches::Asked
+    }
+
+    /// Something was done. Whether that ends the doubt about a disk that had failed.
+    pub(crate) fn take_retried(&mut self) -> bool {
+        std::mem::take(&mut self.recovery.is_retried)
     }
 
     /// Piece jobs are out.

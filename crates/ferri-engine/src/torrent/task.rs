@@ -343,8 +343,8 @@ impl Task {
         if files < given.len() {
             return Err(Refused::TooManyPriorities { given: given.len(), files });
         }
-        match &mut self.checking {
-            Some(checking) => checking.choose(given),
+        match &self.checking {
+            Some(_) => self.choose_while_checking(given),
             None => self.disk.set_wanted(wishes::wanted(&self.info, given)),
         }
         let priorities = self.piece_priorities(given);

@@ -475,3 +475,131 @@ async fn files_are_told_when_they_are_complete_and_looked_at_at_any_time() {
     assert_eq!(completed(&mut torrent.events()), [0; 0]);
     assert!(within(torrent.files()).await.iter().all(|file| file.is_complete()));
 }
+
+/// A torrent that looks for peers in a folder with these files, and those who will be told of it.
+async fn waiting(payload: &Payload, dir: &tempfile::TempDir, lay: &[(&str, &[u8])]) -> (Session, Torrent) {
+    fs::create_dir_all(dir.path().join("folder")).unwrap();
+    for (name, bytes) in lay {
+        fs::write(dir.path().join("folder").join(name), bytes).unwrap();
+    }
+    let session = Session::start(options(dir)).await.unwrap();
+    let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+    add.check = Check::Full;
+    let torrent = session.add(add).await.unwrap();
+    within(torrent.watch().wait_for(|status| status.state == State::Downloading)).await.unwrap();
+    (session, torrent)
+}
+
+/// Fetches all with something at `path` that is in the way of the last step, which comes when that is gone and not before.
+async fn last_touch(lay: &[(&str, &[u8])], path: &str, put: impl Fn(&Path), take: impl Fn(&Path)) {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let (session, torrent) = waiting(&payload, &dir, lay).await;
+    let path = dir.path().join("folder").join(path);
+    put(&path);
+    let mut events = torrent.events();
+    torrent.add_peers(vec![seed.session.listen_addr()]).await.unwrap();
+    is_refused(&torrent, &path).await;
+    let status = torrent.status();
+    assert!(!status.is_done() && status.wanted_done == status.wanted, "{status:?}");
+    take(&path);
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+    let events = std::iter::from_fn(|| events.try_recv().unwrap());
+    let told: Vec<_> = events
+        .filter_map(|event| match event {
+            Event::StateChanged(state) => Some(state),
+            Event::Completed => Some(State::Stopped),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        matches!(&told[..], [State::Downloading, State::Error { .. }, State::Seeding, State::Stopped]),
+        "one trouble, then the end: {told:?}"
+    );
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_of_a_last_touch_is_told_once_and_the_end_comes_when_it_is_gone() {
+    let make = |path: &Path| fs::create_dir(path).unwrap();
+    last_touch(&[], "none", make, |path| fs::remove_dir(path).unwrap()).await;
+    let payload = payload();
+    let part = &payload.files[0].1[..PIECE];
+    let put = |path: &Path| fs::write(path, b"theirs").unwrap();
+    last_touch(&[("a.part", part)], "a", put, |path| fs::remove_file(path).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_torrent_that_waits_for_a_file_in_its_way_goes_on_without_that_file() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("a"), &payload.files[0].1).unwrap();
+    fs::write(folder.join("b"), vec![b'M'; 4 * PIECE]).unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let torrent = session.add(download(&payload, dir.path(), &seed)).await.unwrap();
+    is_refused(&torrent, &folder.join("b")).await;
+    // Another one does not help.
+    let skip =
+        |file: usize| (0..4).map(move |n| if n == file { FilePriority::Skip } else { FilePriority::Normal });
+    torrent.set_priorities(skip(3).collect()).await.unwrap();
+    is_refused(&torrent, &folder.join("b")).await;
+    torrent.set_priorities(skip(1).collect()).await.unwrap();
+    within(torrent.wait_done()).await;
+    assert_eq!(fs::read(folder.join("b")).unwrap(), vec![b'M'; 4 * PIECE]);
+    for (name, bytes) in payload.files.iter().filter(|(name, _)| *name != "b") {
+        assert_eq!(&fs::read(folder.join(name)).unwrap(), bytes, "{name}");
+    }
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_another_torrent_of_the_session_was_going_to_make_is_free_when_that_is_removed() {
+    let first = Payload::several(&[("a", 4 * PIECE), ("b", 4 * PIECE)], PIECE);
+    let second = Payload::several(&[("c", 2 * PIECE), ("b", 2 * PIECE)], PIECE);
+    let seed = Seed::start(&second, &[]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let other = session.add(AddTorrent::new(first.metainfo(&[]), dir.path())).await.unwrap();
+    let mut add = download(&second, dir.path(), &seed);
+    add.priorities = vec![FilePriority::Normal, FilePriority::Skip];
+    let torrent = session.add(add).await.unwrap();
+    within(torrent.wait_done()).await;
+    let mut events = torrent.events();
+    torrent.set_priorities(Vec::new()).await.unwrap();
+    is_refused(&torrent, &dir.path().join("folder/b")).await;
+    other.stop().await.unwrap();
+    // It is not told: it tries again by itself, and says nothing of trials that fail.
+    within(torrent.wait_done()).await;
+    second.assert_at(dir.path());
+    let errors = std::iter::from_fn(|| events.try_recv().unwrap())
+        .filter(|event| matches!(event, Event::StateChanged(State::Error { .. })));
+    assert_eq!(errors.count(), 1);
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_torrent_goes_on_when_one_with_the_same_data_that_shared_its_files_is_removed() {
+    let first = Payload::several(&[("a", 8 * PIECE), ("b", PIECE)], PIECE);
+    let second = Payload::several(&[("a", 8 * PIECE), ("c", PIECE)], PIECE);
+    let seeds = (Seed::start(&first, &[]).await, Seed::start(&second, &[]).await);
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut add = download(&first, dir.path(), &seeds.0);
+    add.down_limit = Some(2 * PIECE as u64);
+    let one = session.add(add).await.unwrap();
+    within(one.watch().wait_for(|status| status.pieces_done != 0)).await.unwrap();
+    let mut add = download(&second, dir.path(), &seeds.1);
+    add.down_limit = Some(2 * PIECE as u64);
+    let two = session.add(add).await.unwrap();
+    within(two.watch().wait_for(|status| status.pieces_done != 0)).await.unwrap();
+    one.stop().await.unwrap();
+    two.set_limits(None, None).await.unwrap();
+    within(two.wait_done()).await;
+    second.assert_at(dir.path());
+    session.shutdown().await;
+}

@@ -17,7 +17,7 @@ fn identity() -> Identity {
 
 const OWNER: Owner = Owner { origin: Origin::Made, inode: 12, born: -3 };
 
-const STAMP: Stamp = Stamp { size: 5, mtime: -7, inode: 99 };
+const STAMP: Stamp = Stamp { size: 5, mtime: -7, inode: 99, ctime: 3 };
 
 fn every_kind() -> Vec<Record> {
     vec![
@@ -52,6 +52,29 @@ fn encoded(records: &[Record]) -> Vec<u8> {
     let mut encoder = Encoder::begin(&identity());
     records.iter().for_each(|record| encoder.push(record));
     encoder.bytes
+}
+
+/// A journal as the first version wrote it: stamps without a time of the inode.
+pub(crate) fn in_version_1(journal: &[u8]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(1u16.to_le_bytes());
+    let mut chain = crc32c(0, &bytes);
+    let mut records = Vec::new();
+    let identity = each_record(journal, |record| records.push(record)).unwrap();
+    for record in std::iter::once(Record::Identity(identity)).chain(records) {
+        let mut payload = Vec::new();
+        encode_payload(&record, &mut payload);
+        if let Record::Stamp { stamp: Some(_), .. } = record {
+            payload.truncate(payload.len() - 8);
+        }
+        let mut framed = vec![kind(&record)];
+        framed.extend(u16::try_from(payload.len()).unwrap().to_le_bytes());
+        framed.extend(payload);
+        chain = crc32c(chain, &framed);
+        bytes.extend(framed);
+        bytes.extend(chain.to_le_bytes());
+    }
+    bytes
 }
 
 #[test]
@@ -95,6 +118,19 @@ fn a_name_is_kept_as_far_as_a_file_may_be_called_so() {
     assert!(!parsed.is_torn && parsed.state.name.starts_with(&"ü".repeat(127)));
     let again = parse(&encoded(&parsed.state.records())).unwrap();
     assert!(!again.is_torn && again.state.name.starts_with(&"ü".repeat(127)));
+}
+
+#[test]
+fn a_journal_of_version_1_is_read_and_tells_no_time_of_inodes() {
+    let records = every_kind();
+    let parsed = parse(&in_version_1(&encoded(&records))).unwrap();
+    let current = parse(&encoded(&records)).unwrap();
+    assert!(!parsed.is_current && !parsed.is_torn && current.is_current);
+    let without = |state: &State| format!("{state:?}").replace(&format!("{STAMP:?}"), "");
+    let expected = Stamp { ctime: 0, ..STAMP };
+    assert_eq!(parsed.state.stamps, BTreeMap::from([(3, expected)]));
+    let stamped = format!("{:?}", parsed.state).replace(&format!("{expected:?}"), "");
+    assert_eq!(stamped, without(&current.state));
 }
 
 #[test]
@@ -178,7 +214,8 @@ fn what_is_no_journal_is_told_apart() {
     assert_eq!(parse(b"ferri").unwrap_err(), JournalError::Empty);
     assert_eq!(parse(b"d8:announce").unwrap_err(), JournalError::NotAJournal);
     assert_eq!(parse(&[0; 100]).unwrap_err(), JournalError::NotAJournal);
-    assert_eq!(parse(b"ferrijnl\x02\x00rest").unwrap_err(), JournalError::Version(2));
+    assert_eq!(parse(b"ferrijnl\x03\x00rest").unwrap_err(), JournalError::Version(3));
+    assert_eq!(parse(b"ferrijnl\x00\x00rest").unwrap_err(), JournalError::Version(0));
     let huge = Identity { piece_count: u32::MAX, ..identity() };
     assert_eq!(parse(&Encoder::begin(&huge).bytes).unwrap_err(), JournalError::Damaged);
 }

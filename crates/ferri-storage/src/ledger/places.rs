@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use ferri_metainfo::{FileIndex, PieceIndex};
+use ferri_metainfo::{FileIndex, Layout, PieceIndex};
 
-use super::{Inner, Ledger, runs};
+use super::{Inner, Ledger};
 use crate::error::StorageError;
-use crate::journal::{Origin, Owner, Record, Stamp};
+use crate::journal::{Origin, Owner, Record, Stamp, State, runs};
+use crate::stamp::Likeness;
 use crate::witness::Hooks;
 
 impl Ledger {
@@ -45,17 +46,19 @@ impl Ledger {
         inner.is_claim_due = true;
     }
 
-    /// All of a file's pieces are there, as far as is known or was until one came into doubt.
-    pub(crate) fn has_all(&self, number: u32) -> bool {
+    /// What is known of a file of which a piece turned out not to be there.
+    pub(crate) fn standing(&self, file: FileIndex, piece: PieceIndex) -> Standing {
         let inner = self.lock();
-        let mut pieces = self.layout.file_pieces(FileIndex(number));
-        pieces.all(|piece| inner.state.durable.get(piece) || inner.state.unsure.get(piece))
-    }
-
-    /// All of a file's pieces were found to be right, and no look since said otherwise.
-    pub(crate) fn had_all(&self, number: u32) -> bool {
-        let inner = self.lock();
-        self.layout.file_pieces(FileIndex(number)).all(|piece| inner.was_right(piece))
+        let state = &inner.state;
+        let mut pieces = self.layout.file_pieces(file);
+        let is_there = |piece| state.durable.get(piece) || state.unsure.get(piece);
+        Standing {
+            stamp: state.stamps.get(&file.0).copied(),
+            owner: state.owners.get(&file.0).copied(),
+            is_parted: state.parted.contains(&(file.0, piece.get())),
+            was_whole: state.whole.contains(&file.0) || pieces.all(is_there),
+            had_all: self.layout.file_pieces(file).all(|piece| inner.was_right(piece)),
+        }
     }
 
     /// A file of ours that was complete lacks a piece since.
@@ -64,40 +67,38 @@ impl Ledger {
     }
 
     /// Files that were complete and that are about to lose one of these pieces, as far as that is not said yet.
-    pub(super) fn losing(&self, inner: &Inner, results: &[(PieceIndex, bool)]) -> BTreeSet<u32> {
+    pub(super) fn about_to_lose(&self, inner: &Inner, results: &[(PieceIndex, bool)]) -> BTreeSet<u32> {
         let lost = results.iter().filter(|(_, matched)| !matched).map(|(piece, _)| *piece);
-        let files = lost.flat_map(|piece| self.layout.file_spans(piece, 0, u32::MAX));
-        let mut seen = BTreeSet::new();
-        let files = files.filter(|span| !span.is_pad && seen.insert(span.file.0)).map(|span| span.file.0);
-        let is_ours = |file: &u32| {
-            inner.state.owners.get(file).is_some_and(|owner| owner.origin != Origin::Theirs)
-                && !inner.state.whole.contains(file)
+        let is_ours = |file: u32| {
+            inner.state.owners.get(&file).is_some_and(|owner| owner.origin != Origin::Theirs)
+                && !inner.state.whole.contains(&file)
         };
-        files.filter(|file| is_ours(file) && self.was_complete(inner, *file)).collect()
+        losing((&self.layout, &inner.state), lost, |piece| inner.was_right(piece), is_ours)
     }
 
-    /// A file was complete, in its place.
-    fn was_complete(&self, inner: &Inner, number: u32) -> bool {
-        let is_here = |piece| inner.was_right(piece) && !inner.state.parted.contains(&(number, piece));
-        self.layout.file_pieces(FileIndex(number)).all(is_here)
-    }
-
-    /// Whether another program changed a file since it was complete. One that we write to just now looks as we make it.
+    /// What another program did to a file since it was complete. One that we write to just now looks as we make it.
     ///
     /// # Errors
     /// Those of `stat`, which is asked under the lock that orders what a file looks like, and must not take it again.
-    pub(crate) fn is_changed_since_complete(
+    pub(crate) fn change_since_complete(
         &self,
         number: u32,
         stat: impl FnOnce() -> Result<Option<Stamp>, StorageError>,
-    ) -> Result<bool, StorageError> {
+    ) -> Result<Likeness, StorageError> {
         let inner = self.lock();
         if inner.flights.contains_key(&number) {
-            return Ok(false);
+            return Ok(Likeness::Same);
         }
-        let (known, Some(now)) = (inner.state.stamps.get(&number), stat()?) else { return Ok(false) };
-        let is_changed = known.is_some_and(|known| *known != now);
-        Ok(is_changed && (inner.state.whole.contains(&number) || self.was_complete(&inner, number)))
+        let (Some(known), Some(now)) = (inner.state.stamps.get(&number), stat()?) else {
+            return Ok(Likeness::Same);
+        };
+        let likeness = now.compare(known);
+        let was_complete = || {
+            let is_right = |piece| inner.was_right(piece);
+            inner.state.whole.contains(&number)
+                || is_complete((&self.layout, &inner.state), number, &is_right)
+        };
+        Ok(if likeness != Likeness::Same && was_complete() { likeness } else { Likeness::Same })
     }
 
     /// A piece was there, or is doubtful.
@@ -147,6 +148,39 @@ impl Ledger {
         self.parted_count.store(inner.state.parted.len(), Ordering::Release);
         appended
     }
+}
+
+/// What is known of a file, and of a piece of it.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// What it looked like when we last wrote to it or looked at it.
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) owner: Option<Owner>,
+    /// The file's bytes in this piece are in the parts file.
+    pub(crate) is_parted: bool,
+    /// All of its pieces are there, as far as is known, or were until one came into doubt.
+    pub(crate) was_whole: bool,
+    /// All of its pieces were found to be right, and no look since said otherwise.
+    pub(crate) had_all: bool,
+}
+
+/// Files that were complete in their places and that lose one of these pieces.
+pub(crate) fn losing(
+    (layout, state): (&Layout, &State),
+    lost: impl Iterator<Item = PieceIndex>,
+    was_right: impl Fn(u32) -> bool,
+    is_ours: impl Fn(u32) -> bool,
+) -> BTreeSet<u32> {
+    let spans = lost.flat_map(|piece| layout.file_spans(piece, 0, u32::MAX)).filter(|span| !span.is_pad);
+    let mut seen = BTreeSet::new();
+    let files = spans.map(|span| span.file.0).filter(|file| seen.insert(*file));
+    files.filter(|file| is_ours(*file) && is_complete((layout, state), *file, &was_right)).collect()
+}
+
+/// Whether a file was complete, in its place.
+fn is_complete((layout, state): (&Layout, &State), number: u32, was_right: &dyn Fn(u32) -> bool) -> bool {
+    let is_here = |piece| was_right(piece) && !state.parted.contains(&(number, piece));
+    layout.file_pieces(FileIndex(number)).all(is_here)
 }
 
 /// Whether bytes are in the parts file or in their own.

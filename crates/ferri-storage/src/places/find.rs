@@ -59,7 +59,7 @@ impl Places {
             if is_chosen {
                 return Ok(places);
             }
-            let Some(found) = search.top(&places) else { return Ok(places) };
+            let Some(found) = search.top(&places)? else { return Ok(places) };
             places.top = Some(found);
             places.is_top_found = true;
         }
@@ -100,7 +100,8 @@ impl Places {
         let Ok(root) = Root::open(root, Rights::Read) else { return places.top().to_owned() };
         let search = Search { info, layout: info.layout(), root: &root, halt: &Halt::default() };
         let is_there = search.kind(Path::new(places.top())).is_some();
-        let found = if is_there { None } else { search.top(&places) };
+        // It is not halted.
+        let found = if is_there { None } else { search.top(&places).unwrap_or_default() };
         found.unwrap_or_else(|| places.top().to_owned())
     }
 }
@@ -152,7 +153,7 @@ struct Group {
 
 impl Search<'_> {
     /// The torrent's folder or only file under another name. Empty: the files lie in the download folder itself.
-    fn top(&self, places: &Places) -> Option<OsString> {
+    fn top(&self, places: &Places) -> Result<Option<OsString>, StorageError> {
         let wanted = places.top();
         let is_it = |name: &OsStr| {
             let kind = self.kind(Path::new(name));
@@ -166,23 +167,32 @@ impl Search<'_> {
             Style::PARTICULAR.into_iter().filter_map(|style| Some(places.names().top_in(style)?.into()));
         let foreign = foreign_paths(self.info).into_iter().next().and_then(|(_, path)| first(as_path(&path)));
         let equivalent = equivalent(self.list(Path::new("")).as_ref(), wanted);
-        let named: Vec<OsString> = equivalent.into_iter().chain(styled).chain(foreign).collect();
-        if let Some(found) = named.into_iter().find(|name| name.as_os_str() != wanted && is_it(name)) {
-            return Some(found);
+        let is_it = |name: &OsString| name.as_os_str() != wanted && is_it(name);
+        if let Some(found) = equivalent.into_iter().chain(styled).find(is_it) {
+            return Ok(Some(found));
         }
-        (self.info.is_multi_file() && self.is_without_folder(places)).then(OsString::new)
+        if let Some(found) = foreign.filter(is_it)
+            && (self.info.is_multi_file() || self.is_vouched(Path::new(&found), FileIndex(0), places)?)
+        {
+            return Ok(Some(found));
+        }
+        let is_without = self.info.is_multi_file() && self.is_without_folder(places)?;
+        Ok(is_without.then(OsString::new))
     }
 
-    /// Whether another client was told to make no folder for this torrent: its largest file is there, and whatever else
-    /// of a sample has a length.
-    fn is_without_folder(&self, places: &Places) -> bool {
+    /// Whether another client was told to make no folder for this torrent: its largest file is there and holds a piece, and
+    /// whatever else of a sample has a length.
+    fn is_without_folder(&self, places: &Places) -> Result<bool, StorageError> {
         let layout = self.layout;
         let files = || layout.files().filter(|file| !layout.is_pad(*file) && layout.file_len(*file) != 0);
-        let Some(largest) = files().max_by_key(|file| layout.file_len(*file)) else { return false };
+        let Some(largest) = files().max_by_key(|file| layout.file_len(*file)) else { return Ok(false) };
         let mut flat = places.clone();
         flat.top = Some(OsString::new());
         let mut sample = std::iter::once(largest).chain(files().take(SAMPLE));
-        sample.all(|file| flat.named(file).is_some_and(|path| self.is_whole(&path, file)))
+        if !sample.all(|file| flat.named(file).is_some_and(|path| self.is_whole(&path, file))) {
+            return Ok(false);
+        }
+        self.is_vouched(&flat.named(largest).unwrap_or_default(), largest, &flat)
     }
 
     /// Files that lie where their names say, but for the form of these; the others are returned.
@@ -323,6 +333,8 @@ impl Search<'_> {
 
     fn by_other_clients(&self, places: &mut Places, absent: &Bitfield) -> Result<(), StorageError> {
         let mut found: HashMap<PathBuf, FileIndex> = HashMap::new();
+        // Neighbours of a small file may have such names too.
+        let mut guess = places.clone();
         for (file, path) in foreign_paths(self.info) {
             self.halt.check()?;
             if !absent.get(file.0) || places.alias(file).is_some() {
@@ -330,6 +342,7 @@ impl Search<'_> {
             }
             let path = places.rebased(as_path(&path));
             if places.named(file).as_ref() != Some(&path) && self.is_whole(&path, file) {
+                guess.place(file, path.clone(), Alias::OtherClient);
                 found.insert(path, file);
             }
         }
@@ -345,7 +358,10 @@ impl Search<'_> {
             }
         }
         for (path, file) in found {
-            places.place(file, path, Alias::OtherClient);
+            // A file of this length may be anything.
+            if self.is_vouched(&path, file, &guess)? {
+                places.place(file, path, Alias::OtherClient);
+            }
         }
         Ok(())
     }

@@ -217,31 +217,6 @@ fn listed(root: &Root, path: &Path, rival: &Path) -> Option<(bool, bool)> {
 }
 
 impl Storage {
-    /// A file that another client calls unfinished gets its own name when it is whole.
-    pub(crate) fn take_name(&self, file: FileIndex) -> Result<(), StorageError> {
-        let (from, to) = {
-            let places = self.places();
-            if places.alias(file) != Some(Alias::Unfinished) {
-                return Ok(());
-            }
-            (places.path(file).unwrap_or_default(), places.named(file).unwrap_or_default())
-        };
-        let root = self.root(false)?;
-        let (full, new) = (root.full(&from), root.full(&to));
-        let renamed = self.hooks().call(Op::Rename, &full, || root.rename_file(&from, &to));
-        match renamed {
-            Ok(()) => {}
-            // The name has come to be another file's: the file is whole where it is.
-            Err(Errno::EXIST) => return Err(StorageError::NameTaken { path: new, whole: full }),
-            Err(errno) => return Err(self.explain(StorageError::writing(&full, errno))),
-        }
-        self.hooks().tell(Change::Renamed { from: &full, to: &new });
-        self.places_mut().replace(file);
-        self.forget_open(file.0);
-        self.note_new_folders(file);
-        Ok(())
-    }
-
     /// Where a file's name says that it lies, if the user chose no other name for the torrent's folder than `top`.
     pub(crate) fn named_path(&self, file: FileIndex) -> Option<PathBuf> {
         let path = self.paths().path(file)?;

@@ -387,3 +387,26 @@ fn the_wrong_number_of_bytes_is_our_own_fault() {
     assert!(matches!(error, StorageError::Invalid(_)) && error.path().is_none());
     assert_eq!(tree(&t.root()), Vec::<String>::new());
 }
+
+#[test]
+fn a_state_folder_that_is_full_is_told_with_figures_that_are_true() {
+    let t = Fixture::new(&[("a", 2 * PIECE as u64, ""), ("b", PIECE as u64, "")]);
+    let (plan, switch) = switched(Op::JournalWrite);
+    let storage = t.storage_with(StorageOptions { faults: Some(plan), ..Fixture::options() }, &[true, false]);
+    storage.resume().unwrap();
+    set(&switch, ENOSPC);
+    for error in [
+        t.try_write(&storage, 0).unwrap_err(),
+        t.try_write(&storage, 2).unwrap_err(),
+        storage.spill(t.piece(1), 0, &t.blocks(1)).unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(text.contains(": no space left: 65536 bytes are still to be written, "), "{text}");
+        assert!(!text.contains(" 0 are free"), "{text}");
+    }
+    // Where it is not known how much, nothing is said of it.
+    let unknown = StorageError::NoSpace { path: t.file("a"), needed: 0, available: 0 };
+    let expected =
+        format!("{}: no space left; it goes on by itself when there is room", t.file("a").display());
+    assert_eq!((unknown.to_string(), unknown.bytes_missing()), (expected, Some(0)));
+}

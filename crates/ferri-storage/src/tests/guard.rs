@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::Conflict;
+use crate::journal::{Record, Stamp};
 
 const P: u64 = PIECE as u64;
 
@@ -366,12 +367,16 @@ fn a_complete_file_that_was_cut_is_not_taken_for_one_that_another_client_broke_o
     }
 }
 
-/// Changes bytes of a file without a trace, as a disk does.
+/// Changes bytes of the first file without a trace, as a disk does: no time tells of it, not that of the inode either.
 fn rot(t: &Fixture, name: &str, offset: u64) {
     let file = fs::File::options().write(true).open(t.file(name)).unwrap();
     let modified = file.metadata().unwrap().modified().unwrap();
     file.write_all_at(b"rot", offset).unwrap();
     file.set_modified(modified).unwrap();
+    let stamp = Some(Stamp::of(&rustix::fs::fstat(&file).unwrap()));
+    resume::edit_journal(t, |state| {
+        assert!(state.apply(&Record::Stamp { file: 0, stamp }) && state.apply(&Record::Closed));
+    });
 }
 
 #[test]

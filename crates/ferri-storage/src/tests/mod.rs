@@ -6,6 +6,7 @@ mod damage;
 mod errors;
 mod faults;
 mod files;
+mod finish;
 mod guard;
 mod held;
 mod hostile;
@@ -19,6 +20,7 @@ mod register;
 mod resume;
 mod served;
 mod totals;
+mod touched;
 mod versions;
 
 use std::path::{Path, PathBuf};

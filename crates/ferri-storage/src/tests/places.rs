@@ -311,3 +311,42 @@ fn a_small_file_that_is_unfinished_by_its_name_is_known_by_its_neighbours() {
     let (storage, _) = t.start();
     assert_eq!(aliases(&storage).len(), 1);
 }
+
+#[test]
+fn a_strangers_file_of_the_same_length_under_another_clients_name_is_not_taken_for_ours() {
+    // As libtorrent calls it, and without a folder for the torrent.
+    for (specs, stranger) in [
+        (vec![("a\\b", LEN, ""), ("c", LEN, "")], vec!["t/ab"]),
+        (vec![("a", LEN, ""), ("s/b", LEN, "")], vec!["a", "s/b"]),
+    ] {
+        let t = Fixture::new(&specs);
+        for path in &stranger {
+            let path = t.root().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, vec![b'M'; LEN as usize]).unwrap();
+        }
+        let (storage, resumed) = t.start();
+        assert_eq!((aliases(&storage), resumed.why), (vec![], vec![]));
+        storage.guard().unwrap();
+        t.write_all(&storage);
+        storage.finish().unwrap();
+        for path in &stranger {
+            assert_eq!(fs::read(t.root().join(path)).unwrap(), vec![b'M'; LEN as usize]);
+        }
+    }
+}
+
+#[test]
+fn an_unfinished_file_that_holds_a_piece_and_something_else_differs() {
+    let t = Fixture::new(&[("a", 3 * PIECE as u64, "")]);
+    fs::create_dir_all(t.file("")).unwrap();
+    let mut mine = bytes_of(&t, 0);
+    mine[..9].copy_from_slice(b"mine, all");
+    fs::write(t.file("a.part"), &mine).unwrap();
+    let (storage, _) = t.start();
+    assert_eq!(aliases(&storage).len(), 1);
+    assert_eq!(t.good(&storage), [1, 2]);
+    let error = storage.guard().unwrap_err();
+    assert!(error.to_string().contains("is there already and differs from the torrent's;"), "{error}");
+    assert_eq!(fs::read(t.file("a.part")).unwrap(), mine);
+}

@@ -30,7 +30,7 @@ fn stopped(t: &Fixture) {
 }
 
 /// Rewrites the journal as if `change` had been so.
-fn edit_journal(t: &Fixture, change: impl FnOnce(&mut State)) {
+pub(super) fn edit_journal(t: &Fixture, change: impl FnOnce(&mut State)) {
     let mut parsed = parse(&fs::read(t.state_file("journal")).unwrap()).unwrap();
     change(&mut parsed.state);
     let mut encoder = Encoder::begin(&parsed.identity);
@@ -489,7 +489,7 @@ fn a_record_in_the_journal_is_small() {
     let before = fs::metadata(t.state_file("journal")).unwrap().len();
     t.write(&storage, [2]);
     let after = fs::metadata(t.state_file("journal")).unwrap().len();
-    assert_eq!(after - before, 19 + 35 + 11);
+    assert_eq!(after - before, 19 + 43 + 11);
     drop(storage);
     edit_journal(&t, |state| assert!(state.apply(&Record::Written { piece: 2 })));
 }

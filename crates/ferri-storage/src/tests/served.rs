@@ -214,3 +214,14 @@ fn our_own_writes_are_nobody_elses_changes() {
     storage.let_a_second_pass();
     assert_eq!(t.read(&storage, 0).unwrap(), t.piece_bytes(0));
 }
+
+#[test]
+fn a_download_folder_that_is_gone_is_told_and_nobody_waits_for_himself() {
+    let (t, storage) = serving();
+    fs::remove_dir_all(t.root()).unwrap();
+    storage.let_a_second_pass();
+    let (said, hears) = std::sync::mpsc::channel();
+    std::thread::spawn(move || said.send(t.read(&storage, 0).map_err(|error| error.to_string())));
+    let answer = hears.recv_timeout(Duration::from_secs(60)).expect("an answer");
+    assert!(answer.unwrap_err().contains("the download folder is missing or was replaced"));
+}

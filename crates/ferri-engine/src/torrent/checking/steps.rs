@@ -6,7 +6,8 @@ use ferri_metainfo::Bitfield;
 use ferri_storage::StorageError;
 use ferri_swarm::Input;
 
-use super::{Checking, Step};
+use super::{Checking, Choice, Step};
+use crate::FilePriority;
 use crate::status::State;
 use crate::torrent::disk::DiskDone;
 use crate::torrent::files::Files;
@@ -50,12 +51,26 @@ impl Task {
         }
     }
 
-    /// Looks for what lies where the torrent's files are to be written, and is the user's.
+    /// Other files are wanted. A torrent that waits for what is in its way may have nothing in it any more.
+    pub(in crate::torrent) fn choose_while_checking(&mut self, wishes: &[FilePriority]) {
+        let Some(checking) = &mut self.checking else { return };
+        (checking.wishes, checking.choice) = (wishes.to_vec(), Choice::New);
+        if matches!(checking.step, Step::Waiting(_)) && checking.found.is_some() {
+            self.look_for_obstacles();
+        }
+    }
+
+    /// Looks for what lies where the torrent's files are to be written, and is the user's. What was said of the files meanwhile
+    /// is carried out first.
     fn look_for_obstacles(&mut self) {
         let Some(checking) = &mut self.checking else { return };
         checking.step = Step::Guarding;
+        let wanted = checking.take_choice().map(|wishes| wishes::wanted(&self.info, wishes));
         let (storage, done) = (self.disk.storage().clone(), self.disk_done.clone());
-        let guard = tokio::task::spawn_blocking(move || storage.guard());
+        let guard = tokio::task::spawn_blocking(move || {
+            wanted.map_or(Ok(()), |wanted| storage.set_wanted(&wanted))?;
+            storage.guard()
+        });
         self.services.tasks.spawn(async move {
             let result = guard.await.unwrap_or(Err(StorageError::Invalid("the look at the files panicked")));
             // The torrent may have ended without waiting for it.
@@ -74,7 +89,11 @@ impl Task {
             Ok(()) => self.finish_check(now),
             Err(error) => {
                 checking.was_blocked = true;
-                self.wait_for_disk(&error, now);
+                match checking.choice {
+                    // It may concern the very file.
+                    Choice::New => self.look_for_obstacles(),
+                    Choice::AsAdded | Choice::Taken => self.wait_for_disk(&error, now),
+                }
             }
         }
     }
@@ -112,7 +131,7 @@ impl Task {
         let is_finished = !checking.lacks_touches;
         let (layout, wanted) = (self.info.layout().clone(), self.disk.storage().wanted());
         self.files = Files::new(layout, self.crew.machine().have(), wanted, is_finished);
-        if checking.is_chosen_anew {
+        if checking.choice == Choice::New {
             self.disk.set_wanted(wishes::wanted(&self.info, &checking.wishes));
         }
         // The look at the files may have found pieces that are needed first.

@@ -106,15 +106,18 @@ impl Task {
                     if matches!(self.view.state, State::Paused) && !self.disk.is_busy() {
                         self.disk.settle();
                     }
+                    self.disk_works(now);
                 }
                 Ok(Verdict::Bad) => {
                     self.handle(Input::PieceVerified { piece: piece.get(), ok: false }, now);
+                    self.disk_works(now);
                 }
                 Err(error) => self.disk_failed(&error, now),
             },
             DiskDone::Spilled { piece, round, unwritten, error } => {
-                if let Err(error) = self.disk.spilled(piece, round, unwritten, error, now) {
-                    self.disk_failed(&error, now);
+                match self.disk.spilled(piece, round, unwritten, error, now) {
+                    Ok(()) => self.disk_works(now),
+                    Err(error) => self.disk_failed(&error, now),
                 }
             }
             DiskDone::Synced(result) => {
@@ -128,6 +131,7 @@ impl Task {
                     let complete =
                         self.files.selected(self.disk.storage().wanted(), self.crew.machine().have());
                     self.files_completed(complete);
+                    self.disk_works(now);
                 }
                 if result.is_ok() && self.disk.is_finishing() && self.crew.machine().stats().left == 0 {
                     self.disk.finish();
@@ -144,7 +148,13 @@ impl Task {
             DiskDone::Rechecked(result) => self.rechecked(result, now),
             DiskDone::Probed(result) => {
                 if self.disk.probed(&result, now) {
-                    self.disk_is_back(now);
+                    if self.disk.is_finishing() && self.crew.machine().stats().left == 0 {
+                        self.disk.finish();
+                    }
+                    // Else the end of what is done again tells.
+                    if !self.disk.is_retrying() {
+                        self.disk_is_back(now);
+                    }
                 }
             }
         }
@@ -173,10 +183,14 @@ impl Task {
         }
     }
 
-    fn disk_is_back(&mut self, now: Instant) {
-        if self.disk.is_finishing() && self.crew.machine().stats().left == 0 {
-            self.disk.finish();
+    /// Something was done that had failed before, or nothing had.
+    fn disk_works(&mut self, now: Instant) {
+        if self.disk.take_retried() && !self.disk.is_retrying() {
+            self.disk_is_back(now);
         }
+    }
+
+    fn disk_is_back(&mut self, now: Instant) {
         if self.checking.is_none() && matches!(self.view.state, State::Error { .. }) {
             self.set_state(self.working_state());
             self.apply_budget(now);
@@ -195,11 +209,15 @@ impl Task {
     }
 
     fn disk_failed(&mut self, error: &StorageError, now: Instant) {
+        self.tell_failure(error, error.is_recoverable(), now);
+    }
+
+    fn tell_failure(&mut self, error: &StorageError, recoverable: bool, now: Instant) {
         let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
         let was_working = !matches!(self.view.state, State::Error { .. });
         self.set_state(State::Error {
             text: error.to_string(),
-            recoverable: error.is_recoverable(),
+            recoverable,
             missing,
             in_the_way: error.is_in_the_way(),
             fault: false,
@@ -225,18 +243,33 @@ impl Task {
     /// The last touches are put: now it is complete for everybody to see.
     fn touched(&mut self, result: Result<(), StorageError>, now: Instant) {
         if !self.disk.finished(&result) {
-            return self.disk_answered(result, now);
-        }
-        if let Err(error) = result {
-            // Every byte is there; a permission or a link that cannot be set is no reason to wait.
-            self.view.event(Event::Note(error.to_string()));
+            // Without an error the selection is still to be changed.
+            return result.map_or_else(|error| self.lacks_touches(&error, now), |()| ());
         }
         self.disk.settle();
         let complete = self.files.finished(self.crew.machine().have());
         self.files_completed(complete);
+        let was_failed = matches!(self.view.state, State::Error { .. });
         if self.crew.machine().stats().left == 0 && !self.view.is_paused {
             self.set_state(State::Seeding);
             self.view.event(Event::Completed);
+        } else if was_failed {
+            self.set_state(self.working_state());
+        }
+        if was_failed {
+            // While the disk failed nothing was to be begun.
+            self.apply_budget(now);
+        }
+    }
+
+    /// Not all last touches could be put. Every byte is there, so nothing is gained by waiting for a person who does not know of
+    /// it: but for what goes away by itself, a caller is told that this is the end. They are tried again all the same.
+    fn lacks_touches(&mut self, error: &StorageError, now: Instant) {
+        use StorageError::{Halted, InUse, NoSpace};
+        // It was asked to stop, and does.
+        if !matches!(error, Halted) {
+            self.disk.failed(error, now);
+            self.tell_failure(error, matches!(error, NoSpace { .. } | InUse { .. }), now);
         }
     }
 }

@@ -114,6 +114,14 @@ impl Fixture {
         release
     }
 
+    /// Offers what found no room until there is some.
+    fn offer_again(&mut self) {
+        while !self.disk.refused.is_empty() {
+            std::thread::yield_now();
+            self.disk.tick(Instant::now() + RETRY_INTERVAL);
+        }
+    }
+
     fn next(&mut self) -> DiskDone {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -296,10 +304,7 @@ fn jobs_that_find_no_room_are_done_when_there_is_some() {
     assert!(t.done.try_recv().is_err(), "there is no room yet");
     assert!(t.disk.next_tick().is_some());
     drop(release);
-    while t.pool.queued() != 0 {
-        std::thread::yield_now();
-    }
-    t.disk.tick(Instant::now() + RETRY_INTERVAL);
+    t.offer_again();
     let mut kinds: Vec<u8> = (0..7)
         .map(|_| match t.next() {
             DiskDone::Piece { result: Ok(true), .. } => 0,
@@ -323,10 +328,7 @@ fn a_piece_too_large_for_memory_finds_room_later_too() {
     let release = t.fill();
     t.arrives(3);
     drop(release);
-    while t.pool.queued() != 0 {
-        std::thread::yield_now();
-    }
-    t.disk.tick(Instant::now() + RETRY_INTERVAL);
+    t.offer_again();
     let DiskDone::Spilled { piece, round, unwritten, error } = t.next() else {
         panic!("it was to be put aside")
     };
