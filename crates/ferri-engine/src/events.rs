@@ -82,7 +82,7 @@ pub(crate) struct SessionLog {
 struct Listeners {
     queues: Mutex<Queues>,
     /// Who listens to the whole session, and as what it knows the torrent.
-    session: Option<(InfoHash, Arc<SessionLog>)>,
+    session: (InfoHash, Arc<SessionLog>),
 }
 
 #[derive(Debug)]
@@ -143,26 +143,16 @@ impl SessionEvents {
 }
 
 impl EventLog {
-    /// Of something that the session's listeners do not hear of.
-    pub(crate) fn new() -> Self {
-        Self::with(None)
-    }
-
     /// Of the torrent `info_hash`.
     pub(crate) fn of(info_hash: InfoHash, session: Arc<SessionLog>) -> Self {
-        Self::with(Some((info_hash, session)))
-    }
-
-    fn with(session: Option<(InfoHash, Arc<SessionLog>)>) -> Self {
         let queues = Queues { first: Some(Arc::default()), others: Vec::new() };
-        Self(Arc::new(Listeners { queues: Mutex::new(queues), session }))
+        Self(Arc::new(Listeners { queues: Mutex::new(queues), session: (info_hash, session) }))
     }
 
     /// Tells every listener.
     pub(crate) fn send(&self, event: Event) {
-        if let Some((info_hash, session)) = &self.0.session {
-            session.send(|| SessionEvent::Torrent { info_hash: *info_hash, event: event.clone() });
-        }
+        let (info_hash, session) = &self.0.session;
+        session.send(|| SessionEvent::Torrent { info_hash: *info_hash, event: event.clone() });
         let mut queues = self.0.lock();
         queues.others.retain(|queue| match queue.upgrade() {
             Some(queue) => {
@@ -327,7 +317,7 @@ mod tests {
     }
 
     fn log_of(pieces: std::ops::Range<u32>) -> EventLog {
-        let log = EventLog::new();
+        let log = EventLog::of([1; 20].into(), Arc::default());
         tell(&log, pieces);
         log
     }
@@ -344,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_slow_listener_misses_the_oldest_and_is_told() {
-        let log = EventLog::new();
+        let log = EventLog::of([1; 20].into(), Arc::default());
         let mut events = log.subscribe();
         tell(&log, 0..EVENTS_MAX as u32 + 5);
         assert_eq!(piece(events.try_recv()), Err(EventsError::Missed(5)));

@@ -29,8 +29,8 @@ pub struct Changes {
     pub is_everything: bool,
     /// The torrents that changed or are new, each as it is now, in the order in which they changed last.
     pub torrents: Vec<TorrentStatus>,
-    /// Those that are gone, by the hash by which peers know them; none when this is everything. One that was added again is
-    /// not among them.
+    /// Those that are gone, by their [`TorrentStatus::id`]; none when this is everything. One that was added again is not
+    /// among them.
     pub removed: Vec<InfoHash>,
 }
 
@@ -196,7 +196,7 @@ impl Snapshots {
 
     /// The next snapshot.
     pub(crate) fn publish(&self, status: TorrentStatus) {
-        self.change(|before| *before = status);
+        self.change(|before| *before = TorrentStatus { id: before.id, ..status });
     }
 
     /// Changes the snapshot.

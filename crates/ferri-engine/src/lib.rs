@@ -49,7 +49,6 @@ mod peer;
 mod port_mapping;
 mod rate;
 mod registry;
-mod resolve;
 mod route;
 mod scrape;
 mod services;
@@ -74,17 +73,16 @@ pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
 pub use options::{
-    AddTorrent, Check, FilePriority, LimitsError, ResolveMagnet, SessionLimits, SessionOptions,
+    AddTorrent, Check, FilePriority, LimitsError, SessionLimits, SessionOptions, TorrentSource,
 };
 pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport};
-pub use resolve::{ResolveState, ResolveStatus, Resolved, Resolving, known_torrent};
 pub use scrape::Scraper;
 pub use session::Session;
 pub use status::{
-    AllTime, Event, FileStatus, PeerStatus, Said, Sources, State, Stopwatch, TorrentStatus, TrackerStatus,
-    Wait,
+    AllTime, Event, FileStatus, PeerStatus, Resolving, Said, Sources, State, Stopwatch, TorrentStatus,
+    TrackerStatus, Wait,
 };
-pub use torrent::{Refused, Torrent};
+pub use torrent::{Refused, Torrent, known_torrent};
 pub use watch::{Ended, Watch};
 
 /// What [`Scraper`] answers.

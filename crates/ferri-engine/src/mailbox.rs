@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 
 /// Addresses that wait: as many as a swarm remembers in all, so that what does not fit here would not fit there.
 const PEERS_MAX: usize = 3_000;
+/// Trackers that wait: more than a torrent asks.
+const TRACKERS_MAX: usize = 200;
 
 /// A place for news that one task takes from.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub(crate) struct Mailbox {
 pub(crate) struct Mail {
     /// Where peers may be, by who says so. None of the sets is empty.
     pub(crate) peers: BTreeMap<Source, BTreeSet<SocketAddr>>,
+    /// Trackers that may know the torrent.
+    pub(crate) trackers: BTreeSet<String>,
     /// The session's own address or port is another one.
     pub(crate) has_moved: bool,
 }
@@ -36,6 +40,15 @@ impl Mailbox {
             return;
         }
         mail.peers.entry(source).or_default().extend(addrs.into_iter().take(room));
+        drop(mail);
+        self.changed.notify_one();
+    }
+
+    /// These trackers may know the torrent.
+    pub(crate) fn trackers(&self, urls: Vec<String>) {
+        let mut mail = self.lock();
+        let room = TRACKERS_MAX.saturating_sub(mail.trackers.len());
+        mail.trackers.extend(urls.into_iter().take(room));
         drop(mail);
         self.changed.notify_one();
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::magnet::Magnet;
-use ferri_metainfo::{Bitfield, Metainfo};
+use ferri_metainfo::{Bitfield, InfoHashes, Metainfo};
 use ferri_storage::Places;
 
 /// What a whole session does. Rates are in bytes per second, sizes in bytes.
@@ -145,27 +145,6 @@ impl SessionLimits {
     }
 }
 
-/// A magnet link whose torrent is to be found, and whom to ask beside those that it names.
-#[derive(Debug, Clone)]
-pub struct ResolveMagnet {
-    /// The link. Its trackers and peers are asked.
-    pub magnet: Magnet,
-    /// Trackers beside those of the link.
-    pub extra_trackers: Vec<String>,
-    /// Ask no tracker at all.
-    pub no_trackers: bool,
-    /// Peers to connect to, whatever trackers say.
-    pub peers: Vec<SocketAddr>,
-}
-
-impl ResolveMagnet {
-    /// Ask those that `magnet` names.
-    #[must_use]
-    pub fn new(magnet: Magnet) -> Self {
-        Self { magnet, extra_trackers: Vec::new(), no_trackers: false, peers: Vec::new() }
-    }
-}
-
 /// How much of what is already on disk is believed when a torrent is added.
 #[derive(Debug, Clone, Default)]
 pub enum Check {
@@ -193,11 +172,52 @@ pub enum FilePriority {
     High,
 }
 
+/// What a torrent is known by when it is added.
+#[derive(Debug, Clone)]
+pub enum TorrentSource {
+    /// Its info dictionary, and more.
+    Metainfo(Metainfo),
+    /// Its hash. The info dictionary is fetched from peers, or was left in the state folder by an earlier run; then the
+    /// torrent starts by itself.
+    Magnet(Magnet),
+    /// The same, but no file is looked for before [`Torrent::choose`](crate::Torrent::choose) says which, and where.
+    MagnetOnHold(Magnet),
+}
+
+impl TorrentSource {
+    /// The hashes that it names.
+    #[must_use]
+    pub fn info_hashes(&self) -> InfoHashes {
+        match self {
+            Self::Metainfo(metainfo) => metainfo.info().info_hashes(),
+            Self::Magnet(magnet) | Self::MagnetOnHold(magnet) => magnet.info_hashes,
+        }
+    }
+
+    /// Trackers, by tier. A link has no tiers: each of its trackers is one of its own.
+    pub(crate) fn tiers(&self) -> Vec<Vec<String>> {
+        match self {
+            Self::Metainfo(metainfo) => metainfo.trackers().to_vec(),
+            Self::Magnet(magnet) | Self::MagnetOnHold(magnet) => {
+                magnet.trackers.iter().map(|url| vec![url.clone()]).collect()
+            }
+        }
+    }
+
+    /// Nodes of the DHT.
+    pub(crate) fn nodes(&self) -> &[(String, u16)] {
+        match self {
+            Self::Metainfo(metainfo) => metainfo.nodes(),
+            Self::Magnet(_) | Self::MagnetOnHold(_) => &[],
+        }
+    }
+}
+
 /// A torrent to add, and what to do with it.
 #[derive(Debug, Clone)]
 pub struct AddTorrent {
     /// What to download or serve.
-    pub metainfo: Metainfo,
+    pub source: TorrentSource,
     /// The folder that receives (or holds) the torrent's file or folder.
     pub output: PathBuf,
     /// The payload itself, when it does not lie at `output` under the torrent's name: for a single file its path,
@@ -236,8 +256,24 @@ impl AddTorrent {
     /// Download `metainfo` into `output` with the defaults.
     #[must_use]
     pub fn new(metainfo: Metainfo, output: impl Into<PathBuf>) -> Self {
+        Self::from_source(TorrentSource::Metainfo(metainfo), output)
+    }
+
+    /// Download what `magnet` stands for into `output` with the defaults, as soon as peers told what that is.
+    #[must_use]
+    pub fn magnet(magnet: Magnet, output: impl Into<PathBuf>) -> Self {
+        Self::from_source(TorrentSource::Magnet(magnet), output)
+    }
+
+    /// Find out what `magnet` stands for; what becomes of it is said by [`Torrent::choose`](crate::Torrent::choose).
+    #[must_use]
+    pub fn magnet_on_hold(magnet: Magnet) -> Self {
+        Self::from_source(TorrentSource::MagnetOnHold(magnet), PathBuf::new())
+    }
+
+    fn from_source(source: TorrentSource, output: impl Into<PathBuf>) -> Self {
         Self {
-            metainfo,
+            source,
             output: output.into(),
             payload: None,
             priorities: Vec::new(),

@@ -20,12 +20,15 @@ struct Places<H> {
     /// The other names of hybrids: what each is known by in `by_name`.
     aliases: BTreeMap<InfoHash, InfoHash>,
     is_closed: bool,
+    next_number: u64,
 }
 
 #[derive(Debug)]
 struct Place<H> {
     host: H,
     alias: Option<InfoHash>,
+    /// No other place ever has it.
+    number: u64,
 }
 
 /// A place that is taken; free again when this is dropped.
@@ -34,16 +37,18 @@ pub(crate) struct Entry {
     /// `None` once the place was left.
     registry: Option<Weak<dyn Forget>>,
     name: InfoHash,
+    number: u64,
 }
 
 /// A registry, whatever stands in it.
 trait Forget: std::fmt::Debug + Send + Sync {
-    fn forget(&self, name: InfoHash);
+    fn forget(&self, name: InfoHash, number: u64);
 }
 
 impl<H> Default for Registry<H> {
     fn default() -> Self {
-        let places = Places { by_name: BTreeMap::new(), aliases: BTreeMap::new(), is_closed: false };
+        let places =
+            Places { by_name: BTreeMap::new(), aliases: BTreeMap::new(), is_closed: false, next_number: 0 };
         Self { places: Mutex::new(places) }
     }
 }
@@ -60,12 +65,12 @@ impl<H: Clone> Registry<H> {
         self.lock().by_name.values().map(|place| place.host.clone()).collect()
     }
 
-    /// Whether this name could be taken.
+    /// Whether these names could be taken.
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::AlreadyRunning`].
-    pub(crate) fn refuse_known(&self, name: InfoHash) -> Result<(), Error> {
-        self.lock().refuse_known(name)
+    pub(crate) fn refuse_known(&self, hashes: &InfoHashes) -> Result<(), Error> {
+        self.lock().refuse_known(hashes)
     }
 
     /// Takes no newcomers from here on. Whoever asks for all afterwards misses none.
@@ -82,28 +87,47 @@ impl<H: Clone + std::fmt::Debug + Send + Sync + 'static> Registry<H> {
     pub(crate) fn enter(self: &Arc<Self>, hashes: &InfoHashes, host: H) -> Result<Entry, Error> {
         let name = hashes.wire();
         let mut places = self.lock();
-        places.refuse_known(name)?;
-        places.put(hashes, host);
+        places.refuse_known(hashes)?;
+        let number = places.next_number;
+        places.next_number += 1;
+        places.put(hashes, number, host);
         drop(places);
         let registry: Arc<dyn Forget> = self.clone();
-        Ok(Entry { registry: Some(Arc::downgrade(&registry)), name })
+        Ok(Entry { registry: Some(Arc::downgrade(&registry)), name, number })
     }
 
-    /// Puts another one where `entry` is, which may know another name of it. Nobody finds the place empty meanwhile.
+    /// What has this place goes by these names from here on. The place is not empty in between. Others that have one of
+    /// the names lose their place, if they `yield` it.
     ///
     /// # Errors
-    /// [`Error::Closed`].
-    pub(crate) fn replace(&self, entry: &Entry, hashes: &InfoHashes, host: H) -> Result<(), Error> {
-        debug_assert_eq!(entry.name, hashes.wire());
+    /// [`Error::AlreadyRunning`] when one that does not yield has one of the names; [`Error::Closed`]. Nothing has changed then.
+    pub(crate) fn rename(
+        &self,
+        entry: &mut Entry,
+        hashes: &InfoHashes,
+        yields: impl Fn(&H) -> bool,
+    ) -> Result<Vec<H>, Error> {
         let mut places = self.lock();
         if places.is_closed {
             return Err(Error::Closed);
         }
-        let before = places.put(hashes, host);
-        drop(places);
-        // Its end may want the lock.
-        drop(before);
-        Ok(())
+        let mut others = Vec::new();
+        for name in hashes.names().map(|name| places.main_name(name)) {
+            match places.by_name.get(&name) {
+                Some(place) if place.number != entry.number && !yields(&place.host) => {
+                    return Err(Error::AlreadyRunning(name));
+                }
+                Some(place) if place.number != entry.number => others.push((name, place.number)),
+                _ => {}
+            }
+        }
+        let gone = others.into_iter().filter_map(|(name, number)| places.take(name, number));
+        let gone = gone.map(|place| place.host).collect();
+        if let Some(place) = places.take(entry.name, entry.number) {
+            places.put(hashes, entry.number, place.host);
+        }
+        entry.name = hashes.wire();
+        Ok(gone)
     }
 }
 
@@ -118,33 +142,40 @@ impl<H> Places<H> {
         self.aliases.get(&name).copied().unwrap_or(name)
     }
 
-    fn refuse_known(&self, name: InfoHash) -> Result<(), Error> {
+    fn refuse_known(&self, hashes: &InfoHashes) -> Result<(), Error> {
         if self.is_closed {
             return Err(Error::Closed);
         }
-        let name = self.main_name(name);
-        if self.by_name.contains_key(&name) { Err(Error::AlreadyRunning(name)) } else { Ok(()) }
+        let names = hashes.names().map(|name| self.main_name(name));
+        match names.into_iter().find(|name| self.by_name.contains_key(name)) {
+            Some(name) => Err(Error::AlreadyRunning(name)),
+            None => Ok(()),
+        }
     }
 
-    fn put(&mut self, hashes: &InfoHashes, host: H) -> Option<Place<H>> {
+    /// Gives these names, which are free, to the place of this number.
+    fn put(&mut self, hashes: &InfoHashes, number: u64, host: H) {
         let (name, alias) = (hashes.wire(), hashes.other());
         if let Some(alias) = alias {
             self.aliases.insert(alias, name);
         }
-        self.by_name.insert(name, Place { host, alias })
+        self.by_name.insert(name, Place { host, alias, number });
+    }
+
+    fn take(&mut self, name: InfoHash, number: u64) -> Option<Place<H>> {
+        // Another one may have the name by now.
+        self.by_name.get(&name).filter(|place| place.number == number)?;
+        let gone = self.by_name.remove(&name)?;
+        if let Some(alias) = gone.alias {
+            self.aliases.remove(&alias);
+        }
+        Some(gone)
     }
 }
 
 impl<H: std::fmt::Debug + Send + Sync> Forget for Registry<H> {
-    fn forget(&self, name: InfoHash) {
-        let mut places = self.lock();
-        let gone = places.by_name.remove(&name);
-        if let Some(alias) = gone.as_ref().and_then(|place| place.alias)
-            && places.aliases.get(&alias) == Some(&name)
-        {
-            places.aliases.remove(&alias);
-        }
-        drop(places);
+    fn forget(&self, name: InfoHash, number: u64) {
+        let gone = self.lock().take(name, number);
         // Its end may want the lock.
         drop(gone);
     }
@@ -154,7 +185,7 @@ impl Entry {
     /// Frees the place at once.
     pub(crate) fn leave(&mut self) {
         if let Some(registry) = self.registry.take().and_then(|registry| registry.upgrade()) {
-            registry.forget(self.name);
+            registry.forget(self.name, self.number);
         }
     }
 }
@@ -191,40 +222,50 @@ mod tests {
             (Some("a"), Some("a"), vec!["a"])
         );
         assert!(matches!(registry.enter(&v1(1), "b"), Err(Error::AlreadyRunning(_))));
-        assert!(matches!(registry.refuse_known(hash(2)), Err(Error::AlreadyRunning(_))));
+        assert!(matches!(registry.refuse_known(&v1(2)), Err(Error::AlreadyRunning(_))));
         drop(entry);
         assert_eq!((registry.get(hash(1)), registry.get(hash(2))), (None, None));
-        assert!(registry.refuse_known(hash(2)).is_ok());
+        assert!(registry.refuse_known(&v1(2)).is_ok());
     }
 
     #[test]
-    fn what_takes_a_place_over_brings_its_own_second_name() {
-        let registry = Arc::new(Registry::default());
-        let entry = registry.enter(&v1(1), "search").unwrap();
-        registry.replace(&entry, &hybrid(1, 2), "torrent").unwrap();
-        assert_eq!((registry.get(hash(1)), registry.get(hash(2))), (Some("torrent"), Some("torrent")));
-        drop(entry);
-        assert_eq!((registry.get(hash(1)), registry.get(hash(2))), (None, None));
+    fn by_whichever_name_it_was_sought_a_hybrid_has_both_once_they_are_known() {
+        for sought in [1, 2] {
+            let registry = Arc::new(Registry::default());
+            let mut entry = registry.enter(&v1(sought), "torrent").unwrap();
+            assert_eq!(registry.rename(&mut entry, &hybrid(1, 2), |_| false).unwrap(), [""; 0]);
+            assert_eq!((registry.get(hash(1)), registry.get(hash(2))), (Some("torrent"), Some("torrent")));
+            assert_eq!(registry.rename(&mut entry, &hybrid(1, 2), |_| false).unwrap(), [""; 0]);
+            drop(entry);
+            assert_eq!((registry.get(hash(1)), registry.get(hash(2))), (None, None));
+        }
     }
 
     #[test]
-    fn who_was_sought_by_the_second_name_keeps_it_when_the_search_ends() {
-        let registry = Arc::new(Registry::default());
-        let search = registry.enter(&v1(2), "search").unwrap();
-        let torrent = registry.enter(&hybrid(1, 2), "torrent").unwrap();
-        drop(search);
-        assert_eq!(registry.get(hash(2)), Some("torrent"));
-        drop(torrent);
-        assert_eq!(registry.get(hash(2)), None);
+    fn of_two_that_are_sought_by_the_names_of_one_torrent_one_yields_or_both_stay() {
+        for [first_name, second_name] in [[1, 2], [2, 1]] {
+            let registry = Arc::new(Registry::default());
+            let mut first = registry.enter(&v1(first_name), "first").unwrap();
+            let second = registry.enter(&v1(second_name), "second").unwrap();
+            let stays = registry.rename(&mut first, &hybrid(1, 2), |_| false);
+            assert!(matches!(stays, Err(Error::AlreadyRunning(name)) if name == hash(second_name)));
+            assert_eq!(registry.get(hash(first_name)), Some("first"));
+            assert_eq!(registry.get(hash(second_name)), Some("second"));
+            assert_eq!(registry.rename(&mut first, &hybrid(1, 2), |_| true).unwrap(), ["second"]);
+            drop(second);
+            assert_eq!((registry.get(hash(1)), registry.get(hash(2))), (Some("first"), Some("first")));
+            drop(first);
+            assert_eq!((registry.get(hash(1)), registry.get(hash(2))), (None, None));
+        }
     }
 
     #[test]
     fn nobody_enters_after_the_end() {
         let registry = Arc::new(Registry::default());
-        let entry = registry.enter(&v1(1), "search").unwrap();
+        let mut entry = registry.enter(&v1(1), "torrent").unwrap();
         registry.close();
         assert!(matches!(registry.enter(&v1(2), "a"), Err(Error::Closed)));
-        assert!(matches!(registry.replace(&entry, &v1(1), "torrent"), Err(Error::Closed)));
-        assert_eq!(registry.all(), ["search"]);
+        assert!(matches!(registry.rename(&mut entry, &hybrid(1, 2), |_| true), Err(Error::Closed)));
+        assert_eq!(registry.all(), ["torrent"]);
     }
 }

@@ -95,8 +95,8 @@ pub(crate) struct TrackerClients {
 pub(crate) struct Shutdown {
     /// No new connections in either direction.
     pub(crate) stop_accepting: CancellationToken,
-    /// Searches that are under way or tell their trackers that they are over; waited for in between.
-    pub(crate) searches: TaskTracker,
+    /// Tasks that tell trackers that we went; waited for in between.
+    pub(crate) farewells: TaskTracker,
     /// Everything that is left, at once.
     pub(crate) cancel: CancellationToken,
 }

@@ -17,12 +17,11 @@ use crate::dht::{self, Dht};
 use crate::egress::Egress;
 use crate::events::SessionEvents;
 use crate::feed::Changes;
-use crate::hosts::{Host, Hosts};
+use crate::hosts::Hosts;
 use crate::http::Http;
 use crate::lsd::Lsd;
 use crate::network::{Network, NetworkStatus};
 use crate::rate::Limiter;
-use crate::registry::Entry;
 use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdown, TrackerClients};
 use crate::share::Shares;
 use crate::torrent::{self, Torrent};
@@ -30,10 +29,7 @@ use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
 use crate::udp::{self, Sockets};
 use crate::watch::{Ended, Watch};
-use crate::{
-    AddTorrent, Error, LimitsError, ResolveMagnet, Resolved, Resolving, SessionLimits, SessionOptions,
-    panics, resolve, wiring,
-};
+use crate::{AddTorrent, Error, LimitsError, SessionLimits, SessionOptions, panics, wiring};
 
 /// Block buffers kept while nothing is going on: 1 MiB.
 const SPARE_BLOCKS: usize = 64;
@@ -163,51 +159,15 @@ impl Session {
         self.services.dht.as_ref()
     }
 
-    /// Adds a torrent and starts it: what is on disk is checked first, in the background.
+    /// Adds a torrent and starts it: what is on disk is checked first, in the background. Of a magnet link the info
+    /// dictionary is looked for before that ([`State::Resolving`](crate::State::Resolving)); an error about its files is a
+    /// state of the torrent then, or the answer of [`Torrent::choose`].
     ///
     /// # Errors
-    /// [`Error::AlreadyRunning`], [`Error::Name`], [`Error::Storage`], [`Error::Unsupported`]; nothing was started then.
+    /// [`Error::AlreadyRunning`], [`Error::Name`], [`Error::Storage`], [`Error::Unsupported`], [`Error::Closed`]; nothing was
+    /// started then.
     pub async fn add(&self, add: AddTorrent) -> Result<Torrent, Error> {
-        self.begin(add, None).await
-    }
-
-    /// Begins to look for the torrent of a magnet link, or has it at once when an earlier run has left it in the state
-    /// folder.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyRunning`] when the torrent runs or is looked for already, [`Error::Closed`].
-    pub async fn resolve(&self, magnet: ResolveMagnet) -> Result<Resolving, Error> {
-        let hashes = magnet.magnet.info_hashes;
-        self.hosts.refuse_known(hashes.wire())?;
-        let enter = |door| self.hosts.enter(&hashes, Host::Search(door));
-        resolve::resolve(&self.services, magnet, enter).await
-    }
-
-    /// As [`Self::add`] for a torrent that was looked for: its connections, the addresses it learnt and its talk with
-    /// trackers go on. Those of `add` come to them.
-    ///
-    /// # Errors
-    /// Those of [`Self::add`]; what was found is dropped then.
-    pub async fn add_resolved(&self, add: AddTorrent, resolved: Resolved) -> Result<Torrent, Error> {
-        self.begin(add, Some(resolved)).await
-    }
-
-    async fn begin(&self, add: AddTorrent, resolved: Option<Resolved>) -> Result<Torrent, Error> {
-        let name = add.metainfo.info().info_hashes().wire();
-        let is_sought = resolved.as_ref().is_some_and(|resolved| resolved.is_search_for(name));
-        match self.hosts.refuse_known(name) {
-            // It is that search that is known.
-            Err(Error::AlreadyRunning(_)) if is_sought => {}
-            other => other?,
-        }
-        let enter = |torrent: &Torrent, search: Option<Entry>| {
-            let (hashes, host) = (torrent.info_hashes(), Host::Torrent(torrent.clone()));
-            match search {
-                Some(entry) => self.hosts.replace(&entry, hashes, host).map(|()| entry),
-                None => self.hosts.enter(hashes, host),
-            }
-        };
-        torrent::add(&self.services, add, resolved, enter).await
+        torrent::add(&self.services, &self.hosts, add).await
     }
 
     /// The torrents that run, in the order of their info hashes.
@@ -271,12 +231,12 @@ impl Session {
         }
         // Those that rest have written everything: what is left to do is to tell the trackers, a few at a time.
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, stop_all(resting)).await;
-        services.shutdown.searches.close();
+        services.shutdown.farewells.close();
         let drain = async {
-            services.shutdown.searches.wait().await;
             for torrent in &awake {
                 torrent.wait_stopped().await;
             }
+            services.shutdown.farewells.wait().await;
         };
         if tokio::time::timeout(FLUSH_TIMEOUT, drain).await.is_err() {
             tracing::error!(

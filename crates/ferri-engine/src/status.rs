@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferri_metainfo::{FileIndex, InfoHashes};
+use ferri_metainfo::{FileIndex, Info, InfoHash, InfoHashes};
 use ferri_storage::CheckPlace;
 use ferri_swarm::Standstill;
 
 /// What a torrent is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
+    /// Only its hash is known: peers are asked for its info dictionary, or looked for ([`TorrentStatus::resolving`]). Or that
+    /// is here, and [`crate::Torrent::choose`] is waited for.
+    Resolving,
     /// Hashing what lies on disk, or waiting for its turn to do so ([`TorrentStatus::checks_ahead`]): bytes looked at, bytes
     /// to look at.
     Checking {
@@ -67,9 +70,11 @@ pub struct Sources {
 /// One torrent at one moment.
 #[derive(Debug, Clone)]
 pub struct TorrentStatus {
-    /// The torrent's name, as given: sanitise before printing.
+    /// The torrent's name, as given: sanitise before printing. While it is not known, what its link calls it, or its hash.
     pub name: String,
-    /// Its info hashes.
+    /// What it is known by in its session from its first moment to its last: the hash that it was added by, as peers know it.
+    pub id: InfoHash,
+    /// Its info hashes, as far as they are known: a magnet link may name one of the two of a hybrid.
     pub info_hashes: InfoHashes,
     /// What it is doing.
     pub state: State,
@@ -112,14 +117,54 @@ pub struct TorrentStatus {
     pub complete_since: Option<Instant>,
     /// The session's revision at which it became so; see [`Session::changes_since`](crate::Session::changes_since).
     pub revision: u64,
+    /// How the search for its info dictionary stands; `None` when its files are known.
+    pub resolving: Option<Resolving>,
+}
+
+/// How the search for the info dictionary of a magnet link stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Resolving {
+    /// Peers that have been asked for parts and have not answered yet.
+    pub asked: usize,
+    /// Connected peers that do not have the info dictionary or do not give it.
+    pub without: usize,
+    /// Parts of 16 KiB that are here, of the info dictionary that is nearest to completion.
+    pub parts_had: u32,
+    /// Its parts in all; 0 while no peer has told its size.
+    pub parts_total: u32,
+    /// Info dictionaries that were complete and had the wrong hash.
+    pub corrupt: u32,
+    /// Where peers are looked for.
+    pub sources: Sources,
 }
 
 impl TorrentStatus {
+    /// Of a torrent in which nothing has happened yet.
+    pub(crate) fn of(info: &Info) -> Self {
+        let layout = info.layout();
+        Self {
+            total: layout.total_length(),
+            wanted: layout.total_length(),
+            pieces_total: layout.piece_count(),
+            ..Self::new(info.name().to_owned(), info.info_hashes())
+        }
+    }
+
+    /// Of a torrent of which only the hash is known, and perhaps what a link calls it.
+    pub(crate) fn unknown(name: String, info_hashes: InfoHashes) -> Self {
+        Self {
+            state: State::Resolving,
+            resolving: Some(Resolving::default()),
+            ..Self::new(name, info_hashes)
+        }
+    }
+
     /// Of a torrent of which nothing else is known yet.
     #[must_use]
     pub fn new(name: String, info_hashes: InfoHashes) -> Self {
         Self {
             name,
+            id: info_hashes.wire(),
             info_hashes,
             state: State::Checking { done: 0, total: 0 },
             check_place: None,
@@ -141,6 +186,7 @@ impl TorrentStatus {
             all_time: AllTime::default(),
             complete_since: None,
             revision: 0,
+            resolving: None,
         }
     }
 

@@ -129,8 +129,13 @@ impl Trackers {
     pub(crate) fn learn(&mut self, total: u64, tiers: Vec<Vec<String>>, extra: Vec<String>, now: Instant) {
         self.total = Some(total);
         self.typed.extend(extra.iter().map(|url| url.trim().to_owned()));
-        for url in tiers.into_iter().flatten().chain(extra) {
-            // Those that are known already stay as they are.
+        // Those that are known already stay as they are.
+        self.add(tiers.into_iter().flatten().chain(extra), now);
+    }
+
+    /// These may know the torrent too.
+    pub(crate) fn add(&mut self, urls: impl IntoIterator<Item = String>, now: Instant) {
+        for url in urls {
             self.schedule.handle(Input::AddTracker { url }, now);
         }
     }

@@ -28,6 +28,7 @@ mod peer;
 mod text;
 
 use std::fmt;
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -37,7 +38,7 @@ pub use self::peer::PeerAddress;
 use self::text::{decode, parameter_name, strip_prefix_ignore_case};
 use crate::display::{redact_addresses, sanitize};
 use crate::limits::URL_BYTES_MAX;
-use crate::{InfoHash, InfoHashV2, InfoHashes, Metainfo};
+use crate::{Info, InfoHash, InfoHashV2, InfoHashes, Metainfo};
 
 /// What a magnet link says. At least one info hash is there.
 ///
@@ -160,6 +161,14 @@ impl Magnet {
             ));
         }
         Ok(Self::new(hashes))
+    }
+
+    /// The torrent that this link stands for, with the trackers and web seeds of the link. A link has no tiers: each tracker
+    /// is one of its own.
+    #[must_use]
+    pub fn metainfo(&self, info: impl Into<Arc<Info>>) -> Metainfo {
+        let tiers = self.trackers.iter().map(|url| vec![url.clone()]).collect();
+        Metainfo::from_info(info, tiers, self.web_seeds.clone())
     }
 
     /// The link for this torrent: its hashes, name, size, trackers and web seeds.

@@ -62,9 +62,9 @@ impl Metainfo {
     }
 
     /// A torrent whose info dictionary came from peers, with what the magnet link knew.
-    pub fn from_info(info: Info, trackers: Vec<Vec<String>>, web_seeds: Vec<String>) -> Self {
+    pub fn from_info(info: impl Into<Arc<Info>>, trackers: Vec<Vec<String>>, web_seeds: Vec<String>) -> Self {
         Self {
-            info: Arc::new(info),
+            info: info.into(),
             trackers,
             web_seeds,
             nodes: Vec::new(),

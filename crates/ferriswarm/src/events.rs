@@ -194,6 +194,7 @@ fn redacted<S: Serializer>(url: &str, serializer: S) -> Result<S::Ok, S::Error> 
 /// One word a state, for scripts and for noticing a change.
 pub(crate) fn state_word(state: &State) -> &'static str {
     match state {
+        State::Resolving => "resolving",
         State::Checking { .. } => "checking",
         State::Downloading => "downloading",
         State::Seeding => "seeding",

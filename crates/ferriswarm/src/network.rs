@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ferri_engine::{ResolveMagnet, SessionOptions};
+use ferri_engine::{AddTorrent, SessionOptions};
 use ferri_metainfo::magnet::Magnet;
 
 use crate::args::Network;
@@ -73,12 +73,11 @@ pub(crate) async fn peers(
     Some(peers)
 }
 
-/// Which peers, trackers and nodes to ask what a magnet link stands for.
-pub(crate) fn resolve(magnet: Magnet, network: &Network, peers: &[SocketAddr]) -> ResolveMagnet {
-    ResolveMagnet {
-        extra_trackers: network.tracker.clone(),
-        no_trackers: network.no_trackers,
-        peers: peers.to_vec(),
-        ..ResolveMagnet::new(magnet)
-    }
+/// A magnet link whose torrent waits for a choice once it is known.
+pub(crate) fn on_hold(magnet: Magnet, network: &Network, peers: &[SocketAddr]) -> AddTorrent {
+    let mut add = AddTorrent::magnet_on_hold(magnet);
+    add.extra_trackers.clone_from(&network.tracker);
+    add.no_trackers = network.no_trackers;
+    add.peers = peers.to_vec();
+    add
 }

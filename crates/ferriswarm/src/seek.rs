@@ -1,12 +1,15 @@
 //! Magnet links whose torrents are not known yet: what is waited for, in words, until they are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{Error, EventsError, ResolveMagnet, ResolveStatus, Resolved, Resolving, Session, Sources};
-use ferri_metainfo::Metainfo;
+use ferri_engine::{
+    AddTorrent, Error, Events, EventsError, Resolving, Session, Torrent, TorrentStatus, Watch,
+};
 use ferri_metainfo::magnet::Magnet;
-use tokio::sync::{mpsc, watch};
+use ferri_metainfo::{Info, Metainfo};
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::args::Network;
@@ -16,6 +19,7 @@ use crate::env::{Env, Interrupts};
 use crate::events::Event;
 use crate::exit::{Exit, Failure};
 use crate::progress::{Doing, Flow, View, looking, places};
+use crate::session::Hearing;
 use crate::talk::TrackerTalk;
 use crate::text::harmless;
 use crate::work::wait_for;
@@ -26,7 +30,7 @@ use crate::{network, session, units};
 pub(crate) struct Seekers {
     /// In the order in which they were typed.
     seekers: BTreeMap<usize, Seeker>,
-    ends: JoinSet<(usize, Result<Resolved, Error>)>,
+    ends: JoinSet<(usize, Result<Arc<Info>, Error>)>,
     streams: JoinSet<()>,
     events: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
     /// Between two lines on an output that cannot be rewritten.
@@ -43,23 +47,28 @@ type Heard = (usize, ferri_engine::Event);
 #[derive(Debug)]
 struct Seeker {
     magnet: Magnet,
+    torrent: Torrent,
+    from_state: bool,
     name: String,
     info_hash: String,
-    status: watch::Receiver<ResolveStatus>,
+    status: Watch<TorrentStatus>,
     talk: TrackerTalk,
     since: Instant,
     told: String,
     told_at: Option<Instant>,
     /// When there was a part more of the description, and how many there were.
     moved: (Instant, u32),
-    task: AbortHandle,
+    /// Those that wait for its end and for its events.
+    tasks: [AbortHandle; 2],
 }
 
 /// What was found of a link.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) magnet: Magnet,
-    pub(crate) resolved: Resolved,
+    /// It waits for what becomes of it.
+    pub(crate) torrent: Torrent,
+    pub(crate) info: Arc<Info>,
     /// What the trackers said so far.
     pub(crate) talk: TrackerTalk,
 }
@@ -68,7 +77,7 @@ pub(crate) struct Found {
 #[derive(Debug)]
 pub(crate) enum News {
     Event(usize, ferri_engine::Event),
-    End(usize, Result<Resolved, Error>),
+    End(usize, Result<Arc<Info>, Error>),
 }
 
 impl News {
@@ -108,28 +117,19 @@ impl Seekers {
     }
 
     /// Waits for one more, says what it is, and gives the number by which its news are known.
-    pub(crate) fn add(&mut self, magnet: Magnet, resolving: Resolving, console: &Console) -> usize {
+    pub(crate) fn add(
+        &mut self,
+        magnet: Magnet,
+        (torrent, mut events): (Torrent, Events),
+        console: &Console,
+    ) -> usize {
         let id = self.next_id;
         self.next_id += 1;
-        let info_hash = resolving.info_hash().to_string();
-        let (mut events, status) = (resolving.events(), resolving.watch());
-        let task = self.ends.spawn(async move { (id, resolving.wait().await) });
-        let seeker = Seeker {
-            moved: (Instant::now(), 0),
-            task,
-            name: magnet.display_name.clone().unwrap_or_else(|| format!("{}…", &info_hash[..SHORT_HASH])),
-            info_hash,
-            status,
-            talk: TrackerTalk::default(),
-            since: Instant::now(),
-            told: String::new(),
-            told_at: None,
-            magnet,
-        };
-        seeker.introduce(console);
-        self.seekers.insert(id, seeker);
+        let info_hash = torrent.info_hashes().wire().to_string();
+        let waiting = torrent.clone();
+        let task = self.ends.spawn(async move { (id, waiting.resolved().await) });
         let to = self.events.0.clone();
-        self.streams.spawn(async move {
+        let stream = self.streams.spawn(async move {
             loop {
                 match events.recv().await {
                     Ok(event) => {
@@ -143,6 +143,23 @@ impl Seekers {
                 }
             }
         });
+        let seeker = Seeker {
+            moved: (Instant::now(), 0),
+            tasks: [task, stream],
+            name: magnet.display_name.clone().unwrap_or_else(|| format!("{}…", &info_hash[..SHORT_HASH])),
+            info_hash,
+            status: torrent.watch(),
+            // No peer had to be asked.
+            from_state: torrent.info().is_some(),
+            torrent,
+            talk: TrackerTalk::default(),
+            since: Instant::now(),
+            told: String::new(),
+            told_at: None,
+            magnet,
+        };
+        seeker.introduce(console);
+        self.seekers.insert(id, seeker);
         id
     }
 
@@ -150,7 +167,7 @@ impl Seekers {
     pub(crate) fn take_stalled(&mut self) -> Vec<usize> {
         let Some(patience) = self.patience else { return Vec::new() };
         let stalled = |seeker: &mut Seeker| {
-            let parts = seeker.status.borrow().parts_had;
+            let parts = seeker.status.get().resolving.unwrap_or_default().parts_had;
             if seeker.moved.1 < parts {
                 seeker.moved = (Instant::now(), parts);
             }
@@ -165,7 +182,9 @@ impl Seekers {
     /// Ends a search.
     pub(crate) fn give_up(&mut self, id: usize) {
         if let Some(seeker) = self.seekers.remove(&id) {
-            seeker.task.abort();
+            seeker.tasks.iter().for_each(AbortHandle::abort);
+            // Trackers are told; one that ended by itself is as good.
+            self.streams.spawn(async move { drop(seeker.torrent.stop().await) });
         }
     }
 
@@ -196,9 +215,11 @@ impl Seekers {
             }
             News::End(id, end) => {
                 let Some(seeker) = self.seekers.remove(&id) else { return Ok(None) };
-                let resolved = end.map_err(|error| session::failure(&error))?;
-                seeker.tell_found(&resolved, console);
-                Ok(Some(Found { magnet: seeker.magnet, resolved, talk: seeker.talk }))
+                // Its events are heard anew from here on.
+                seeker.tasks[1].abort();
+                let info = end.map_err(|error| session::failure(&error))?;
+                seeker.tell_found(&info, console);
+                Ok(Some(Found { magnet: seeker.magnet, torrent: seeker.torrent, info, talk: seeker.talk }))
             }
         }
     }
@@ -236,14 +257,14 @@ impl Seeker {
         self.talk.hear(event, &self.info_hash, &self.name, console);
     }
 
-    fn tell_found(&self, resolved: &Resolved, console: &Console) {
-        let (took, from_state) = (self.since.elapsed(), resolved.is_from_state());
-        let (info_hash, name) = (self.info_hash.as_str(), resolved.metainfo().info().name());
+    fn tell_found(&self, info: &Info, console: &Console) {
+        let (took, from_state) = (self.since.elapsed(), self.from_state);
+        let (info_hash, name) = (self.info_hash.as_str(), info.name());
         console.event(&Event::Found { info_hash, name, seconds: took.as_secs_f64(), from_state });
         let how = if from_state {
             "its description is here from an earlier run".to_owned()
         } else {
-            let size = units::size(resolved.metainfo().info_bytes().len() as u64);
+            let size = units::size(info.bytes().len() as u64);
             format!("found its description: {size} in {}", units::took(took))
         };
         console.news(&self.name, &how);
@@ -253,7 +274,8 @@ impl Seeker {
         if console.is_live() {
             return;
         }
-        let status = self.status.borrow().clone();
+        let status = self.status.get();
+        let resolving = status.resolving.unwrap_or_default();
         let words = words(&status);
         let default = if console.is_json() { JSON_EVERY } else { PLAIN_EVERY };
         let is_late = self.told_at.is_none_or(|at| every.unwrap_or(default) <= at.elapsed());
@@ -268,15 +290,15 @@ impl Seeker {
         self.told_at = Some(Instant::now());
         console.event(&Event::Searching {
             info_hash: &self.info_hash,
-            name: status.name.as_deref(),
+            name: self.magnet.display_name.as_deref(),
             message: &words,
             peers: status.peers,
-            connecting: status.connecting,
-            asked: status.asked,
-            parts: status.parts_had,
-            part_count: status.parts_total,
-            trackers: status.trackers,
-            trackers_failed: status.trackers_failed,
+            connecting: resolving.sources.connecting,
+            asked: resolving.asked,
+            parts: resolving.parts_had,
+            part_count: resolving.parts_total,
+            trackers: resolving.sources.trackers,
+            trackers_failed: resolving.sources.trackers_failed,
             seconds: self.since.elapsed().as_secs_f64(),
         });
         console.news(&self.name, &words);
@@ -284,7 +306,7 @@ impl Seeker {
     }
 
     fn view(&self) -> View {
-        let status = self.status.borrow();
+        let status = self.status.get();
         View {
             name: harmless(&self.name),
             done: None,
@@ -306,26 +328,26 @@ pub(crate) async fn fetch(
 ) -> Result<Option<Metainfo>, Failure> {
     let Some(peers) = network::peers(network, console, interrupts).await else { return Ok(None) };
     let session = session::start(network::session_options(env, network)?).await?;
-    let magnet = network::resolve(magnet, network, &peers);
-    let found = fetch_in(&session, console, magnet, patience.stop_after_stalled, interrupts).await;
+    let add = network::on_hold(magnet.clone(), network, &peers);
+    let found = fetch_in(&session, console, (magnet, add), patience.stop_after_stalled, interrupts).await;
     session.shutdown().await;
     found
 }
 
 async fn fetch_in(
-    session: &Session,
+    session: &Arc<Session>,
     console: &Console,
-    magnet: ResolveMagnet,
+    (magnet, add): (Magnet, AddTorrent),
     patience: Option<Duration>,
     interrupts: &Interrupts,
 ) -> Result<Option<Metainfo>, Failure> {
     let mut seekers = Seekers::new(None, patience);
-    let resolving = session::resolve(session, magnet.clone()).await?;
-    seekers.add(magnet.magnet, resolving, console);
+    let added = session::add(session, add, Hearing::Events).await?;
+    seekers.add(magnet, added, console);
     let live = console.live_area();
     let next = async |seekers: &mut Seekers| {
         let news = seekers.next().await;
-        Ok(seekers.take(news, console)?.map(|found| found.resolved.metainfo().clone()))
+        Ok(seekers.take(news, console)?.map(|found| found.magnet.metainfo(found.info)))
     };
     let tell = |seekers: &mut Seekers| {
         console.look_at_output();
@@ -347,8 +369,8 @@ pub(crate) fn stalled(why: &str, patience: Option<Duration>) -> Failure {
 }
 
 /// What a search does, where there is little room.
-fn few_words(status: &ResolveStatus) -> &'static str {
-    match (status.parts_total, status.peers) {
+fn few_words(status: &TorrentStatus) -> &'static str {
+    match (status.resolving.unwrap_or_default().parts_total, status.peers) {
         (0, 0) => "looking for peers",
         (0, _) => "asking peers",
         _ => "fetching",
@@ -356,92 +378,79 @@ fn few_words(status: &ResolveStatus) -> &'static str {
 }
 
 /// What a search waits for.
-fn words(status: &ResolveStatus) -> String {
+fn words(status: &TorrentStatus) -> String {
+    say(status.peers, &status.resolving.unwrap_or_default())
+}
+
+fn say(connected: usize, resolving: &Resolving) -> String {
     let peers = |count: usize| units::count(count as u64, "peer", "peers");
-    let mut words = if status.parts_total != 0 {
-        let parts = format!("{} of {} parts", status.parts_had, status.parts_total);
-        match status.asked {
-            0 => format!("{parts} of the description are here; {} to ask again", peers(status.peers)),
+    let mut words = if resolving.parts_total != 0 {
+        let parts = format!("{} of {} parts", resolving.parts_had, resolving.parts_total);
+        match resolving.asked {
+            0 => format!("{parts} of the description are here; {} to ask again", peers(connected)),
             asked => format!("asking {} for the description, {parts}", peers(asked)),
         }
-    } else if status.peers == 0 {
-        looking(&sources(status))
-    } else if status.without < status.peers {
-        format!("{} connected; waiting to hear whether they have the description", peers(status.peers))
+    } else if connected == 0 {
+        looking(&resolving.sources)
+    } else if resolving.without < connected {
+        format!("{} connected; waiting to hear whether they have the description", peers(connected))
     } else {
         format!(
             "{} connected, none has the description; looking for others: {}",
-            peers(status.peers),
-            places(&sources(status))
+            peers(connected),
+            places(&resolving.sources)
         )
     };
-    if status.corrupt != 0 {
+    if resolving.corrupt != 0 {
         words.push_str(&format!(
             "; {} was wrong",
-            units::count(status.corrupt.into(), "description", "descriptions")
+            units::count(resolving.corrupt.into(), "description", "descriptions")
         ));
     }
     words
 }
 
-/// Where addresses of peers come from.
-fn sources(status: &ResolveStatus) -> Sources {
-    Sources {
-        dht_nodes: status.dht_nodes,
-        lsd: status.lsd,
-        trackers: status.trackers,
-        trackers_failed: status.trackers_failed,
-        // Connected ones are told of otherwise.
-        known: status.candidates,
-        connecting: status.connecting,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use ferri_engine::ResolveState;
-    use ferri_metainfo::InfoHashes;
+    use ferri_engine::Sources;
 
     use super::*;
 
-    fn status() -> ResolveStatus {
-        let info_hashes = InfoHashes { v1: Some([7; 20].into()), v2: None };
-        ResolveStatus::new(info_hashes, None, ResolveState::Searching)
+    #[track_caller]
+    fn check(connected: usize, resolving: Resolving, expected: &str) {
+        assert_eq!(say(connected, &resolving), expected);
     }
 
-    #[track_caller]
-    fn check(status: &ResolveStatus, expected: &str) {
-        assert_eq!(words(status), expected);
+    fn from(sources: Sources) -> Resolving {
+        Resolving { sources, ..Resolving::default() }
     }
 
     #[test]
     fn every_wait_has_its_words() {
-        check(&status(), "looking for peers: nobody to ask; waiting for peers that call");
-        let entering = ResolveStatus { dht_nodes: Some(0), lsd: true, ..status() };
-        check(&entering, "looking for peers: entering the DHT, the local network");
-        check(&ResolveStatus { dht_nodes: Some(12), ..status() }, "looking for peers: DHT with 12 nodes");
-        let asking = ResolveStatus { trackers: 2, ..status() };
-        check(&asking, "looking for peers: 2 trackers");
-        check(
-            &ResolveStatus { trackers_failed: 1, ..asking.clone() },
-            "looking for peers: 2 trackers, 1 of them failed",
-        );
-        let dead = ResolveStatus { candidates: 1, ..status() };
-        check(&dead, "looking for peers: 1 known address without an answer so far");
-        let failed = ResolveStatus { trackers_failed: 2, ..asking.clone() };
-        check(&failed, "looking for peers: 2 trackers, which all failed");
-        let dialling = ResolveStatus { connecting: 4, candidates: 9, ..asking.clone() };
-        check(&dialling, "connecting to 4 peers (2 trackers, 9 known addresses)");
-        let connected = ResolveStatus { peers: 2, ..asking };
-        check(&connected, "2 peers connected; waiting to hear whether they have the description");
-        let without = ResolveStatus { without: 2, ..connected.clone() };
-        check(&without, "2 peers connected, none has the description; looking for others: 2 trackers");
-        let coming = ResolveStatus { asked: 3, parts_had: 2, parts_total: 5, peers: 4, ..connected };
-        check(&coming, "asking 3 peers for the description, 2 of 5 parts");
-        let again = ResolveStatus { asked: 0, corrupt: 1, ..coming };
-        check(
-            &again,
-            "2 of 5 parts of the description are here; 4 peers to ask again; 1 description was wrong",
-        );
+        let nobody = Sources::default();
+        check(0, from(nobody), "looking for peers: nobody to ask; waiting for peers that call");
+        let entering = Sources { dht_nodes: Some(0), lsd: true, ..nobody };
+        check(0, from(entering), "looking for peers: entering the DHT, the local network");
+        let dht = Sources { dht_nodes: Some(12), ..nobody };
+        check(0, from(dht), "looking for peers: DHT with 12 nodes");
+        let asking = Sources { trackers: 2, ..nobody };
+        check(0, from(asking), "looking for peers: 2 trackers");
+        let failing = Sources { trackers_failed: 1, ..asking };
+        check(0, from(failing), "looking for peers: 2 trackers, 1 of them failed");
+        let dead = Sources { known: 1, ..nobody };
+        check(0, from(dead), "looking for peers: 1 known address without an answer so far");
+        let failed = Sources { trackers_failed: 2, ..asking };
+        check(0, from(failed), "looking for peers: 2 trackers, which all failed");
+        let dialling = Sources { connecting: 4, known: 9, ..asking };
+        check(0, from(dialling), "connecting to 4 peers (2 trackers, 9 known addresses)");
+        let connected = from(asking);
+        check(2, connected, "2 peers connected; waiting to hear whether they have the description");
+        let without = Resolving { without: 2, ..connected };
+        check(2, without, "2 peers connected, none has the description; looking for others: 2 trackers");
+        let coming = Resolving { asked: 3, parts_had: 2, parts_total: 5, ..connected };
+        check(4, coming, "asking 3 peers for the description, 2 of 5 parts");
+        let again = Resolving { asked: 0, corrupt: 1, ..coming };
+        let words = "2 of 5 parts of the description are here; 4 peers to ask again; 1 description was wrong";
+        check(4, again, words);
     }
 }

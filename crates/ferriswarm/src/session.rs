@@ -4,10 +4,7 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ferri_engine::{
-    AddTorrent, Error, Events, Fetched, ResolveMagnet, Resolved, Resolving, Session, SessionOptions,
-    StorageError, Torrent,
-};
+use ferri_engine::{AddTorrent, Error, Events, Fetched, Session, SessionOptions, StorageError, Torrent};
 
 use crate::exit::{Exit, Failure};
 
@@ -29,27 +26,25 @@ pub(crate) async fn start(options: SessionOptions) -> Result<Arc<Session>, Failu
     Session::start(options).await.map(Arc::new).map_err(|error| failure(&error))
 }
 
-/// Begins to look for the torrent of a magnet link.
-pub(crate) async fn resolve(session: &Session, magnet: ResolveMagnet) -> Result<Resolving, Failure> {
-    session.resolve(magnet).await.map_err(|error| failure(&error))
+/// Lets a torrent go on that waits for a choice, and hears it from here on.
+pub(crate) async fn choose(torrent: Torrent, add: AddTorrent) -> Result<(Torrent, Events), Failure> {
+    let events = torrent.events();
+    torrent.choose(add).await.map_err(|error| failure(&error))?;
+    Ok((torrent, events))
 }
 
-/// Adds a torrent (with what a search for it has) and hears it from its first event on.
+/// Adds a torrent and hears it from its first event on.
 ///
 /// This is a task of its own because a task that another one spawns waits for it to yield: so the subscription is made
 /// before the torrent says its first word, where a caller outside the runtime's threads would come too late.
 pub(crate) async fn add(
     session: &Arc<Session>,
     add: AddTorrent,
-    resolved: Option<Resolved>,
     hearing: Hearing,
 ) -> Result<(Torrent, Events), Failure> {
     let session = session.clone();
     let adding = tokio::spawn(async move {
-        let torrent = match resolved {
-            Some(resolved) => session.add_resolved(add, resolved).await?,
-            None => session.add(add).await?,
-        };
+        let torrent = session.add(add).await?;
         if hearing == Hearing::EveryMessage {
             torrent.follow();
         }

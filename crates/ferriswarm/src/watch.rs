@@ -311,7 +311,7 @@ impl Watched {
         let state = state_word(&status.state);
         let is_new_state = state != self.state;
         self.state = state;
-        if !matches!(status.state, State::Checking { .. }) && self.found.is_none() {
+        if !matches!(status.state, State::Resolving | State::Checking { .. }) && self.found.is_none() {
             self.found = Some(status.wanted_done);
         }
         if is_new_state {
@@ -343,6 +343,8 @@ impl Watched {
     fn tell_state(&mut self, status: &TorrentStatus, console: &Console) {
         let info_hash = self.info_hash.as_str();
         match &status.state {
+            // What is watched is known.
+            State::Resolving => {}
             State::Checking { done, total } => {
                 console.event(&Event::Checking { info_hash, done: *done, total: *total });
             }

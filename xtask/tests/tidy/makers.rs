@@ -54,7 +54,7 @@ const FILE_WORDS: &[&str] = &[
 
 /// The files outside `ferri-storage` that do. This list only gets shorter.
 const FILE_MAKERS: &[(&str, &str)] = &[
-    ("crates/ferri-engine/src/resolve/cache.rs", "a damaged description is put aside"),
+    ("crates/ferri-engine/src/torrent/resolving/cache.rs", "a damaged description is put aside"),
     ("crates/ferri-engine/src/trace_file.rs", "the trace that was asked for"),
     ("crates/ferri-tracker-server/src/state.rs", "a state that is none is put aside"),
     ("crates/ferriswarm/src/commands/demo/folder.rs", "the demonstration's own folder"),

@@ -22,7 +22,6 @@ const FIELDS_MAX: usize = 15;
 /// Structs that have more, as `path: name`. This list only gets shorter.
 const LARGE_STRUCTS: &[&str] = &[
     "crates/ferri-dht/src/node.rs: Node",
-    "crates/ferri-engine/src/resolve/mod.rs: ResolveStatus",
     "crates/ferri-engine/src/status.rs: TorrentStatus",
     "crates/ferri-engine/src/torrent/disk.rs: Disk",
     "crates/ferri-sim/src/dht/report.rs: Report",

@@ -38,7 +38,7 @@ pub(crate) enum Upload {
 }
 
 impl<M: Machine> Crew<M> {
-    /// Nobody is connected.
+    /// No peer is connected.
     pub(crate) fn is_alone(&self) -> bool {
         self.peers.is_empty()
     }

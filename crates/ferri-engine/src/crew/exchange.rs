@@ -5,7 +5,7 @@ use std::time::Instant;
 use ferri_metainfo::Info;
 use ferri_swarm::{HandOver, Input, MetadataSwarm, Swarm};
 
-use super::{Base, Crew, Names, Permit, Reporter};
+use super::{Base, Crew, Names, Permit};
 use crate::trace_file::Trace;
 
 impl Crew<MetadataSwarm> {
@@ -16,11 +16,11 @@ impl Crew<MetadataSwarm> {
         info: &Info,
         names: Names,
         permit: Permit,
-        reporter: Reporter,
         make: impl FnOnce() -> (Swarm, Option<Trace>),
         now: Instant,
     ) -> Crew<Swarm> {
-        let Base { machine, trackers, limits, budget, told, span, .. } = self.base;
+        let Base { machine, trackers, limits, budget, told, reporter, .. } = self.base;
+        let span = self.services.torrent_span(names.handshake.info_hash);
         let HandOver { inputs, disconnects } = machine.hand_over(info);
         let (machine, trace) = make();
         let base = Base { machine, trace, names, trackers, limits, budget, told, reporter, span };

@@ -24,7 +24,7 @@ pub(crate) struct Inbox {
     arrivals: mpsc::Receiver<Arrival>,
     reports: mpsc::Receiver<(PeerKey, Report)>,
     /// Bounded by the announces in flight, one a tracker.
-    answers: mpsc::UnboundedReceiver<Answer>,
+    pub(super) answers: mpsc::UnboundedReceiver<Answer>,
     /// The reports that [`Happened::Reports`] tells of.
     batch: Vec<(PeerKey, Report)>,
 }
@@ -87,13 +87,8 @@ impl Inbox {
         self.batch.drain(..)
     }
 
-    /// The next answer of a tracker; everything else waits.
-    pub(crate) async fn answer(&mut self) -> Option<Answer> {
-        self.answers.recv().await
-    }
-
-    /// Nothing waits, and nobody but the crew and the torrent's seat could send anything: no dial, peer or announce under
-    /// way.
+    /// Nothing waits, and nothing but the crew and the torrent's seat could send anything: no dial, peer or announce is
+    /// under way.
     pub(crate) fn is_quiet(&self) -> bool {
         let senders = (
             self.arrivals.sender_strong_count(),
@@ -101,7 +96,7 @@ impl Inbox {
             self.answers.sender_strong_count(),
         );
         senders == (2, 1, 1)
-            // Nobody writes to it but under the lock of the seat.
+            // It is written to under the lock of the seat alone.
             && self.mail.is_empty()
             && self.arrivals.is_empty()
             && self.reports.is_empty()

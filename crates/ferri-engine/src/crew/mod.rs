@@ -5,7 +5,7 @@
 //! [`MetadataSwarm`]; then it is exchanged for a [`Swarm`] under the connections ([`Crew::exchange`]), whose tasks go on as
 //! they are: what a connection needs of a torrent that is known, the place of its blocks, lies in a cell that they share.
 //!
-//! Whoever owns the crew gives it what happened, polls what it does not do itself, and then has it
+//! The torrent's task gives the crew what happened, polls what the crew does not do itself, and then has it
 //! [`flush`](Crew::flush) what the peers are to be sent.
 
 mod connections;
@@ -14,6 +14,7 @@ mod inbox;
 mod machine;
 mod news;
 mod outbox;
+mod parting;
 mod said;
 
 use std::collections::BTreeMap;
@@ -82,7 +83,7 @@ pub(crate) struct Base<M> {
 /// What peers know the torrent by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Names {
-    /// What we say to those whom we dial.
+    /// What we say to peers that we dial.
     pub(crate) handshake: Handshake,
     pub(crate) hashes: InfoHashes,
 }
@@ -259,6 +260,7 @@ impl<M: Machine> Crew<M> {
         for (source, addrs) in mail.peers {
             self.handle(Input::PeersFound { source, addrs: addrs.into_iter().collect() }, now);
         }
+        self.base.trackers.add(mail.trackers, now);
     }
 
     /// Hears what is news about the session's address and port.
@@ -406,7 +408,7 @@ impl<M: Machine> Crew<M> {
         self.base.trackers.statuses(now)
     }
 
-    /// Leaves the channels, once nobody is there. The crew goes on when it is [gathered](Base::gather) again.
+    /// Leaves the channels, once no peer is connected. The crew goes on when it is [gathered](Base::gather) again.
     pub(crate) fn rest(self) -> Base<M> {
         debug_assert!(self.peers.is_empty());
         self.base

@@ -176,6 +176,9 @@ impl Talk {
 
     async fn command(&mut self, items: Vec<Item>) -> Result<(), End> {
         self.writer.push(items);
+        if OWED_MAX < self.writer.owed() {
+            return Err(End::Unread);
+        }
         // Most of the time the socket has room: no need to ask the reactor first.
         if self.write_at.is_none() { self.write().await } else { Ok(()) }
     }
@@ -321,6 +324,10 @@ const NO_ROOM_PAUSE: Duration = Duration::from_millis(50);
 /// After a block that could not be read: a peer that asks for it again and again costs no more than this lets it.
 const UNREADABLE_PAUSE: Duration = Duration::from_millis(20);
 
+/// Bytes of answers that wait for one peer. Parts of the info dictionary are the longest: a peer that wants 64 of them and
+/// takes none only costs memory.
+const OWED_MAX: usize = 1 << 20;
+
 /// Vectored writes of one turn.
 const WRITES_PER_TURN: usize = 8;
 
@@ -338,6 +345,8 @@ enum End {
     Write(io::Error),
     #[error("the torrent ended")]
     Closed,
+    #[error("the peer asks and does not read the answers")]
+    Unread,
 }
 
 async fn ready(link: &Link, interest: Option<Interest>) -> Result<tokio::io::Ready, End> {

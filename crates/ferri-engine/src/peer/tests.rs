@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::names::LocalPaths;
 use ferri_storage::{Lanes, Place, PoolOptions, StorageOptions};
-use ferri_wire::{decode, encode};
+use ferri_wire::{decode, encode, encoded_len};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -152,6 +152,35 @@ async fn while_its_torrent_is_busy_the_peer_is_not_read_from() {
     }
     assert!(sending.await.unwrap().is_ok());
     drop(outbox);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_asks_and_does_not_read_the_answers_is_hung_up_on() {
+    let mut scene = Scene::start(None);
+    let answer = Message::Extended { id: 3, payload: vec![7; 16 << 10].into() };
+    // What lies between the two ends has left.
+    let fits = (OWED_MAX + ROOM / 2) / encoded_len(&answer) - 1;
+    for _ in 0..fits {
+        scene.outbox.message(answer.clone());
+        scene.outbox.flush();
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(scene.reports.try_recv().is_err(), "as much may wait");
+    // It is not about pieces, which are told once each.
+    for piece in 0..100_000 {
+        scene.outbox.message(Message::Have { piece });
+    }
+    scene.outbox.flush();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(scene.reports.try_recv().is_err(), "so may they");
+    // As much is encoded already, and leaves next.
+    for _ in 0..2 * OWED_MAX / encoded_len(&answer) {
+        scene.outbox.message(answer.clone());
+    }
+    scene.outbox.flush();
+    let Report::Gone(why) = scene.report().await else { panic!("it goes on") };
+    assert_eq!(why, "the peer asks and does not read the answers");
 }
 
 /// Blocks in the file of [`served`].

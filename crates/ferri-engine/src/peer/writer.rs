@@ -10,7 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use bytes::BytesMut;
 use ferri_metainfo::Block;
 use ferri_storage::{BUFFER_LENGTH, BlockBytes, BlockPool};
-use ferri_wire::{Message, PIECE_HEADER_LEN, encode, encode_piece_header};
+use ferri_wire::{Message, PIECE_HEADER_LEN, encode, encode_piece_header, encoded_len};
 
 use super::PieceSource;
 
@@ -28,6 +28,15 @@ pub(crate) enum Item {
     Message(Message),
     /// A block of ours, read when its turn comes.
     Block(Block),
+}
+
+/// Bytes of a message that a peer can have us say. What we say about our pieces is said once a piece, and a block waits as
+/// a few numbers.
+fn answer_len(item: &Item) -> usize {
+    match item {
+        Item::Message(Message::Have { .. }) | Item::Block(_) => 0,
+        Item::Message(message) => encoded_len(message),
+    }
 }
 
 /// Bytes on their way out, in the order of the link, which has sealed them.
@@ -55,6 +64,8 @@ pub(crate) struct Writer {
     pool: BlockPool,
     source: PieceSource,
     items: VecDeque<Item>,
+    /// Bytes of the messages in `items` that a peer can have us say as often as it likes.
+    owed: usize,
     ready: VecDeque<Chunk>,
     /// Bytes of the first of them that have left.
     left: usize,
@@ -88,6 +99,7 @@ impl Writer {
             pool,
             source,
             items: VecDeque::new(),
+            owed: 0,
             ready: VecDeque::new(),
             left: 0,
             blocks_ready: 0,
@@ -96,7 +108,12 @@ impl Writer {
     }
 
     pub(crate) fn push(&mut self, items: impl IntoIterator<Item = Item>) {
-        self.items.extend(items);
+        self.items.extend(items.into_iter().inspect(|item| self.owed += answer_len(item)));
+    }
+
+    /// Bytes of messages that wait and that may be answers: a peer that asks and does not read lets them grow.
+    pub(crate) fn owed(&self) -> usize {
+        self.owed
     }
 
     /// Something could be written now, if the socket took it.
@@ -150,7 +167,8 @@ impl Writer {
             && let Some(Item::Message(message)) = self.items.front()
         {
             encode(message, &mut bytes);
-            self.items.pop_front();
+            let item = self.items.pop_front();
+            self.owed -= item.map_or(0, |item| answer_len(&item));
         }
         bytes
     }

@@ -1,12 +1,13 @@
 //! What a handle asks of a torrent's task, and what comes of it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use ferri_metainfo::Bitfield;
+use ferri_metainfo::{Bitfield, Info, InfoHash};
 use tokio::sync::oneshot;
 
-use crate::FilePriority;
 use crate::status::{PeerStatus, TrackerStatus};
+use crate::{AddTorrent, Error, FilePriority};
 
 /// Why a torrent does not do what it was told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum Refused {
         /// Files of the torrent.
         files: usize,
     },
+    /// Its info dictionary is not here yet, so it has no files that could be named.
+    #[error("which files the torrent has is not known yet; wait until it is resolved")]
+    Unresolved,
     /// It only serves what is there: nothing is to be fetched.
     #[error("the torrent only serves what is there and fetches no file; add it without `seed_only`")]
     OnlyServes,
@@ -43,6 +47,12 @@ pub(super) enum Command {
     Have(oneshot::Sender<(Bitfield, Bitfield)>),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Trackers(oneshot::Sender<Vec<TrackerStatus>>),
+    /// Where the files of a torrent go that waits for that.
+    Choose(Box<AddTorrent>, oneshot::Sender<Result<(), Error>>),
+    /// Another torrent of the session turned out to be this one.
+    SameAs(InfoHash),
+    /// The info dictionary, as soon as it is here.
+    Info(oneshot::Sender<Result<Arc<Info>, Error>>),
     /// Has the task panic.
     #[cfg(test)]
     Panic,

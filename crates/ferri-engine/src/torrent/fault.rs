@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ferri_metainfo::Info;
 use ferri_storage::Storage;
 use tracing::{Instrument, Span};
 
@@ -17,8 +16,8 @@ use crate::status::{Event, State};
 pub(super) struct Remains {
     pub(super) services: Arc<Services>,
     pub(super) torrent: Torrent,
-    pub(super) info: Arc<Info>,
-    pub(super) storage: Arc<Storage>,
+    /// `None` while it has no files.
+    pub(super) storage: Option<Arc<Storage>>,
     pub(super) status: Snapshots,
     pub(super) events: EventLog,
 }
@@ -39,17 +38,18 @@ impl Remains {
         tracing::error!(%panic, "a torrent failed by a fault of ours; the others go on");
         // Its place in the registry is free since its task is gone.
         *self.torrent.seat() = Seat::Empty;
-        self.services.hide(&self.info.info_hashes());
+        self.services.hide(&self.torrent.info_hashes());
         if let Some(trace) = &self.services.trace {
             trace.flush();
         }
-        let storage = self.storage;
-        let close = move || {
-            // What cannot be closed in order is looked at by the next start.
-            let _ = storage.close();
-            storage.leave();
-        };
-        let _ = tokio::task::spawn_blocking(close).await;
+        if let Some(storage) = self.storage {
+            let close = move || {
+                // What cannot be closed in order is looked at by the next start.
+                let _ = storage.close();
+                storage.leave();
+            };
+            let _ = tokio::task::spawn_blocking(close).await;
+        }
         let state = State::Error {
             text: format!(
                 "this is a fault of the program ({panic}), please report it; \

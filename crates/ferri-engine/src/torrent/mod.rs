@@ -1,12 +1,15 @@
 //! A torrent as its users hold it: a handle that asks by message and looks at snapshots.
 
 mod account;
+mod add;
 mod checking;
 mod command;
 mod disk;
 mod fault;
 mod files;
 mod news;
+mod opening;
+mod resolving;
 mod rest;
 mod spill;
 mod start;
@@ -16,24 +19,26 @@ mod wishes;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use ferri_metainfo::{Info, InfoHashes};
+use ferri_metainfo::{Info, InfoHash, InfoHashes};
 use ferri_swarm::Source;
 use tokio::sync::oneshot;
 
 pub use self::command::Refused;
 use self::command::{Command, Order, Sequential};
 use self::rest::{Door, Resting};
-use crate::FilePriority;
 use crate::clock;
 use crate::events::{EventLog, Events};
 use crate::handshake::Arrival;
 use crate::services::Services;
 use crate::status::{FileStatus, PeerStatus, State, TorrentStatus, TrackerStatus};
 use crate::watch::Watch;
+use crate::{AddTorrent, Error, FilePriority};
 
-pub(crate) use start::{add, beside};
+pub(crate) use add::add;
+pub(crate) use opening::beside;
+pub use resolving::known_torrent;
 
 /// A torrent of a session. Cheap to clone; dropping it changes nothing.
 #[derive(Debug, Clone)]
@@ -44,8 +49,12 @@ pub struct Torrent {
 #[derive(Debug)]
 struct Inner {
     services: Weak<Services>,
-    info: Arc<Info>,
-    info_hashes: InfoHashes,
+    /// Those that it was added by.
+    hashes: InfoHashes,
+    info: OnceLock<Arc<Info>>,
+    same_as: OnceLock<InfoHash>,
+    /// Its files were looked for: it keeps its names.
+    has_begun: AtomicBool,
     seat: Mutex<Seat>,
     status: Watch<TorrentStatus>,
     events: EventLog,
@@ -67,16 +76,59 @@ enum Seat {
 const COMMANDS_MAX: usize = 64;
 
 impl Torrent {
-    /// What it is.
+    /// What it is; `None` while only its hash is known.
     #[must_use]
-    pub fn info(&self) -> &Arc<Info> {
-        &self.inner.info
+    pub fn info(&self) -> Option<&Arc<Info>> {
+        self.inner.info.get()
     }
 
-    /// Its info hashes.
+    /// Its info hashes, as far as they are known: a magnet link may name one of the two of a hybrid.
     #[must_use]
-    pub fn info_hashes(&self) -> &InfoHashes {
-        &self.inner.info_hashes
+    pub fn info_hashes(&self) -> InfoHashes {
+        self.info().map_or(self.inner.hashes, |info| info.info_hashes())
+    }
+
+    /// What it is known by in its session from its first moment to its last: the hash that it was added by, as peers know
+    /// it. Of the two of a hybrid a magnet link may name either.
+    #[must_use]
+    pub fn id(&self) -> InfoHash {
+        self.inner.hashes.wire()
+    }
+
+    /// The torrent of the session that this one turned out to be: it was added by two magnet links, of which each named one
+    /// of its hashes. This one has stopped then; what it knew of peers and trackers went over.
+    #[must_use]
+    pub fn same_as(&self) -> Option<InfoHash> {
+        self.inner.same_as.get().copied()
+    }
+
+    /// Waits for the info dictionary of a magnet link. There is no deadline: peers may come at any time.
+    ///
+    /// # Errors
+    /// [`Error::BadInfo`] when what the hash stands for is no torrent that can be used; [`Error::Closed`] when the torrent
+    /// stopped first.
+    pub async fn resolved(&self) -> Result<Arc<Info>, Error> {
+        if let Some(info) = self.info() {
+            return Ok(info.clone());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Info(reply)).await;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Says what becomes of a torrent that was added on hold ([`TorrentSource::MagnetOnHold`](crate::TorrentSource)), and waits
+    /// until it works or checks its files. What `add` says of files and order counts, and its limits; its trackers and peers
+    /// come to those that are known; its source is not looked at. May be said before the torrent is known: then it goes on by
+    /// itself.
+    ///
+    /// # Errors
+    /// Those of [`Session::add`](crate::Session::add); another choice may be made then. [`Error::AlreadyRunning`] when its
+    /// files were chosen before, or when it is the same as another torrent of the session ([`Self::same_as`]).
+    /// [`Error::Closed`] when it stopped.
+    pub async fn choose(&self, add: AddTorrent) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Choose(Box::new(add), reply)).await;
+        answer.await.unwrap_or_else(|_| Err(self.same_as().map_or(Error::Closed, Error::AlreadyRunning)))
     }
 
     /// How it stands, at most a quarter of a second old. Never waits.
@@ -192,8 +244,10 @@ impl Torrent {
             }
         };
         // The torrent's task has better to do than to look at a million files.
-        pieces
-            .map_or_else(Vec::new, |(have, wanted)| files::statuses(self.inner.info.layout(), &have, &wanted))
+        let statuses = pieces
+            .zip(self.info())
+            .map(|((have, wanted), info)| files::statuses(info.layout(), &have, &wanted));
+        statuses.unwrap_or_default()
     }
 
     /// The trackers, in the order of their tiers.
@@ -215,10 +269,11 @@ impl Torrent {
         let _ = status.wait_for(|status| status.is_done() || status.state == State::Stopped).await;
     }
 
-    /// Waits until what lies on disk has been looked at, or the torrent stopped.
+    /// Waits until it is resolved and what lies on disk has been looked at, or the torrent stopped.
     pub async fn wait_checked(&self) {
         let mut status = self.watch();
-        let _ = status.wait_for(|status| !matches!(status.state, State::Checking { .. })).await;
+        let is_open = |state: &State| matches!(state, State::Resolving | State::Checking { .. });
+        let _ = status.wait_for(|status| !is_open(&status.state)).await;
     }
 
     /// Waits until the torrent stopped: trackers told, pieces flushed, journal closed.
@@ -277,6 +332,44 @@ impl Torrent {
         if let Seat::Awake(door) = &*seat {
             door.crew.mail.found(source, addrs);
         }
+    }
+
+    /// These trackers may know it.
+    pub(crate) fn bring_trackers(&self, urls: Vec<String>) {
+        let mut seat = self.seat();
+        self.rouse(&mut seat);
+        if let Seat::Awake(door) = &*seat {
+            door.crew.mail.trackers(urls);
+        }
+    }
+
+    /// Whether the DHT must not hear of it (BEP 27). That is not known before its info dictionary is.
+    pub(crate) fn is_private(&self) -> bool {
+        self.info().is_some_and(|info| info.is_private())
+    }
+
+    /// Its info dictionary has come.
+    fn learn(&self, info: Arc<Info>) {
+        // It has one.
+        let _ = self.inner.info.set(info);
+    }
+
+    /// Its files are looked for.
+    fn begin(&self) {
+        self.inner.has_begun.store(true, Ordering::Relaxed);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.inner.has_begun.load(Ordering::Relaxed)
+    }
+
+    fn is_twin_of(&self, name: InfoHash) {
+        let _ = self.inner.same_as.set(name);
+    }
+
+    /// Whether these are handles of the same torrent.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// There is news in `Services::network`.
@@ -344,5 +437,23 @@ impl Torrent {
 
     fn seat(&self) -> MutexGuard<'_, Seat> {
         self.inner.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection as a user sees it.
+fn peer_status(peer: ferri_swarm::PeerStatus) -> PeerStatus {
+    PeerStatus {
+        addr: peer.addr,
+        client: peer.client,
+        down_rate: peer.down_rate,
+        up_rate: peer.up_rate,
+        downloaded: peer.downloaded,
+        uploaded: peer.uploaded,
+        progress: f64::from(peer.progress),
+        am_choking: peer.flags.am_choking,
+        peer_choking: peer.flags.peer_choking,
+        peer_interested: peer.flags.peer_interested,
+        am_interested: peer.flags.am_interested,
+        snubbed: peer.flags.snubbed,
     }
 }

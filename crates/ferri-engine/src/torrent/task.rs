@@ -18,15 +18,15 @@ use super::command::{Command, Order, Refused, Sequential};
 use super::disk::{Disk, DiskDone};
 use super::fault::Remains;
 use super::files::Files;
-use super::{Seat, Torrent, wishes};
-use crate::FilePriority;
+use super::{Seat, Torrent, peer_status, wishes};
 use crate::clock;
 use crate::crew::{self, Allowed, Crew, Happened, Permit, Upload};
 use crate::events::EventLog;
 use crate::feed::Snapshots;
 use crate::registry::Entry;
 use crate::services::Services;
-use crate::status::{Event, PeerStatus, State, TorrentStatus, ratio};
+use crate::status::{Event, State, TorrentStatus, ratio};
+use crate::{Error, FilePriority};
 
 /// A snapshot at most this often.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
@@ -95,8 +95,7 @@ impl Task {
         let remains = Remains {
             services: self.services.clone(),
             torrent: self.torrent.clone(),
-            info: self.info.clone(),
-            storage: self.disk.storage().clone(),
+            storage: Some(self.disk.storage().clone()),
             status: self.view.status.clone(),
             events: self.view.events.clone(),
         };
@@ -187,8 +186,14 @@ impl Task {
             Command::Have(reply) => {
                 drop(reply.send((self.crew.machine().have().clone(), self.files.wanted().clone())));
             }
-            Command::Peers(reply) => drop(reply.send(self.peer_statuses())),
+            Command::Peers(reply) => drop(reply.send(self.crew.machine().peers().map(peer_status).collect())),
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),
+            Command::Choose(_, reply) => {
+                drop(reply.send(Err(Error::AlreadyRunning(self.info.info_hashes().wire()))));
+            }
+            // It is the one that is known by its info dictionary.
+            Command::SameAs(_) => {}
+            Command::Info(reply) => drop(reply.send(Ok(self.info.clone()))),
             #[cfg(test)]
             Command::Panic => panic!("on purpose"),
         }
@@ -335,7 +340,7 @@ impl Task {
         }
     }
 
-    fn set_priorities(&mut self, given: &[FilePriority], now: Instant) -> Result<(), Refused> {
+    pub(super) fn set_priorities(&mut self, given: &[FilePriority], now: Instant) -> Result<(), Refused> {
         let files = self.info.layout().file_count();
         if self.seed_only {
             return Err(Refused::OnlyServes);
@@ -424,36 +429,14 @@ impl Task {
         }
     }
 
-    fn peer_statuses(&self) -> Vec<PeerStatus> {
-        let status = |peer: ferri_swarm::PeerStatus| PeerStatus {
-            addr: peer.addr,
-            client: peer.client,
-            down_rate: peer.down_rate,
-            up_rate: peer.up_rate,
-            downloaded: peer.downloaded,
-            uploaded: peer.uploaded,
-            progress: f64::from(peer.progress),
-            am_choking: peer.flags.am_choking,
-            peer_choking: peer.flags.peer_choking,
-            peer_interested: peer.flags.peer_interested,
-            am_interested: peer.flags.am_interested,
-            snubbed: peer.flags.snubbed,
-        };
-        self.crew.machine().peers().map(status).collect()
-    }
-
     pub(super) fn publish(&mut self, now: Instant) {
         let stats = self.crew.machine().stats();
-        let layout = self.info.layout();
         self.account.follow(&self.view.state, self.view.completed_at.is_some(), now);
         let all_time = self.account.all_time(Moved::from(&stats));
         let status = TorrentStatus {
-            name: self.info.name().to_owned(),
-            info_hashes: self.info.info_hashes(),
             state: self.view.state.clone(),
             check_place: self.checking.as_ref().and_then(|checking| checking.place()),
             wait: self.wait(now),
-            total: layout.total_length(),
             wanted: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes },
             wanted_done: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes - stats.left },
             downloaded: stats.downloaded,
@@ -464,13 +447,12 @@ impl Task {
             peers: stats.peers,
             seeds: stats.seeds,
             pieces_done: stats.have_pieces,
-            pieces_total: layout.piece_count(),
             eta: (0 < stats.down_rate && 0 < stats.left)
                 .then(|| Duration::from_secs(stats.left / stats.down_rate)),
             ratio: ratio(all_time.uploaded, all_time.downloaded, stats.have_bytes),
             all_time,
             complete_since: self.view.completed_at,
-            revision: 0,
+            ..TorrentStatus::of(&self.info)
         };
         // Rates fall while nothing arrives: keep looking until they are at rest.
         self.view.stale = 0 < stats.down_rate || 0 < stats.up_rate;

@@ -127,7 +127,7 @@ async fn a_poisoner_is_found_and_the_honest_seed_is_not_blamed() {
     poisoned.write(dir.path());
     let liar = Session::start(options(&dir)).await.unwrap();
     let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
-    add.check = Check::Trust(Bitfield::full(add.metainfo.info().layout().piece_count()));
+    add.check = Check::Trust(Bitfield::full(payload.metainfo(&[]).info().layout().piece_count()));
     add.seed_only = true;
     liar.add(add).await.unwrap();
 

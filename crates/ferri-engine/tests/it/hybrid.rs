@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ferri_engine::dht::{DhtNode, DhtOptions};
-use ferri_engine::{AddTorrent, Error, ResolveMagnet, Session, SessionOptions, Torrent};
+use ferri_engine::{AddTorrent, Error, Event, Events, Session, SessionOptions, Torrent};
 use ferri_metainfo::create::{Builder, Content, Hasher};
-use ferri_metainfo::magnet::Magnet;
+use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_metainfo::{InfoHash, InfoHashes, Metainfo, Version};
+use ferri_tracker_server::{Options, TrackerServer};
 use ferri_wire::{Handshake, HashRange, Message, PeerId, Reserved, decode, encode};
 use tempfile::TempDir;
 
@@ -171,11 +172,11 @@ async fn who_answers_with_the_second_name_is_this_torrent() {
 async fn a_hybrid_that_runs_is_known_by_both_names_and_by_none_once_it_has_stopped() {
     let (session, torrent, _dir) = seed().await;
     let second = metainfo().info().info_hashes().v2;
-    let magnet = || Magnet::new(InfoHashes { v1: None, v2: second });
-    let error = session.resolve(ResolveMagnet::new(magnet())).await.unwrap_err();
+    let add = || AddTorrent::magnet_on_hold(Magnet::new(InfoHashes { v1: None, v2: second }));
+    let error = session.add(add()).await.unwrap_err();
     assert!(matches!(error, Error::AlreadyRunning(_)), "{error}");
     torrent.stop().await.unwrap();
-    session.resolve(ResolveMagnet::new(magnet())).await.unwrap().cancel().await;
+    session.add(add()).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -193,10 +194,8 @@ async fn the_dht_finds_a_hybrid_by_either_name() {
     for one in [InfoHashes { v2: None, ..hashes }, InfoHashes { v1: None, ..hashes }] {
         let dir = tempfile::tempdir().unwrap();
         let leech = Session::start(with_dht(&dir)).await.unwrap();
-        let resolving = leech.resolve(ResolveMagnet::new(Magnet::new(one))).await.unwrap();
-        let resolved = within(resolving.wait()).await.unwrap();
-        assert_eq!(resolved.metainfo().info().info_hashes(), hashes);
-        drop(resolved);
+        let torrent = leech.add(AddTorrent::magnet_on_hold(Magnet::new(one))).await.unwrap();
+        assert_eq!(within(torrent.resolved()).await.unwrap().info_hashes(), hashes);
         leech.shutdown().await;
     }
     seed.shutdown().await;
@@ -206,13 +205,110 @@ async fn the_dht_finds_a_hybrid_by_either_name() {
 #[tokio::test]
 async fn a_session_gives_the_handle_for_each_name_of_a_hybrid() {
     let (session, torrent, _dir) = seed().await;
-    let hashes = *torrent.info_hashes();
+    let hashes = torrent.info_hashes();
     let found = [
         session.torrent(hashes),
         session.torrent(hashes.v1.unwrap()),
         session.torrent(hashes.v2.unwrap()),
         session.torrent(second_name()),
     ];
-    assert!(found.iter().all(|found| found.as_ref().is_some_and(|found| *found.info_hashes() == hashes)));
+    assert!(found.iter().all(|found| found.as_ref().is_some_and(|found| found.info_hashes() == hashes)));
     assert!(session.torrent(InfoHash::from([1; 20])).is_none());
+}
+
+fn count(events: &mut Events, matches: impl Fn(&Event) -> bool) -> usize {
+    std::iter::from_fn(|| events.try_recv().unwrap()).filter(matches).count()
+}
+
+/// A hybrid, by one of its hashes.
+fn half(second: bool) -> Magnet {
+    let mut hashes = metainfo().info().info_hashes();
+    if second {
+        hashes.v1 = None;
+    } else {
+        hashes.v2 = None;
+    }
+    Magnet::new(hashes)
+}
+
+#[tokio::test]
+async fn a_hybrid_that_was_sought_by_its_second_hash_goes_on_with_the_same_peers_and_its_first_name() {
+    let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
+    let (seed, seeding, _seed_dir) = seed().await;
+    let mut seen = seeding.events();
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut link = half(true);
+    link.trackers = vec![tracker.http_url()];
+    link.peers = vec![PeerAddress::Socket(seed.listen_addr())];
+    let torrent = session.add(AddTorrent::magnet(link, dir.path())).await.unwrap();
+    let mut events = torrent.events();
+    within(async { while !matches!(events.recv().await.unwrap(), Event::TrackerAnswered { .. }) {} }).await;
+    within(torrent.wait_done()).await;
+    assert_eq!(std::fs::read(dir.path().join("payload.bin")).unwrap(), data());
+    assert_eq!(count(&mut seen, |event| matches!(event, Event::PeerConnected { .. })), 1);
+    assert_eq!(torrent.info_hashes(), metainfo().info().info_hashes());
+    // The tracker knows it by its first name alone.
+    within(async {
+        while tracker.counts() != (1, 1) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // By either name it is the same one.
+    for second in [false, true] {
+        let again = session.add(AddTorrent::magnet(half(second), dir.path())).await;
+        assert!(matches!(again, Err(Error::AlreadyRunning(_))), "{again:?}");
+    }
+    session.shutdown().await;
+    tracker.shutdown();
+}
+
+#[tokio::test]
+async fn of_two_links_for_one_hybrid_one_goes_on_and_the_other_says_so() {
+    let (seed, _seeding, _seed_dir) = seed().await;
+    for first_is_second in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let session = Session::start(options(&dir)).await.unwrap();
+        let mut link = half(!first_is_second);
+        link.peers = vec![PeerAddress::Socket(seed.listen_addr())];
+        let add = AddTorrent::magnet(half(first_is_second), dir.path());
+        let lonely = session.add(add).await.unwrap();
+        let mut events = lonely.events();
+        let torrent = session.add(AddTorrent::magnet(link, dir.path())).await.unwrap();
+        within(torrent.wait_done()).await;
+        assert_eq!(std::fs::read(dir.path().join("payload.bin")).unwrap(), data());
+        within(lonely.wait_stopped()).await;
+        assert_eq!(lonely.same_as(), Some(torrent.info_hashes().wire()));
+        assert_eq!(count(&mut events, |event| matches!(event, Event::Note(_))), 1);
+        assert_eq!(session.torrents().len(), 1);
+        let chosen = lonely.choose(AddTorrent::magnet(half(false), dir.path())).await;
+        assert!(matches!(chosen, Err(Error::AlreadyRunning(_))), "{chosen:?}");
+        session.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_that_wait_for_a_choice_the_one_that_is_chosen_has_both_names() {
+    let (seed, _seeding, _seed_dir) = seed().await;
+    let dir = tempfile::tempdir().unwrap();
+    let link = |second| Magnet { peers: vec![PeerAddress::Socket(seed.listen_addr())], ..half(second) };
+    // What the links stand for is known from earlier runs.
+    for second in [false, true] {
+        let session = Session::start(options(&dir)).await.unwrap();
+        let torrent = session.add(AddTorrent::magnet_on_hold(link(second))).await.unwrap();
+        within(torrent.resolved()).await.unwrap();
+        session.shutdown().await;
+    }
+    let session = Session::start(options(&dir)).await.unwrap();
+    let mut held = Vec::new();
+    for second in [false, true] {
+        held.push(session.add(AddTorrent::magnet_on_hold(link(second))).await.unwrap());
+    }
+    within(held[0].choose(AddTorrent::magnet(half(false), dir.path()))).await.unwrap();
+    within(held[1].wait_stopped()).await;
+    assert_eq!(held[1].same_as(), Some(held[0].id()));
+    within(held[0].wait_done()).await;
+    assert_eq!(std::fs::read(dir.path().join("payload.bin")).unwrap(), data());
+    session.shutdown().await;
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use ferri_engine::{
-    AddTorrent, Error, Event, Events, ResolveMagnet, ResolveState, Resolved, Session, known_torrent,
+    AddTorrent, Error, Event, Events, FilePriority, Refused, Session, State, Torrent, known_torrent,
 };
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_tracker_server::{Options, TrackerServer};
@@ -26,10 +26,8 @@ fn magnet(payload: &Payload) -> Magnet {
     Magnet::new(payload.metainfo(&[]).info().info_hashes())
 }
 
-fn from_peer(payload: &Payload, peer: SocketAddr) -> ResolveMagnet {
-    let mut magnet = magnet(payload);
-    magnet.peers = vec![PeerAddress::Socket(peer)];
-    ResolveMagnet::new(magnet)
+fn from_peer(payload: &Payload, peer: SocketAddr) -> Magnet {
+    Magnet { peers: vec![PeerAddress::Socket(peer)], ..magnet(payload) }
 }
 
 async fn session() -> (Session, TempDir) {
@@ -37,16 +35,17 @@ async fn session() -> (Session, TempDir) {
     (Session::start(options(&dir)).await.unwrap(), dir)
 }
 
-async fn find(session: &Session, magnet: ResolveMagnet) -> Resolved {
-    within(session.resolve(magnet).await.unwrap().wait()).await.unwrap()
+/// A torrent that is known, and waits for what becomes of it.
+async fn find(session: &Session, magnet: Magnet) -> Torrent {
+    let torrent = session.add(AddTorrent::magnet_on_hold(magnet)).await.unwrap();
+    within(torrent.resolved()).await.unwrap();
+    torrent
 }
 
-/// Downloads what was found.
-async fn fetch(session: &Session, resolved: Resolved, out: &Path) -> ferri_engine::Torrent {
-    let add = AddTorrent::new(resolved.metainfo().clone(), out);
-    let torrent = session.add_resolved(add, resolved).await.unwrap();
+/// Lets one that was found go on.
+async fn fetch(torrent: &Torrent, magnet: Magnet, out: &Path) {
+    within(torrent.choose(AddTorrent::magnet(magnet, out))).await.unwrap();
     within(torrent.wait_done()).await;
-    torrent
 }
 
 fn count(events: &mut Events, matches: impl Fn(&Event) -> bool) -> usize {
@@ -59,13 +58,60 @@ async fn a_magnet_link_downloads_over_the_connection_that_brought_its_descriptio
     let seed = Seed::start(&payload, &[]).await;
     let mut seen = seed.torrent.events();
     let (session, dir) = session().await;
-    let resolved = find(&session, from_peer(&payload, seed.session.listen_addr())).await;
-    assert_eq!(resolved.metainfo().info_bytes(), payload.metainfo(&[]).info_bytes());
-    let torrent = fetch(&session, resolved, dir.path()).await;
+    let magnet = from_peer(&payload, seed.session.listen_addr());
+    let torrent = session.add(AddTorrent::magnet(magnet, dir.path())).await.unwrap();
+    let mut events = torrent.events();
+    assert_eq!((torrent.status().state, torrent.info().is_none()), (State::Resolving, true));
+    within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
-    assert_eq!(torrent.status().wasted, 0);
+    assert_eq!(torrent.info().unwrap().bytes(), payload.metainfo(&[]).info_bytes());
+    let status = torrent.status();
+    assert_eq!((status.wasted, status.resolving, status.name), (0, None, payload.name.to_owned()));
     assert_eq!(count(&mut seen, |event| matches!(event, Event::PeerConnected { .. })), 1);
+    let fetches = |event: &Event| matches!(event, Event::StateChanged(State::Downloading));
+    assert_eq!(count(&mut events, fetches), 1);
     session.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_torrent_on_hold_waits_for_a_choice_and_touches_nothing_before() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let mut seen = seed.torrent.events();
+    let (session, dir) = session().await;
+    let out = dir.path().join("out");
+    let magnet = from_peer(&payload, seed.session.listen_addr());
+    let torrent = find(&session, magnet.clone()).await;
+    assert_eq!(torrent.status().state, State::Resolving);
+    assert!(!out.exists());
+    // What cannot be is said, and another choice may be made.
+    std::fs::write(dir.path().join("file"), b"x").unwrap();
+    let wrong = AddTorrent::magnet(magnet.clone(), dir.path().join("file"));
+    assert!(matches!(within(torrent.choose(wrong)).await, Err(Error::Storage(_) | Error::Io { .. })));
+    assert_eq!(torrent.status().state, State::Resolving);
+    fetch(&torrent, magnet.clone(), &out).await;
+    payload.assert_at(&out);
+    assert_eq!(count(&mut seen, |event| matches!(event, Event::PeerConnected { .. })), 1);
+    let again = torrent.choose(AddTorrent::magnet(magnet, &out)).await;
+    assert!(matches!(again, Err(Error::AlreadyRunning(_))), "{again:?}");
+    session.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_choice_may_come_before_the_torrent_is_known() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let (session, dir) = session().await;
+    let magnet = magnet(&payload);
+    let torrent = session.add(AddTorrent::magnet_on_hold(magnet.clone())).await.unwrap();
+    let chosen = tokio::spawn({
+        let (torrent, add) = (torrent.clone(), AddTorrent::magnet(magnet, dir.path()));
+        async move { torrent.choose(add).await }
+    });
+    within(seed.torrent.add_peers(vec![session.listen_addr()])).await.unwrap();
+    within(chosen).await.unwrap().unwrap();
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
 }
 
 #[tokio::test]
@@ -74,10 +120,9 @@ async fn a_peer_that_dialled_us_goes_on_with_us_too() {
     let seed = Seed::start(&payload, &[]).await;
     let mut seen = seed.torrent.events();
     let (session, dir) = session().await;
-    let resolving = session.resolve(ResolveMagnet::new(magnet(&payload))).await.unwrap();
+    let torrent = session.add(AddTorrent::magnet(magnet(&payload), dir.path())).await.unwrap();
     seed.torrent.add_peers(vec![session.listen_addr()]).await.unwrap();
-    let resolved = within(resolving.wait()).await.unwrap();
-    fetch(&session, resolved, dir.path()).await;
+    within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
     assert_eq!(count(&mut seen, |event| matches!(event, Event::PeerConnected { .. })), 1);
 }
@@ -91,8 +136,9 @@ async fn connections_wait_while_files_are_looked_at() {
     // Whole pieces: bytes of a part of one would be somebody's for all that is known.
     let half = payload.files[0].1.len() / 2 / 16_384 * 16_384;
     std::fs::write(dir.path().join(payload.name), &payload.files[0].1[..half]).unwrap();
-    let resolved = find(&session, from_peer(&payload, seed.session.listen_addr())).await;
-    let torrent = fetch(&session, resolved, dir.path()).await;
+    let magnet = from_peer(&payload, seed.session.listen_addr());
+    let torrent = session.add(AddTorrent::magnet(magnet, dir.path())).await.unwrap();
+    within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
     assert!(torrent.status().downloaded <= (half + 16_384) as u64, "{}", torrent.status().downloaded);
     assert_eq!(count(&mut seen, |event| matches!(event, Event::PeerConnected { .. })), 1);
@@ -104,21 +150,16 @@ async fn trackers_are_greeted_once_and_told_at_the_end() {
     let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
     let seed = Seed::start(&payload, &[tracker.http_url()]).await;
     let (session, dir) = session().await;
-    let mut magnet = magnet(&payload);
-    magnet.trackers = vec!["http://127.0.0.1:1/dead".to_owned(), tracker.http_url()];
-    let resolving = session.resolve(ResolveMagnet::new(magnet)).await.unwrap();
-    let mut sought = resolving.events();
-    let resolved = within(resolving.wait()).await.unwrap();
-    assert_eq!(resolved.metainfo().trackers().len(), 2);
     let url = tracker.http_url();
+    let trackers = vec!["http://127.0.0.1:1/dead".to_owned(), url.clone()];
+    let magnet = Magnet { trackers, ..magnet(&payload) };
+    let torrent = session.add(AddTorrent::magnet(magnet, dir.path())).await.unwrap();
+    let mut events = torrent.events();
+    within(torrent.wait_done()).await;
     let greets =
         |event: &Event| matches!(event, Event::Announcing { url: to, event: "started" } if *to == url);
-    assert_eq!(count(&mut sought, greets), 1);
-    let add = AddTorrent::new(resolved.metainfo().clone(), dir.path());
-    let torrent = session.add_resolved(add, resolved).await.unwrap();
-    let mut fetched = torrent.events();
-    within(torrent.wait_done()).await;
-    assert_eq!(count(&mut fetched, greets), 0);
+    assert_eq!(count(&mut events, greets), 1);
+    assert_eq!(torrent.trackers().await.len(), 2);
     assert_eq!(tracker.counts().1, 2);
     session.shutdown().await;
     seed.session.shutdown().await;
@@ -127,54 +168,45 @@ async fn trackers_are_greeted_once_and_told_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_search_that_is_cancelled_or_dropped_tells_its_trackers_and_leaves_nothing() {
+async fn one_that_stops_before_it_is_known_tells_its_trackers_and_leaves_nothing() {
     let payload = payload();
     let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
-    let (session, _dir) = session().await;
-    let mut magnet = magnet(&payload);
-    magnet.trackers = vec![tracker.http_url()];
-    let resolving = session.resolve(ResolveMagnet::new(magnet.clone())).await.unwrap();
-    let mut events = resolving.events();
+    let (session, dir) = session().await;
+    let magnet = Magnet { trackers: vec![tracker.http_url()], ..magnet(&payload) };
+    let add = || AddTorrent::magnet(magnet.clone(), dir.path());
+    let torrent = session.add(add()).await.unwrap();
+    let mut events = torrent.events();
     within(async { while !matches!(events.recv().await.unwrap(), Event::TrackerAnswered { .. }) {} }).await;
     assert_eq!(tracker.counts().1, 1);
-    within(resolving.cancel()).await;
+    let waiting = tokio::spawn({
+        let torrent = torrent.clone();
+        async move { torrent.resolved().await }
+    });
+    within(torrent.stop()).await.unwrap();
     assert_eq!(tracker.counts().1, 0, "it said stopped");
+    assert!(matches!(within(waiting).await.unwrap(), Err(Error::Closed)));
+    assert_eq!((torrent.status().state, session.torrents().len()), (State::Stopped, 0));
 
-    let resolving = session.resolve(ResolveMagnet::new(magnet.clone())).await.unwrap();
-    let mut status = resolving.watch();
-    drop(resolving);
-    within(status.wait_for(|status| status.state == ResolveState::Ended)).await.unwrap();
-    drop(session.resolve(ResolveMagnet::new(magnet)).await.unwrap());
+    session.add(add()).await.unwrap();
     within(session.shutdown()).await;
     assert_eq!(tracker.counts().1, 0);
     tracker.shutdown();
 }
 
 #[tokio::test]
-async fn what_nobody_adds_ends_with_its_connections() {
-    let payload = payload();
-    let seed = Seed::start(&payload, &[]).await;
-    let (session, _dir) = session().await;
-    let resolved = find(&session, from_peer(&payload, seed.session.listen_addr())).await;
-    let mut status = seed.torrent.watch();
-    within(status.wait_for(|status| status.peers == 1)).await.unwrap();
-    drop(resolved);
-    within(status.wait_for(|status| status.peers == 0)).await.unwrap();
-}
-
-#[tokio::test]
 async fn a_torrent_is_looked_for_once_and_not_beside_itself() {
     let payload = payload();
     let (session, dir) = session().await;
-    let resolving = session.resolve(ResolveMagnet::new(magnet(&payload))).await.unwrap();
-    let again = session.resolve(ResolveMagnet::new(magnet(&payload))).await;
+    let link = || AddTorrent::magnet(magnet(&payload), dir.path());
+    let torrent = session.add(link()).await.unwrap();
+    let again = session.add(link()).await;
     assert!(matches!(again, Err(Error::AlreadyRunning(_))), "{again:?}");
     let add = AddTorrent::new(payload.metainfo(&[]), dir.path());
     let beside = session.add(add.clone()).await;
     assert!(matches!(beside, Err(Error::AlreadyRunning(_))), "{beside:?}");
-    within(resolving.cancel()).await;
+    within(torrent.stop()).await.unwrap();
     session.add(add).await.unwrap();
-    let again = session.resolve(ResolveMagnet::new(magnet(&payload))).await;
+    let again = session.add(link()).await;
     assert!(matches!(again, Err(Error::AlreadyRunning(_))), "{again:?}");
 }
 
@@ -184,21 +216,24 @@ async fn after_a_restart_nobody_is_asked_again() {
     let seed = Seed::start(&payload, &[]).await;
     let (session, dir) = session().await;
     let peer = seed.session.listen_addr();
-    drop(find(&session, from_peer(&payload, peer)).await);
+    find(&session, from_peer(&payload, peer)).await;
     session.shutdown().await;
 
     let session = Session::start(options(&dir)).await.unwrap();
-    let mut link = magnet(&payload);
-    link.trackers = vec!["http://tracker.example/announce".to_owned()];
+    let trackers = vec!["http://tracker.example/announce".to_owned()];
+    let link = Magnet { trackers, ..magnet(&payload) };
     assert!(known_torrent(&dir.path().join("state"), &link).is_some());
-    let mut resolve = ResolveMagnet { no_trackers: true, ..ResolveMagnet::new(link) };
-    resolve.peers = vec![peer];
-    let resolved = find(&session, resolve).await;
-    assert!(resolved.is_from_state());
-    assert_eq!(resolved.metainfo().trackers(), [["http://tracker.example/announce"]]);
-    let mut add = AddTorrent::new(resolved.metainfo().clone(), dir.path());
-    add.no_trackers = true;
-    let torrent = session.add_resolved(add, resolved).await.unwrap();
+    let mut add = AddTorrent::magnet_on_hold(link.clone());
+    (add.no_trackers, add.peers) = (true, vec![peer]);
+    let held = session.add(add.clone()).await.unwrap();
+    assert!(held.info().is_some());
+    assert_eq!(held.status().state, State::Resolving);
+    within(held.stop()).await.unwrap();
+
+    let mut add = AddTorrent { output: dir.path().to_owned(), ..AddTorrent::magnet(link, "") };
+    (add.no_trackers, add.peers) = (true, vec![peer]);
+    let torrent = session.add(add).await.unwrap();
+    assert_ne!(torrent.status().state, State::Resolving, "it starts at once");
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
 }
@@ -211,9 +246,11 @@ async fn a_damaged_description_is_set_aside_and_fetched_again() {
     let folder = dir.path().join("state/torrents").join(magnet(&payload).info_hashes.wire().to_string());
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("info"), b"d4:name5:othere").unwrap();
-    let resolving = session.resolve(from_peer(&payload, seed.session.listen_addr())).await.unwrap();
-    let mut events = resolving.events();
-    assert!(!within(resolving.wait()).await.unwrap().is_from_state());
+    let add = AddTorrent::magnet_on_hold(from_peer(&payload, seed.session.listen_addr()));
+    let torrent = session.add(add).await.unwrap();
+    let mut events = torrent.events();
+    assert!(torrent.info().is_none());
+    within(torrent.resolved()).await.unwrap();
     assert_eq!(count(&mut events, |event| matches!(event, Event::Note(_))), 1);
     session.shutdown().await;
     let info = payload.metainfo(&[]).info_bytes().to_vec();
@@ -287,12 +324,13 @@ async fn peers_that_lie_about_the_description_do_not_win() {
     let (session, _dir) = session().await;
     let mut magnet = magnet(&payload);
     magnet.peers = (0..3).map(|_| PeerAddress::Socket(liar(&payload))).collect();
-    let resolving = session.resolve(ResolveMagnet::new(magnet)).await.unwrap();
-    let mut status = resolving.watch();
-    within(status.wait_for(|status| 0 < status.corrupt)).await.unwrap();
+    let torrent = session.add(AddTorrent::magnet_on_hold(magnet)).await.unwrap();
+    let mut status = torrent.watch();
+    let lied = |resolving: ferri_engine::Resolving| 0 < resolving.corrupt;
+    within(status.wait_for(|status| status.resolving.is_some_and(lied))).await.unwrap();
     seed.torrent.add_peers(vec![session.listen_addr()]).await.unwrap();
-    let resolved = within(resolving.wait()).await.unwrap();
-    assert_eq!(resolved.metainfo().info_bytes(), payload.metainfo(&[]).info_bytes());
+    let info = within(torrent.resolved()).await.unwrap();
+    assert_eq!(info.bytes(), payload.metainfo(&[]).info_bytes());
 }
 
 #[tokio::test]
@@ -301,7 +339,7 @@ async fn what_lies_there_but_for_a_piece_is_completed_by_the_peer_that_the_link_
     let seed = Seed::start(&payload, &[]).await;
     let (session, dir) = session().await;
     let peer = seed.session.listen_addr();
-    drop(find(&session, from_peer(&payload, peer)).await);
+    find(&session, from_peer(&payload, peer)).await;
     session.shutdown().await;
     payload.write(dir.path());
     let file = std::fs::File::options().write(true).open(dir.path().join(payload.name)).unwrap();
@@ -311,8 +349,62 @@ async fn what_lies_there_but_for_a_piece_is_completed_by_the_peer_that_the_link_
     let session = Session::start(options(&dir)).await.unwrap();
     let mut link = magnet(&payload);
     link.peers = vec![PeerAddress::Host { name: "localhost".to_owned(), port: peer.port() }];
-    let resolved = find(&session, ResolveMagnet::new(link)).await;
-    let torrent = fetch(&session, resolved, dir.path()).await;
+    let torrent = session.add(AddTorrent::magnet(link, dir.path())).await.unwrap();
+    within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
     assert_eq!(torrent.status().downloaded, 16_384);
+}
+
+#[tokio::test]
+async fn files_in_the_way_are_a_state_that_ends_when_they_are_gone() {
+    let payload = payload();
+    let seed = Seed::start(&payload, &[]).await;
+    let (session, dir) = session().await;
+    let mine = dir.path().join(payload.name);
+    std::fs::create_dir(&mine).unwrap();
+    let magnet = from_peer(&payload, seed.session.listen_addr());
+    let torrent = session.add(AddTorrent::magnet(magnet, dir.path())).await.unwrap();
+    let mut status = torrent.watch();
+    let is_waiting = |state: &State| matches!(state, State::Error { .. });
+    within(status.wait_for(|status| is_waiting(&status.state))).await.unwrap();
+    assert_eq!(torrent.pause().await, Ok(()));
+    std::fs::remove_dir(&mine).unwrap();
+    assert_eq!(torrent.resume().await, Ok(()));
+    within(torrent.wait_done()).await;
+    payload.assert_at(dir.path());
+}
+
+#[tokio::test]
+async fn told_while_it_is_resolved_nothing_is_lost() {
+    let payload = Payload::several(&[("a", 409_600), ("b", 409_600), ("c", 409_600)], 16_384);
+    let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
+    let seed = Seed::start(&payload, &[]).await;
+    let (session, dir) = session().await;
+    let link = Magnet { trackers: vec![tracker.http_url()], ..magnet(&payload) };
+    let torrent = session.add(AddTorrent::magnet(link, dir.path())).await.unwrap();
+    let peers = vec![seed.session.listen_addr()];
+    assert_eq!(torrent.pause().await, Ok(()));
+    assert_eq!(torrent.status().state, State::Paused);
+    let wishes = vec![FilePriority::Normal, FilePriority::Skip];
+    for reannounced in [Err(Refused::Paused), Ok(())] {
+        assert_eq!(torrent.set_priorities(wishes.clone()).await, Err(Refused::Unresolved));
+        assert_eq!(torrent.set_limits(Some(50 << 20), Some(50 << 20)).await, Ok(()));
+        assert_eq!(torrent.fetch_rarest_first().await, Ok(()));
+        assert_eq!(torrent.fetch_in_order().await, Ok(()));
+        assert_eq!(torrent.reannounce().await, reannounced);
+        assert_eq!(within(torrent.trackers()).await.len(), 1);
+        assert!(within(torrent.peers()).await.is_empty());
+        assert!(within(torrent.files()).await.is_empty());
+        assert_eq!(torrent.add_peers(Vec::new()).await, Ok(()));
+        assert_eq!(torrent.resume().await, Ok(()));
+        assert_eq!(torrent.status().state, State::Resolving);
+    }
+    assert_eq!(torrent.add_peers(peers).await, Ok(()));
+    within(torrent.resolved()).await.unwrap();
+    assert_eq!(torrent.set_priorities(wishes).await, Ok(()));
+    within(torrent.wait_done()).await;
+    assert_eq!(torrent.status().wanted, 819_200);
+    within(torrent.stop()).await.unwrap();
+    session.shutdown().await;
+    tracker.shutdown();
 }

@@ -147,8 +147,9 @@ impl Seed {
 
     /// Serves only some pieces.
     pub(crate) async fn partial(payload: &Payload, pieces: impl Iterator<Item = u32>) -> Self {
+        let piece_count = payload.metainfo(&[]).info().layout().piece_count();
         Self::start_with(payload, &[], |_, add| {
-            let mut have = Bitfield::new(add.metainfo.info().layout().piece_count());
+            let mut have = Bitfield::new(piece_count);
             for piece in pieces {
                 have.set(piece);
             }

@@ -65,6 +65,11 @@ impl MetadataSwarm {
         hand_over
     }
 
+    /// The addresses that are known, by who named them.
+    pub fn known(&self) -> impl Iterator<Item = (Source, Vec<SocketAddr>)> {
+        self.candidates.by_source().into_iter().map(|(source, (busy, idle))| (source, [busy, idle].concat()))
+    }
+
     /// The torrent turned out to be private (BEP 27), and goes on here for a while: connections that we opened to addresses
     /// which only strangers named are closed at once, dials to such that are under way come to nothing, and peers tell us of
     /// no others. The addresses are forgotten by [`Self::hand_over`].

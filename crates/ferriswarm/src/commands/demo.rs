@@ -149,7 +149,7 @@ impl Seeder {
         add.payload = Some(payload.to_owned());
         add.check = Check::Trust(have);
         add.seed_only = true;
-        let (torrent, _) = session::add(&session, add, None, Hearing::Events).await?;
+        let (torrent, _) = session::add(&session, add, Hearing::Events).await?;
         Ok(Self { role, session, torrent, have: have_count })
     }
 
@@ -202,7 +202,7 @@ impl Download<'_> {
         let add = AddTorrent::new(metainfo.clone(), &output);
         let started = Instant::now();
         let hearing = if self.is_explained { Hearing::EveryMessage } else { Hearing::Events };
-        let (torrent, events) = session::add(&session, add, None, hearing).await?;
+        let (torrent, events) = session::add(&session, add, hearing).await?;
         let path = output.join(NAME);
         let setup = Setup {
             facts: Facts::new(metainfo),

@@ -77,6 +77,7 @@ pub(crate) fn queue_words(status: &TorrentStatus) -> Option<String> {
 
 fn doing(status: &TorrentStatus) -> Doing {
     match &status.state {
+        State::Resolving => says(["looking", "looking for its description"]),
         State::Checking { .. } => match queue_words(status) {
             Some(words) => says(["queued".to_owned(), words]),
             None => says(["checking", "checking what is there"]),

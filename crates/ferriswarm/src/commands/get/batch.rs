@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use ferri_engine::{Resolving, Session};
+use ferri_engine::{Events, Session, Torrent};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::hook::Hooks;
 use crate::loading::{Load, Loads};
 use crate::seek::{Found, News, Seekers};
+use crate::session::Hearing;
 use crate::source::Source;
 use crate::space::Room;
 use crate::watch::{Crew, Watched};
@@ -42,7 +43,7 @@ enum Ready {
 /// What a start gave.
 enum Started {
     Torrent { watched: Box<Watched>, missing: u64, room: Option<Room> },
-    Seeking { magnet: Box<Magnet>, resolving: Box<Resolving> },
+    Seeking { magnet: Box<Magnet>, added: (Torrent, Events) },
 }
 
 /// What each torrent still lacks when it starts, by the file system that it goes to.
@@ -217,7 +218,7 @@ impl<'a> Batch<'a> {
 
     /// What a link stands for is known by more names than the link's, and other links may be for it. `false`: it is here already.
     fn is_first(&mut self, index: usize, found: &Found) -> bool {
-        self.orders[index].hashes = Some(found.resolved.metainfo().info().info_hashes());
+        self.orders[index].hashes = Some(found.info.info_hashes());
         let mut twins = self.twins_of(index);
         twins.retain(|twin| self.orders[*twin].outcome.is_none());
         for twin in twins {
@@ -286,8 +287,8 @@ impl<'a> Batch<'a> {
             _ if self.orders[index].outcome.is_some() => {}
             Err(failure) => self.end(index, Outcome::Failed(failure)),
             // The loop hears of it too.
-            Ok(Started::Seeking { magnet, resolving }) => {
-                let id = self.seekers.add(*magnet, *resolving, self.console);
+            Ok(Started::Seeking { magnet, added }) => {
+                let id = self.seekers.add(*magnet, added, self.console);
                 self.sought.insert(id, index);
             }
             Ok(Started::Torrent { watched, missing, room }) => {
@@ -425,15 +426,15 @@ enum Ended {
 async fn start(plan: &Plan, session: Arc<Session>, ready: Ready) -> Result<Started, Failure> {
     let (metainfo, found) = match ready {
         Ready::Magnet(magnet) => {
-            let resolving = session::resolve(&session, plan.resolve(&magnet)).await?;
-            return Ok(Started::Seeking { magnet, resolving: Box::new(resolving) });
+            let added = session::add(&session, plan.on_hold(&magnet), Hearing::Events).await?;
+            return Ok(Started::Seeking { magnet, added });
         }
         Ready::Torrent(metainfo) => (*metainfo, None),
-        Ready::Found(found) => (found.resolved.metainfo().clone(), Some(*found)),
+        Ready::Found(found) => (found.magnet.metainfo(found.info.clone()), Some(*found)),
     };
     let magnet = found.as_ref().map(|found| &found.magnet);
-    let add = plan.add(metainfo, magnet)?;
-    let Measured { add, path, missing, room } = plan.measure(add).await?;
-    let watched = plan.start(&session, (add, path), found).await?;
+    let add = plan.add(metainfo.clone(), magnet)?;
+    let Measured { add, path, missing, room } = plan.measure(add, &metainfo).await?;
+    let watched = plan.start(&session, &metainfo, (add, path), found).await?;
     Ok(Started::Torrent { watched: Box::new(watched), missing, room })
 }

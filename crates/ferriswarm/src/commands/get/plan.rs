@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferri_engine::{AddTorrent, Check, Halt, ResolveMagnet, Session, SessionOptions};
+use ferri_engine::{AddTorrent, Check, Halt, Session, SessionOptions};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 
@@ -54,9 +54,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Which peers, trackers and nodes to ask what a magnet link stands for.
-    pub(super) fn resolve(&self, magnet: &Magnet) -> ResolveMagnet {
-        network::resolve(magnet.clone(), &self.network, &self.peers)
+    /// A link whose torrent is to be found.
+    pub(super) fn on_hold(&self, magnet: &Magnet) -> AddTorrent {
+        network::on_hold(magnet.clone(), &self.network, &self.peers)
     }
 
     /// What to add for a torrent, which came of `magnet` or of a file.
@@ -78,16 +78,21 @@ impl Plan {
     }
 
     /// How much of what is wanted is not on disk yet, and the room there is for it.
-    pub(super) async fn measure(&self, mut add: AddTorrent) -> Result<Measured, Failure> {
+    pub(super) async fn measure(
+        &self,
+        mut add: AddTorrent,
+        metainfo: &Metainfo,
+    ) -> Result<Measured, Failure> {
         if let (true, Some(payload)) = (add.seed_only, add.payload.clone()) {
             return Ok(Measured { add, path: payload, missing: 0, room: None });
         }
         // A torrent may have a million files, and a disk may sleep.
         let halt = Halt::default();
         let _halt_on_drop = halt.raise_on_drop();
+        let metainfo = metainfo.clone();
         let measured = tokio::task::spawn_blocking(move || {
-            let place = Place::in_folder(add.metainfo.info(), &add.output, &halt)?;
-            let missing = space::missing(&add.metainfo, &place, &add.priorities, &halt)?;
+            let place = Place::in_folder(metainfo.info(), &add.output, &halt)?;
+            let missing = space::missing(&metainfo, &place, &add.priorities, &halt)?;
             let room = space::room(&add.output);
             let path = place.payload().to_owned();
             add.places = Some(place.into_places());
@@ -98,30 +103,34 @@ impl Plan {
             .map_err(|error| Failure::new(Exit::Internal, format!("looking at files failed: {error}")))?
     }
 
-    /// Adds a torrent to the session.
+    /// Adds a torrent to the session, or lets one go on that was found.
     pub(super) async fn start(
         &self,
         session: &Arc<Session>,
+        metainfo: &Metainfo,
         (mut add, path): (AddTorrent, PathBuf),
         found: Option<Found>,
     ) -> Result<Watched, Failure> {
         add.extra_trackers.clone_from(&self.network.tracker);
         add.no_trackers = self.network.no_trackers;
         add.peers.clone_from(&self.peers);
-        let (resolved, talk) = match found {
-            Some(found) => (Some(found.resolved), found.talk),
+        let (waiting, talk) = match found {
+            Some(found) => (Some(found.torrent), found.talk),
             None => (None, TrackerTalk::default()),
         };
         let setup = Setup {
-            facts: Facts::new(&add.metainfo),
+            facts: Facts::new(metainfo),
             path,
             port: session.listen_addr().port(),
             goal: self.goal,
             is_seeder: add.seed_only,
-            part: Part::new(&add.metainfo, &add.priorities).filter(|_| add.seed_only),
+            part: Part::new(metainfo, &add.priorities).filter(|_| add.seed_only),
             talk,
         };
-        let added = session::add(session, add, resolved, Hearing::Events).await?;
+        let added = match waiting {
+            Some(torrent) => session::choose(torrent, add).await?,
+            None => session::add(session, add, Hearing::Events).await?,
+        };
         Ok(Watched::new(added, setup))
     }
 

@@ -79,7 +79,7 @@ fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// A damaged file stays for whoever wants to know what happened; of several the last one.
+/// A damaged file stays for a user who wants to know what happened; of several the last one.
 fn set_aside(path: &Path, why: &str) -> Cached {
     let aside = path.with_file_name("info.aside");
     Cached::Damaged(match fs::rename(path, &aside) {

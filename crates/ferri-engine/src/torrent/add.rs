@@ -1,0 +1,76 @@
+//! A torrent comes into a session: known, or by a magnet link alone.
+
+use std::sync::Arc;
+
+use ferri_metainfo::Info;
+use ferri_storage::CheckNumber;
+
+use super::Torrent;
+use super::opening::open;
+use super::resolving::{self, Begin};
+use super::start::{Added, Start, new};
+use crate::registry::Registry;
+use crate::services::Services;
+use crate::status::{State, TorrentStatus};
+use crate::{AddTorrent, Error, TorrentSource};
+
+/// Starts a torrent, or the search for what a magnet link stands for.
+pub(crate) async fn add(
+    services: &Arc<Services>,
+    registry: &Arc<Registry<Torrent>>,
+    add: AddTorrent,
+) -> Result<Torrent, Error> {
+    registry.refuse_known(&add.source.info_hashes())?;
+    let number = services.disk.pool.number();
+    let (magnet, is_held) = match &add.source {
+        TorrentSource::Metainfo(metainfo) => {
+            let info = metainfo.shared_info();
+            return add_known(services, registry, add, info, number).await;
+        }
+        TorrentSource::Magnet(magnet) => (magnet.clone(), false),
+        TorrentSource::MagnetOnHold(magnet) => (magnet.clone(), true),
+    };
+    let begin = match resolving::look(services, &magnet).await? {
+        Begin::Known(info) if !is_held => {
+            let (mut add, info) = (add, Arc::new(*info));
+            let (addrs, hosts) = resolving::split(magnet.peers);
+            add.peers.extend(addrs);
+            let torrent = add_known(services, registry, add, info, number).await?;
+            resolving::ask_for(services, &torrent, hosts);
+            return Ok(torrent);
+        }
+        begin => begin,
+    };
+    let name = magnet.display_name.clone();
+    let name = name.unwrap_or_else(|| magnet.info_hashes.wire().to_string());
+    let first = TorrentStatus::unknown(name, magnet.info_hashes);
+    let (torrent, view) = new(services, magnet.info_hashes, None, first);
+    let seat = torrent.seat();
+    let entry = registry.enter(&magnet.info_hashes, torrent.clone())?;
+    view.status.enter();
+    let (services, registry) = (services.clone(), registry.clone());
+    let added = Added { services, registry, torrent: torrent.clone(), entry, view, number };
+    resolving::start(added, seat, magnet, add, begin, is_held);
+    Ok(torrent)
+}
+
+/// Starts a torrent whose info dictionary is here. Nothing was started when that fails.
+async fn add_known(
+    services: &Arc<Services>,
+    registry: &Arc<Registry<Torrent>>,
+    mut add: AddTorrent,
+    info: Arc<Info>,
+    number: CheckNumber,
+) -> Result<Torrent, Error> {
+    let opened = open(services, &mut add, info.clone()).await?;
+    let hashes = info.info_hashes();
+    let first = TorrentStatus { state: State::Checking { done: 0, total: 0 }, ..TorrentStatus::of(&info) };
+    let (torrent, view) = new(services, hashes, Some(info.clone()), first);
+    let seat = torrent.seat();
+    let entry = registry.enter(&hashes, torrent.clone())?;
+    view.status.enter();
+    let (services, registry) = (services.clone(), registry.clone());
+    let added = Added { services, registry, torrent: torrent.clone(), entry, view, number };
+    Start::new(added, add, info, opened).begin(seat);
+    Ok(torrent)
+}

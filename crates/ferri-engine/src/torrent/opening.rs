@@ -1,0 +1,105 @@
+//! The look for a torrent's files, and at what earlier sessions noted of them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use ferri_metainfo::Info;
+use ferri_metainfo::names::LocalPaths;
+use ferri_storage::{Halt, Place, Resumed, Storage, StorageError, StorageOptions, Totals};
+
+use super::wishes::wanted;
+use crate::services::Services;
+use crate::{AddTorrent, Check, Error};
+
+/// A torrent's files as they were found.
+pub(super) struct Opened {
+    pub(super) storage: Arc<Storage>,
+    pub(super) resumed: Resumed,
+    /// A complete download needs no last touches.
+    pub(super) is_finished: bool,
+    /// Where they lie.
+    pub(super) device: u64,
+    /// What earlier sessions did.
+    pub(super) totals: Totals,
+}
+
+/// A look that is under way. Dropped, it ends.
+pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>;
+
+/// Looks for the torrent's files, and at what the journal says of them.
+pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -> Opening {
+    let (payload, output) = (add.payload.clone(), add.output.clone());
+    let state_dir = services.options.state_dir.clone();
+    let checks = add.check.clone();
+    // A caller that gives up the wait ends the look.
+    let halt = Halt::default();
+    let options = StorageOptions {
+        preallocate: add.preallocate,
+        // Payload that is only served is not touched.
+        read_only: add.seed_only,
+        overwrite: add.overwrite,
+        places: add.places.take(),
+        halt: halt.clone(),
+        ..StorageOptions::default()
+    };
+    // What is only served is read where it lies, the neighbours of a chosen file too.
+    let wishes = if add.seed_only { Vec::new() } else { add.priorities.clone() };
+    Box::pin(async move {
+        let Some(info_hash) = info.info_hashes().v1 else {
+            return Err(Error::Unsupported(
+                "this torrent is version 2 only, and transfer of version 2 is not there yet; a hybrid of it would work"
+                    .to_owned(),
+            ));
+        };
+        let paths = LocalPaths::new(&info)?;
+        let (root, top) = match &payload {
+            Some(payload) => beside(payload).map(|(root, top)| (root, Some(top)))?,
+            None => (output, None),
+        };
+        let place = Place { root, state_dir: Some(state_dir) };
+        let (options, wanted) = (StorageOptions { top, ..options }, wanted(&info, &wishes));
+        let halt_on_drop = halt.raise_on_drop();
+        let opened = tokio::task::spawn_blocking(move || {
+            let storage = Arc::new(Storage::new(info, paths, place, options, &wanted)?);
+            look(storage, &checks)
+        });
+        let opened = opened.await?;
+        halt_on_drop.disarm();
+        match opened {
+            Ok(opened) => Ok(opened),
+            Err(StorageError::Busy { .. }) => Err(Error::AlreadyRunning(info_hash)),
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+/// Waits for the disk.
+fn look(storage: Arc<Storage>, checks: &Check) -> Result<Opened, StorageError> {
+    let mut resumed = storage.resume()?;
+    let (totals, note) = storage.read_totals()?;
+    resumed.why.extend(note);
+    let is_finished = storage.is_finished();
+    // What is checked first is looked at afterwards.
+    let is_checked_first = match checks {
+        Check::Journal => !resumed.recheck.is_empty(),
+        Check::Full => true,
+        Check::Trust(_) => false,
+    };
+    if !(is_checked_first || is_finished && resumed.have.is_full()) {
+        storage.guard()?;
+    }
+    let device = storage.place().device();
+    Ok(Opened { storage, resumed, is_finished, device, totals })
+}
+
+/// The folder that a payload lies in, and its name there.
+pub(crate) fn beside(payload: &Path) -> Result<(PathBuf, OsString), Error> {
+    let payload =
+        std::path::absolute(payload).map_err(|source| Error::Io { path: payload.to_owned(), source })?;
+    match (payload.parent(), payload.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent.to_owned(), name.to_owned())),
+        _ => Err(Error::Unsupported(format!("{}: this is no file or folder with a name", payload.display()))),
+    }
+}

@@ -1,0 +1,471 @@
+//! A torrent of which only the hash is known: its info dictionary is fetched from peers, or was left in the state folder
+//! by an earlier run.
+//!
+//! It is a torrent like others, with one task that hears everything it is told: what can be done is done at once, and the
+//! rest is noted for [`Task`], which goes on in the same channels and with the same crew. Once the dictionary is here its
+//! files are opened, when it is known where (the caller may want to choose first), while connections are kept alive and
+//! peers may come.
+
+mod cache;
+mod known;
+mod orders;
+mod snapshot;
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ferri_metainfo::magnet::{Magnet, PeerAddress};
+use ferri_metainfo::{Info, Metainfo, MetainfoError};
+use ferri_storage::CheckNumber;
+use ferri_swarm::{Input, MetadataSwarm, Output, Source, SwarmOptions};
+use ferri_tracker::schedule::Order;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use self::cache::Cached;
+use super::command::Sequential;
+use super::disk::DiskDone;
+use super::fault::Remains;
+use super::opening::{Opened, Opening};
+use super::rest::channels;
+use super::start::Added;
+use super::task::{Inbox, View};
+use super::{Seat, Torrent};
+use crate::clock;
+use crate::crew::{self, Base, Crew, Happened, Names, Permit, Reporter, TorrentLimits};
+use crate::network::Facts;
+use crate::registry::{Entry, Registry};
+use crate::services::Services;
+use crate::share::{Claim, Use};
+use crate::status::Event;
+use crate::trackers::{Trackers, TrackersOptions};
+use crate::{AddTorrent, Error, FilePriority};
+
+/// A snapshot at most this often, when something changed.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
+/// And this often when nothing did: the DHT comes and goes without a word.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Trackers are told within this that it is over, or not at all.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Trackers of a link that are asked at the same time. Further ones stand in for those that fail.
+const TRACKERS_AT_ONCE: usize = 16;
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 8;
+
+/// The task of a torrent that is not known yet.
+pub(super) struct Search {
+    services: Arc<Services>,
+    registry: Arc<Registry<Torrent>>,
+    torrent: Torrent,
+    entry: Entry,
+    magnet: Magnet,
+    crew: Crew<MetadataSwarm>,
+    disk_done: UnboundedSender<DiskDone>,
+    view: View,
+    /// Its turn among those that are checked.
+    number: CheckNumber,
+    step: Step,
+    /// Where its files go, once that is known.
+    chosen: Option<Chosen>,
+    noted: Noted,
+    /// They wait for the info dictionary.
+    asking: Vec<oneshot::Sender<Result<Arc<Info>, Error>>>,
+    ending: Option<Instant>,
+}
+
+/// How far it is.
+enum Step {
+    /// Peers are asked for the info dictionary, or looked for.
+    Seeking,
+    /// It is here, and the caller is to say what becomes of it.
+    Held(Arc<Info>),
+    /// Its files are looked for.
+    Opening(Arc<Info>, Opening),
+    /// Its files could not be opened. That is tried again at this instant, when it may help.
+    Failed(Arc<Info>, Option<Instant>),
+    /// Nothing can come of it.
+    Useless(MetainfoError),
+}
+
+/// What becomes of it.
+struct Chosen {
+    add: Box<AddTorrent>,
+    /// The caller that chose waits for what comes of it; otherwise that is a state of the torrent.
+    reply: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+/// What it was told that only a torrent with pieces can do.
+#[derive(Debug, Default)]
+struct Noted {
+    wishes: Option<Vec<FilePriority>>,
+    order: Option<Sequential>,
+}
+
+/// How to begin with what an earlier run left.
+#[derive(Debug)]
+pub(super) enum Begin {
+    /// The info dictionary is here.
+    Known(Box<Info>),
+    /// It has to be fetched. A note for a person.
+    Unknown(Option<String>),
+}
+
+/// Looks for what an earlier run left of a magnet link's torrent.
+pub(super) async fn look(services: &Services, magnet: &Magnet) -> Result<Begin, Error> {
+    let (state_dir, wanted) = (services.options.state_dir.clone(), magnet.info_hashes);
+    let cached = tokio::task::spawn_blocking(move || cache::read(&state_dir, &wanted));
+    Ok(match cached.await? {
+        Cached::Info(info) => Begin::Known(info),
+        Cached::Nothing => Begin::Unknown(None),
+        Cached::Damaged(why) => Begin::Unknown(Some(why)),
+    })
+}
+
+/// The torrent of a magnet link, if an earlier run left its info dictionary in `state_dir`. Asks no peer; waits for the disk.
+#[must_use]
+pub fn known_torrent(state_dir: &Path, magnet: &Magnet) -> Option<Metainfo> {
+    cache::peek(state_dir, &magnet.info_hashes).map(|info| magnet.metainfo(info))
+}
+
+/// Peers that a magnet link and its caller name.
+pub(super) fn named(magnet: &Magnet, add: &AddTorrent) -> Vec<PeerAddress> {
+    let typed = add.peers.iter().copied().map(PeerAddress::Socket);
+    magnet.peers.iter().cloned().chain(typed).collect()
+}
+
+/// Lets a torrent work of which only the hash is known, or which waits for a choice.
+pub(super) fn start(
+    added: Added,
+    mut seat: MutexGuard<'_, Seat>,
+    magnet: Magnet,
+    add: AddTorrent,
+    begin: Begin,
+    is_held: bool,
+) {
+    let Added { services, registry, torrent, entry, view, number } = added;
+    let (door, senders, disk_done, inbox) = channels();
+    let crew = crew(&services, &magnet, &add, senders, &view);
+    *seat = Seat::Awake(door);
+    drop(seat);
+    let peers = named(&magnet, &add);
+    let mut search = Search {
+        services,
+        registry,
+        torrent,
+        entry,
+        magnet,
+        crew,
+        disk_done,
+        view,
+        number,
+        step: Step::Seeking,
+        chosen: (!is_held).then(|| Chosen { add: Box::new(add), reply: None }),
+        noted: Noted::default(),
+        asking: Vec::new(),
+        ending: None,
+    };
+    let now = clock::now();
+    match begin {
+        Begin::Known(info) => {
+            // There is nothing to ask peers for.
+            search.crew.permit(Permit::NOTHING, now);
+            search.learn(Arc::new(*info), now);
+        }
+        Begin::Unknown(note) => {
+            if let Some(note) = note {
+                search.view.event(Event::Note(note));
+            }
+            search.begin(now);
+        }
+    }
+    search.introduce(peers, now);
+    search.spawn(inbox);
+}
+
+/// The crew of a torrent of which only the hash is known.
+fn crew(
+    services: &Arc<Services>,
+    magnet: &Magnet,
+    add: &AddTorrent,
+    senders: crew::Senders,
+    view: &View,
+) -> Crew<MetadataSwarm> {
+    let now = clock::now();
+    let hashes = magnet.info_hashes;
+    let handshake = services.handshake(hashes.wire());
+    let mut claim = Claim::new(services.capacity.shares.clone());
+    let budget = claim.renew(Use { peers: 0, dials: 0, memory: 0, fetches: false });
+    let told = Facts { port: services.network.facts().port, v4: None, v6: None };
+    let options = SwarmOptions {
+        listen_port: Some(told.port),
+        pex: services.options.pex,
+        peers_max: budget.peers_max,
+        half_open_max: budget.half_open_max,
+        other_hash: hashes.other(),
+        ..SwarmOptions::new(handshake.info_hash, handshake.peer_id)
+    };
+    let base = Base {
+        machine: MetadataSwarm::new(options, hashes, rand::random(), now),
+        trace: None,
+        names: Names { handshake, hashes },
+        trackers: Trackers::new(trackers(services, magnet, add), now),
+        limits: TorrentLimits::new(add.down_limit, add.up_limit),
+        budget,
+        told,
+        reporter: Reporter { events: view.events.clone(), follow: view.follow.clone() },
+        span: services.torrent_span(handshake.info_hash),
+    };
+    base.gather(services.clone(), claim, Permit::EVERYTHING, senders)
+}
+
+impl Search {
+    /// Works in a task of the session.
+    fn spawn(self, inbox: Inbox) {
+        let remains = Remains {
+            services: self.services.clone(),
+            torrent: self.torrent.clone(),
+            storage: None,
+            status: self.view.status.clone(),
+            events: self.view.events.clone(),
+        };
+        let span = self.crew.span().clone();
+        remains.spawn(self.run(inbox), span);
+    }
+
+    async fn run(mut self, mut inbox: Inbox) {
+        let cancel = self.services.shutdown.cancel.clone();
+        self.drain();
+        while !self.has_ended() {
+            let wake = self.next_due();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                opened = opened(&mut self.step) => {
+                    if let Some(opened) = self.opened(opened) {
+                        return self.become_known(opened, inbox);
+                    }
+                }
+                Some(command) = inbox.commands.recv() => self.command(command),
+                () = tokio::time::sleep_until(wake.into()) => self.timeout(),
+                happened = inbox.crew.next() => self.happened(happened, &mut inbox.crew),
+            }
+            self.drain();
+        }
+        self.end();
+    }
+
+    /// Looks for peers.
+    fn begin(&mut self, now: Instant) {
+        self.crew.start_trackers(now);
+        self.show();
+        self.publish(now);
+    }
+
+    /// Tells the machine who we are and which peers a person named, and asks for the addresses of hosts.
+    fn introduce(&mut self, named: Vec<PeerAddress>, now: Instant) {
+        if let Some(ip) = self.services.egress.source() {
+            // Trackers name us to ourselves; there is no need to dial to find out.
+            self.crew.handle(Input::ExternalAddress { ip }, now);
+        }
+        self.crew.look_at_network(now);
+        let (addrs, hosts) = split(named);
+        self.add_peers(addrs, now);
+        ask_for(&self.services, &self.torrent, hosts);
+    }
+
+    fn add_peers(&mut self, addrs: Vec<SocketAddr>, now: Instant) {
+        if !addrs.is_empty() {
+            self.crew.handle(Input::PeersFound { source: Source::Explicit, addrs }, now);
+        }
+    }
+
+    /// Lets others find the torrent without a tracker. Whether it is private is not known: nothing is said about us, peers
+    /// are only asked for; the local network is told.
+    fn show(&self) {
+        let hashes = self.crew.names().hashes;
+        self.services.lsd.announce(&hashes);
+        if let Some(dht) = &self.services.dht {
+            hashes.names().for_each(|name| dht.find(name));
+        }
+    }
+
+    fn hide(&self) {
+        self.services.hide(&self.crew.names().hashes);
+    }
+
+    fn is_seeking(&self) -> bool {
+        matches!(self.step, Step::Seeking)
+    }
+
+    fn next_due(&self) -> Instant {
+        let interval = if self.view.stale { PUBLISH_INTERVAL } else { LOOK_AGAIN };
+        let again = match self.step {
+            Step::Failed(_, again) => again,
+            _ => None,
+        };
+        let wakes = [self.crew.next_due(), self.ending, again, Some(self.view.published_at + interval)];
+        wakes.into_iter().flatten().min().unwrap_or_else(|| clock::now() + LOOK_AGAIN)
+    }
+
+    fn timeout(&mut self) {
+        let now = clock::now();
+        self.crew.timeout(now);
+        if let Step::Failed(_, Some(again)) = self.step
+            && again <= now
+        {
+            self.open(now);
+        }
+        let interval = if self.view.stale { PUBLISH_INTERVAL } else { LOOK_AGAIN };
+        if self.view.published_at + interval <= now {
+            self.publish(now);
+        }
+    }
+
+    fn happened(&mut self, happened: Happened, inbox: &mut crew::Inbox) {
+        let now = clock::now();
+        let Happened::Reports = happened else { return self.crew.happened(happened, now) };
+        for (peer, report) in inbox.reports() {
+            // No peer is sent a block of a torrent that is not known.
+            let _ = self.crew.report(peer, report, now);
+        }
+    }
+
+    /// Carries out everything the machines want, then hands the gathered messages over, once a peer.
+    fn drain(&mut self) {
+        let now = clock::now();
+        while let Some(output) = self.crew.poll(now) {
+            match output {
+                Output::Metadata { bytes } => self.found(&bytes, now),
+                Output::WantPeers => self.crew.want_peers(now),
+                Output::Event(event) => self.event(event),
+                // About pieces, which a torrent has that is known.
+                _ => {}
+            }
+        }
+        self.crew.flush();
+        self.view.stale |= self.crew.take_change();
+    }
+
+    fn event(&self, event: ferri_swarm::Event) {
+        if let ferri_swarm::Event::MetadataCorrupt { senders, .. } = event {
+            let senders: Vec<_> = senders.iter().map(SocketAddr::to_string).collect();
+            let senders = senders.join(", ");
+            let note = format!("a description of the torrent was wrong (from {senders}); asking others");
+            self.view.event(Event::Note(note));
+        }
+    }
+
+    /// A whole dictionary with the right hash.
+    fn found(&mut self, bytes: &Bytes, now: Instant) {
+        // One that is held was here before.
+        if !self.is_seeking() {
+            return;
+        }
+        match Info::parse(bytes) {
+            Ok(info) => {
+                self.keep(bytes.clone());
+                self.learn(Arc::new(info), now);
+            }
+            // Its hash is right: no peer has a better one.
+            Err(error) => self.give_up(error, now),
+        }
+    }
+
+    /// Leaves the info dictionary for the next run, while this one goes on.
+    fn keep(&self, bytes: Bytes) {
+        let (state_dir, wanted) = (self.services.options.state_dir.clone(), self.magnet.info_hashes);
+        let events = self.view.events.clone();
+        let write = move || {
+            if let Err(error) = cache::write(&state_dir, &wanted, &bytes) {
+                events.send(Event::Note(format!("the next start has to ask peers again: {error}")));
+            }
+        };
+        let written = tokio::task::spawn_blocking(write);
+        self.services.tasks.spawn(async move { drop(written.await) });
+    }
+}
+
+/// What came of the look for the torrent's files; waits for ever while there is no look.
+async fn opened(step: &mut Step) -> Result<Opened, Error> {
+    match step {
+        Step::Opening(_, opening) => opening.await,
+        _ => pending().await,
+    }
+}
+
+/// Addresses, and hosts that have to be asked for.
+pub(super) fn split(named: Vec<PeerAddress>) -> (Vec<SocketAddr>, Vec<(String, u16)>) {
+    let (mut addrs, mut hosts) = (Vec::new(), Vec::new());
+    for peer in named {
+        match peer {
+            PeerAddress::Socket(addr) => addrs.push(addr),
+            PeerAddress::Host { name, port } => hosts.push((name, port)),
+        }
+    }
+    (addrs, hosts)
+}
+
+/// Adds the peers behind these hosts, as they are found.
+pub(super) fn ask_for(services: &Services, torrent: &Torrent, hosts: Vec<(String, u16)>) {
+    for (name, port) in hosts {
+        let (torrent, egress) = (torrent.clone(), services.egress.clone());
+        services.spawn_until_stop(async move {
+            match egress.look_up(&name, port, None).await {
+                Ok(addrs) => {
+                    torrent.bring_peers(Source::Explicit, addrs.into_iter().take(ADDRESSES_MAX).collect());
+                }
+                Err(error) => tracing::debug!(name, %error, "a peer of the magnet link has no address"),
+            }
+        });
+    }
+}
+
+/// What the trackers of a link are told, of which a few are asked at the same time: one that does not answer must not hold
+/// up the others.
+fn trackers(services: &Services, magnet: &Magnet, add: &AddTorrent) -> TrackersOptions {
+    let (tiers, extra) = if add.no_trackers {
+        (Vec::new(), Vec::new())
+    } else {
+        (side_by_side(&magnet.trackers), add.extra_trackers.clone())
+    };
+    TrackersOptions {
+        tiers,
+        extra,
+        total: None,
+        order: Order::EveryTier,
+        info_hash: magnet.info_hashes.wire(),
+        peer_id: services.identity.peer_id,
+        port: services.network.facts().port,
+        bind: services.options.bind,
+    }
+}
+
+/// At most [`TRACKERS_AT_ONCE`] tiers, the first trackers of the link first in each.
+fn side_by_side(urls: &[String]) -> Vec<Vec<String>> {
+    let mut tiers = vec![Vec::new(); urls.len().min(TRACKERS_AT_ONCE)];
+    for (at, url) in urls.iter().enumerate() {
+        tiers[at % TRACKERS_AT_ONCE].push(url.clone());
+    }
+    tiers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_trackers_of_a_link_are_asked_at_once_and_the_others_stand_in() {
+        let urls: Vec<String> = (0..TRACKERS_AT_ONCE + 2).map(|n| n.to_string()).collect();
+        let tiers = side_by_side(&urls);
+        assert_eq!(
+            (tiers.len(), &tiers[0], &tiers[2]),
+            (16, &vec!["0".into(), "16".into()], &vec!["2".into()])
+        );
+        assert_eq!(side_by_side(&urls[..1]), [["0"]]);
+        assert_eq!(side_by_side(&[]), [[""; 0]; 0]);
+    }
+}

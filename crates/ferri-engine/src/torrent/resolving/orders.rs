@@ -1,0 +1,130 @@
+//! What a torrent is told while it is not known: done at once, noted for later, or refused with the reason.
+
+use std::time::Instant;
+
+use ferri_swarm::Input;
+
+use super::{Chosen, STOP_TIMEOUT, Search, Step};
+use crate::Error;
+use crate::clock;
+use crate::status::State;
+use crate::torrent::command::{Command, Order, Refused};
+use crate::torrent::{Seat, peer_status};
+
+impl Search {
+    pub(super) fn command(&mut self, command: Command) {
+        let now = clock::now();
+        // The caller may have stopped waiting.
+        match command {
+            Command::Do(order, reply) => drop(reply.send(self.obey(order, now))),
+            Command::Choose(_, reply) if self.ending.is_some() => drop(reply.send(Err(Error::Closed))),
+            Command::Choose(add, reply) => match &self.step {
+                Step::Useless(error) => drop(reply.send(Err(Error::BadInfo(error.clone())))),
+                Step::Opening(info, _) => {
+                    drop(reply.send(Err(Error::AlreadyRunning(info.info_hashes().wire()))));
+                }
+                Step::Seeking | Step::Held(_) | Step::Failed(..) => {
+                    self.choose(Chosen { add, reply: Some(reply) }, now);
+                }
+            },
+            Command::Info(reply) => match (&self.step, self.torrent.info()) {
+                (_, Some(info)) => drop(reply.send(Ok(info.clone()))),
+                (Step::Useless(error), None) => drop(reply.send(Err(Error::BadInfo(error.clone())))),
+                _ => {
+                    self.asking.retain(|asking| !asking.is_closed());
+                    self.asking.push(reply);
+                }
+            },
+            Command::Peers(reply) => {
+                drop(reply.send(self.crew.machine().peers().map(peer_status).collect()));
+            }
+            Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),
+            Command::SameAs(name) => drop(self.is_twin_of(name, now)),
+            // There are no files yet.
+            Command::Have(_) => {}
+            #[cfg(test)]
+            Command::Panic => panic!("on purpose"),
+        }
+    }
+
+    fn obey(&mut self, order: Order, now: Instant) -> Result<(), Refused> {
+        match order {
+            Order::Stop => self.stop(now),
+            _ if self.ending.is_some() => return Err(Refused::Stopped),
+            Order::Pause => self.pause(now),
+            Order::Resume => self.resume(now),
+            Order::Reannounce if self.view.is_paused => return Err(Refused::Paused),
+            Order::Reannounce if self.crew.trackers().is_empty() => return Err(Refused::NoTracker),
+            Order::Reannounce => self.crew.reannounce(now),
+            Order::AddPeers(addrs) => self.add_peers(addrs, now),
+            Order::SetPriorities(files) => {
+                let info = self.torrent.info().ok_or(Refused::Unresolved)?;
+                let (given, files_max) = (files.len(), info.layout().file_count());
+                if files_max < given {
+                    return Err(Refused::TooManyPriorities { given, files: files_max });
+                }
+                self.noted.wishes = Some(files);
+            }
+            Order::SetLimits { down, up } => self.crew.limits().set(down, up),
+            Order::SetSequential(order) => self.noted.order = Some(order),
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.view.is_paused = true;
+        self.hide();
+        self.crew.handle(Input::Pause, now);
+        self.crew.stop_trackers(now);
+        if self.is_waiting() {
+            self.set_state(State::Paused);
+        }
+    }
+
+    fn resume(&mut self, now: Instant) {
+        let was_paused = std::mem::take(&mut self.view.is_paused);
+        self.crew.handle(Input::Resume, now);
+        if was_paused && self.is_waiting() {
+            self.set_state(State::Resolving);
+            self.crew.start_trackers(now);
+            if self.is_seeking() {
+                self.show();
+            }
+        }
+        if matches!(self.step, Step::Failed(..)) {
+            self.open(now);
+        }
+    }
+
+    /// For peers, or for a choice.
+    fn is_waiting(&self) -> bool {
+        matches!(self.step, Step::Seeking | Step::Held(_))
+    }
+
+    pub(super) fn stop(&mut self, now: Instant) {
+        if self.ending.is_none() {
+            self.ending = Some(now + STOP_TIMEOUT);
+            // Files are not looked for any more.
+            if let Step::Opening(info, _) = &self.step {
+                self.step = Step::Held(info.clone());
+            }
+            self.hide();
+            self.crew.handle(Input::Stop, now);
+            self.crew.stop_trackers(now);
+        }
+    }
+
+    /// Stopping is over: trackers answered, or time is up.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ending.is_some_and(|deadline| self.crew.trackers().is_stopped() || deadline <= clock::now())
+    }
+
+    pub(super) fn end(mut self) {
+        self.crew.close_all();
+        self.entry.leave();
+        self.hide();
+        *self.torrent.seat() = Seat::Empty;
+        self.view.state = State::Stopped;
+        self.publish(clock::now());
+    }
+}
