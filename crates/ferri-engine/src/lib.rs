@@ -14,12 +14,12 @@
 //! ```
 //!
 //! # How it is built
-//! Every torrent is a task that owns two machines without I/O, a `ferri_swarm::Swarm` and a
-//! `ferri_tracker::Schedule`, and carries out what they say. Every connection is a task that owns a socket. Disk
+//! Every torrent is a task that owns two machines without I/O, a `ferri_swarm::Swarm` (a `MetadataSwarm` while a magnet
+//! link is all that is known of it) and a `ferri_tracker::Schedule`, and carries out what they say. Every connection is a task that owns a socket. Disk
 //! threads hash, write and read. Messages go one way, peer to torrent to disk, through bounded channels; what comes
 //! back never waits. Callers hold handles: they ask by message and look at snapshots.
 //!
-//! Start reading at [`Session`], then `torrent/task.rs` (the loop), `peer/mod.rs` (a connection) and
+//! Start reading at [`Session`], then `torrent/task.rs` (the loop), `crew/mod.rs` (its peers), `peer/mod.rs` (a connection) and
 //! `torrent/disk.rs` (what becomes of a block).
 
 mod address_policy;

@@ -24,6 +24,7 @@ use crate::network::{Network, NetworkStatus};
 use crate::rate::Limiter;
 use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdown, TrackerClients};
 use crate::share::Shares;
+use crate::status::State;
 use crate::torrent::{self, Torrent};
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
@@ -239,9 +240,12 @@ impl Session {
             services.shutdown.farewells.wait().await;
         };
         if tokio::time::timeout(FLUSH_TIMEOUT, drain).await.is_err() {
-            tracing::error!(
-                "some torrents did not stop in time; what they wrote last is checked at the next start"
-            );
+            for torrent in awake.iter().filter(|torrent| torrent.status().state != State::Stopped) {
+                tracing::error!(
+                    info_hash = %torrent.id(),
+                    "a torrent did not stop in time; what it wrote last is checked at the next start"
+                );
+            }
         }
         services.shutdown.cancel.cancel();
         self.hosts.abandon_resting();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ferri_metainfo::InfoHash;
+use ferri_metainfo::display::redact_url;
 use ferri_swarm::{Input as SwarmInput, Role as SwarmRole, Source, Swarm};
 use ferri_tracker::schedule::{Input, Notice, Order, Output, Role, Schedule, ScheduleOptions, TrackerId};
 use ferri_tracker::udp::Family;
@@ -250,7 +251,7 @@ impl Trackers {
                 Output::Announce { tracker, url, family, announce } => {
                     let flight = services.trackers.pace.flight(&url, Instant::now());
                     let client = self.client(services, &url);
-                    let span = tracing::error_span!(parent: span, "announce");
+                    let span = tracing::error_span!(parent: span, "announce", url = %redact_url(&url));
                     self.fly(tracker, services, answers, span, async move {
                         let result = caught(tracker_client::announce(&client, &url, family, announce)).await;
                         drop(flight);
@@ -259,7 +260,7 @@ impl Trackers {
                 }
                 Output::Scrape { tracker, url, info_hash } => {
                     let client = self.client(services, self.schedule.url(tracker).unwrap_or(&url));
-                    let span = tracing::error_span!(parent: span, "scrape");
+                    let span = tracing::error_span!(parent: span, "scrape", url = %redact_url(&url));
                     self.fly(tracker, services, answers, span, async move {
                         let result = caught(tracker_client::scrape(&client, &url, info_hash)).await;
                         Answer::Scrape(tracker, result.unwrap_or_else(failed))

@@ -27,8 +27,9 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 const SAVE_FIRST: Duration = Duration::from_secs(60);
 /// Nodes are counted for people this often, while anything happens.
 const COUNT_INTERVAL: Duration = Duration::from_millis(500);
-/// Names being resolved at once.
-const RESOLVING_MAX: usize = 32;
+/// Names that are looked up or wait for it ([`Egress`](crate::egress::Egress) looks up a few at a time): those of many torrents
+/// that are added at once.
+const RESOLVING_MAX: usize = 1_024;
 /// Between the end of a node that panicked and the next one.
 const RENEW_PAUSE: Duration = Duration::from_secs(1);
 /// Commands taken before the node's outputs are carried out.

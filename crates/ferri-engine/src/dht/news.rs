@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Addresses of nodes that wait: many lookups' worth. Peers name theirs again with each connection.
 const CONTACTS_MAX: usize = 256;
 /// Names of nodes that wait to be resolved, from all torrents.
-const HOSTS_MAX: usize = 64;
+const HOSTS_MAX: usize = 1_024;
 
 /// What came since the last look.
 #[derive(Debug, Default)]
@@ -51,7 +51,9 @@ mod tests {
         for n in 0..=255 {
             news.seen_as([9, 9, 9, n].into());
             (1..100).for_each(|port| news.contact(([9, 9, 9, n], port).into()));
-            news.hosts(&[(format!("{n}.example"), 1), ("twice.example".to_owned(), 1)]);
+            for port in 1..9 {
+                news.hosts(&[(format!("{n}.example"), port), ("twice.example".to_owned(), 1)]);
+            }
         }
         news.seen_as([1; 16].into());
         assert_eq!(news.external, [Some([9, 9, 9, 255].into()), Some([1; 16].into())]);

@@ -72,12 +72,18 @@ impl Remains {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fmt::Debug;
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use ferri_metainfo::Metainfo;
+    use ferri_metainfo::magnet::Magnet;
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
 
     use super::super::command::Command;
-    use crate::{AddTorrent, Event, Session, SessionOptions, State, Torrent};
+    use crate::{AddTorrent, Session, SessionOptions, State, Torrent};
 
     /// Nothing here takes this long unless it hangs.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,7 +126,7 @@ mod tests {
         while let Ok(Some(event)) = events.try_recv() {
             last = Some(event);
         }
-        assert!(matches!(last, Some(Event::StateChanged(State::Error { .. }))), "{last:?}");
+        assert!(matches!(last, Some(crate::Event::StateChanged(State::Error { .. }))), "{last:?}");
 
         // It can be added again, and the other one never noticed.
         let again = add("a").await.unwrap();
@@ -131,5 +137,106 @@ mod tests {
         assert_eq!(sound.status().state, State::Downloading);
         session.shutdown().await;
         assert_eq!((sound.status().state, again.status().state), (State::Stopped, State::Stopped));
+    }
+
+    #[tokio::test]
+    async fn log_lines_name_the_torrent_and_the_session_in_each_state() {
+        let lines = Lines::default();
+        // With one subscriber alone, what a thread without it is the first to log is taken for unwanted everywhere.
+        let _second = tracing::Dispatch::new(Lines::default());
+        let _guard = tracing::subscriber::set_default(lines.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let options = SessionOptions {
+            bind: Some([127, 0, 0, 1].into()),
+            listen_port: Some(0),
+            ..SessionOptions::new(folder.path().join("state")).without_discovery()
+        };
+        let session = Session::start(options).await.unwrap();
+        let known = AddTorrent::new(metainfo("a"), folder.path());
+        let sought = AddTorrent::magnet(Magnet::from_metainfo(&metainfo("b")), folder.path());
+        for add in [known, sought] {
+            let torrent = session.add(add).await.unwrap();
+            assert!(torrent.command(Command::Panic).await);
+            failed(&torrent).await;
+            let place = format!(
+                "session{{listen={}}}: torrent{{info_hash={}}}: ",
+                session.listen_addr(),
+                torrent.id()
+            );
+            let lines = lines.0.lock().unwrap().lines.clone();
+            assert!(lines.iter().any(|line| line.starts_with(&place)), "{place} in {lines:?}");
+        }
+        session.shutdown().await;
+    }
+
+    /// Log lines of level warn and above, each behind its spans.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Log>>);
+
+    #[derive(Default)]
+    struct Log {
+        /// Those of each span, by its number.
+        spans: Vec<String>,
+        entered: Vec<u64>,
+        lines: Vec<String>,
+    }
+
+    impl Log {
+        fn inside(&self, span: Option<u64>) -> String {
+            let span = span.and_then(|number| self.spans.get(usize::try_from(number).ok()? - 1));
+            span.cloned().unwrap_or_default()
+        }
+    }
+
+    /// The fields of a span or a line.
+    #[derive(Default)]
+    struct Fields(String);
+
+    impl Visit for Fields {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            self.0 += &format!("{}={value:?}", field.name());
+        }
+    }
+
+    impl Subscriber for Lines {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= Level::WARN
+        }
+
+        fn new_span(&self, span: &Attributes<'_>) -> Id {
+            let mut fields = Fields::default();
+            span.record(&mut fields);
+            let mut log = self.0.lock().unwrap();
+            let around = match span.parent() {
+                Some(parent) => Some(parent.into_u64()),
+                None => log.entered.last().copied().filter(|_| span.is_contextual()),
+            };
+            let text = format!("{}{}{{{}}}: ", log.inside(around), span.metadata().name(), fields.0);
+            log.spans.push(text);
+            Id::from_u64(log.spans.len() as u64)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            let mut log = self.0.lock().unwrap();
+            let line = log.inside(log.entered.last().copied()) + &fields.0;
+            log.lines.push(line);
+        }
+
+        fn enter(&self, span: &Id) {
+            self.0.lock().unwrap().entered.push(span.into_u64());
+        }
+
+        fn exit(&self, span: &Id) {
+            let mut log = self.0.lock().unwrap();
+            if let Some(at) = log.entered.iter().rposition(|entered| *entered == span.into_u64()) {
+                log.entered.remove(at);
+            }
+        }
     }
 }

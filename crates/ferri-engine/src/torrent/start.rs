@@ -311,6 +311,9 @@ impl Start {
 impl Task {
     /// Begins to work, if there is anything to do.
     fn launch(mut self, inbox: Inbox) {
+        // What is logged here is of the torrent and not of its caller.
+        let span = self.crew.span().clone();
+        let _entered = span.enter();
         if self.checking.is_some() {
             self.look_at_pieces();
         } else {

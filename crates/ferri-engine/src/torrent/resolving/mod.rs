@@ -169,6 +169,9 @@ pub(super) fn start(
         ending: None,
     };
     let now = clock::now();
+    // What is logged here is of the torrent and not of its caller.
+    let span = search.crew.span().clone();
+    let _entered = span.enter();
     match begin {
         Begin::Known(info) => {
             // There is nothing to ask peers for.
