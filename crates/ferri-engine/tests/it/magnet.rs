@@ -5,9 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
-use ferri_engine::{
-    AddTorrent, Error, Event, Events, FilePriority, Refused, Session, State, Torrent, known_torrent,
-};
+use ferri_engine::{AddTorrent, Error, Event, Events, Session, State, Torrent, known_torrent};
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_tracker_server::{Options, TrackerServer};
 use ferri_wire::extension::metadata::Metadata;
@@ -372,39 +370,4 @@ async fn files_in_the_way_are_a_state_that_ends_when_they_are_gone() {
     assert_eq!(torrent.resume().await, Ok(()));
     within(torrent.wait_done()).await;
     payload.assert_at(dir.path());
-}
-
-#[tokio::test]
-async fn told_while_it_is_resolved_nothing_is_lost() {
-    let payload = Payload::several(&[("a", 409_600), ("b", 409_600), ("c", 409_600)], 16_384);
-    let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
-    let seed = Seed::start(&payload, &[]).await;
-    let (session, dir) = session().await;
-    let link = Magnet { trackers: vec![tracker.http_url()], ..magnet(&payload) };
-    let torrent = session.add(AddTorrent::magnet(link, dir.path())).await.unwrap();
-    let peers = vec![seed.session.listen_addr()];
-    assert_eq!(torrent.pause().await, Ok(()));
-    assert_eq!(torrent.status().state, State::Paused);
-    let wishes = vec![FilePriority::Normal, FilePriority::Skip];
-    for reannounced in [Err(Refused::Paused), Ok(())] {
-        assert_eq!(torrent.set_priorities(wishes.clone()).await, Err(Refused::Unresolved));
-        assert_eq!(torrent.set_limits(Some(50 << 20), Some(50 << 20)).await, Ok(()));
-        assert_eq!(torrent.fetch_rarest_first().await, Ok(()));
-        assert_eq!(torrent.fetch_in_order().await, Ok(()));
-        assert_eq!(torrent.reannounce().await, reannounced);
-        assert_eq!(within(torrent.trackers()).await.len(), 1);
-        assert!(within(torrent.peers()).await.is_empty());
-        assert!(within(torrent.files()).await.is_empty());
-        assert_eq!(torrent.add_peers(Vec::new()).await, Ok(()));
-        assert_eq!(torrent.resume().await, Ok(()));
-        assert_eq!(torrent.status().state, State::Resolving);
-    }
-    assert_eq!(torrent.add_peers(peers).await, Ok(()));
-    within(torrent.resolved()).await.unwrap();
-    assert_eq!(torrent.set_priorities(wishes).await, Ok(()));
-    within(torrent.wait_done()).await;
-    assert_eq!(torrent.status().wanted, 819_200);
-    within(torrent.stop()).await.unwrap();
-    session.shutdown().await;
-    tracker.shutdown();
 }

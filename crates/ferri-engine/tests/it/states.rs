@@ -6,6 +6,7 @@ use std::path::Path;
 use ferri_bencode::Encoder;
 use ferri_engine::{AddTorrent, Check, FilePriority, Refused, Session, State, Torrent};
 use ferri_metainfo::Metainfo;
+use ferri_metainfo::magnet::Magnet;
 use ferri_tracker_server::{Options, TrackerServer};
 use tempfile::TempDir;
 
@@ -279,4 +280,96 @@ async fn told_while_its_disk_fails() {
     fs::remove_file(scene.dir.path().join("folder/a")).unwrap();
     assert_eq!(scene.torrent.resume().await, Ok(()));
     scene.has_two().await;
+}
+
+/// A torrent of which only the hash is known, and no peer.
+struct Sought {
+    payload: Payload,
+    tracker: TrackerServer,
+    session: Session,
+    torrent: Torrent,
+    dir: TempDir,
+}
+
+impl Sought {
+    async fn new() -> Self {
+        let (payload, dir) = (payload(), tempfile::tempdir().unwrap());
+        let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
+        let session = Session::start(options(&dir)).await.unwrap();
+        let mut link = Magnet::new(payload.metainfo(&[]).info().info_hashes());
+        link.trackers = vec![tracker.http_url()];
+        let torrent = session.add(AddTorrent::magnet(link, dir.path())).await.unwrap();
+        Self { payload, tracker, session, torrent, dir }
+    }
+
+    /// As [`Scene::tell`]; which files there are is not known.
+    async fn tell(&self, reannounced: Result<(), Refused>) {
+        let torrent = &self.torrent;
+        assert_eq!(torrent.set_priorities(TWO.to_vec()).await, Err(Refused::Unresolved));
+        assert_eq!(torrent.set_limits(Some(50 << 20), Some(50 << 20)).await, Ok(()));
+        assert_eq!(torrent.fetch_rarest_first().await, Ok(()));
+        assert_eq!(torrent.fetch_in_order().await, Ok(()));
+        assert_eq!(torrent.reannounce().await, reannounced);
+        assert_eq!(within(torrent.trackers()).await.len(), 1);
+        assert!(within(torrent.peers()).await.is_empty());
+        assert!(within(torrent.files()).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn told_while_it_is_resolved() {
+    let sought = Sought::new().await;
+    let torrent = &sought.torrent;
+    sought.tell(Ok(())).await;
+    assert_eq!(torrent.status().state, State::Resolving, "it was told in time");
+    assert_eq!(torrent.pause().await, Ok(()));
+    assert_eq!(torrent.status().state, State::Paused);
+    sought.tell(Err(Refused::Paused)).await;
+    let seed = Seed::start(&sought.payload, &[]).await;
+    assert_eq!(torrent.add_peers(vec![seed.session.listen_addr()]).await, Ok(()));
+    assert_eq!(torrent.resume().await, Ok(()));
+    // From here on it has files, whatever it does with them.
+    within(torrent.resolved()).await.unwrap();
+    let too_many = Refused::TooManyPriorities { given: 4, files: 3 };
+    assert_eq!(torrent.set_priorities(vec![FilePriority::Low; 4]).await, Err(too_many));
+    assert_eq!(torrent.set_priorities(TWO.to_vec()).await, Ok(()));
+    let Sought { payload, tracker, session, torrent, dir } = sought;
+    let scene = Scene { payload, seed, tracker, session, torrent, dir, hogs: Vec::new() };
+    scene.has_two().await;
+}
+
+#[tokio::test]
+async fn paused_while_it_is_resolved_it_begins_nothing_until_it_is_resumed() {
+    let sought = Sought::new().await;
+    let torrent = &sought.torrent;
+    let seed = Seed::start(&sought.payload, &[]).await;
+    assert_eq!(torrent.pause().await, Ok(()));
+    assert_eq!(torrent.add_peers(vec![seed.session.listen_addr()]).await, Ok(()));
+    // A peer that calls is sent away.
+    within(seed.torrent.add_peers(vec![sought.session.listen_addr()])).await.unwrap();
+    within(async {
+        while !matches!(seed.torrent.status().peers, 0) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(torrent.info().is_none());
+    assert_eq!(torrent.resume().await, Ok(()));
+    within(torrent.resolved()).await.unwrap();
+    within(torrent.wait_done()).await;
+    sought.payload.assert_at(sought.dir.path());
+    sought.session.shutdown().await;
+    sought.tracker.shutdown();
+}
+
+#[tokio::test]
+async fn stopped_while_it_is_resolved() {
+    let sought = Sought::new().await;
+    within(sought.torrent.stop()).await.unwrap();
+    let seed = Seed::start(&sought.payload, &[]).await;
+    let Sought { payload, tracker, session, torrent, dir } = sought;
+    let scene = Scene { payload, seed, tracker, session, torrent, dir, hogs: Vec::new() };
+    scene.is_stopped().await;
+    within(scene.session.shutdown()).await;
+    scene.tracker.shutdown();
 }
