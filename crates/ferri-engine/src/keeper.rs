@@ -7,6 +7,8 @@ use std::time::Instant;
 use ferri_metainfo::InfoHash;
 use tokio::sync::Notify;
 
+use crate::clock;
+
 /// When resting torrents want to be woken. Each has one alarm at most.
 #[derive(Debug, Default)]
 pub(crate) struct Keeper {
@@ -52,7 +54,7 @@ impl Keeper {
 /// Has torrents woken until it is dropped.
 pub(crate) async fn run(keeper: Arc<Keeper>, wake: impl Fn(InfoHash)) {
     loop {
-        keeper.take_due(Instant::now()).into_iter().for_each(&wake);
+        keeper.take_due(clock::now()).into_iter().for_each(&wake);
         let next = keeper.next();
         tokio::select! {
             biased;

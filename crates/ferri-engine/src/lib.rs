@@ -73,7 +73,7 @@ pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
 pub use options::{
-    AddTorrent, Check, FilePriority, LimitsError, SessionLimits, SessionOptions, TorrentSource,
+    AddTorrent, Check, FilePriority, LimitsError, SessionLimits, SessionOptions, Stored, TorrentSource,
 };
 pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport};
 pub use scrape::Scraper;
@@ -89,8 +89,8 @@ pub use watch::{Ended, Watch};
 pub use ferri_tracker::{Scrape, TrackerError};
 
 pub use ferri_storage::{
-    Alias, CheckPlace, Conflict, Found, Halt, Places, StorageError, atomic_write, check_folder,
-    create_state_folder,
+    Alias, CheckPlace, Conflict, Found, Halt, MemoryStore, PieceStore, Places, StorageError, atomic_write,
+    check_folder, create_state_folder,
 };
 /// Recorded runs of the swarm machine, and their replay.
 pub use ferri_swarm::trace;

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::SessionOptions;
+use crate::clock;
 use crate::egress::Egress;
 use crate::external::{Voter, Votes};
 use crate::port_mapping::PortMappingStatus;
@@ -110,7 +111,7 @@ impl Network {
     /// A source outside says what our address is. Cheap, and never waits.
     pub(crate) fn seen_as(&self, voter: Voter, ip: IpAddr) {
         let mut votes = self.votes();
-        if votes.vote(voter, ip, Instant::now()) {
+        if votes.vote(voter, ip, clock::now()) {
             let (v4, v6) = (votes.v4(), votes.v6());
             self.update(|status| (status.external_v4, status.external_v6) = (v4, v6));
         }

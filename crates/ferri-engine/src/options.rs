@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::{Bitfield, InfoHashes, Metainfo};
-use ferri_storage::Places;
+use ferri_storage::{PieceStore, Places};
 
 /// What a whole session does. Rates are in bytes per second, sizes in bytes.
 #[derive(Debug, Clone)]
@@ -248,8 +249,18 @@ pub struct AddTorrent {
     /// Write also to plain files that lie where the torrent's belong and are not its own. Without it the torrent waits in
     /// [`State::Error`](crate::State::Error), or is refused, until they are moved away.
     pub overwrite: bool,
-    /// Where the files lie, for whoever looked a moment ago: [`Places::find`] in [`Self::output`].
-    pub places: Option<Places>,
+    /// Where its pieces are, if that is known. `None`: in files, which are looked for.
+    pub stored: Option<Stored>,
+}
+
+/// Where the pieces of a torrent are.
+#[derive(Debug, Clone)]
+pub enum Stored {
+    /// In files that a caller looked for a moment ago: [`Places::find`] in [`AddTorrent::output`].
+    At(Places),
+    /// In a store that is not files. There is no folder, no journal and nothing to check then: the store says which pieces are
+    /// there ([`PieceStore::have`]).
+    In(Arc<dyn PieceStore>),
 }
 
 impl AddTorrent {
@@ -287,7 +298,7 @@ impl AddTorrent {
             up_limit: None,
             preallocate: false,
             overwrite: false,
-            places: None,
+            stored: None,
         }
     }
 }

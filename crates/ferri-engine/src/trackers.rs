@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+use crate::clock;
 use crate::events::EventLog;
 use crate::external::Voter;
 use crate::network::Network;
@@ -249,7 +250,7 @@ impl Trackers {
         while let Some(output) = self.schedule.poll_output() {
             match output {
                 Output::Announce { tracker, url, family, announce } => {
-                    let flight = services.trackers.pace.flight(&url, Instant::now());
+                    let flight = services.trackers.pace.flight(&url, clock::now());
                     let client = self.client(services, &url);
                     let span = tracing::error_span!(parent: span, "announce", url = %redact_url(&url));
                     self.fly(tracker, services, answers, span, async move {

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferri_hash::Stripes;
-use ferri_metainfo::{Bitfield, PieceIndex};
+use ferri_metainfo::{Bitfield, Info, PieceIndex};
 use group::{Group, read_ahead};
 
 use crate::error::StorageError;
@@ -56,7 +56,7 @@ pub fn run(
     threads: usize,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Bitfield, StorageError> {
-    let work = Work::new(storage, pieces.len());
+    let work = Work::new(storage.info(), pieces.len());
     let (failure, halt) = (Mutex::new(None), &storage.options().halt);
     let worker = || {
         let mut scratch = Vec::new();
@@ -111,9 +111,9 @@ struct Queue {
 }
 
 impl Work {
-    pub(crate) fn new(storage: &Storage, total: usize) -> Self {
-        let piece_length = storage.layout().piece_length() as usize;
-        let has_v1 = storage.info().version().has_v1();
+    pub(crate) fn new(info: &Info, total: usize) -> Self {
+        let piece_length = info.layout().piece_length() as usize;
+        let has_v1 = info.version().has_v1();
         Self {
             total,
             stripes: if has_v1 { Stripes::for_sha1(piece_length) } else { Stripes::for_merkle(piece_length) },
@@ -122,7 +122,7 @@ impl Work {
             checked: AtomicU32::new(0),
             matched: AtomicU32::new(0),
             bytes: AtomicU64::new(0),
-            found: Mutex::new(Bitfield::new(storage.layout().piece_count())),
+            found: Mutex::new(Bitfield::new(info.layout().piece_count())),
             sync_interval: SYNC_INTERVAL,
             synced: Mutex::new(Instant::now()),
         }
@@ -166,6 +166,26 @@ impl Work {
         }
         lock(&self.queue).waiting.push(group);
         Ok(Some(self.add(0, 0, bytes)))
+    }
+
+    /// As [`Self::step`] where the pieces lie in no file: one piece, whole.
+    pub(crate) fn step_of(
+        &self,
+        pieces: &[PieceIndex],
+        is_right: &mut dyn FnMut(PieceIndex) -> Result<bool, StorageError>,
+    ) -> Result<Option<Progress>, StorageError> {
+        let at = {
+            let mut queue = lock(&self.queue);
+            let at = queue.next;
+            queue.next = self.total.min(at + 1);
+            at
+        };
+        let Some(piece) = pieces.get(at) else { return Ok(None) };
+        let matched = is_right(*piece)?;
+        if matched {
+            lock(&self.found).set(piece.get());
+        }
+        Ok(Some(self.add(1, u32::from(matched), 0)))
     }
 
     /// A group that waits, or else the next pieces of the list.

@@ -4,7 +4,8 @@
 //! ([`Storage::hash_blocks`]) and, only if it is right, written with one call a file ([`Storage::write_piece`]). A
 //! [`Journal`](resume) remembers what is safely on disk, so that the next start believes it without looking
 //! ([`Storage::resume`]); [`check::run`] looks at what it cannot believe. [`Pool`] has the threads that do all this,
-//! so that no network thread waits for a disk, and [`BlockPool`] the memory.
+//! so that no network thread waits for a disk, and [`BlockPool`] the memory. Pieces need not lie in files: [`PieceStore`] is
+//! what is asked of any place for them, and [`Store`] what the threads hold.
 //!
 //! `std::fs`, threads and system calls; no runtime, no sockets, no idea of peers. For Linux.
 
@@ -39,6 +40,7 @@ mod served;
 mod slices;
 mod stamp;
 mod storage;
+mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -71,5 +73,6 @@ pub use pool::{
 };
 pub use resume::Resumed;
 pub use storage::Storage;
+pub use store::{MemoryStore, PieceStore, PlainStore, Store};
 pub use totals::Totals;
 pub use witness::{Change, Synced, Witness};

@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use ferri_metainfo::PieceIndex;
+use ferri_metainfo::{Info, PieceIndex};
 
 use crate::pool::Reply;
-use crate::storage::Storage;
+use crate::store::Store;
 use crate::verify::Verifier;
 
 /// A piece on its way from the network to its hash.
@@ -35,7 +35,7 @@ struct State {
 
 /// A piece that has all its blocks.
 pub(crate) struct Whole {
-    pub(crate) storage: Arc<Storage>,
+    pub(crate) storage: Arc<Store>,
     pub(crate) piece: PieceIndex,
     pub(crate) blocks: Vec<Bytes>,
     pub(crate) reply: Reply,
@@ -65,8 +65,8 @@ pub(crate) enum After {
 impl PieceHash {
     /// Nothing of the piece hashed yet.
     #[must_use]
-    pub fn new(storage: &Storage, piece: PieceIndex) -> Arc<Self> {
-        let verifier = Verifier::new(storage.info(), piece);
+    pub fn new(info: &Info, piece: PieceIndex) -> Arc<Self> {
+        let verifier = Verifier::new(info, piece);
         Arc::new(Self { state: Mutex::new(State { verifier, ..State::default() }) })
     }
 

@@ -23,7 +23,7 @@ use crate::buffers::{BlockBytes, BlockPool};
 use crate::check::{Progress, Work};
 use crate::error::StorageError;
 use crate::piece_hash::{After, PieceHash, Portion, Whole};
-use crate::storage::Storage;
+use crate::store::Store;
 
 use self::lanes::{Next, Queue};
 use self::turns::Key;
@@ -43,7 +43,7 @@ pub enum Job {
     /// Hash a piece and, if it is right, write it.
     WritePiece {
         /// The torrent.
-        storage: Arc<Storage>,
+        storage: Arc<Store>,
         /// The piece.
         piece: PieceIndex,
         /// All of its bytes, as consecutive slices.
@@ -53,19 +53,10 @@ pub enum Job {
         /// Gets [`Done::Piece`].
         reply: Reply,
     },
-    /// Verify a piece whose blocks were spilled, and move it to its files.
-    CommitSpilled {
-        /// The torrent.
-        storage: Arc<Storage>,
-        /// The piece.
-        piece: PieceIndex,
-        /// Gets [`Done::Piece`].
-        reply: Reply,
-    },
     /// Read blocks.
     ReadBlocks {
         /// The torrent.
-        storage: Arc<Storage>,
+        storage: Arc<Store>,
         /// Which.
         blocks: Vec<Block>,
         /// Where the memory comes from.
@@ -77,7 +68,7 @@ pub enum Job {
     /// pieces that is needed soon.
     CheckPieces {
         /// The torrent.
-        storage: Arc<Storage>,
+        storage: Arc<Store>,
         /// Which; ascending is fastest.
         pieces: Vec<PieceIndex>,
         /// Set it to end the check soon.
@@ -87,10 +78,10 @@ pub enum Job {
         /// Gets [`Done::Checked`].
         reply: Reply,
     },
-    /// [`Storage::sync`].
+    /// [`Store::sync`].
     Sync {
         /// The torrent.
-        storage: Arc<Storage>,
+        storage: Arc<Store>,
         /// Gets [`Done::Synced`].
         reply: Reply,
     },
@@ -101,7 +92,7 @@ pub enum Job {
 /// What came of a job.
 #[derive(Debug)]
 pub enum Done {
-    /// Of [`Job::WritePiece`] and [`Job::CommitSpilled`].
+    /// Of [`Job::WritePiece`].
     Piece {
         /// The piece.
         piece: PieceIndex,
@@ -137,6 +128,8 @@ struct Shared {
     changed: Condvar,
     /// See [`Pool::number`].
     numbers: AtomicU64,
+    /// Without threads: who submits a job does it.
+    is_inline: bool,
 }
 
 /// What a [`Pool`] is made of.
@@ -164,7 +157,7 @@ const CHECKS_AT_ONCE: usize = 2;
 /// Pieces of a torrent that are to be checked when it is its turn.
 pub struct CheckOrder {
     /// The torrent.
-    pub storage: Arc<Storage>,
+    pub storage: Arc<Store>,
     /// Which pieces; ascending is fastest.
     pub pieces: Arc<[PieceIndex]>,
     /// Checks of one device wait for one another: [`Place::device`](crate::Place::device).
@@ -235,8 +228,7 @@ impl Pool {
     /// When the system gives no thread.
     pub fn with(options: &PoolOptions) -> std::io::Result<Self> {
         let queue = Mutex::new(Queue::new(options));
-        let shared = Arc::new(Shared { queue, changed: Condvar::new(), numbers: AtomicU64::new(0) });
-        let pool = Self { shared, threads: Arc::default() };
+        let pool = Self::of(queue, false);
         for number in 0..options.threads.max(1) {
             let shared = Arc::clone(&pool.shared);
             let thread =
@@ -250,6 +242,32 @@ impl Pool {
             }
         }
         Ok(pool)
+    }
+
+    /// Without threads: each job is done, and answered, before the call that submits it returns. For tests and simulations,
+    /// in which nothing is to happen beside what they move.
+    #[must_use]
+    pub fn inline() -> Self {
+        Self::of(Mutex::new(Queue::new(&PoolOptions::new(1))), true)
+    }
+
+    fn of(queue: Mutex<Queue>, is_inline: bool) -> Self {
+        let shared = Shared { queue, changed: Condvar::new(), numbers: AtomicU64::new(0), is_inline };
+        Self { shared: Arc::new(shared), threads: Arc::default() }
+    }
+
+    /// Does what waits, where there are no threads for that.
+    fn act(&self) {
+        if self.shared.is_inline {
+            let mut scratch = Vec::new();
+            loop {
+                let next = lock(&self.shared.queue).next();
+                let Some(next) = next else { return };
+                if !act(&self.shared, next, &mut scratch) {
+                    return;
+                }
+            }
+        }
     }
 
     /// Puts a job into its lane. Never blocks.
@@ -267,6 +285,7 @@ impl Pool {
         let is_check = matches!(job, Job::CheckPieces { .. });
         queue.push(job);
         drop(queue);
+        self.act();
         if is_check {
             self.shared.changed.notify_all();
         } else {
@@ -302,6 +321,7 @@ impl Pool {
             self.shared.changed.notify_all();
         }
         drop(queue);
+        self.act();
         Ok(CheckTicket { pool: self.clone(), device, key, place, cancel })
     }
 
@@ -327,6 +347,7 @@ impl Pool {
             }
         }
         drop(queue);
+        self.act();
         self.shared.changed.notify_one();
     }
 
@@ -371,7 +392,6 @@ impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::WritePiece { .. } => "WritePiece",
-            Self::CommitSpilled { .. } => "CommitSpilled",
             Self::ReadBlocks { .. } => "ReadBlocks",
             Self::CheckPieces { .. } => "CheckPieces",
             Self::Sync { .. } => "Sync",
@@ -382,30 +402,34 @@ impl fmt::Debug for Job {
 
 fn work(shared: &Shared) {
     let mut scratch = Vec::new();
-    loop {
-        match next(shared) {
-            Next::Write(whole) => write(shared, whole),
-            Next::Job(job) => execute(job),
-            Next::Sync(job) => {
-                execute(job);
-                lock(&shared.queue).syncing -= 1;
-            }
-            Next::Hashes(portions) => hash(shared, portions),
-            Next::Check(check, closing) => {
-                if closing {
-                    check.cancel.store(true, Ordering::Relaxed);
-                }
-                if check.step(&mut scratch) {
-                    lock(&shared.queue).checks.push_back(check);
-                } else {
-                    // A check is rare; its memory is not kept for the next one.
-                    scratch = Vec::new();
-                    leave(shared, &check);
-                }
-            }
-            Next::End => return,
+    while act(shared, next(shared), &mut scratch) {}
+}
+
+/// Does one thing. `false`: it was the last.
+fn act(shared: &Shared, next: Next, scratch: &mut Vec<u8>) -> bool {
+    match next {
+        Next::Write(whole) => write(shared, whole),
+        Next::Job(job) => execute(job),
+        Next::Sync(job) => {
+            execute(job);
+            lock(&shared.queue).syncing -= 1;
         }
+        Next::Hashes(portions) => hash(shared, portions),
+        Next::Check(check, closing) => {
+            if closing {
+                check.cancel.store(true, Ordering::Relaxed);
+            }
+            if check.step(scratch) {
+                lock(&shared.queue).checks.push_back(check);
+            } else {
+                // A check is rare; its memory is not kept for the next one.
+                *scratch = Vec::new();
+                leave(shared, &check);
+            }
+        }
+        Next::End => return false,
     }
+    true
 }
 
 fn next(shared: &Shared) -> Next {
@@ -442,7 +466,7 @@ fn leave(shared: &Shared, check: &Check) {
 /// Writes a piece whose hash matched, and gives its answer.
 fn write(shared: &Shared, whole: Whole) {
     let Whole { storage, piece, blocks, reply } = whole;
-    let result = guarded(|| storage.write_piece(piece, &blocks).map(|()| true));
+    let result = guarded(|| storage.put(piece, &blocks).map(|()| true));
     // The buffers go back before the answer makes room for the next piece.
     drop(blocks);
     let mut queue = lock(&shared.queue);
@@ -484,9 +508,6 @@ fn hash(shared: &Shared, mut portions: Vec<Portion>) {
 /// Does a job and gives its answer, even when the code in between panics: the caller must not wait for ever.
 fn execute(job: Job) {
     match job {
-        Job::CommitSpilled { storage, piece, reply } => {
-            reply(Done::Piece { piece, result: guarded(|| storage.commit_spilled(piece)) });
-        }
         Job::ReadBlocks { storage, blocks, buffers, reply } => {
             // These were not in the cache, so what follows them will not be either.
             if let Some(first) = blocks.first() {
@@ -518,7 +539,7 @@ fn guarded<T>(f: impl FnOnce() -> Result<T, StorageError>) -> Result<T, StorageE
     catch_unwind(AssertUnwindSafe(f)).unwrap_or(Err(PANICKED))
 }
 
-fn read_block(storage: &Storage, block: Block, buffers: &BlockPool) -> Result<BlockBytes, StorageError> {
+fn read_block(storage: &Store, block: Block, buffers: &BlockPool) -> Result<BlockBytes, StorageError> {
     let mut bytes = buffers.take_for(block.length() as usize);
     storage.read(block.piece(), block.begin(), &mut bytes)?;
     Ok(bytes)
@@ -526,7 +547,7 @@ fn read_block(storage: &Storage, block: Block, buffers: &BlockPool) -> Result<Bl
 
 /// A check that several threads work on.
 struct Check {
-    storage: Arc<Storage>,
+    storage: Arc<Store>,
     pieces: Arc<[PieceIndex]>,
     cancel: Arc<AtomicBool>,
     progress: Box<dyn Fn(Progress) + Send + Sync>,
@@ -549,7 +570,7 @@ enum Turn {
 
 impl Check {
     fn new(
-        storage: Arc<Storage>,
+        storage: Arc<Store>,
         pieces: Arc<[PieceIndex]>,
         cancel: Arc<AtomicBool>,
         progress: Box<dyn Fn(Progress) + Send + Sync>,
@@ -578,8 +599,14 @@ impl Check {
         if self.cancel.load(Ordering::Relaxed) {
             return false;
         }
-        let work = self.work.get_or_init(|| Work::new(&self.storage, self.pieces.len()));
-        match guarded(|| work.step(&self.storage, &self.pieces, scratch, &self.cancel)) {
+        let work = self.work.get_or_init(|| Work::new(self.storage.info(), self.pieces.len()));
+        let step = || match &*self.storage {
+            Store::Files(files) => work.step(files, &self.pieces, scratch, &self.cancel),
+            Store::Pieces(plain) => {
+                work.step_of(&self.pieces, &mut |piece| plain.check_piece(piece, scratch))
+            }
+        };
+        match guarded(step) {
             Ok(Some(now)) => {
                 (self.progress)(now);
                 true

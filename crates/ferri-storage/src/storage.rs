@@ -114,7 +114,6 @@ impl Storage {
         mut options: StorageOptions,
         wanted: &[bool],
     ) -> Result<Self, StorageError> {
-        static IDS: AtomicU64 = AtomicU64::new(0);
         place.root =
             std::path::absolute(&place.root).map_err(|e| StorageError::writing_io(&place.root, e))?;
         let layout = info.layout().clone();
@@ -127,7 +126,7 @@ impl Storage {
             }
         };
         let storage = Self {
-            id: IDS.fetch_add(1, Ordering::Relaxed),
+            id: Self::next_id(),
             ledger: Ledger::new(layout.clone(), options.compact_length, hooks.clone()),
             hooks,
             homes: RwLock::new(Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
@@ -206,7 +205,13 @@ impl Storage {
         self.options.halt.raise();
     }
 
-    /// A number that no other storage of this process has.
+    /// Numbers of stores.
+    pub(crate) fn next_id() -> u64 {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        IDS.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number that no other store of this process has.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }

@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{InfoHash, InfoHashes};
-use ferri_storage::Storage;
+use ferri_storage::Store;
 use ferri_swarm::{Input, Output, PeerKey};
 use ferri_wire::Handshake;
 use tracing::Span;
@@ -226,7 +226,7 @@ impl<M: Machine> Crew<M> {
     }
 
     /// Blocks that peers ask for are here.
-    pub(crate) fn serve_from(&self, storage: Arc<Storage>) {
+    pub(crate) fn serve_from(&self, storage: Arc<Store>) {
         // It never changes: a torrent has one place in its life.
         let _ = self.blocks.set(storage);
     }

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::Block;
-use ferri_storage::{BlockBytes, BlockPool, Done, Job, Pool, Rejected, Storage, StorageError};
+use ferri_storage::{BlockBytes, BlockPool, Done, Job, Pool, Rejected, StorageError, Store};
 use ferri_swarm::PeerKey;
 use ferri_wire::Message;
 use tokio::io::Interest;
@@ -51,7 +51,7 @@ pub(crate) enum Report {
 }
 
 /// Where the connections of a torrent read blocks: empty while only its hash is known, and set once then.
-pub(crate) type PieceSource = Arc<OnceLock<Arc<Storage>>>;
+pub(crate) type PieceSource = Arc<OnceLock<Arc<Store>>>;
 
 /// The connection's side of an outbox.
 #[derive(Debug)]

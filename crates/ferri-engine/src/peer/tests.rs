@@ -8,7 +8,7 @@ use std::path::Path;
 use bytes::{Bytes, BytesMut};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::names::LocalPaths;
-use ferri_storage::{Lanes, Place, PoolOptions, StorageOptions};
+use ferri_storage::{Lanes, Place, PoolOptions, Storage, StorageOptions};
 use ferri_wire::{decode, encode, encoded_len};
 use tokio::task::JoinHandle;
 
@@ -35,12 +35,12 @@ impl Scene {
         Self::with(down, None)
     }
 
-    fn with(down: Option<u64>, storage: Option<Arc<Storage>>) -> Self {
+    fn with(down: Option<u64>, storage: Option<Arc<Store>>) -> Self {
         Self::over(Pool::new(1).unwrap(), [down, None], storage)
     }
 
     /// With these disk threads, and a limit for what comes and what leaves.
-    fn over(pool: Pool, [down, up]: [Option<u64>; 2], storage: Option<Arc<Storage>>) -> Self {
+    fn over(pool: Pool, [down, up]: [Option<u64>; 2], storage: Option<Arc<Store>>) -> Self {
         let addrs = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 6881)));
         let (link, peer) = memory::pair(addrs, ROOM);
         let blocks = BlockPool::new(4);
@@ -187,7 +187,7 @@ async fn a_peer_that_asks_and_does_not_read_the_answers_is_hung_up_on() {
 const BLOCKS: usize = 6;
 
 /// A torrent of one file that is there, and its bytes.
-fn served(folder: &Path) -> (Arc<Storage>, Bytes) {
+fn served(folder: &Path) -> (Arc<Store>, Bytes) {
     let data: Vec<u8> = (0..BLOCKS << 14).map(|n| (n % 251) as u8).collect();
     std::fs::write(folder.join("file"), &data).unwrap();
     let mut encoder = ferri_bencode::Encoder::new();
@@ -200,7 +200,7 @@ fn served(folder: &Path) -> (Arc<Storage>, Bytes) {
     let paths = LocalPaths::new(&info).unwrap();
     let place = Place { root: folder.to_owned(), state_dir: None };
     let options = StorageOptions { read_only: true, ..StorageOptions::default() };
-    (Arc::new(Storage::new(info, paths, place, options, &[]).unwrap()), data.into())
+    (Arc::new(Storage::new(info, paths, place, options, &[]).unwrap().into()), data.into())
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +241,7 @@ async fn blocks_and_messages_leave_in_order_and_each_byte_is_sealed_once() {
 }
 
 /// The pool's only thread waits until the answer is dropped, and its lane for reads is full.
-fn fill(pool: &Pool, storage: &Arc<Storage>) -> std::sync::mpsc::Sender<()> {
+fn fill(pool: &Pool, storage: &Arc<Store>) -> std::sync::mpsc::Sender<()> {
     let (release, wait) = std::sync::mpsc::channel::<()>();
     let (began, begins) = std::sync::mpsc::channel();
     let hold = Job::Run(Box::new(move || {

@@ -17,14 +17,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
-use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
+use ferri_metainfo::{Bitfield, Block, Info, Layout, PieceIndex};
 use ferri_storage::{
-    CheckOrder, CheckTicket, Done, Job, PieceHash, Pool, Rejected, Storage, StorageError, Totals,
+    CheckOrder, CheckTicket, Done, Job, PieceHash, Pool, Rejected, StorageError, Store, Totals,
 };
 use tokio::sync::mpsc;
 
 use super::checking::Pieces;
 use super::spill::{Runs, Spills, Step};
+use crate::clock;
 use crate::panics::caught_now;
 
 /// Verified pieces are made durable when the oldest has waited this long...
@@ -88,7 +89,7 @@ pub(crate) enum DiskDone {
 /// The disk side of one torrent.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    storage: Arc<Storage>,
+    storage: Arc<Store>,
     layout: Layout,
     pool: Pool,
     done: mpsc::UnboundedSender<DiskDone>,
@@ -172,8 +173,8 @@ struct Arriving {
 }
 
 impl Arriving {
-    fn new(storage: &Storage, piece: PieceIndex, count: usize) -> Self {
-        let hash = PieceHash::new(storage, piece);
+    fn new(info: &Info, piece: PieceIndex, count: usize) -> Self {
+        let hash = PieceHash::new(info, piece);
         Self { blocks: vec![None; count], hash, front: 0, unhashed: 0, hashed: 0 }
     }
 
@@ -206,7 +207,7 @@ struct Blame {
 
 impl Disk {
     pub(crate) fn new(
-        storage: Arc<Storage>,
+        storage: Arc<Store>,
         layout: Layout,
         pool: Pool,
         memory: u64,
@@ -249,7 +250,7 @@ impl Disk {
         self.spills.set_memory(memory);
     }
 
-    pub(crate) fn storage(&self) -> &Arc<Storage> {
+    pub(crate) fn storage(&self) -> &Arc<Store> {
         &self.storage
     }
 
@@ -265,8 +266,10 @@ impl Disk {
             return self.spill(block.piece(), step);
         }
         let (piece, count) = (block.piece(), self.layout.block_count(block.piece()) as usize);
-        let arriving =
-            self.pieces.entry(piece.get()).or_insert_with(|| Arriving::new(&self.storage, piece, count));
+        let arriving = self
+            .pieces
+            .entry(piece.get())
+            .or_insert_with(|| Arriving::new(self.storage.info(), piece, count));
         debug_assert!(block.begin().is_multiple_of(BLOCK_LENGTH) && data.len() == block.length() as usize);
         let before = arriving.unhashed;
         arriving.store((block.begin() / BLOCK_LENGTH) as usize, data);
@@ -305,7 +308,7 @@ impl Disk {
             return self.spill(piece, step);
         }
         let arriving = self.pieces.remove(&piece.get());
-        let arriving = arriving.unwrap_or_else(|| Arriving::new(&self.storage, piece, 0));
+        let arriving = arriving.unwrap_or_else(|| Arriving::new(self.storage.info(), piece, 0));
         let blocks: Vec<Bytes> = arriving.blocks.into_iter().flatten().collect();
         if self.blame.kept.contains_key(&piece.get()) {
             let digests = self.blame.digests(&blocks);
@@ -342,7 +345,7 @@ impl Disk {
             Ok(()) => true,
             Err(Rejected::Full(job)) => {
                 self.refused.push_back(job);
-                self.retry_at.get_or_insert_with(|| Instant::now() + RETRY_INTERVAL);
+                self.retry_at.get_or_insert_with(|| clock::now() + RETRY_INTERVAL);
                 true
             }
             Err(Rejected::Closed(_)) => {
@@ -401,7 +404,7 @@ impl Disk {
     }
 
     /// Does something that may wait, on a disk thread. `false`: there will be no answer.
-    fn run(&mut self, work: impl FnOnce(&Storage) -> DiskDone + Send + 'static) -> bool {
+    fn run(&mut self, work: impl FnOnce(&Store) -> DiskDone + Send + 'static) -> bool {
         let (storage, done) = (self.storage.clone(), self.done.clone());
         self.give(Job::Run(Box::new(move || {
             let answer = caught_now(|| work(&storage));
@@ -589,9 +592,7 @@ impl Disk {
         }
         if self.recovery.probe_at.take_if(|at| *at <= now).is_some() {
             let failed = self.recovery.failed.clone();
-            self.run(move |storage| {
-                DiskDone::Probed(failed.map_or_else(|| storage.probe(), |path| storage.probe_after(&path)))
-            });
+            self.run(move |storage| DiskDone::Probed(storage.probe(failed.as_deref())));
         }
         if self.looks.at.is_some_and(|at| at <= now) {
             self.look();
@@ -659,7 +660,7 @@ impl Disk {
         let spilled = self.spills.resume();
         self.recovery.is_retried = !parked.is_empty() || !spilled.is_empty() || self.selection.is_some();
         for (piece, blocks) in parked {
-            let hash = PieceHash::new(&self.storage, piece);
+            let hash = PieceHash::new(self.storage.info(), piece);
             self.submit(piece, blocks, hash);
         }
         self.select();
@@ -705,7 +706,7 @@ impl Disk {
 }
 
 /// Tells the torrent's task what became of a job, and what the job found out beside that.
-fn tell(storage: &Storage, done: &mpsc::UnboundedSender<DiskDone>, answer: DiskDone) {
+fn tell(storage: &Store, done: &mpsc::UnboundedSender<DiskDone>, answer: DiskDone) {
     // The torrent's task outlives its jobs, except when the process is being torn down.
     let _ = done.send(answer);
     let doubtful = storage.doubtful();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ferri_storage::Storage;
+use ferri_storage::Store;
 use tracing::{Instrument, Span};
 
 use super::{Seat, Torrent};
@@ -17,7 +17,7 @@ pub(super) struct Remains {
     pub(super) services: Arc<Services>,
     pub(super) torrent: Torrent,
     /// `None` while it has no files.
-    pub(super) storage: Option<Arc<Storage>>,
+    pub(super) storage: Option<Arc<Store>>,
     pub(super) status: Snapshots,
     pub(super) events: EventLog,
 }

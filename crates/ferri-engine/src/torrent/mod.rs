@@ -14,6 +14,8 @@ mod rest;
 mod spill;
 mod start;
 mod task;
+#[cfg(test)]
+mod tests;
 mod waits;
 mod wishes;
 

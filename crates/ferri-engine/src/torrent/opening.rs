@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use ferri_metainfo::Info;
 use ferri_metainfo::names::LocalPaths;
-use ferri_storage::{Halt, Place, Resumed, Storage, StorageError, StorageOptions, Totals};
+use ferri_storage::{
+    Halt, PieceStore, Place, PlainStore, Resumed, Storage, StorageError, StorageOptions, Store, Totals,
+};
 
 use super::wishes::wanted;
 use crate::services::Services;
-use crate::{AddTorrent, Check, Error};
+use crate::{AddTorrent, Check, Error, FilePriority, Stored};
 
 /// A torrent's files as they were found.
 pub(super) struct Opened {
-    pub(super) storage: Arc<Storage>,
+    pub(super) storage: Arc<Store>,
     pub(super) resumed: Resumed,
     /// A complete download needs no last touches.
     pub(super) is_finished: bool,
@@ -33,6 +35,11 @@ pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -
     let (payload, output) = (add.payload.clone(), add.output.clone());
     let state_dir = services.options.state_dir.clone();
     let checks = add.check.clone();
+    let (places, elsewhere) = match add.stored.take() {
+        Some(Stored::At(places)) => (Some(places), None),
+        Some(Stored::In(pieces)) => (None, Some(pieces)),
+        None => (None, None),
+    };
     // A caller that gives up the wait ends the look.
     let halt = Halt::default();
     let options = StorageOptions {
@@ -40,7 +47,7 @@ pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -
         // Payload that is only served is not touched.
         read_only: add.seed_only,
         overwrite: add.overwrite,
-        places: add.places.take(),
+        places,
         halt: halt.clone(),
         ..StorageOptions::default()
     };
@@ -53,6 +60,9 @@ pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -
                     .to_owned(),
             ));
         };
+        if let Some(pieces) = elsewhere {
+            return open_elsewhere(info, pieces, &wishes);
+        }
         let paths = LocalPaths::new(&info)?;
         let (root, top) = match &payload {
             Some(payload) => beside(payload).map(|(root, top)| (root, Some(top)))?,
@@ -62,8 +72,7 @@ pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -
         let (options, wanted) = (StorageOptions { top, ..options }, wanted(&info, &wishes));
         let halt_on_drop = halt.raise_on_drop();
         let opened = tokio::task::spawn_blocking(move || {
-            let storage = Arc::new(Storage::new(info, paths, place, options, &wanted)?);
-            look(storage, &checks)
+            look(Storage::new(info, paths, place, options, &wanted)?, &checks)
         });
         let opened = opened.await?;
         halt_on_drop.disarm();
@@ -76,7 +85,7 @@ pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -
 }
 
 /// Waits for the disk.
-fn look(storage: Arc<Storage>, checks: &Check) -> Result<Opened, StorageError> {
+fn look(storage: Storage, checks: &Check) -> Result<Opened, StorageError> {
     let mut resumed = storage.resume()?;
     let (totals, note) = storage.read_totals()?;
     resumed.why.extend(note);
@@ -91,7 +100,20 @@ fn look(storage: Arc<Storage>, checks: &Check) -> Result<Opened, StorageError> {
         storage.guard()?;
     }
     let device = storage.place().device();
-    Ok(Opened { storage, resumed, is_finished, device, totals })
+    Ok(Opened { storage: Arc::new(storage.into()), resumed, is_finished, device, totals })
+}
+
+/// Pieces that lie in no file are what their store says.
+fn open_elsewhere(
+    info: Arc<Info>,
+    pieces: Arc<dyn PieceStore>,
+    wishes: &[FilePriority],
+) -> Result<Opened, Error> {
+    let wanted = wanted(&info, wishes);
+    let store = Store::Pieces(PlainStore::new(info, pieces, &wanted));
+    let resumed = store.resume()?;
+    let storage = Arc::new(store);
+    Ok(Opened { storage, resumed, is_finished: true, device: 0, totals: Totals::default() })
 }
 
 /// The folder that a payload lies in, and its name there.

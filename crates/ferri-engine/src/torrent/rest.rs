@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::Info;
-use ferri_storage::Storage;
+use ferri_storage::Store;
 use ferri_swarm::Swarm;
 use tokio::sync::mpsc;
 
@@ -46,7 +46,7 @@ pub(super) struct Resting {
     pub(super) crew: Base<Swarm>,
     pub(super) files: Files,
     account: Account,
-    storage: Arc<Storage>,
+    storage: Arc<Store>,
     view: View,
     seed_only: bool,
     /// The alarm that is set.

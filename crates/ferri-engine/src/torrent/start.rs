@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ferri_metainfo::{Bitfield, Info, InfoHashes, PieceIndex};
-use ferri_storage::{CheckNumber, Resumed};
+use ferri_storage::{CheckNumber, Resumed, Storage};
 use ferri_swarm::{Input, MetadataSwarm, Priority, Source, Swarm, SwarmOptions};
 use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
@@ -169,7 +169,8 @@ impl Start {
     fn found(&mut self) -> Found {
         let found = Found::new(&self.add, &self.opened.resumed, &self.info);
         let why = std::mem::take(&mut self.opened.resumed.why);
-        for why in why.into_iter().chain(self.opened.storage.take_given_up()) {
+        let notes = self.opened.storage.files().map(Storage::take_given_up).unwrap_or_default();
+        for why in why.into_iter().chain(notes) {
             self.view.event(Event::Note(why));
         }
         found

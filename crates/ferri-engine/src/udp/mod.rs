@@ -57,6 +57,12 @@ impl Sockets {
         Ok(Self(Arc::new(Inner { v4, v6, asked: Asked::default() })))
     }
 
+    /// None at all, for tests without a network.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self(Arc::new(Inner { v4: None, v6: None, asked: Asked::default() }))
+    }
+
     /// The local port, the same for both families.
     pub(crate) fn port(&self) -> u16 {
         let addr = self.0.v4.iter().chain(&self.0.v6).find_map(|socket| socket.local_addr().ok());

@@ -159,7 +159,7 @@ fn a_check_whose_process_was_killed_goes_on_where_it_was_synced() {
     let payload = damaged();
     let state = tempfile::tempdir().unwrap();
     let (storage, resumed) = payload.start(Some(state.path()), None);
-    let work = Work { sync_interval: Duration::ZERO, ..Work::new(&storage, resumed.recheck.len()) };
+    let work = Work { sync_interval: Duration::ZERO, ..Work::new(storage.info(), resumed.recheck.len()) };
     let mut scratch = Vec::new();
     let mut done = 0;
     while done == 0 {

@@ -91,7 +91,7 @@ impl Queue {
     pub(super) fn has_room_for(&self, job: &Job) -> bool {
         let (waiting, most) = match job {
             Job::WritePiece { .. } => (self.hashes.len() + self.verified.len(), self.lanes.pieces),
-            Job::CommitSpilled { .. } | Job::Run(_) => (self.others.len(), self.lanes.others),
+            Job::Run(_) => (self.others.len(), self.lanes.others),
             Job::Sync { .. } => (self.syncs.len(), self.lanes.syncs),
             Job::ReadBlocks { .. } => (self.reads.len(), self.lanes.reads),
             Job::CheckPieces { .. } => (self.looks, self.lanes.looks),
@@ -106,7 +106,7 @@ impl Queue {
                     self.hashes.push_back(hash);
                 }
             }
-            Job::CommitSpilled { .. } | Job::Run(_) => self.others.push_back(job),
+            Job::Run(_) => self.others.push_back(job),
             Job::Sync { .. } => self.syncs.push_back(job),
             Job::ReadBlocks { .. } => self.reads.push_back(job),
             Job::CheckPieces { storage, pieces, cancel, progress, reply } => {

@@ -19,6 +19,7 @@ mod read_only;
 mod register;
 mod resume;
 mod served;
+mod store;
 mod totals;
 mod touched;
 mod versions;

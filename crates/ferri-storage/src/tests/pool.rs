@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::{
     BlockPool, CheckOrder, CheckTicket, Closed, Done, Job, Lanes, PieceHash, Pool, PoolOptions, Rejected,
-    Reply,
+    Reply, Store,
 };
 
 fn three() -> Fixture {
@@ -28,14 +28,14 @@ fn channel() -> (impl Fn() -> Reply, mpsc::Receiver<Done>) {
 #[test]
 fn a_piece_is_hashed_and_written_only_if_it_is_right() {
     let t = three();
-    let storage = Arc::new(t.start().0);
+    let storage = Arc::new(Store::from(t.start().0));
     let pool = Pool::new(2).unwrap();
     let (reply, answers) = channel();
     let write = |piece, blocks| Job::WritePiece {
         storage: Arc::clone(&storage),
         piece: t.piece(piece),
         blocks,
-        hash: PieceHash::new(&storage, t.piece(piece)),
+        hash: PieceHash::new(&t.info, t.piece(piece)),
         reply: reply(),
     };
     let mut wrong = t.blocks(0);
@@ -65,8 +65,8 @@ fn a_piece_is_hashed_and_written_only_if_it_is_right() {
 #[test]
 fn a_check_uses_all_threads_lets_writes_pass_and_answers_once() {
     let t = Fixture::new(&[("a", 2_000 * PIECE as u64, "")]);
-    let storage = Arc::new(t.start().0);
-    t.write(&storage, (0..2_000).filter(|piece| piece % 3 == 0));
+    let storage = Arc::new(Store::from(t.start().0));
+    t.write(storage.files().unwrap(), (0..2_000).filter(|piece| piece % 3 == 0));
     let pool = Pool::new(3).unwrap();
     let (reply, answers) = channel();
     let check = |cancel: bool| Job::CheckPieces {
@@ -108,10 +108,10 @@ fn a_panic_in_a_job_harms_no_other_job() {
 #[test]
 fn pieces_hashed_while_they_arrive_are_written_when_whole() {
     let t = Fixture::new(&[("a", 40 * PIECE as u64 - 5, "")]);
-    let storage = Arc::new(t.start().0);
+    let storage = Arc::new(Store::from(t.start().0));
     let pool = Pool::new(3).unwrap();
     let (reply, answers) = channel();
-    let hashes: Vec<_> = (0..40).map(|piece| PieceHash::new(&storage, t.piece(piece))).collect();
+    let hashes: Vec<_> = (0..40).map(|piece| PieceHash::new(&t.info, t.piece(piece))).collect();
     // Piece 7 arrives damaged; of every third nothing is known before it is whole.
     let blocks = |piece: u32| {
         let mut blocks = t.blocks(piece);
@@ -138,7 +138,10 @@ fn pieces_hashed_while_they_arrive_are_written_when_whole() {
     pool.shutdown();
     assert_eq!(pool.queued(), 0);
     for piece in (0..40).filter(|piece| *piece != 7) {
-        assert!(storage.check_piece(t.piece(piece), &mut Vec::new()).unwrap(), "piece {piece}");
+        assert!(
+            storage.files().unwrap().check_piece(t.piece(piece), &mut Vec::new()).unwrap(),
+            "piece {piece}"
+        );
     }
 }
 
@@ -161,8 +164,8 @@ fn hold(pool: &Pool) -> mpsc::Sender<()> {
 #[test]
 fn a_lane_that_is_full_takes_no_room_from_the_others() {
     let t = three();
-    let storage = Arc::new(t.start().0);
-    t.write_all(&storage);
+    let storage = Arc::new(Store::from(t.start().0));
+    t.write_all(storage.files().unwrap());
     let pool = Pool::with(&PoolOptions { lanes: NARROW, ..PoolOptions::new(1) }).unwrap();
     let (reply, answers) = channel();
     let jobs: [(&str, &dyn Fn() -> Job); 5] = [
@@ -184,7 +187,7 @@ fn a_lane_that_is_full_takes_no_room_from_the_others() {
             storage: Arc::clone(&storage),
             piece: t.piece(1),
             blocks: t.blocks(1),
-            hash: PieceHash::new(&storage, t.piece(1)),
+            hash: PieceHash::new(&t.info, t.piece(1)),
             reply: reply(),
         }),
         ("others", &|| Job::Run(Box::new(|| {}))),
@@ -208,7 +211,7 @@ fn a_lane_that_is_full_takes_no_room_from_the_others() {
 }
 
 /// A check of one piece.
-fn order(t: &Fixture, storage: &Arc<Storage>, pool: &Pool, device: u64, reply: Reply) -> CheckOrder {
+fn order(t: &Fixture, storage: &Arc<Store>, pool: &Pool, device: u64, reply: Reply) -> CheckOrder {
     CheckOrder {
         storage: Arc::clone(storage),
         pieces: [t.piece(0)].into(),
@@ -223,8 +226,8 @@ fn order(t: &Fixture, storage: &Arc<Storage>, pool: &Pool, device: u64, reply: R
 fn any_number_of_torrents_is_checked_two_of_a_device_at_a_time() {
     const MANY: usize = 2_300;
     let t = three();
-    let storage = Arc::new(t.start().0);
-    t.write_all(&storage);
+    let storage = Arc::new(Store::from(t.start().0));
+    t.write_all(storage.files().unwrap());
     let options = PoolOptions { checks_at_once: 2, lanes: NARROW, ..PoolOptions::new(8) };
     let pool = Pool::with(&options).unwrap();
     let (sender, answers) = mpsc::channel();
@@ -257,7 +260,7 @@ fn any_number_of_torrents_is_checked_two_of_a_device_at_a_time() {
 #[test]
 fn torrents_are_checked_in_the_order_in_which_they_were_added() {
     let t = three();
-    let storage = Arc::new(t.start().0);
+    let storage = Arc::new(Store::from(t.start().0));
     let pool = Pool::with(&PoolOptions { checks_at_once: 1, ..PoolOptions::new(1) }).unwrap();
     let held = hold(&pool);
     let (sender, answers) = mpsc::channel();
@@ -296,7 +299,7 @@ fn torrents_are_checked_in_the_order_in_which_they_were_added() {
 #[test]
 fn how_many_checks_a_device_has_at_once_changes_while_they_wait() {
     let t = three();
-    let storage = Arc::new(t.start().0);
+    let storage = Arc::new(Store::from(t.start().0));
     let pool = Pool::with(&PoolOptions { checks_at_once: 1, ..PoolOptions::new(1) }).unwrap();
     let (reply, answers) = channel();
     let held = hold(&pool);
@@ -318,7 +321,7 @@ fn how_many_checks_a_device_has_at_once_changes_while_they_wait() {
 #[test]
 fn the_end_of_the_pool_answers_those_whose_turn_never_came() {
     let t = three();
-    let storage = Arc::new(t.start().0);
+    let storage = Arc::new(Store::from(t.start().0));
     let pool = Pool::with(&PoolOptions { checks_at_once: 1, ..PoolOptions::new(1) }).unwrap();
     let (reply, answers) = channel();
     let held = hold(&pool);

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use ferri_metainfo::{Bitfield, Block, PieceIndex};
-use ferri_storage::StorageError;
+use ferri_storage::{Storage, StorageError};
 use ferri_swarm::{Input, PeerKey};
 
 use super::{DiskDone, Verdict};
+use crate::clock;
 use crate::status::{Event, State};
 use crate::torrent::account::Moved;
 use crate::torrent::task::Task;
@@ -40,7 +41,7 @@ impl Task {
 
     /// Somebody may have been seen to change files that are served: all their pieces are looked at.
     pub(in crate::torrent) fn hear_of_changes(&mut self) {
-        let changed = self.disk.storage().take_changed();
+        let changed = self.disk.storage().files().map(Storage::take_changed).unwrap_or_default();
         if changed.is_empty() {
             return;
         }
@@ -56,10 +57,12 @@ impl Task {
             Ok(gone) => {
                 let is_complete = self.seed_only || self.view.completed_at.is_some();
                 let storage = self.disk.storage().clone();
+                let files = storage.files();
+                let is_changed = |piece| files.is_some_and(|files| files.is_changed_by_others(piece));
                 // A file that was complete and that its user changed is the user's: nothing is fetched over it.
                 self.files.lost(gone.iter().copied());
                 let (kept, lost): (Vec<_>, Vec<_>) =
-                    gone.into_iter().partition(|piece| is_complete && storage.is_changed_by_others(*piece));
+                    gone.into_iter().partition(|piece| is_complete && is_changed(*piece));
                 for piece in lost {
                     self.handle(Input::PieceLost { piece: piece.get() }, now);
                 }
@@ -91,9 +94,10 @@ impl Task {
     }
 
     pub(in crate::torrent) fn disk_done(&mut self, done: DiskDone) {
-        let now = Instant::now();
+        let now = clock::now();
         // A file that appeared since the start may be another torrent's that the user gives up.
-        for note in self.disk.storage().take_given_up() {
+        let notes = self.disk.storage().files().map(Storage::take_given_up);
+        for note in notes.unwrap_or_default() {
             self.view.event(Event::Note(note));
         }
         match done {
@@ -146,17 +150,7 @@ impl Task {
             DiskDone::Guarded(result) => self.guarded(result, now),
             DiskDone::Doubtful(pieces) => self.disk.recheck(pieces),
             DiskDone::Rechecked(result) => self.rechecked(result, now),
-            DiskDone::Probed(result) => {
-                if self.disk.probed(&result, now) {
-                    if self.disk.is_finishing() && self.crew.machine().stats().left == 0 {
-                        self.disk.finish();
-                    }
-                    // Else the end of what is done again tells.
-                    if !self.disk.is_retrying() {
-                        self.disk_is_back(now);
-                    }
-                }
-            }
+            DiskDone::Probed(result) => self.probed(&result, now),
         }
         self.disk.tick(now);
     }
@@ -180,6 +174,20 @@ impl Task {
                 self.view.event(Event::Note(note));
             }
             Err(_) => {}
+        }
+    }
+
+    /// The device takes data again, or not.
+    fn probed(&mut self, result: &Result<(), StorageError>, now: Instant) {
+        if !self.disk.probed(result, now) {
+            return;
+        }
+        if self.disk.is_finishing() && self.crew.machine().stats().left == 0 {
+            self.disk.finish();
+        }
+        // Else the end of what is done again tells.
+        if !self.disk.is_retrying() {
+            self.disk_is_back(now);
         }
     }
 
@@ -215,13 +223,20 @@ impl Task {
     fn tell_failure(&mut self, error: &StorageError, recoverable: bool, now: Instant) {
         let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
         let was_working = !matches!(self.view.state, State::Error { .. });
-        self.set_state(State::Error {
+        let state = State::Error {
             text: error.to_string(),
             recoverable,
             missing,
             in_the_way: error.is_in_the_way(),
             fault: false,
-        });
+        };
+        let is_full = matches!(self.view.state, State::Error { missing: Some(_), .. });
+        if is_full && missing.is_some() {
+            // Only the figures are other ones, at each try.
+            (self.view.state, self.view.stale) = (state, true);
+        } else {
+            self.set_state(state);
+        }
         if was_working {
             tracing::error!(%error, "the disk does not take or give data");
             self.apply_budget(now);

@@ -6,7 +6,7 @@ use std::sync::mpsc as blocking;
 
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::names::LocalPaths;
-use ferri_storage::{Fault, FaultPlan, Lanes, Op, Place, PoolOptions, StorageOptions};
+use ferri_storage::{Fault, FaultPlan, Lanes, Op, Place, PoolOptions, Storage, StorageOptions};
 
 use super::*;
 
@@ -47,7 +47,7 @@ impl Fixture {
         let (root, state_dir) = (folder.path().join("downloads"), Some(folder.path().join("state")));
         let (paths, place) = (LocalPaths::new(&info).unwrap(), Place { root, state_dir });
         let layout = info.layout().clone();
-        let storage = Arc::new(Storage::new(info, paths, place, options, &[]).unwrap());
+        let storage = Arc::new(Store::from(Storage::new(info, paths, place, options, &[]).unwrap()));
         storage.resume().unwrap();
         let pool = Pool::with(&PoolOptions { lanes: LANES, ..PoolOptions::new(threads) }).unwrap();
         let (sender, done) = mpsc::unbounded_channel();
@@ -97,7 +97,7 @@ impl Fixture {
             storage: storage(),
             piece: self.piece(3),
             blocks: Vec::new(),
-            hash: PieceHash::new(&self.disk.storage, self.piece(3)),
+            hash: PieceHash::new(self.disk.storage.info(), self.piece(3)),
             reply: Box::new(|_| {}),
         };
         let look = || Job::CheckPieces {
@@ -177,7 +177,7 @@ fn a_failed_sync_is_tried_again_by_itself_and_what_it_covered_is_looked_at() {
     t.disk.tick(now + SYNC_INTERVAL);
     assert!(t.synced(now).is_ok());
     assert_eq!(t.disk.next_tick(), None);
-    assert_eq!(t.disk.storage.on_disk().iter_ones().collect::<Vec<_>>(), [0]);
+    assert_eq!(t.disk.storage.files().unwrap().on_disk().iter_ones().collect::<Vec<_>>(), [0]);
 }
 
 #[test]

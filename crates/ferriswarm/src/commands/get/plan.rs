@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferri_engine::{AddTorrent, Check, Halt, Session, SessionOptions};
+use ferri_engine::{AddTorrent, Check, Halt, Session, SessionOptions, Stored};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 
@@ -95,7 +95,7 @@ impl Plan {
             let missing = space::missing(&metainfo, &place, &add.priorities, &halt)?;
             let room = space::room(&add.output);
             let path = place.payload().to_owned();
-            add.places = Some(place.into_places());
+            add.stored = Some(Stored::At(place.into_places()));
             Ok(Measured { add, path, missing, room })
         });
         measured
