@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Fmt,
     /// clippy has nothing to say.
     Clippy,
+    /// Licences, sources and duplicate versions of what we depend on are those of `deny.toml`.
+    Deny,
     /// `cargo test`: units, properties, simulation, the fuzzers' corpora, tidy.
     Unit,
     /// The program as people get it.
@@ -32,12 +34,14 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 6] = [Self::Fmt, Self::Clippy, Self::Unit, Self::Build, Self::Interop, Self::Kill];
+    const ALL: [Self; 7] =
+        [Self::Fmt, Self::Clippy, Self::Deny, Self::Unit, Self::Build, Self::Interop, Self::Kill];
 
     fn name(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
+            Self::Deny => "deny",
             Self::Unit => "unit",
             Self::Build => "build",
             Self::Interop => "interop",
@@ -206,6 +210,12 @@ fn commands(root: &Path, step: Step, options: &Options) -> Result<Vec<(Command, 
         Step::Clippy => {
             let args = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
             vec![(cargo(&args), Counts::ExitCode)]
+        }
+        Step::Deny => {
+            let mut deny = Command::new(install::cargo_deny(root)?);
+            // Not `advisories`: their database is on the network, and a fault found today is none of this commit.
+            deny.args(["--log-level", "error", "check", "licenses", "bans", "sources"]).current_dir(root);
+            vec![(deny, Counts::ExitCode)]
         }
         Step::Unit => {
             vec![(cargo(&["test", "--workspace", "--no-fail-fast", "--quiet"]), Counts::TestResults)]

