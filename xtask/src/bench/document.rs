@@ -1,7 +1,7 @@
 //! BENCHMARKS.md: an introduction, the goals, and a section for each scenario.
 //!
-//! A scenario that is measured again replaces its own section and nothing else. The goals are collected from the tables at
-//! the sections' ends, so a section that somebody wrote by hand may have some too; why one is missed is said in
+//! A scenario that is measured again replaces its own section and nothing else. The goals are collected from the tables
+//! at the sections' ends, so a section that was written by hand may have some too; why one is missed is said in
 //! `xtask/assets/reasons.md`.
 
 use std::fs;
@@ -75,8 +75,35 @@ impl Document {
         let parts = [&self.introduction, &table(&self.goals(), reasons)];
         let sections = self.sections.iter().map(|(_, section)| section);
         let parts = parts.into_iter().chain(sections).map(|part| part.trim()).filter(|part| !part.is_empty());
-        parts.collect::<Vec<_>>().join("\n\n") + "\n"
+        wrapped(&parts.collect::<Vec<_>>().join("\n\n")) + "\n"
     }
+}
+
+/// Columns of a line of prose.
+const COLUMNS: usize = 118;
+
+/// The text with its prose wrapped. Headings and rows of tables stay as they are.
+fn wrapped(text: &str) -> String {
+    let wrap = |line: &str| -> String {
+        if line.starts_with(['|', '#']) || line.chars().count() <= COLUMNS {
+            return line.to_owned();
+        }
+        let indent = if line.starts_with("- ") { "  " } else { "" };
+        let mut lines = vec![String::new()];
+        for word in line.split_whitespace() {
+            let last = lines.last_mut().expect("there is one from the start");
+            if last.is_empty() {
+                last.push_str(word);
+            } else if last.chars().count() + 1 + word.chars().count() <= COLUMNS {
+                *last += " ";
+                *last += word;
+            } else {
+                lines.push(format!("{indent}{word}"));
+            }
+        }
+        lines.join("\n")
+    };
+    text.lines().map(wrap).collect::<Vec<_>>().join("\n")
 }
 
 /// The section about the goals; empty when there are none.
@@ -170,6 +197,19 @@ mod tests {
             "{after}"
         );
         assert!(after.contains("figures of seed") && after.contains("by hand"));
+    }
+
+    #[test]
+    fn prose_is_wrapped_once_and_tables_never() {
+        let words = "word ".repeat(40);
+        let text = format!("## {words}\n\n- {words}\n| {words} |\n  kept indent\n");
+        let once = wrapped(&text);
+        assert!(
+            once.lines().filter(|line| line.contains("- ") || line.starts_with("  ")).all(|l| l.len() <= 118)
+        );
+        assert_eq!(once.lines().count(), 6, "{once}");
+        assert!(once.lines().nth(3).is_some_and(|line| line.starts_with("  word")), "{once}");
+        assert_eq!(wrapped(&once), once);
     }
 
     #[test]

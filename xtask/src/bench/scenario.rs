@@ -186,7 +186,7 @@ impl Scenario {
             }
             Self::Seed => {
                 "An upload; each leecher takes its share of the torrent, so the table's size is sent once in all. Wall \
-                 and processor time from the first connection until everybody has their share, the check before not \
+                 and processor time from the first connection until each has its share, the check before not \
                  included; peak memory includes it."
             }
             Self::Check => {
@@ -236,7 +236,7 @@ impl Scenario {
             }
             Self::Magnet => {
                 "From the start of a program that has a magnet link and knows one node of a DHT until its first piece is \
-                 verified. The nodes and the one seed are libtorrent's; nobody speaks to a tracker. Twice the runs, except \
+                 verified. The nodes and the one seed are libtorrent's; no client speaks to a tracker. Twice the runs, except \
                  of a client that takes longer than 40 s. libtorrent announces every 5 s instead of every 15 minutes, since its first lookup \
                  comes before it knows a node."
             }

@@ -69,7 +69,7 @@ const IO_WORDS: &[&str] = &[
 const IO_CRATES: &[&str] =
     &["tokio", "socket2", "rustix", "libc", "rand", "reqwest", "hyper", "crossbeam-channel"];
 
-/// Who may depend on a runtime: who runs it, and who is run by it.
+/// Crates that may depend on a runtime: the one that runs it, and the one that is run by it.
 const ASYNC: &[&str] = &["ferri-engine", "ferriswarm"];
 
 /// How the environment and the command line are read. Libraries are told everything by their callers.

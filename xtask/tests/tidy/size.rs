@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::check_shrinking;
-use super::code::{blanked, functions, is_test_file, product_code};
+use super::code::{functions, is_test_file, product_code};
 use super::tree::{all_rust_files, read, relative};
 
 const FILE_LINES_MAX: usize = 800;
