@@ -138,11 +138,21 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// A file of this part of the memory is none that a tracker on this machine wrote.
 const MEMORY_PART: u64 = 2;
 
-/// Where it lies then.
+/// Moves a file to a name of its own beside it, and says which: `peers.damaged`, then `peers.damaged.2` and so on. When all
+/// names are taken, the file that was written first goes.
 fn set_aside(path: &Path, suffix: &str) -> io::Result<PathBuf> {
-    let aside = beside(path, suffix);
-    fs::rename(path, &aside).map(|()| aside)
+    let first = beside(path, suffix);
+    let names: Vec<PathBuf> = std::iter::once(first.clone())
+        .chain((2..=SET_ASIDE_MAX).map(|number| beside(&first, &format!(".{number}"))))
+        .collect();
+    let written = |name: &PathBuf| fs::symlink_metadata(name).and_then(|found| found.modified()).ok();
+    let free = names.iter().find(|name| fs::symlink_metadata(name).is_err());
+    let aside = free.or_else(|| names.iter().min_by_key(|name| written(name))).unwrap_or(&first);
+    fs::rename(path, aside).map(|()| aside.clone())
 }
+
+/// Files of one kind that are kept. Each may be as large as the registry was.
+const SET_ASIDE_MAX: usize = 5;
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -152,4 +162,30 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 fn unix() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_set_aside_keeps_what_lies_there_already_up_to_a_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("peers");
+        let begin = SystemTime::now() - Duration::from_secs(3600);
+        let set_aside = |age: u64| {
+            let file = File::create(&path).unwrap();
+            file.set_modified(begin + Duration::from_secs(age)).unwrap();
+            let aside = set_aside(&path, DAMAGED).unwrap();
+            aside.file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        // The second one is the oldest.
+        let names: Vec<String> = [10, 5, 20, 30, 40].map(set_aside).into();
+        let expected =
+            ["peers.damaged", "peers.damaged.2", "peers.damaged.3", "peers.damaged.4", "peers.damaged.5"];
+        assert_eq!(names, expected);
+        assert_eq!([50, 60].map(set_aside), ["peers.damaged.2", "peers.damaged"], "the oldest goes");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), SET_ASIDE_MAX);
+    }
 }

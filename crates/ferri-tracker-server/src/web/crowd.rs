@@ -1,9 +1,8 @@
 //! Who has how many connections, and whose makes room. No I/O.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::time::Instant;
-
-use rustc_hash::FxHashMap;
 
 use super::connection::State;
 use crate::network::{Network, SITE_NETWORKS};
@@ -11,7 +10,8 @@ use crate::network::{Network, SITE_NETWORKS};
 /// How many connections each network has.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    counts: FxHashMap<Network, usize>,
+    /// Hashed with a secret of its own: clients choose their addresses, and could choose ones that collide.
+    counts: HashMap<Network, usize>,
 }
 
 impl Crowd {
@@ -131,6 +131,15 @@ mod tests {
         assert_eq!(victims(&all, 8), [39, 38, 37, 36, 35, 34, 33, 32]);
         // Level with an address that has two then.
         assert_eq!(victims(&all, 9)[8], 100);
+    }
+
+    #[test]
+    fn which_networks_collide_cannot_be_known_outside() {
+        use std::hash::BuildHasher as _;
+        let network = Network::from(IpAddr::from([192, 0, 2, 1]));
+        let [one, other] =
+            [Crowd::default(), Crowd::default()].map(|crowd| crowd.counts.hasher().hash_one(network));
+        assert_ne!(one, other);
     }
 
     #[test]
