@@ -104,6 +104,19 @@ fn who_keeps_something_or_wants_nothing_kept_is_not_told_that_nothing_is() {
 }
 
 #[test]
+fn behind_a_proxy_the_greeting_says_that_torrents_name_the_proxy() {
+    let desk = Desk::new();
+    for (words, is_told) in [(&["--behind-proxy", "127.0.0.1"][..], true), (&[], false)] {
+        let running = desk.start(&[&["tracker", "-l", "127.0.0.1:0", "--no-state"], words].concat());
+        running.wait_for("stats ");
+        running.interrupt();
+        let outcome = running.finish();
+        assert_eq!(outcome.stdout.contains("put the proxy's public address"), is_told, "{}", outcome.stdout);
+        assert_eq!(outcome.stdout.contains("only this machine can reach it"), !is_told, "{}", outcome.stdout);
+    }
+}
+
+#[test]
 fn addresses_that_clients_name_are_believed_where_that_is_wanted() {
     let desk = Desk::new();
     for (words, named) in

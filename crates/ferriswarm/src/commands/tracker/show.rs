@@ -17,12 +17,15 @@ pub(super) fn greeting(console: &Console, server: &TrackerServer, access: &Acces
         let url = url.strip_suffix("announce").unwrap_or(url);
         console.line(&format!("{label:<7}  {url}{key}"));
     }
+    // Clients come through the proxy, and cannot reach these addresses.
+    let is_proxied = !access.behind_proxy.is_empty();
+    if is_proxied {
+        console.line("in torrents, put the proxy's public address in the place of this one: clients come through the proxy");
+    }
     if let Some(url) = server.stats_urls().first() {
         console.line(&format!("stats    {url}"));
     }
     server.lists().iter().for_each(|list| notice(console, list));
-    // Others come through the proxy.
-    let is_proxied = !access.behind_proxy.is_empty();
     if !is_proxied && server.places().iter().all(|(addr, _)| addr.ip().is_loopback()) {
         console.line("only this machine can reach it; --listen 0.0.0.0:6969 serves others");
     }
