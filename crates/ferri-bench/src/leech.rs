@@ -84,7 +84,7 @@ fn drain<'a>(mut waiting: VecDeque<u8>, open: impl Fn(u8) -> Result<Leecher<'a>>
         epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), Some(&LOOK_INTERVAL))?;
         for event in &events {
             let n = u8::try_from(event.data.u64())?;
-            let leecher = leechers.get_mut(&n).context("an event of nobody")?;
+            let leecher = leechers.get_mut(&n).context("an event of no leecher")?;
             let before = leecher.total;
             let ended = match leecher.receive() {
                 Ok(is_done) => is_done,

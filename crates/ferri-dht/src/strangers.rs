@@ -23,7 +23,7 @@ const HELD_MAX: usize = 1_024;
 /// Questions of one address that are held: one for each query of a lookup, and one more.
 const HELD_PER_ADDRESS: usize = 5;
 
-/// Who asks does not wait longer.
+/// The node that asks does not wait longer.
 pub(crate) const HELD_FOR: Duration = Duration::from_secs(3);
 
 /// Longer questions are not held; a `put` has its own proof, the token.

@@ -151,7 +151,7 @@ impl Table {
         if same_addr || is_bad {
             self.remove(known);
         }
-        // Who changes ids is not rewarded with a place at once.
+        // A node that changes ids is not rewarded with a place at once.
         is_bad && !same_addr
     }
 

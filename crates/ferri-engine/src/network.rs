@@ -92,7 +92,7 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(options: &SessionOptions, listen_port: u16) -> Self {
-        let off = || "nobody has looked yet".to_owned();
+        let off = || "not looked yet".to_owned();
         let status = NetworkStatus {
             listen_port,
             external_port: None,

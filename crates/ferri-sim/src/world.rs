@@ -194,7 +194,7 @@ impl World {
         self.next_key += 2;
         let (mut ours, mut theirs) = (a.handshake(from), b.handshake(to));
         if !a.spec.fast || !b.spec.fast {
-            // Who does not speak BEP 6 does not see that the other does.
+            // A peer that does not speak BEP 6 does not see that the other does.
             (ours.reserved, theirs.reserved) =
                 (Reserved::NONE.with_extensions(), Reserved::NONE.with_extensions());
         }

@@ -172,7 +172,7 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// Another program changed a file that is shared; what was found in it before holds no more.
-    #[error("{}: somebody else changed this file; what of it is still right is found out before it is shared on", .path.display())]
+    #[error("{}: another program changed this file; its pieces are checked before they are shared on", .path.display())]
     Changed {
         /// The file.
         path: PathBuf,

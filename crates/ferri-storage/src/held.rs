@@ -55,7 +55,7 @@ impl Held {
         self.times.fetch_add(1, Ordering::Release);
     }
 
-    /// Who sees another number than before looks again where pieces go.
+    /// A caller that sees another number than before looks again where pieces go.
     pub(crate) fn times(&self) -> u64 {
         self.times.load(Ordering::Acquire)
     }

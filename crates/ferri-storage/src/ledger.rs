@@ -166,7 +166,7 @@ impl Ledger {
             let known = inner.state.stamps.get(&number).copied();
             let is_same = |known: Stamp| now.is_some_and(|now| now.compare(&known) == Likeness::Same);
             if !inner.flights.contains_key(&number) && known.is_some_and(|known| !is_same(known)) {
-                tracing::warn!(path = %file.path().display(), "changed by somebody else; its pieces are to be checked again");
+                tracing::warn!(path = %file.path().display(), "changed by another program; its pieces are to be checked again");
                 records.extend(self.doubt(&mut inner, number));
                 records.push(Record::Stamp { file: number, stamp: now });
                 inner.retouched.remove(&number);

@@ -236,7 +236,7 @@ impl Storage {
                 let is_right = self.check_piece(piece, &mut Vec::new())?;
                 return if is_right { Ok(()) } else { Err(self.changed_piece(piece)) };
             }
-            // Who puts pieces in doubt says so here afterwards.
+            // Code that puts pieces in doubt says so here afterwards.
             inner.in_doubt = inner.in_doubt && self.ledger.has_doubts();
             inner.suspects.contains(&piece.get())
         };

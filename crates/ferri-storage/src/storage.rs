@@ -387,7 +387,7 @@ impl Storage {
                 }
             }
         }
-        // Who made them may have died before their folders were synced.
+        // The process that made them may have died before their folders were synced.
         self.note_folders_of(&files);
         self.ledger.checked(results, files.into_iter());
     }

@@ -1,4 +1,4 @@
-//! Who is told every change of the disk, so that a simulation can say what of it a power cut would leave.
+//! A listener that is told every change of the disk, so that a simulation can say what of it a power cut would leave.
 //!
 //! Like a [`FaultPlan`] it is a function, called on the thread that made the change, after the system call succeeded.
 //! Without one (always, outside simulations) the cost is one branch.

@@ -1,4 +1,4 @@
-//! Who is refused for good, because wrong data was proven to come from there.
+//! Peers that are refused for good, because wrong data was proven to come from there.
 //!
 //! Many people may share an address (a router, a VPN), so the first proof refuses the address with its port. The port of a
 //! connection to us is another one each time, so there it is the one that the peer said it listens on. It may have named a

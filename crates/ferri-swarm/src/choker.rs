@@ -27,9 +27,9 @@ const TURN_MIN: Duration = Duration::from_secs(20);
 const TURN_MAX: Duration = Duration::from_secs(60);
 /// Bytes after which a turn ends when others wait.
 const QUANTUM: u64 = 8 << 20;
-/// Who has a slot and asks for nothing for so long may lose it: a request is a round trip away.
+/// A peer with a slot that asks for nothing for so long may lose it: a request is a round trip away.
 pub(crate) const IDLE_TURN: Duration = Duration::from_secs(2);
-/// Who asks and takes nothing for so long may lose it too.
+/// A peer that asks and takes nothing for so long may lose it too.
 pub(crate) const STUCK_TURN: Duration = Duration::from_secs(10);
 /// Slots beside the automatic ones for those who just came.
 const NEWCOMERS: usize = 2;
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(greet(&rivals, 1, now), Some(goes));
         rivals[1].is_in_crowd = true;
         assert_eq!(greet(&rivals[..3], 1, now).unwrap().comes, PeerSlot(2), "a crowd comes last");
-        // Who has been waiting for long is no newcomer.
+        // A peer that has been waiting for long is no newcomer.
         assert_eq!(greet(&rivals[..1], 1, start + NEW), None);
     }
 

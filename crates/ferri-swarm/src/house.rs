@@ -16,7 +16,7 @@ use crate::network::Network;
 pub(crate) const PER_NETWORK: u32 = 4;
 /// One slot in so many is kept for newcomers.
 const KEPT: usize = 20;
-/// Who gave and took nothing for so long may be asked to go; and for so long a newcomer is one.
+/// A peer that gave and took nothing for so long may be asked to go; and for so long a newcomer is one.
 pub(crate) const IDLE: Duration = Duration::from_secs(10);
 /// A network whose peer was disconnected without having given or taken anything displaces no peer for so long.
 const TURNED_AWAY: Duration = Duration::from_secs(60);
@@ -232,7 +232,7 @@ mod tests {
         guests[1].stays = true;
         let now = start + seconds(10);
         assert_eq!(keeper.admit(&guests, network(500), 0, 100, now), Admission::InPlaceOf(40));
-        // Who has a crowd of the same size does not gain by it.
+        // A network with a crowd of the same size does not gain by it.
         assert_eq!(keeper.admit(&guests, network(2), 0, 100, now), Admission::InPlaceOf(40));
         guests[77].wasted = true;
         guests.iter_mut().for_each(|guest| guest.stays |= guest.key != 77);

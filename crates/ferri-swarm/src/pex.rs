@@ -111,7 +111,8 @@ impl Acquaintances {
                 told.goings = gone.went;
                 break;
             }
-            // Who came and went in between was never told. Who is back is added (BEP 11: not both in one message).
+            // A peer that came and went in between was never told. One that is back is added (BEP 11: not both in one
+            // message).
             let is_back = news.added.iter().any(|(_, addr)| *addr == gone.addr);
             if gone.came < known
                 && !is_back

@@ -55,7 +55,7 @@ pub enum DisconnectReason {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Misbehavior {
     /// Blocks we never asked for.
-    #[error("sent blocks nobody asked for (the last one: piece {piece}, offset {begin})")]
+    #[error("sent blocks that were not requested (the last one: piece {piece}, offset {begin})")]
     UnrequestedBlock {
         /// Index of the piece.
         piece: u32,
@@ -106,7 +106,7 @@ pub enum Misbehavior {
     #[error("announced the same pieces over and over")]
     HaveFlood,
     /// Parts of the info dictionary that we never asked for (BEP 9).
-    #[error("sent metadata nobody asked for (part {part})")]
+    #[error("sent metadata that was not requested (part {part})")]
     UnrequestedMetadata {
         /// Index of the part.
         part: u32,

@@ -75,7 +75,7 @@ pub enum Unusable {
     #[error("{0}")]
     Content(String),
     /// It changes all the time, so that it is never known to be whole.
-    #[error("somebody is writing to it")]
+    #[error("it is being written")]
     Unsettled,
 }
 
@@ -436,7 +436,7 @@ mod tests {
         assert_eq!(passed, SETTLING_TIME);
         // Without an end.
         let (read, passed) = start(&path, &half, |passed| write(&path, &half, passed));
-        assert_eq!(read.unwrap_err(), "somebody is writing to it");
+        assert_eq!(read.unwrap_err(), "it is being written");
         assert!(passed < 2 * SETTLING_TIME, "{passed:?}");
     }
 

@@ -127,7 +127,7 @@ impl fmt::Display for Notice {
     }
 }
 
-/// Who hears of it. Called by threads of the tracker, so it should not take long.
+/// The listener that hears of it. Called by threads of the tracker, so it should not take long.
 #[derive(Clone)]
 pub struct Listener(pub Arc<dyn Fn(&Notice) + Send + Sync>);
 

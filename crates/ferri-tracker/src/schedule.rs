@@ -643,7 +643,7 @@ impl Schedule {
             ip: self.options.ip,
             ..Announce::new(self.options.info_hash, self.options.peer_id, self.options.port)
         };
-        // Who waits to join again is in a hurry, and what is owed does not hold up `stopped`.
+        // A torrent that waits to join again is in a hurry, and what is owed does not hold up `stopped`.
         let hurried = self.phase == Phase::Restarting;
         let parting = self.phase != Phase::Running;
         let owed_until = self.owed_until.filter(|_| event != Some(Event::Stopped));

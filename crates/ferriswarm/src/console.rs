@@ -197,7 +197,7 @@ impl Console {
         }
         let Some(error) = self.stdout.take_failure() else { return };
         let why = match error.kind() {
-            io::ErrorKind::BrokenPipe => "whoever read it has left".to_owned(),
+            io::ErrorKind::BrokenPipe => "its reader has left".to_owned(),
             _ => error.to_string(),
         };
         self.warn(&format!(
@@ -262,7 +262,7 @@ impl Console {
             Mode::Live | Mode::Plain | Mode::Quiet => None,
         };
         text.unwrap_or_else(|| {
-            format!("({} left out: nobody read them in time)\n", units::count(lines, "line", "lines"))
+            format!("({} left out: they were not read in time)\n", units::count(lines, "line", "lines"))
         })
     }
 

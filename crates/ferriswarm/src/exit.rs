@@ -199,7 +199,7 @@ impl Failure {
             }
             io::ErrorKind::PermissionDenied => {
                 Self::new(Exit::Io, format!("cannot {doing} {path}: permission denied"))
-                    .hint("change its owner or mode, or run this as somebody who may")
+                    .hint("change its owner or mode, or run this as a user who may")
             }
             _ => Self::new(Exit::Io, format!("cannot {doing} {path}: {error}"))
                 .hint("look at the device and the file system, then run the command again"),

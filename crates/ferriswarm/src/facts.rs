@@ -256,7 +256,7 @@ fn note(metainfo: &Metainfo) -> Option<String> {
     let is_alone = !metainfo.web_seeds().is_empty() && metainfo.trackers().is_empty();
     is_alone.then(|| {
         let others = if metainfo.info().is_private() {
-            "nobody else can be found"
+            "no peers can be found"
         } else {
             "peers come from the DHT, if at all"
         };

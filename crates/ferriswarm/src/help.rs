@@ -87,7 +87,7 @@ _INFO_HASH, _SOURCE (as you wrote it), _SIZE, _DOWNLOADED and _UPLOADED
 (bytes); its output goes to standard error. It runs for what was complete
 already too. Its failure is told and changes nothing. At the end it is waited
 for, ten minutes at most, and never killed.
-The log file grows until somebody rotates it (logrotate: copytruncate).
+The log file grows until it is rotated (logrotate: copytruncate).
 ";
     format!("{}\n{UNITS}", with(examples.trim_start_matches('\n'), &TRANSFER))
 }
@@ -264,7 +264,7 @@ pub(crate) fn tracker() -> String {
 A company, for its own torrents:
   ferriswarm tracker -l 0.0.0.0:6969 --allow /srv/torrents/hashes
 
-An archive, for everybody, over IPv4, IPv6 and HTTPS:
+An archive, for all clients, over IPv4, IPv6 and HTTPS:
   ferriswarm tracker -l '[::]:6969' --listen-tls '[::]:443' --tls-cert cert.pem
       --tls-key key.pem --deny https://archive.example/withdrawn
 
@@ -280,11 +280,11 @@ plain file or fetched from an address. A list of users has KEY [peers=N]
 [torrents=N] [announces=N] a line, where announces are those of a minute. Files
 are looked at each minute, addresses each quarter of an hour, and both on
 SIGHUP. A list that cannot be used is an error at the start; later the old one
-stays in place. A file that somebody writes to is read two seconds after that
-has ended. Ctrl-C and SIGTERM write down who is known, so that a restart loses
-nobody.
+stays in place. A file that is being written is read two seconds after the last
+write. Ctrl-C and SIGTERM write down which peers are known, so that a restart
+loses none.
 
-A proxy must say for whom it asks, in the header of --proxy-header. For nginx:
+A proxy must say which client it asks for, in the header of --proxy-header. For nginx:
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 
 Peers are known by the address that they ask from. A tracker in a local

@@ -104,6 +104,6 @@ fn payload(folder: &Path, places: &Places) -> PathBuf {
 
 fn names(info: &Info) -> Result<LocalPaths, Failure> {
     LocalPaths::new(info).map_err(|error| {
-        Failure::new(Exit::BadTorrent, error.to_string()).hint("ask whoever made the torrent for another one")
+        Failure::new(Exit::BadTorrent, error.to_string()).hint("ask the maker of the torrent for another one")
     })
 }

@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn every_wait_has_its_words() {
         let nobody = Sources::default();
-        check(0, from(nobody), "looking for peers: nobody to ask; waiting for peers that call");
+        check(0, from(nobody), "looking for peers: no peer to ask; waiting for peers that call");
         let entering = Sources { dht_nodes: Some(0), lsd: true, ..nobody };
         check(0, from(entering), "looking for peers: entering the DHT, the local network");
         let dht = Sources { dht_nodes: Some(12), ..nobody };

@@ -101,8 +101,8 @@ fn next_step(error: &Error) -> Option<&'static str> {
             Some("open the address in a browser: the page it came from may have moved")
         }
         Error::Fetch { .. } => Some("try again, or fetch the file with a browser and give its name"),
-        Error::BadInfo(_) => Some("nobody can use it: ask whoever made the torrent for another one"),
-        Error::Name(_) => Some("ask whoever made the torrent for another one"),
+        Error::BadInfo(_) => Some("no client can use it: ask the maker of the torrent for another one"),
+        Error::Name(_) => Some("ask the maker of the torrent for another one"),
         Error::Closed | Error::Fault(_) => Some("run the command again"),
         // These say it.
         Error::Listen { .. } | Error::AlreadyRunning(_) | Error::Unsupported(_) | Error::Storage(_) => None,

@@ -150,7 +150,7 @@ impl Client {
     ) -> Result<usize> {
         let (mut at, mut count) = (0, 0);
         while let Some((body, length)) = answer(&self.received[at..])? {
-            ensure!(count < self.waiting.len(), "an answer that nobody asked for");
+            ensure!(count < self.waiting.len(), "an answer without a question");
             judge(body, phase)?;
             (at, count) = (at + length, count + 1);
         }
@@ -207,7 +207,7 @@ impl Transport for Http {
             if left.is_multiple_of(64) && end < Instant::now() {
                 left = 0;
             }
-            // Who is the client in one swarm is it in all.
+            // A peer that is the client in one swarm is it in all.
             let is_seed = crowd.peer(client).is_seed;
             if left == 0 || (askers != Askers::All && is_seed != (askers == Askers::Seeds)) {
                 return None;

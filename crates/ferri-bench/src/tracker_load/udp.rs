@@ -148,7 +148,7 @@ impl Udp {
                     // Nothing more is there.
                     Err(Errno::EAGAIN) => break,
                     // An earlier datagram met a closed port; it gets no answer.
-                    Err(Errno::ECONNREFUSED) => bail!("nobody listens there"),
+                    Err(Errno::ECONNREFUSED) => bail!("no server listens there"),
                     Err(error) => return Err(error).context("receiving"),
                 }
                 flags = MsgFlags::MSG_DONTWAIT;

@@ -123,7 +123,7 @@ fn items_are_put_found_and_replaced() {
     let found: Vec<_> = told.iter().filter(|output| matches!(output, Output::Item { .. })).collect();
     assert_eq!(found.len(), 1);
     assert!(matches!(found[0], Output::Item { item, .. } if *item == version(5)));
-    // Who asks may be one of the eight.
+    // The node that asks may be one of the eight.
     assert!((7..=8).contains(&outcome.copies), "{outcome:?}");
     let (_, told) = world.ask(8, |lookup| Input::Get { lookup, key: wanted, newer_than: Some(5) });
     assert!(!told.iter().any(|output| matches!(output, Output::Item { .. })));

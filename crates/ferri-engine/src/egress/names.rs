@@ -28,7 +28,7 @@ pub enum LookupError {
     #[error("the name does not resolve: {0}")]
     Unknown(io::Error),
     /// There was no answer in time.
-    #[error("nobody said in time what the name stands for")]
+    #[error("no server said in time what the name stands for")]
     TimedOut,
 }
 

@@ -325,7 +325,7 @@ async fn refused_certificates_are_told_in_words() {
     check(refusal_of(&["localhost"], (2010, 2011), true).await, "has expired");
     check(refusal_of(&["localhost"], (2110, 2120), true).await, "not valid yet");
     check(refusal_of(&["example.org"], valid, true).await, "for another name, not for localhost");
-    check(refusal_of(&["localhost"], valid, false).await, "nobody whom this machine trusts");
+    check(refusal_of(&["localhost"], valid, false).await, "no authority that this machine trusts");
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ fn certificate_words(error: &CertificateError, name: &str) -> String {
             format!("its certificate is for another name, not for {name}")
         }
         CertificateError::UnknownIssuer => {
-            "its certificate is signed by nobody whom this machine trusts".to_owned()
+            "its certificate is signed by no authority that this machine trusts".to_owned()
         }
         CertificateError::Revoked => "its certificate was revoked".to_owned(),
         other => format!("its certificate is not accepted: {other}"),

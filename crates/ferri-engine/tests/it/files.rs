@@ -121,7 +121,7 @@ async fn edit_while_shared(seed_only: bool) {
             notes.push(note);
         }
     }
-    assert!(notes[0].contains("folder/c: somebody else changed this file"), "{notes:?}");
+    assert!(notes[0].contains("folder/c: another program changed this file"), "{notes:?}");
     assert!(notes[1].contains("not offered any more, and nothing is fetched"), "{notes:?}");
     // What is shown follows what is told.
     let status = within(seed.watch().wait_for(|status| status.pieces_done < 13)).await.unwrap();

@@ -36,7 +36,7 @@ pub(super) fn content(
             single(info, version, piece_length, name, names, warnings)
         }
         Some(list) => {
-            // Who reads one of them reads this one.
+            // A client that reads one of them reads this one.
             if has_length {
                 warnings.push(info.warning("length", WarningKind::LengthBesideFiles));
             }

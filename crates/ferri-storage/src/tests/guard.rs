@@ -89,7 +89,7 @@ fn a_file_of_the_user_is_named_and_kept_whoever_is_asked() {
             let (storage, have) = checked(&t, &[]);
             assert!(have.starts_with(&[0, 1, 2]), "a is the torrent's: {have:?}");
             is_in_the_way(&t, storage.guard(), "b", why);
-            // Who does not ask is refused all the same.
+            // A torrent that does not ask is refused all the same.
             let refused = try_all(&t, &storage, &have);
             assert!(refused.iter().any(|result| matches!(result, Err(StorageError::InTheWay { .. }))));
             assert!(storage.set_wanted(&[]).is_ok(), "nothing is newly wanted");

@@ -284,7 +284,7 @@ fn torrents_are_checked_in_the_order_in_which_they_were_added() {
     assert_eq!(ahead(&[&a, &b, &c]), [Some(1), Some(2), Some(3)]);
     let elsewhere = enter("elsewhere", 8, pool.number());
     assert_eq!(elsewhere.place().ahead(), None, "another device");
-    // Who is stopped leaves the line at once, and gets an answer.
+    // A torrent that is stopped leaves the line at once, and gets an answer.
     b.cancel();
     assert_eq!(answers.recv().unwrap(), "second");
     assert_eq!(ahead(&[&a, &b, &c]), [Some(1), None, Some(2)]);

@@ -191,7 +191,7 @@ fn what_an_earlier_run_left_is_its_torrents_whatever_is_in_it() {
         for _ in 0..2 {
             is_taken(beside(&t, &other, Fixture::options()), (&other, &t), &t.file("a"));
         }
-        // Who does not ask is refused all the same.
+        // A torrent that does not ask is refused all the same.
         let second = begin(&other, &t.root(), &t.state(), &[]).unwrap();
         is_taken(other.try_write(&second, 1), (&other, &t), &t.file("a"));
         drop(second);

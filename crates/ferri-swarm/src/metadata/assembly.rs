@@ -167,7 +167,7 @@ impl Assemblies {
         self.turns.retain(|size, _| claims.iter().any(|claim| claim.size == *size));
         loop {
             let waiting = claims.iter().filter(|claim| claim.is_awake && !self.has(claim.peer, claim.size));
-            // Who waited longest, then what most say, then what is done soonest.
+            // The peer that waited longest, then what most say, then what is done soonest.
             let next = waiting.min_by_key(|claim| {
                 let count = claims.iter().filter(|other| other.size == claim.size).count();
                 (self.turns_of(claim.size), usize::MAX - count, claim.size, claim.peer)

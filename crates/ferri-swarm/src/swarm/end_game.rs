@@ -49,7 +49,7 @@ impl Swarm {
             return;
         }
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        // Who keeps back what it has would only hold more.
+        // A peer that keeps back what it has would only hold more.
         if peer.down.trust(now) != Trust::Full || !peer.down.may_copy(now) {
             return;
         }

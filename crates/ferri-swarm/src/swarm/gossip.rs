@@ -52,7 +52,7 @@ impl Swarm {
         let Ok(pex) = Pex::decode(payload) else { return self.punish(slot, Misbehavior::BadExtension) };
         let now = self.timers.now;
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        // Who is gone is found out by dialling; and what comes more often than once a minute is not looked at.
+        // A peer that is gone is found out by dialling; and what comes more often than once a minute is not looked at.
         if peer.patience.pex.take(now) {
             let teller = peer.id.addr.ip();
             self.candidates.told(teller, &pex.added, now);

@@ -23,7 +23,7 @@ pub(super) fn answer(
     let (from, via) = match client(service, request, from) {
         (Client::At(from), via) => (from, via),
         (Client::Unknown, _) => {
-            let why = "the proxy in front of this tracker does not say for whom it asks: \
+            let why = "the proxy in front of this tracker does not say which client it asks for: \
                        look at --behind-proxy and --proxy-header";
             refuse(output, body, 200, why, request.persistence);
             return;

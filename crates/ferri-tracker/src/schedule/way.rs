@@ -157,7 +157,8 @@ impl Way {
         }
         let given_up = flight.was_given_up(error);
         self.session.busy = matches!(error, TrackerError::Status { .. });
-        // Who leaves tries once more only if the tracker will have time while we have, by both of its wishes.
+        // A torrent that leaves tries once more only if the tracker will have time while we have, by both of its
+        // wishes.
         let again_at =
             error.wish().map(|wish| wished_until.map_or(now + wish, |until| until.max(now + wish)));
         let is_last = again_at.is_none_or(|at| flight.ends_at <= at);

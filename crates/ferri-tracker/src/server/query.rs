@@ -101,7 +101,7 @@ impl Query {
                 }
                 b"uploaded" => drop(amount("uploaded", value)?),
                 b"downloaded" => drop(amount("downloaded", value)?),
-                // Who does not know yet says nothing, or -1.
+                // A client that does not know yet says nothing, or -1.
                 b"left" if value.is_empty() || value.starts_with(b"-") => {}
                 b"left" => parsed.left = Some(amount("left", value)?),
                 b"event" => parsed.event = Event::from_name(value),

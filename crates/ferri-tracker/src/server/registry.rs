@@ -281,7 +281,7 @@ impl Registry {
     ) -> Result<R, Refusal> {
         let now = self.moment(now);
         let owner = match &ask.user {
-            // Who may not say that it leaves would keep its place.
+            // A peer that may not say that it leaves would keep its place.
             Some(user) if ask.event != Some(Event::Stopped) => {
                 self.shared.ledger.announce(user, now.seconds).map_err(Refusal::Limit)?
             }

@@ -202,7 +202,7 @@ impl Shard {
     ) -> Result<(Option<usize>, Option<Place>), Refusal> {
         let Visit { ask, hash, .. } = visit;
         let at = self.find(hash, &ask.info_hash);
-        // Who cannot be reached is given peers, but not given to peers.
+        // A peer that cannot be reached is given peers, but not given to peers.
         if !is_peer_address(ask.addr) {
             return Ok((at, None));
         }

@@ -62,13 +62,13 @@ const RULES: [Rule; 14] = [
         command: "show",
         flags: &["tracker"],
         when: When::WithoutBoth("fetch", "scrape"),
-        why: NOBODY_ASKED,
+        why: NOTHING_ASKED,
     },
     Rule {
         command: "show",
         flags: &["bind"],
         when: When::NearWithoutBoth("fetch", "scrape"),
-        why: NOBODY_ASKED,
+        why: NOTHING_ASKED,
     },
     Rule { command: "magnet", flags: &["bind"], when: When::Near(&["source"]), why: NOTHING_FETCHED },
     Rule { command: "verify", flags: &["bind"], when: When::Near(&["words"]), why: NOTHING_FETCHED },
@@ -83,7 +83,7 @@ const RULES: [Rule; 14] = [
     Rule { command: "demo", flags: &["explain"], when: When::With("quiet"), why: QUIET },
 ];
 
-const NOBODY_ASKED: &str = "nobody is asked without --fetch or --scrape";
+const NOTHING_ASKED: &str = "no peer and no tracker is asked without --fetch or --scrape";
 const NOTHING_FETCHED: &str = "nothing is fetched from an http(s) address";
 const NO_DATA: &str = "nothing but the description is fetched, and nothing sent";
 const NO_FILE: &str = "standard output replaces no file";

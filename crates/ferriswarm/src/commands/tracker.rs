@@ -198,7 +198,7 @@ fn state(env: &Env, args: &TrackerArgs, listen: &[Listen]) -> Result<Option<Path
     Ok(Some(folder.join(format!("tracker-{place}.peers"))))
 }
 
-/// Who looks at files waits for what is fetched.
+/// The thread that looks at files waits for what is fetched.
 const FETCH_TIME: Duration = Duration::from_secs(60);
 
 /// Fetches lists the way everything here is fetched, from `bind`, until the command ends.

@@ -23,7 +23,7 @@ const HEIGHT_SHARE: usize = 3;
 pub(crate) fn lines(size: Size, charset: Charset, views: &[View]) -> Vec<String> {
     let mut shown: Vec<View> = {
         let mut order: Vec<&View> = views.iter().collect();
-        // Who works comes before who is done.
+        // Torrents at work come before those that are done.
         order.sort_by_key(|view| view.is_complete());
         order.into_iter().cloned().collect()
     };

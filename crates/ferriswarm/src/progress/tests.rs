@@ -127,7 +127,7 @@ fn a_seed_needs_no_bar() {
 fn every_wait_has_its_words() {
     let sources = Sources { trackers: 2, dht_nodes: Some(12), ..Sources::default() };
     let cases = [
-        (Wait::Alone(Sources::default()), "looking for peers: nobody to ask; waiting for peers that call"),
+        (Wait::Alone(Sources::default()), "looking for peers: no peer to ask; waiting for peers that call"),
         (Wait::Alone(sources), "looking for peers: DHT with 12 nodes, 2 trackers"),
         (
             Wait::Alone(Sources { connecting: 1, known: 3, ..sources }),

@@ -163,7 +163,7 @@ pub(crate) fn places(sources: &Sources) -> String {
         (known, _) => Some(units::count(known, "known address", "known addresses")),
     });
     if places.is_empty() {
-        return "nobody to ask; waiting for peers that call".to_owned();
+        return "no peer to ask; waiting for peers that call".to_owned();
     }
     places.join(", ")
 }

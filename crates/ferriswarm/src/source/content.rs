@@ -107,7 +107,7 @@ fn unusable(bytes: &[u8], name: &str, error: &MetainfoError) -> Failure {
         [(&b"PK\x03\x04"[..], "zip"), (b"BZh", "bzip2"), (b"\xfd7zXZ", "xz"), (b"\x28\xb5\x2f\xfd", "zstd")];
     match packed.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         Some((_, format)) => failure.hint(format!("it is packed with {format}; unpack it first")),
-        None => failure.hint("it may be damaged or something else: fetch it again, or ask whoever made it"),
+        None => failure.hint("it may be damaged or something else: fetch it again, or ask its maker"),
     }
 }
 

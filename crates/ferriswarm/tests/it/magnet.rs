@@ -67,7 +67,7 @@ fn a_search_tells_what_it_waits_for_and_stops_at_once() {
     let link = link(&desk, "&dn=wanted");
     let running = start(&desk, &["get", "--json", &link]);
     let said = running.wait_for("\"event\":\"searching\"");
-    assert!(said.contains("looking for peers: nobody to ask"), "{said}");
+    assert!(said.contains("looking for peers: no peer to ask"), "{said}");
     running.interrupt();
     let stopped = running.finish();
     let command = stopped.is(Exit::Interrupted).events("stopped")[0]["command"].clone();

@@ -92,7 +92,7 @@ fn a_magnet_download_that_says_it_lacks_nothing_is_told_of_seeds() {
     // aria2 and rqbit announce so before they have the info dictionary.
     assert_eq!(say(&registry, 100, Has::All, Some(Event::Started), now).peers.len(), 20);
     assert_eq!(say(&registry, 100, Has::All, None, now).peers.len(), 20);
-    // Who downloaded all of it wants no seeds.
+    // A peer that downloaded all of it wants no seeds.
     say(&registry, 101, Has::Some, Some(Event::Started), now);
     assert_eq!(say(&registry, 101, Has::All, Some(Event::Completed), now).peers.len(), 0);
     assert_eq!(say(&registry, 101, Has::All, None, now).peers.len(), 0);
@@ -573,7 +573,7 @@ fn a_passkey_lets_in_as_many_as_it_says() {
     assert_eq!(told(1, 3, 0), Err(Refusal::Limit(LimitReached::Torrents(2))));
     assert_eq!(told(2, 2, 0), Ok(()));
     assert_eq!(told(3, 2, 0), Err(Refusal::Limit(LimitReached::Peers(3))));
-    // Who is registered already may go on.
+    // A peer that is registered already may go on.
     assert_eq!((told(1, 1, 0), told(2, 2, 0)), (Ok(()), Ok(())));
     // The place that a peer leaves is free again.
     let stopped = Ask { event: Some(Event::Stopped), ..by(1, 1) };

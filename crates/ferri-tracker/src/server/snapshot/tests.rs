@@ -99,7 +99,7 @@ fn the_time_off_counts_as_silence() {
         let after = registry(2, begin);
         restore(&after, &bytes, begin, UNIX + off).unwrap();
         let peers = after.census().peers;
-        // Who comes back old leaves in time.
+        // A peer that comes back old leaves in time.
         after.sweep(begin + lifetime / 2 + Duration::from_secs(off + 200));
         (peers, after.census().peers)
     };

@@ -239,7 +239,7 @@ impl Reader<'_> {
             match error.kind() {
                 io::ErrorKind::UnexpectedEof => {
                     Failure::new(Exit::Io, format!("{} became shorter while it was read", path.display()))
-                        .hint("run the command again when nobody writes there")
+                        .hint("run the command again when no program writes there")
                 }
                 _ => Failure::file("read", path, &error),
             }

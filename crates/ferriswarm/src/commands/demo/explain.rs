@@ -186,7 +186,7 @@ impl Story {
             Event::PieceFailed { piece } => sentence(
                 "failed",
                 format!("piece {piece} does not match its hash; it is fetched again"),
-                "Whoever sent the wrong bytes is found out and banned.",
+                "The peer that sent the wrong bytes is found out and banned.",
             ),
             Event::Completed => sentence("completed", "every piece is verified: done".to_owned(), ""),
             Event::FilesCompleted { .. } | Event::StateChanged(_) | Event::Note(_) | Event::Said { .. } => {

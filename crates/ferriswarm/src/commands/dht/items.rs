@@ -74,8 +74,7 @@ pub(super) fn signer(env: &Env, console: &Console, args: &PutArgs) -> Result<Opt
     let Some(path) = &args.key else { return Ok(None) };
     let (key, origin) = key::read_or_make(&env.path(path))?;
     if origin == Origin::Made {
-        console
-            .line(&format!("made a key in {}; whoever has that file can replace the value", path.display()));
+        console.line(&format!("made a key in {}; with that file the value can be replaced", path.display()));
     }
     Ok(Some(key))
 }
@@ -86,7 +85,7 @@ pub(super) async fn get(console: &Console, dht: &Dht, key: ItemKey) -> Result<Ex
     let (item, copies) = newest(dht, key).await;
     let Some(item) = item else {
         return Err(Failure::new(Exit::NotFound, "no node has this value")
-            .hint("values are forgotten after two hours unless somebody stores them again"));
+            .hint("values are forgotten after two hours unless they are stored again"));
     };
     if console.is_json() {
         console.answer_json(&Facts::new(&item, copies))?;
