@@ -9,7 +9,8 @@ use ferri_metainfo::names::NameError;
 use ferri_metainfo::{InfoHash, MetainfoError};
 use ferri_storage::StorageError;
 
-use crate::options::LimitsError;
+use crate::session_options::LimitsError;
+use crate::store::StoreError;
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,12 @@ pub enum Error {
     /// Limits with which nothing would work.
     #[error(transparent)]
     Limits(#[from] LimitsError),
+    /// What keeps the list of torrents.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The session has no torrent with this hash.
+    #[error("there is no such torrent in the session")]
+    NoSuchTorrent,
     /// There is no runtime to work in.
     #[error("a session needs a tokio runtime: start it from a task of one, with its timers and I/O enabled")]
     NoRuntime,

@@ -53,8 +53,10 @@ mod route;
 mod scrape;
 mod services;
 mod session;
+mod session_options;
 mod share;
 mod status;
+pub mod store;
 mod torrent;
 mod trace_file;
 mod tracker_client;
@@ -62,6 +64,7 @@ mod tracker_udp;
 mod trackers;
 mod udp;
 mod watch;
+mod why_off;
 mod wiring;
 
 pub use check::{locate, verify, verify_places};
@@ -72,21 +75,26 @@ pub use feed::Changes;
 pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
-pub use options::{
-    AddTorrent, Check, FilePriority, LimitsError, SessionLimits, SessionOptions, Stored, TorrentSource,
-};
+pub use options::{AddTorrent, Check, FilePriority, RateLimits, Stored, TorrentSource};
 pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport};
 pub use scrape::Scraper;
-pub use session::Session;
+pub use session::{Restored, Session};
+pub use session_options::{LimitsError, SessionLimits, SessionOptions};
 pub use status::{
     AllTime, Event, FileStatus, PeerStatus, Resolving, Said, Sources, State, Stopwatch, TorrentStatus,
     TrackerStatus, Wait,
 };
 pub use torrent::{Refused, Torrent, known_torrent};
 pub use watch::{Ended, Watch};
+pub use why_off::WhyOff;
 
 /// What [`Scraper`] answers.
-pub use ferri_tracker::{Scrape, TrackerError};
+pub use ferri_tracker::Scrape;
+
+/// Why a tracker or a peer is of no use, and how a tracker stands: each says itself in words.
+pub use ferri_swarm::{DisconnectReason, Misbehavior};
+pub use ferri_tracker::TrackerError;
+pub use ferri_tracker::schedule::TrackerState;
 
 pub use ferri_storage::{
     Alias, CheckPlace, Conflict, Found, Halt, MemoryStore, PieceStore, Places, StorageError, atomic_write,

@@ -14,6 +14,7 @@ use crate::egress::Egress;
 use crate::external::{Voter, Votes};
 use crate::port_mapping::PortMappingStatus;
 use crate::route::{self, Paths};
+use crate::why_off::WhyOff;
 
 /// Between two looks at the routing table.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -48,8 +49,8 @@ impl NetworkStatus {
 pub enum LsdStatus {
     /// They are not.
     Off {
-        /// Why, in words.
-        why: String,
+        /// Why.
+        why: WhyOff,
     },
     /// They are, on these interfaces; on none while no network is there.
     On {
@@ -92,14 +93,13 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn new(options: &SessionOptions, listen_port: u16) -> Self {
-        let off = || "not looked yet".to_owned();
         let status = NetworkStatus {
             listen_port,
             external_port: None,
             external_v4: None,
             external_v6: None,
-            lsd: LsdStatus::Off { why: off() },
-            port_mapping: PortMappingStatus::Off { why: off() },
+            lsd: LsdStatus::Off { why: WhyOff::NotYet },
+            port_mapping: PortMappingStatus::Off { why: WhyOff::NotYet },
         };
         Self {
             votes: Mutex::new(Votes::new(options.bind)),

@@ -1,150 +1,13 @@
-//! What a caller may set: plain structs with defaults, passed in. Nothing here reads flags, files or the environment.
+//! What a caller may set about one torrent: plain structs with defaults, passed in. Nothing here reads flags, files or the
+//! environment.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::{Bitfield, InfoHashes, Metainfo};
 use ferri_storage::{PieceStore, Places};
-
-/// What a whole session does. Rates are in bytes per second, sizes in bytes.
-#[derive(Debug, Clone)]
-pub struct SessionOptions {
-    /// The TCP port to listen on; `None` or 0 lets the system pick one.
-    pub listen_port: Option<u16>,
-    /// The address to listen on and to connect from; `None` is every address, both families.
-    pub bind: Option<IpAddr>,
-    /// What all torrents may use together. It can be changed while the session runs.
-    pub limits: SessionLimits,
-    /// Where journals and other state live. Created when missing.
-    pub state_dir: PathBuf,
-    /// Threads that hash, write and read files.
-    pub disk_threads: usize,
-    /// Where every input and output of the swarm machines is recorded as JSON lines: a new file, made when the session
-    /// could start. One that is there already is an error.
-    pub trace: Option<PathBuf>,
-    /// Whether the DHT is used (BEP 5). `false`: not a packet of it is sent or answered.
-    pub dht: bool,
-    /// The UDP port, of the DHT node and of what is asked of UDP trackers; `None` takes that of the listener, or any when it
-    /// is taken.
-    pub dht_port: Option<u16>,
-    /// Nodes by which the DHT is entered beside those that are known, as `HOST:PORT`.
-    pub dht_routers: Vec<String>,
-    /// Whether peers are asked for further peers, and told some (BEP 11).
-    pub pex: bool,
-    /// Whether peers of the local network are looked for (BEP 14); never for private torrents, and not in a session that is
-    /// bound to loopback. `false`: not a packet of it is sent or answered.
-    pub lsd: bool,
-    /// Whether the gateway is asked to forward our port, by PCP, NAT-PMP or UPnP; not in a session that is bound to loopback.
-    /// `false`: it hears nothing.
-    pub port_mapping: bool,
-}
-
-impl SessionOptions {
-    /// The defaults, with state kept in `state_dir`.
-    #[must_use]
-    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            listen_port: None,
-            bind: None,
-            limits: SessionLimits::default(),
-            state_dir: state_dir.into(),
-            disk_threads: 2,
-            trace: None,
-            dht: true,
-            dht_port: None,
-            dht_routers: Vec::new(),
-            pex: true,
-            lsd: true,
-            port_mapping: true,
-        }
-    }
-}
-
-impl SessionOptions {
-    /// Peers come from trackers, people and other peers alone: no DHT, no look around the local network, no word to the
-    /// router.
-    #[must_use]
-    pub fn without_discovery(self) -> Self {
-        Self { dht: false, lsd: false, port_mapping: false, ..self }
-    }
-}
-
-/// What all torrents of a session may use together. Rates are in bytes per second, sizes in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// Download limit; `None` is unlimited.
-    pub down: Option<u64>,
-    /// Upload limit; `None` is unlimited.
-    pub up: Option<u64>,
-    /// Memory for pieces in flight; at least 16 KiB, a block.
-    pub memory: u64,
-    /// Connections; at least 1. However many torrents there are, each may have four.
-    pub peers_max: usize,
-    /// Connections of one torrent; at least 1.
-    pub peers_per_torrent: usize,
-    /// Dials under way at once; at least 1. However many torrents there are, each may have two.
-    pub half_open_max: usize,
-    /// Peers of one torrent that may download from us at once; `None` adapts to what the line carries.
-    pub upload_slots: Option<usize>,
-    /// Torrents on one device (that of their download folder) whose files are checked at the same time; at least 1. The
-    /// others wait, in the order in which they were added.
-    pub checks_at_once: usize,
-}
-
-/// Why limits are refused: with one of them everything would stand still.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LimitsError {
-    /// A rate of 0.
-    #[error("at a rate of 0 nothing is ever transferred; leave the limit out, or pause the torrents")]
-    NoRate,
-    /// Memory for less than a block.
-    #[error("pieces need memory for at least one block of 16 KiB")]
-    NoMemory,
-    /// Not one connection, or no dial.
-    #[error("without a connection there is no peer; allow at least one, and one dial")]
-    NoPeers,
-    /// Not one check at a time.
-    #[error("torrents that wait for their check would wait for ever; allow at least one at a time")]
-    NoChecks,
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        Self {
-            down: None,
-            up: None,
-            memory: 64 << 20,
-            peers_max: 500,
-            peers_per_torrent: 200,
-            half_open_max: 50,
-            upload_slots: None,
-            checks_at_once: 2,
-        }
-    }
-}
-
-impl SessionLimits {
-    /// Whether a session can work with them.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub fn verify(&self) -> Result<(), LimitsError> {
-        if self.down == Some(0) || self.up == Some(0) {
-            return Err(LimitsError::NoRate);
-        }
-        if self.memory < u64::from(BLOCK_LENGTH) {
-            return Err(LimitsError::NoMemory);
-        }
-        if [self.peers_max, self.peers_per_torrent, self.half_open_max].contains(&0) {
-            return Err(LimitsError::NoPeers);
-        }
-        if self.checks_at_once == 0 { Err(LimitsError::NoChecks) } else { Ok(()) }
-    }
-}
 
 /// How much of what is already on disk is believed when a torrent is added.
 #[derive(Debug, Clone, Default)]
@@ -171,6 +34,15 @@ pub enum FilePriority {
     Normal,
     /// Before everything else.
     High,
+}
+
+/// How fast a torrent may be, in bytes per second. `None` is unlimited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// What it may receive.
+    pub down: Option<u64>,
+    /// What it may send.
+    pub up: Option<u64>,
 }
 
 /// What a torrent is known by when it is added.
@@ -240,15 +112,15 @@ pub struct AddTorrent {
     pub no_trackers: bool,
     /// Peers to connect to, whatever trackers say.
     pub peers: Vec<SocketAddr>,
-    /// Download limit of this torrent, bytes per second.
-    pub down_limit: Option<u64>,
-    /// Upload limit of this torrent, bytes per second.
-    pub up_limit: Option<u64>,
+    /// How fast it may be.
+    pub limits: RateLimits,
     /// Reserve the disk space of a file when its first piece arrives.
     pub preallocate: bool,
     /// Write also to plain files that lie where the torrent's belong and are not its own. Without it the torrent waits in
     /// [`State::Error`](crate::State::Error), or is refused, until they are moved away.
     pub overwrite: bool,
+    /// It is paused from the start: what is on disk is looked at, and nothing else happens.
+    pub paused: bool,
     /// Where its pieces are, if that is known. `None`: in files, which are looked for.
     pub stored: Option<Stored>,
 }
@@ -282,7 +154,7 @@ impl AddTorrent {
         Self::from_source(TorrentSource::MagnetOnHold(magnet), PathBuf::new())
     }
 
-    fn from_source(source: TorrentSource, output: impl Into<PathBuf>) -> Self {
+    pub(crate) fn from_source(source: TorrentSource, output: impl Into<PathBuf>) -> Self {
         Self {
             source,
             output: output.into(),
@@ -294,8 +166,8 @@ impl AddTorrent {
             extra_trackers: Vec::new(),
             no_trackers: false,
             peers: Vec::new(),
-            down_limit: None,
-            up_limit: None,
+            limits: RateLimits::default(),
+            paused: false,
             preallocate: false,
             overwrite: false,
             stored: None,

@@ -25,6 +25,7 @@ use crate::pace::Pace;
 use crate::panics;
 use crate::rate::Limiter;
 use crate::share::Shares;
+use crate::store::Writer;
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
 use crate::{LimitsError, SessionLimits, SessionOptions};
@@ -59,11 +60,12 @@ pub(crate) struct Identity {
     span: Span,
 }
 
-/// Threads that wait for disks, and memory for blocks.
+/// Threads that wait for disks, memory for blocks, and what keeps the list of torrents.
 #[derive(Debug)]
 pub(crate) struct DiskServices {
     pub(crate) pool: Pool,
     pub(crate) blocks: BlockPool,
+    pub(crate) store: Option<Writer>,
 }
 
 /// Rates of all torrents together.

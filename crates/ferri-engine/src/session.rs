@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ferri_metainfo::InfoHashes;
 use ferri_storage::{BlockPool, Pool, PoolOptions};
 use ferri_wire::PeerId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
@@ -21,11 +21,13 @@ use crate::hosts::Hosts;
 use crate::http::Http;
 use crate::lsd::Lsd;
 use crate::network::{Network, NetworkStatus};
+use crate::options::Stored;
 use crate::rate::Limiter;
 use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdown, TrackerClients};
 use crate::share::Shares;
 use crate::status::State;
-use crate::torrent::{self, Torrent};
+use crate::store::{Kept, Listed, Record, Store, StoreError, Writer};
+use crate::torrent::{self, Earlier, Torrent};
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
 use crate::udp::{self, Sockets};
@@ -40,6 +42,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const STOPPING_MAX: usize = 64;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
+mod restore;
+
 /// A running session. Clones are the same session. Dropping the last one without [`Session::shutdown`] ends its tasks at
 /// once, as a crash would: nothing verified is lost, but trackers are not told.
 ///
@@ -47,11 +51,57 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 /// It works in the tokio runtime from which it was started, which may be one of many threads or of the current one alone;
 /// timers and I/O must be enabled ([`enable_all`](tokio::runtime::Builder::enable_all)). In a runtime of the current thread
 /// everything rests while that thread does something else. Disks are waited for in threads of the session's own.
+///
+/// # Examples
+/// A service with a list that outlives it, which follows all torrents at once:
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::path::Path;
+/// use std::sync::Arc;
+///
+/// use ferri_engine::store::FolderStore;
+/// use ferri_engine::{Session, SessionLimits, SessionOptions};
+///
+/// let state_dir = Path::new("/var/lib/ferriswarm");
+/// let options = SessionOptions {
+///     store: Some(Arc::new(FolderStore::open(state_dir)?)),
+///     limits: SessionLimits { up: Some(1 << 20), ..SessionLimits::default() },
+///     ..SessionOptions::new(state_dir)
+/// };
+/// let session = Session::start(options).await?;
+/// for (hashes, error) in session.wait_restored().await?.failed {
+///     eprintln!("{}: {error}", hashes.wire());
+/// }
+/// let mut revision = 0;
+/// while let Ok(_) = session.changed_after(revision).await {
+///     let changes = session.changes_since(revision);
+///     for torrent in &changes.torrents {
+///         println!("{}: {} of {} bytes", torrent.name, torrent.wanted_done, torrent.wanted);
+///     }
+///     revision = changes.revision;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Session {
     services: Arc<Services>,
     hosts: Arc<Hosts>,
-    _life: Arc<Life>,
+    restored: Watch<Option<Restored>>,
+    /// `None` in what works for the session and does not keep it alive.
+    _life: Option<Arc<Life>>,
+}
+
+/// What became of the torrents that the store had when the session started.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Restored {
+    /// How many are in the session again.
+    pub torrents: usize,
+    /// Those that could not be added, and why. They stay in the store, and are tried again at the next start.
+    pub failed: Vec<(InfoHashes, Arc<Error>)>,
+    /// What the store could not read, in words.
+    pub damaged: Vec<String>,
 }
 
 /// Ends the session when its last handle is dropped.
@@ -68,7 +118,7 @@ impl Session {
     /// panicked; the hook that was there goes on as before.
     ///
     /// # Errors
-    /// [`Error::NoRuntime`]; [`Error::Limits`]; [`Error::Listen`] when the address is not to be had; [`Error::Io`] when the state folder
+    /// [`Error::NoRuntime`]; [`Error::Limits`]; [`Error::Store`]; [`Error::Listen`] when the address is not to be had; [`Error::Io`] when the state folder
     /// cannot be made.
     pub async fn start(options: SessionOptions) -> Result<Self, Error> {
         if tokio::runtime::Handle::try_current().is_err() {
@@ -90,6 +140,7 @@ impl Session {
             ..PoolOptions::new(options.disk_threads)
         };
         let pool = Pool::with(&pool).map_err(io_error(&options.state_dir))?;
+        let (store, listed) = open_store(options.store.clone()).await?;
         let (batches, datagrams) = mpsc::channel(udp::BATCHES_MAX);
         let ways = dht::Ways { egress: egress.clone(), sockets: sockets.clone(), datagrams };
         let node = open_node(&options, ways).await;
@@ -100,7 +151,7 @@ impl Session {
         };
         let services = Arc::new(Services {
             identity: Identity::new(listen_addr, PeerId::new("FS", version(), rand::random())),
-            disk: DiskServices { pool, blocks: BlockPool::new(SPARE_BLOCKS) },
+            disk: DiskServices { pool, blocks: BlockPool::new(SPARE_BLOCKS), store },
             limits: Rates {
                 down: Arc::new(Limiter::new(options.limits.down)),
                 up: Arc::new(Limiter::new(options.limits.up)),
@@ -132,8 +183,12 @@ impl Session {
         let read = panics::kept("reading datagrams", services.shutdown.cancel.clone(), read);
         services.tasks.spawn(services.shutdown.cancel.clone().run_until_cancelled_owned(read));
         wiring::start(&services, &hosts, listener, node);
-        let life = Life { services: services.clone(), hosts: hosts.clone() };
-        Ok(Self { services, hosts, _life: Arc::new(life) })
+        let (done, restored) = watch::channel(None);
+        let worker = Self { services, hosts, restored: Watch::new(restored), _life: None };
+        let life = Life { services: worker.services.clone(), hosts: worker.hosts.clone() };
+        let session = Self { _life: Some(Arc::new(life)), ..worker.clone() };
+        session.services.spawn_until_stop(restore::all(worker, listed, done));
+        Ok(session)
     }
 
     /// Where peers can reach this session.
@@ -165,10 +220,52 @@ impl Session {
     /// state of the torrent then, or the answer of [`Torrent::choose`].
     ///
     /// # Errors
-    /// [`Error::AlreadyRunning`], [`Error::Name`], [`Error::Storage`], [`Error::Unsupported`], [`Error::Closed`]; nothing was
-    /// started then.
+    /// [`Error::AlreadyRunning`], [`Error::Name`], [`Error::Storage`], [`Error::Unsupported`], [`Error::Store`],
+    /// [`Error::Closed`]; nothing was started then.
     pub async fn add(&self, add: AddTorrent) -> Result<Torrent, Error> {
-        torrent::add(&self.services, &self.hosts, add).await
+        let store = self.services.disk.store.as_ref();
+        // What is not in files is not there at the next start.
+        let lasts = !matches!(add.stored, Some(Stored::In(_)));
+        let record = store.filter(|_| lasts).map(|_| Arc::new(Record::new(&add, SystemTime::now())));
+        let torrent =
+            torrent::add(&self.services, &self.hosts, add, Earlier { record, totals: None }).await?;
+        self.keep(torrent).await
+    }
+
+    /// Waits until the torrents that the store had are in the session again; they come up one after the other from
+    /// [`Self::start`] on, and each is among [`Self::torrents`] once it is there.
+    ///
+    /// # Errors
+    /// [`Ended`] when the session is over first.
+    pub async fn wait_restored(&self) -> Result<Restored, Ended> {
+        let restored = self.restored.clone().wait_for(Option::is_some).await?;
+        restored.ok_or(Ended)
+    }
+
+    /// Adds a torrent as it was kept: by the store of another session, or by another program.
+    ///
+    /// # Errors
+    /// As for [`Self::add`].
+    pub async fn restore(&self, kept: Kept) -> Result<Torrent, Error> {
+        let torrent = self.take_back(kept).await?;
+        self.keep(torrent).await
+    }
+
+    /// The same for what the session's own store has.
+    pub(crate) async fn take_back(&self, kept: Kept) -> Result<Torrent, Error> {
+        let Kept { record, totals } = kept;
+        let add = record.to_add();
+        let record = self.services.disk.store.is_some().then(|| Arc::new(record));
+        torrent::add(&self.services, &self.hosts, add, Earlier { record, totals }).await
+    }
+
+    /// A torrent that the store does not take is not in the session.
+    async fn keep(&self, torrent: Torrent) -> Result<Torrent, Error> {
+        let Err(error) = torrent.keep_now(|_| {}).await else { return Ok(torrent) };
+        // It does not come back if part of it was kept; one that ended by itself is as good.
+        let _ = torrent.forget().await;
+        let _ = torrent.stop().await;
+        Err(error.into())
     }
 
     /// The torrents that run, in the order of their info hashes.
@@ -181,6 +278,19 @@ impl Session {
     #[must_use]
     pub fn torrent(&self, hashes: impl Into<InfoHashes>) -> Option<Torrent> {
         self.hosts.torrent(&hashes.into())
+    }
+
+    /// Takes a torrent out of the session for good: the store keeps it no longer, and it is stopped as by
+    /// [`Torrent::stop`]. Its files stay, and so does what the state folder knows of them.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTorrent`]; [`Error::Store`] when the store cannot forget it: then it goes on.
+    pub async fn remove(&self, hashes: impl Into<InfoHashes>) -> Result<(), Error> {
+        let torrent = self.torrent(hashes).ok_or(Error::NoSuchTorrent)?;
+        torrent.forget().await?;
+        // One that ended by itself meanwhile is gone too.
+        let _ = torrent.stop().await;
+        Ok(())
     }
 
     /// What happens to all torrents, from here on. A listener that lags misses events and is told so; it holds up no torrent.
@@ -251,9 +361,16 @@ impl Session {
         self.hosts.abandon_resting();
         services.tasks.close();
         services.tasks.wait().await;
-        let pool = services.disk.pool.clone();
+        let ours = services.clone();
         // Joining threads blocks; the runtime has other work to finish meanwhile.
-        let _ = tokio::task::spawn_blocking(move || pool.shutdown()).await;
+        let join = move || {
+            ours.disk.pool.shutdown();
+            if let Some(store) = &ours.disk.store {
+                store.end();
+                store.join();
+            }
+        };
+        let _ = tokio::task::spawn_blocking(join).await;
         services.feed.end();
     }
 }
@@ -266,6 +383,15 @@ impl Drop for Life {
         self.hosts.abandon_resting();
         self.services.feed.end();
     }
+}
+
+/// What the store has, and the way to it.
+async fn open_store(store: Option<Arc<dyn Store>>) -> Result<(Option<Writer>, Listed), Error> {
+    let Some(store) = store else { return Ok((None, Listed::default())) };
+    let asked = store.clone();
+    let listed = tokio::task::spawn_blocking(move || asked.list()).await??;
+    let writer = Writer::start(store).map_err(StoreError::new)?;
+    Ok((Some(writer), listed))
 }
 
 /// Stops torrents, a few at a time.

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, Info, InfoHash, InfoHashes};
 use ferri_storage::CheckPlace;
-use ferri_swarm::Standstill;
+use ferri_swarm::{DisconnectReason, Standstill};
+use ferri_tracker::TrackerError;
+use ferri_tracker::schedule::TrackerState;
 
 /// What a torrent is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -298,8 +300,8 @@ pub struct TrackerStatus {
     pub url: String,
     /// Tier, 0 first.
     pub tier: usize,
-    /// How it stands, in words.
-    pub state: String,
+    /// How it stands.
+    pub state: TrackerState,
     /// Seeds it reported last.
     pub seeders: Option<u32>,
     /// Leechers it reported last.
@@ -366,8 +368,8 @@ pub enum Event {
     TrackerFailed {
         /// The tracker.
         url: String,
-        /// Why, in words.
-        text: String,
+        /// Why.
+        error: TrackerError,
     },
     /// A peer finished its handshake with us.
     PeerConnected {
@@ -382,8 +384,8 @@ pub enum Event {
     PeerDisconnected {
         /// Where it was.
         addr: SocketAddr,
-        /// Why, in words.
-        reason: String,
+        /// Why.
+        reason: DisconnectReason,
     },
     /// A message of the peer protocol went out (`outgoing`) or came in, for those who want to follow the talk.
     /// Sent only when [`crate::Torrent::follow`] was called.

@@ -311,7 +311,7 @@ impl Trackers {
         let status = |tracker: ferri_tracker::schedule::TrackerStatus| TrackerStatus {
             url: tracker.url,
             tier: tracker.tier,
-            state: tracker.state.to_string(),
+            state: tracker.state,
             seeders: tracker.seeders,
             leechers: tracker.leechers,
             error: tracker.last_error,
@@ -355,7 +355,7 @@ fn tell_of(notice: Notice, events: &EventLog, network: &Network) {
             }
         }
         Notice::Failed { url, error, .. } | Notice::Unusable { url, error } => {
-            Event::TrackerFailed { url, text: error.to_string() }
+            Event::TrackerFailed { url, error }
         }
         Notice::Scraped { url, scrape } => {
             let (seeders, leechers) = (Some(scrape.seeders), Some(scrape.leechers));

@@ -9,6 +9,17 @@ pub struct Ended;
 
 /// A value that changes. Only the newest one is kept: who looks seldom misses what was in between. Each clone remembers by
 /// itself what it has seen.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(session: ferri_engine::Session) -> Result<(), ferri_engine::Ended> {
+/// let mut network = session.watch_network();
+/// println!("{}", network.get().lsd);
+/// let status = network.wait_for(|status| status.external_port.is_some()).await?;
+/// println!("peers reach us at port {}", status.announced_port());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Watch<T>(watch::Receiver<T>);
 

@@ -13,6 +13,7 @@ use crate::hosts::Hosts;
 use crate::network::{Facts, LsdStatus};
 use crate::port_mapping::{PortMappingStatus, Transport};
 use crate::services::Services;
+use crate::why_off::WhyOff;
 use crate::{dht, keeper, listen, lsd, network, panics, port_mapping};
 
 /// Starts everything that waits for peers, for time to pass, or for news of the networks around.
@@ -90,7 +91,7 @@ fn tell_node(dht: &dht::Dht, facts: Facts) {
 fn start_lsd(services: &Arc<Services>, hosts: &Arc<Hosts>) {
     let listen_addr = services.identity.listen_addr;
     if let Some(why) = why_off(services.options.lsd, listen_addr) {
-        return services.network.update(|status| status.lsd = LsdStatus::Off { why: why.to_owned() });
+        return services.network.update(|status| status.lsd = LsdStatus::Off { why });
     }
     let (ours, told) = (services.clone(), hosts.clone());
     services.keep("local discovery", move || {
@@ -104,7 +105,7 @@ fn start_lsd(services: &Arc<Services>, hosts: &Arc<Hosts>) {
 fn start_port_mapping(services: &Arc<Services>) {
     let listen_addr = services.identity.listen_addr;
     if let Some(why) = why_off(services.options.port_mapping, listen_addr) {
-        let off = PortMappingStatus::Off { why: why.to_owned() };
+        let off = PortMappingStatus::Off { why };
         return services.network.update(|status| status.port_mapping = off);
     }
     let udp = services.dht.as_ref().map(|dht| (Transport::Udp, dht.udp_port()));
@@ -140,10 +141,10 @@ fn start_node(services: &Arc<Services>, hosts: &Arc<Hosts>, node: dht::Driver) {
 }
 
 /// Whether something that looks for others has nobody to look for, and why.
-pub(crate) fn why_off(is_wanted: bool, listen_addr: SocketAddr) -> Option<&'static str> {
+pub(crate) fn why_off(is_wanted: bool, listen_addr: SocketAddr) -> Option<WhyOff> {
     match (is_wanted, listen_addr.ip().is_loopback()) {
-        (false, _) => Some("switched off"),
-        (true, true) => Some("the session is bound to this host alone"),
+        (false, _) => Some(WhyOff::SwitchedOff),
+        (true, true) => Some(WhyOff::ThisHostAlone),
         (true, false) => None,
     }
 }

@@ -52,7 +52,7 @@ async fn verdict(url: String) -> String {
     let mut events = torrent.events();
     let said = loop {
         match events.recv().await.unwrap() {
-            Event::TrackerFailed { text, .. } => break text,
+            Event::TrackerFailed { error, .. } => break error.to_string(),
             Event::TrackerAnswered { peers, .. } => break format!("answered with {peers} peers"),
             _ => {}
         }

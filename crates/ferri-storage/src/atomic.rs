@@ -156,11 +156,18 @@ fn stage_pieces<'a>(
 
 impl Staged<'_> {
     /// The second half: after an error either the old or the new content may be what a power cut leaves.
-    pub(crate) fn put(mut self, hooks: &Hooks) -> Result<(), StorageError> {
+    pub(crate) fn put(self, hooks: &Hooks) -> Result<(), StorageError> {
+        let path = self.path;
+        self.put_unsynced(hooks)?;
+        sync_folder(folder_of(path), hooks)
+    }
+
+    /// The same for a caller that syncs the folder: until then a power cut may leave the old content.
+    pub(crate) fn put_unsynced(mut self, hooks: &Hooks) -> Result<(), StorageError> {
         let Some(temporary) = &self.temporary else { return Ok(()) };
         rename(temporary, self.path, hooks)?;
         self.temporary = None;
-        sync_folder(folder_of(self.path), hooks)
+        Ok(())
     }
 }
 

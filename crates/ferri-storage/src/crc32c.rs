@@ -1,7 +1,8 @@
 //! The checksum of the resume journal: CRC-32C as in iSCSI (RFC 3720, appendix B.4), a byte at a time.
 
 /// CRC-32C (Castagnoli) of `bytes`, going on from `seed` (0 at the start).
-pub(crate) fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
+#[must_use]
+pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0u32; 256];
         let mut i = 0;

@@ -39,6 +39,7 @@ pub mod resume;
 mod served;
 mod slices;
 mod stamp;
+mod state_files;
 mod storage;
 mod store;
 mod sync;
@@ -58,6 +59,7 @@ pub use buffers::{BUFFER_LENGTH, BlockBuffer, BlockBytes, BlockPool};
 pub use check::Progress;
 #[doc(hidden)]
 pub use claims::intact_claims;
+pub use crc32c::crc32c;
 pub use disk::{FileCache, OpenFile};
 pub use error::{Conflict, StorageError};
 pub use faults::{Fault, FaultPlan, Op};
@@ -72,6 +74,7 @@ pub use pool::{
     Reply,
 };
 pub use resume::Resumed;
+pub use state_files::{StateFiles, Unsealed, seal, unseal};
 pub use storage::Storage;
 pub use store::{MemoryStore, PieceStore, PlainStore, Store};
 pub use totals::Totals;

@@ -50,6 +50,20 @@ pub struct Totals {
     pub active: Duration,
 }
 
+impl Totals {
+    /// The larger of both in each: totals only grow.
+    #[must_use]
+    pub fn or_more(&self, other: &Self) -> Self {
+        Self {
+            uploaded: self.uploaded.max(other.uploaded),
+            downloaded: self.downloaded.max(other.downloaded),
+            wasted: self.wasted.max(other.wasted),
+            seeding: self.seeding.max(other.seeding),
+            active: self.active.max(other.active),
+        }
+    }
+}
+
 impl Storage {
     /// What was noted last; zeros when nothing was, or without a state folder. Call after [`Storage::resume`], which keeps
     /// other processes away. A damaged file is renamed to `totals.aside-N`, and the second value says so.

@@ -488,6 +488,18 @@ impl Candidates {
         ip.map(|ip| bep40::priority(SocketAddr::new(ip, self.listen_port.unwrap_or(0)), addr))
     }
 
+    /// Where peers may be in a later run, at most `count`: first those that are connected, then those that were, then those
+    /// that have not failed.
+    pub(crate) fn worth_keeping(&self, count: usize) -> Vec<SocketAddr> {
+        let is_there = |c: &Candidate| matches!(c.state, State::Connected | State::Claimed(_));
+        let was_there = |c: &Candidate| !is_there(c) && c.soon.is_some() && c.failures == 0;
+        let may_be_there = |c: &Candidate| !is_there(c) && c.soon.is_none() && c.failures == 0;
+        let there = self.known.iter().filter(|(_, c)| is_there(c));
+        let others = self.known.iter().filter(|(_, c)| was_there(c));
+        let others = others.chain(self.known.iter().filter(|(_, c)| may_be_there(c)));
+        there.chain(others).map(|(addr, _)| *addr).take(count).collect()
+    }
+
     /// The list as another one may learn it: what is being dialled or connected, and what is not, by source.
     pub(crate) fn by_source(&self) -> BTreeMap<Source, (Vec<SocketAddr>, Vec<SocketAddr>)> {
         let mut all: BTreeMap<Source, (Vec<SocketAddr>, Vec<SocketAddr>)> = BTreeMap::new();

@@ -15,6 +15,7 @@ mod timers;
 mod uploads;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use ferri_metainfo::{Bitfield, Block, Layout};
@@ -209,6 +210,12 @@ impl Swarm {
             availability: self.picker.copies(),
             end_game: self.picker.is_end_game(),
         }
+    }
+
+    /// Addresses for [`Source::Resume`](crate::Source::Resume) in a later run, the best first, at most `count`.
+    #[must_use]
+    pub fn known_addresses(&self, count: usize) -> Vec<SocketAddr> {
+        self.candidates.worth_keeping(count)
     }
 
     /// The connections.

@@ -82,6 +82,8 @@ pub(crate) fn failure(error: &Error) -> Failure {
         Error::Fetch { not_found: true, .. } => Exit::NotFound,
         Error::Fetch { .. } => Exit::Network,
         Error::Limits(_) => Exit::Usage,
+        Error::Store(_) => Exit::Internal,
+        Error::NoSuchTorrent => Exit::NotFound,
         Error::NoRuntime | Error::Closed | Error::Fault(_) => Exit::Internal,
     };
     let failure = Failure::new(exit, error.to_string());
@@ -106,7 +108,9 @@ fn next_step(error: &Error) -> Option<&'static str> {
         Error::Closed | Error::Fault(_) => Some("run the command again"),
         // These say it.
         Error::Listen { .. } | Error::AlreadyRunning(_) | Error::Unsupported(_) | Error::Storage(_) => None,
-        Error::Io { .. } | Error::Limits(_) | Error::NoRuntime => None,
+        Error::Io { .. } | Error::Limits(_) | Error::NoRuntime | Error::Store(_) | Error::NoSuchTorrent => {
+            None
+        }
     }
 }
 

@@ -38,12 +38,13 @@ impl TrackerTalk {
                 let is_news = self.0.insert(url.clone(), String::new()).is_none_or(|e| !e.is_empty());
                 (url, is_news.then_some(answer))
             }
-            Engine::TrackerFailed { url, text } => {
+            Engine::TrackerFailed { url, error } => {
+                let text = error.to_string();
                 let error = Some(text.as_str());
                 let (seeders, leechers, peers) = (None, None, 0);
                 console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error });
-                let is_news = self.0.insert(url.clone(), text.clone()).as_ref() != Some(text);
-                (url, is_news.then(|| text.clone()))
+                let is_news = self.0.insert(url.clone(), text.clone()).as_ref() != Some(&text);
+                (url, is_news.then_some(text))
             }
             _ => return,
         };

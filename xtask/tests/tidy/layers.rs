@@ -16,7 +16,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ferri-storage", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     (
         "ferri-engine",
-        &["ferri-metainfo", "ferri-wire", "ferri-tracker", "ferri-dht", "ferri-swarm", "ferri-storage"],
+        &[
+            "ferri-bencode",
+            "ferri-metainfo",
+            "ferri-wire",
+            "ferri-tracker",
+            "ferri-dht",
+            "ferri-swarm",
+            "ferri-storage",
+        ],
     ),
     ("ferri-tracker-server", &["ferri-metainfo", "ferri-storage", "ferri-tracker"]),
     ("ferriswarm", &["ferri-engine", "ferri-metainfo", "ferri-tracker-server"]),

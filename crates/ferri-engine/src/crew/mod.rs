@@ -357,9 +357,7 @@ impl<M: Machine> Crew<M> {
             Swarmed::PeerConnected { addr, client, peer } => {
                 Event::PeerConnected { addr, client, incoming: self.is_incoming(peer) }
             }
-            Swarmed::PeerDisconnected { addr, reason, .. } => {
-                Event::PeerDisconnected { addr, reason: reason.to_string() }
-            }
+            Swarmed::PeerDisconnected { addr, reason, .. } => Event::PeerDisconnected { addr, reason },
             other => return Some(other),
         };
         self.base.reporter.events.send(event);

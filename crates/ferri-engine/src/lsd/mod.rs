@@ -25,6 +25,7 @@ use self::owed::{Lane, Owed};
 use self::registry::{For, Registry};
 use crate::egress::Egress;
 use crate::network::{LsdStatus, Network};
+use crate::why_off::WhyOff;
 
 /// Interfaces come and go; the longest time between two looks at them.
 const LOOK_MAX: Duration = Duration::from_secs(60);
@@ -174,7 +175,7 @@ impl Local {
         let is_changed = self.take(links, &mut ours.lsd.registry(), now);
         let status = match trouble {
             Some(error) if self.sockets.iter().all(Option::is_none) => {
-                LsdStatus::Off { why: format!("its port is not to be had: {error}") }
+                LsdStatus::Off { why: WhyOff::NoPort(error.to_string()) }
             }
             _ => LsdStatus::On { interfaces: self.links.iter().map(|link| link.name.clone()).collect() },
         };

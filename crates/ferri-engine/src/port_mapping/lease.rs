@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{MappedPort, MappingProtocol, PortMappingStatus, Transport, Wish};
 use crate::route::Paths;
+use crate::why_off::WhyOff;
 
 /// The first try after one that failed; each further one waits twice as long.
 const BACK_OFF_MIN: Duration = Duration::from_secs(10);
@@ -146,7 +147,7 @@ impl Leases {
             }
             None => {
                 let why = paths.why.clone().unwrap_or_else(|| "there is no gateway".to_owned());
-                self.tell(PortMappingStatus::Off { why });
+                self.tell(PortMappingStatus::Off { why: WhyOff::NoGateway(why) });
             }
         }
     }

@@ -25,6 +25,7 @@ use self::lease::{Input, Leases, Output};
 use crate::egress::Egress;
 use crate::external::{Scope, scope};
 use crate::route::Paths;
+use crate::why_off::WhyOff;
 
 /// Giving ports back may take this long at the end of a session.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -86,8 +87,8 @@ pub struct MappedPort {
 pub enum PortMappingStatus {
     /// No gateway is asked.
     Off {
-        /// Why, in words.
-        why: String,
+        /// Why.
+        why: WhyOff,
     },
     /// The gateway has not answered yet.
     Asking {

@@ -10,6 +10,8 @@ use crate::status::{AllTime, State, Stopwatch};
 
 /// Totals that changed are noted this often: a process that is killed loses no more of them.
 const NOTE_INTERVAL: Duration = Duration::from_secs(5);
+/// Addresses of peers that changed are kept this often.
+const PEERS_INTERVAL: Duration = Duration::from_secs(300);
 /// After a failure it is tried again this much later. It is no reason to stop anything.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -41,6 +43,8 @@ pub(super) struct Account {
     /// Not before.
     next: Instant,
     is_failure_told: bool,
+    /// When addresses of peers were kept last.
+    peers_kept_at: Option<Instant>,
 }
 
 impl Account {
@@ -53,6 +57,7 @@ impl Account {
             noting: None,
             next: now,
             is_failure_told: false,
+            peers_kept_at: None,
         }
     }
 
@@ -121,6 +126,16 @@ impl Account {
     pub(super) fn failed(&mut self, now: Instant) -> bool {
         (self.noting, self.next) = (None, now + RETRY_INTERVAL);
         !std::mem::replace(&mut self.is_failure_told, true)
+    }
+
+    /// Addresses of peers may be kept again.
+    pub(super) fn are_peers_due(&self, now: Instant) -> bool {
+        self.peers_kept_at.is_none_or(|at| at + PEERS_INTERVAL <= now)
+    }
+
+    /// They were.
+    pub(super) fn peers_kept(&mut self, now: Instant) {
+        self.peers_kept_at = Some(now);
     }
 
     /// Nothing is on its way to the state folder.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use ferri_metainfo::Info;
 use ferri_storage::CheckNumber;
 
-use super::Torrent;
 use super::opening::open;
 use super::resolving::{self, Begin};
 use super::start::{Added, Start, new};
+use super::{Earlier, Torrent};
 use crate::registry::Registry;
 use crate::services::Services;
 use crate::status::{State, TorrentStatus};
@@ -19,13 +19,14 @@ pub(crate) async fn add(
     services: &Arc<Services>,
     registry: &Arc<Registry<Torrent>>,
     add: AddTorrent,
+    earlier: Earlier,
 ) -> Result<Torrent, Error> {
     registry.refuse_known(&add.source.info_hashes())?;
     let number = services.disk.pool.number();
     let (magnet, is_held) = match &add.source {
         TorrentSource::Metainfo(metainfo) => {
             let info = metainfo.shared_info();
-            return add_known(services, registry, add, info, number).await;
+            return add_known(services, registry, add, earlier, (info, number)).await;
         }
         TorrentSource::Magnet(magnet) => (magnet.clone(), false),
         TorrentSource::MagnetOnHold(magnet) => (magnet.clone(), true),
@@ -35,7 +36,7 @@ pub(crate) async fn add(
             let (mut add, info) = (add, Arc::new(*info));
             let (addrs, hosts) = resolving::split(magnet.peers);
             add.peers.extend(addrs);
-            let torrent = add_known(services, registry, add, info, number).await?;
+            let torrent = add_known(services, registry, add, earlier, (info, number)).await?;
             resolving::ask_for(services, &torrent, hosts);
             return Ok(torrent);
         }
@@ -44,13 +45,18 @@ pub(crate) async fn add(
     let name = magnet.display_name.clone();
     let name = name.unwrap_or_else(|| magnet.info_hashes.wire().to_string());
     let first = TorrentStatus::unknown(name, magnet.info_hashes);
-    let (torrent, view) = new(services, magnet.info_hashes, None, first);
+    let (torrent, view) = new(services, magnet.info_hashes, None, first, earlier.record);
+    let is_paused = add.paused;
     let seat = torrent.seat();
     let entry = registry.enter(&magnet.info_hashes, torrent.clone())?;
     view.status.enter();
     let (services, registry) = (services.clone(), registry.clone());
     let added = Added { services, registry, torrent: torrent.clone(), entry, view, number };
     resolving::start(added, seat, magnet, add, begin, is_held);
+    if is_paused {
+        // One that has ended already is as good.
+        let _ = torrent.pause().await;
+    }
     Ok(torrent)
 }
 
@@ -59,13 +65,17 @@ async fn add_known(
     services: &Arc<Services>,
     registry: &Arc<Registry<Torrent>>,
     mut add: AddTorrent,
-    info: Arc<Info>,
-    number: CheckNumber,
+    earlier: Earlier,
+    (info, number): (Arc<Info>, CheckNumber),
 ) -> Result<Torrent, Error> {
-    let opened = open(services, &mut add, info.clone()).await?;
+    let mut opened = open(services, &mut add, info.clone()).await?;
+    if let Some(totals) = earlier.totals {
+        opened.totals = opened.totals.or_more(&totals);
+    }
     let hashes = info.info_hashes();
     let first = TorrentStatus { state: State::Checking { done: 0, total: 0 }, ..TorrentStatus::of(&info) };
-    let (torrent, view) = new(services, hashes, Some(info.clone()), first);
+    let (torrent, mut view) = new(services, hashes, Some(info.clone()), first, earlier.record);
+    view.is_paused = add.paused;
     let seat = torrent.seat();
     let entry = registry.enter(&hashes, torrent.clone())?;
     view.status.enter();

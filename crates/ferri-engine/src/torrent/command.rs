@@ -7,6 +7,7 @@ use ferri_metainfo::{Bitfield, Info, InfoHash};
 use tokio::sync::oneshot;
 
 use crate::status::{PeerStatus, TrackerStatus};
+use crate::store::StoreError;
 use crate::{AddTorrent, Error, FilePriority};
 
 /// Why a torrent does not do what it was told.
@@ -33,6 +34,9 @@ pub enum Refused {
     /// Its info dictionary is not here yet, so it has no files that could be named.
     #[error("which files the torrent has is not known yet; wait until it is resolved")]
     Unresolved,
+    /// It is done, and could not be kept: at the next start it is as it was before.
+    #[error("it is done, but it cannot be kept for the next start: {0}")]
+    NotKept(StoreError),
     /// It only serves what is there: nothing is to be fetched.
     #[error("the torrent only serves what is there and fetches no file; add it without `seed_only`")]
     OnlyServes,

@@ -7,6 +7,7 @@ mod command;
 mod disk;
 mod fault;
 mod files;
+mod kept;
 mod news;
 mod opening;
 mod resolving;
@@ -22,6 +23,7 @@ mod wishes;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::SystemTime;
 
 use ferri_metainfo::{Info, InfoHash, InfoHashes};
 use ferri_swarm::Source;
@@ -35,14 +37,32 @@ use crate::events::{EventLog, Events};
 use crate::handshake::Arrival;
 use crate::services::Services;
 use crate::status::{FileStatus, PeerStatus, State, TorrentStatus, TrackerStatus};
+use crate::store::Record;
 use crate::watch::Watch;
 use crate::{AddTorrent, Error, FilePriority};
 
 pub(crate) use add::add;
+pub(crate) use kept::Earlier;
 pub(crate) use opening::beside;
 pub use resolving::known_torrent;
 
 /// A torrent of a session. Cheap to clone; dropping it changes nothing.
+///
+/// # Examples
+/// ```no_run
+/// # async fn example(torrent: ferri_engine::Torrent) -> Result<(), Box<dyn std::error::Error>> {
+/// use ferri_engine::{FilePriority, State};
+///
+/// torrent.set_priorities(vec![FilePriority::High, FilePriority::Skip]).await?;
+/// let status = torrent.watch().wait_for(|status| !matches!(status.state, State::Checking { .. })).await?;
+/// println!("{}: {} of {} pieces", status.name, status.pieces_done, status.pieces_total);
+/// for file in torrent.files().await.iter().filter(|file| file.wanted) {
+///     println!("{} of {} bytes", file.verified, file.length);
+/// }
+/// torrent.wait_done().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Torrent {
     inner: Arc<Inner>,
@@ -61,6 +81,8 @@ struct Inner {
     status: Watch<TorrentStatus>,
     events: EventLog,
     follow: Arc<AtomicBool>,
+    /// What is kept of it for the next start; `None` in a session that keeps nothing.
+    kept: Option<kept::Kept>,
 }
 
 /// Who has the torrent's state.
@@ -126,11 +148,17 @@ impl Torrent {
     /// # Errors
     /// Those of [`Session::add`](crate::Session::add); another choice may be made then. [`Error::AlreadyRunning`] when its
     /// files were chosen before, or when it is the same as another torrent of the session ([`Self::same_as`]).
-    /// [`Error::Closed`] when it stopped.
+    /// [`Error::Closed`] when it stopped. [`Error::Store`] when it works so and the choice could not be kept.
     pub async fn choose(&self, add: AddTorrent) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
+        // It is consumed; what is kept of it is small.
+        let chosen = self.record().map(|_| Record::new(&add, SystemTime::now()));
         self.command(Command::Choose(Box::new(add), reply)).await;
-        answer.await.unwrap_or_else(|_| Err(self.same_as().map_or(Error::Closed, Error::AlreadyRunning)))
+        answer.await.unwrap_or_else(|_| Err(self.same_as().map_or(Error::Closed, Error::AlreadyRunning)))?;
+        match chosen {
+            Some(chosen) => Ok(self.keep_now(|record| record.choose(chosen)).await?),
+            None => Ok(()),
+        }
     }
 
     /// How it stands, at most a quarter of a second old. Never waits.
@@ -367,6 +395,8 @@ impl Torrent {
 
     fn is_twin_of(&self, name: InfoHash) {
         let _ = self.inner.same_as.set(name);
+        // The other one is kept.
+        drop(self.begin_to_forget(Box::new(|_| {})));
     }
 
     /// Whether these are handles of the same torrent.

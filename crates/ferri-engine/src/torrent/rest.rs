@@ -111,6 +111,7 @@ impl Task {
     }
 
     fn into_resting(self) -> Resting {
+        self.keep_peers();
         let wakes_at = self.next_due();
         if let Some(at) = wakes_at {
             self.services.keeper.set(at, self.crew.names().handshake.info_hash);

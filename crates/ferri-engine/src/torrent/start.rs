@@ -33,6 +33,7 @@ use crate::registry::{Entry, Registry};
 use crate::services::Services;
 use crate::share::{Budget, Claim, Use};
 use crate::status::{Event, TorrentStatus};
+use crate::store::Record;
 use crate::trace_file::Trace;
 use crate::trackers::{Trackers, TrackersOptions};
 use crate::{AddTorrent, Check, FilePriority};
@@ -54,6 +55,7 @@ pub(super) fn new(
     hashes: InfoHashes,
     info: Option<Arc<Info>>,
     first: TorrentStatus,
+    record: Option<Arc<Record>>,
 ) -> (Torrent, View) {
     let (state, is_known) = (first.state.clone(), info.is_some());
     let status = Snapshots::new(first, services.feed.clone());
@@ -70,6 +72,7 @@ pub(super) fn new(
             status: status.watch(),
             events: events.clone(),
             follow: follow.clone(),
+            kept: record.map(|record| Mutex::new(Some(record))),
         }),
     };
     let view = View {
@@ -206,13 +209,17 @@ impl Start {
         if let Some(dht) = task.services.dht.as_ref().filter(|_| !task.info.is_private()) {
             dht.add_hosts(self.add.source.nodes());
         }
-        task.introduce(self.add.peers, now);
+        let known_peers = task.torrent.record().map_or_else(Vec::new, |record| record.known_peers.clone());
+        task.introduce(self.add.peers, known_peers, now);
         let lacks_touches = !is_finished;
         if found.recheck.is_empty() {
             task.begin(lacks_touches, now);
         } else {
             let pieces = Pieces::new(found.recheck, task.info.layout(), self.opened.device, self.number);
             task.checking = Some(Box::new(Checking::new(pieces, self.add.priorities, lacks_touches)));
+            if task.view.is_paused {
+                task.pause(now);
+            }
         }
         task
     }
@@ -241,7 +248,7 @@ impl Start {
             trace,
             names: self.names(),
             trackers,
-            limits: TorrentLimits::new(self.add.down_limit, self.add.up_limit),
+            limits: TorrentLimits::new(self.add.limits.down, self.add.limits.up),
             budget,
             told,
             reporter: Reporter { events: self.view.events.clone(), follow: self.view.follow.clone() },
@@ -294,7 +301,8 @@ impl Start {
         let (tiers, extra) = if self.add.no_trackers {
             (Vec::new(), Vec::new())
         } else {
-            (self.add.source.tiers(), self.add.extra_trackers.clone())
+            let edited = self.torrent.record().and_then(|record| record.trackers.edited.clone());
+            (edited.unwrap_or_else(|| self.add.source.tiers()), self.add.extra_trackers.clone())
         };
         TrackersOptions {
             tiers,
@@ -338,7 +346,7 @@ impl Task {
     }
 
     /// Tells the machines who we are and whom a person named.
-    fn introduce(&mut self, peers: Vec<SocketAddr>, now: Instant) {
+    fn introduce(&mut self, peers: Vec<SocketAddr>, known: Vec<SocketAddr>, now: Instant) {
         if let Some(ip) = self.services.egress.source() {
             // Trackers name us to ourselves; there is no need to dial to find out.
             self.handle(Input::ExternalAddress { ip }, now);
@@ -346,6 +354,9 @@ impl Task {
         self.crew.look_at_network(now);
         if !peers.is_empty() {
             self.handle(Input::PeersFound { source: Source::Explicit, addrs: peers }, now);
+        }
+        if !known.is_empty() {
+            self.handle(Input::PeersFound { source: Source::Resume, addrs: known }, now);
         }
     }
 

@@ -149,7 +149,7 @@ impl Task {
         self.crew.timeout(now);
         self.disk.set_memory(self.services.capacity.shares.memory());
         self.disk.tick(now);
-        self.note_totals(now);
+        self.keep_account(now);
         if self.checking.as_ref().and_then(|checking| checking.next_try()).is_some_and(|at| at <= now) {
             self.check_again();
         }
@@ -182,7 +182,11 @@ impl Task {
         let now = clock::now();
         // Whoever asked may have stopped waiting.
         match command {
-            Command::Do(order, reply) => drop(reply.send(self.obey(order, now))),
+            Command::Do(order, reply) => {
+                let change = order.change();
+                let result = self.obey(order, now);
+                self.torrent.answer(change, result, reply);
+            }
             Command::Have(reply) => {
                 drop(reply.send((self.crew.machine().have().clone(), self.files.wanted().clone())));
             }
@@ -279,6 +283,8 @@ impl Task {
         self.crew.close_all();
         let storage = self.disk.storage().clone();
         let totals = self.account.totals(Moved::from(&self.crew.machine().stats()), clock::now());
+        self.keep_totals(totals);
+        self.keep_peers();
         let close = move || {
             let noted = storage.write_totals(&totals);
             let closed = storage.close().and(noted);

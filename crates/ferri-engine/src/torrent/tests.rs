@@ -65,7 +65,7 @@ impl Client {
         let mut add = AddTorrent::new(metainfo.clone(), "no folder");
         add.stored = Some(Stored::In(store.clone()));
         add.no_trackers = true;
-        let torrent = super::add(&services, &registry, add).await.unwrap();
+        let torrent = super::add(&services, &registry, add, super::Earlier::default()).await.unwrap();
         Self { services, _registry: registry, torrent, store, addr }
     }
 
@@ -102,7 +102,7 @@ fn services(addr: SocketAddr) -> Arc<Services> {
     let egress = Arc::new(Egress::new(None));
     Arc::new(Services {
         identity: Identity::new(addr, PeerId::new("FS", [0; 4], rand::random())),
-        disk: DiskServices { pool: Pool::inline(), blocks: BlockPool::new(4) },
+        disk: DiskServices { pool: Pool::inline(), blocks: BlockPool::new(4), store: None },
         limits: Rates { down: Arc::new(Limiter::new(None)), up: Arc::new(Limiter::new(None)) },
         capacity: Capacity {
             shares: Arc::new(Shares::new(&options.limits)),

@@ -590,11 +590,11 @@ async fn a_torrent_goes_on_when_one_with_the_same_data_that_shared_its_files_is_
     let dir = tempfile::tempdir().unwrap();
     let session = Session::start(options(&dir)).await.unwrap();
     let mut add = download(&first, dir.path(), &seeds.0);
-    add.down_limit = Some(2 * PIECE as u64);
+    add.limits.down = Some(2 * PIECE as u64);
     let one = session.add(add).await.unwrap();
     within(one.watch().wait_for(|status| status.pieces_done != 0)).await.unwrap();
     let mut add = download(&second, dir.path(), &seeds.1);
-    add.down_limit = Some(2 * PIECE as u64);
+    add.limits.down = Some(2 * PIECE as u64);
     let two = session.add(add).await.unwrap();
     within(two.watch().wait_for(|status| status.pieces_done != 0)).await.unwrap();
     one.stop().await.unwrap();

@@ -17,7 +17,7 @@ async fn takes_at_least(seconds: f64, seed_limit: Option<u64>, down: Option<u64>
     let session = Session::start(options).await.unwrap();
     let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
     add.peers = vec![seed.session.listen_addr()];
-    add.down_limit = torrent_down;
+    add.limits.down = torrent_down;
     let started = Instant::now();
     let torrent = session.add(add).await.unwrap();
     within(torrent.wait_done()).await;

@@ -12,6 +12,7 @@ mod network;
 mod resume;
 mod session;
 mod states;
+mod store;
 mod support;
 mod trace;
 mod transfer;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use ferri_engine::dht::{DhtNode, DhtOptions};
-use ferri_engine::{AddTorrent, LsdStatus, PortMappingStatus, Session, SessionOptions};
+use ferri_engine::{AddTorrent, LsdStatus, PortMappingStatus, Session, SessionOptions, WhyOff};
 use ferri_tracker::udp::{Request, Response};
 use tempfile::TempDir;
 use tokio::net::UdpSocket;
@@ -12,23 +12,22 @@ use tokio::sync::mpsc;
 use crate::support::{self, Payload, Seed};
 
 /// Why no host on the local network, and no gateway, is spoken to.
-async fn check(change: impl FnOnce(&mut SessionOptions), why: &str) {
+async fn check(change: impl FnOnce(&mut SessionOptions), why: WhyOff) {
     let dir = TempDir::new().unwrap();
     let mut options = SessionOptions { lsd: true, port_mapping: true, ..support::options(&dir) };
     change(&mut options);
     let session = Session::start(options).await.unwrap();
     let network = session.network();
-    assert_eq!(network.lsd, LsdStatus::Off { why: why.to_owned() });
-    assert_eq!(network.port_mapping, PortMappingStatus::Off { why: why.to_owned() });
+    assert_eq!(network.lsd, LsdStatus::Off { why: why.clone() });
+    assert_eq!(network.port_mapping, PortMappingStatus::Off { why });
     assert_eq!(network.announced_port(), session.listen_addr().port());
     session.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_session_on_loopback_speaks_to_nobody_around() {
-    check(|_| {}, "the session is bound to this host alone").await;
-    check(|options| options.bind = Some([127, 0, 0, 77].into()), "the session is bound to this host alone")
-        .await;
+    check(|_| {}, WhyOff::ThisHostAlone).await;
+    check(|options| options.bind = Some([127, 0, 0, 77].into()), WhyOff::ThisHostAlone).await;
 }
 
 #[tokio::test]
@@ -36,7 +35,7 @@ async fn switches_that_are_off_are_off_on_every_network() {
     let off = |options: &mut SessionOptions| {
         (options.bind, options.lsd, options.port_mapping) = (None, false, false);
     };
-    check(off, "switched off").await;
+    check(off, WhyOff::SwitchedOff).await;
 }
 
 /// A node that both know is all they have in common; nothing else is on.

@@ -85,6 +85,21 @@ fn no_source_fills_the_list_alone_and_what_failed_makes_room_within_it() {
 }
 
 #[test]
+fn what_is_kept_for_a_later_run_is_those_who_are_there_before_those_who_were_and_may_be() {
+    let now = Instant::now();
+    let mut candidates = Candidates::new(None, 1);
+    let all = hosts(0, 5);
+    candidates.found(Source::Tracker, &all, now);
+    candidates.dialling(&all[2..], now);
+    candidates.connected(all[4]);
+    candidates.connected(all[3]);
+    candidates.disconnected(all[3], Parting::Useful, false, now);
+    candidates.failed(all[2], now);
+    assert_eq!(candidates.worth_keeping(9), [all[4], all[3], all[0], all[1]]);
+    assert_eq!(candidates.worth_keeping(2), [all[4], all[3]]);
+}
+
+#[test]
 fn a_peer_tells_a_hundred_addresses_and_more_only_as_they_prove_true() {
     let now = Instant::now();
     let mut candidates = Candidates::new(None, 1);

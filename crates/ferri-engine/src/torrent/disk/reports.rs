@@ -9,7 +9,6 @@ use ferri_swarm::{Input, PeerKey};
 use super::{DiskDone, Verdict};
 use crate::clock;
 use crate::status::{Event, State};
-use crate::torrent::account::Moved;
 use crate::torrent::task::Task;
 
 impl Task {
@@ -153,16 +152,6 @@ impl Task {
             DiskDone::Probed(result) => self.probed(&result, now),
         }
         self.disk.tick(now);
-    }
-
-    /// Notes what the torrent did in all its sessions, if it is time.
-    pub(in crate::torrent) fn note_totals(&mut self, now: Instant) {
-        if self.account.is_due(now)
-            && let Some(totals) = self.account.take_news(Moved::from(&self.crew.machine().stats()), now)
-            && !self.disk.note(totals)
-        {
-            self.account.failed(now);
-        }
     }
 
     /// That is noted, or not. It is no reason to stop anything.

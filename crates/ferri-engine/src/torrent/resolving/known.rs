@@ -54,7 +54,7 @@ impl Search {
     /// Says what becomes of it, now or once it is known.
     pub(super) fn choose(&mut self, chosen: Chosen, now: Instant) {
         self.add_peers(chosen.add.peers.clone(), now);
-        self.crew.limits().set(chosen.add.down_limit, chosen.add.up_limit);
+        self.crew.limits().set(chosen.add.limits.down, chosen.add.limits.up);
         self.chosen = Some(chosen);
         if matches!(self.step, Step::Held(_) | Step::Failed(..)) {
             self.open(now);

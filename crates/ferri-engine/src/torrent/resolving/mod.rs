@@ -216,7 +216,7 @@ fn crew(
         trace: None,
         names: Names { handshake, hashes },
         trackers: Trackers::new(trackers(services, magnet, add), now),
-        limits: TorrentLimits::new(add.down_limit, add.up_limit),
+        limits: TorrentLimits::new(add.limits.down, add.limits.up),
         budget,
         told,
         reporter: Reporter { events: view.events.clone(), follow: view.follow.clone() },

@@ -16,7 +16,11 @@ impl Search {
         let now = clock::now();
         // The caller may have stopped waiting.
         match command {
-            Command::Do(order, reply) => drop(reply.send(self.obey(order, now))),
+            Command::Do(order, reply) => {
+                let change = order.change();
+                let result = self.obey(order, now);
+                self.torrent.answer(change, result, reply);
+            }
             Command::Choose(_, reply) if self.ending.is_some() => drop(reply.send(Err(Error::Closed))),
             Command::Choose(add, reply) => match &self.step {
                 Step::Useless(error) => drop(reply.send(Err(Error::BadInfo(error.clone())))),

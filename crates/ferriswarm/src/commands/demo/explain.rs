@@ -163,8 +163,8 @@ impl Story {
                     "The tracker has no payload. It only introduces peers to each other.",
                 )
             }
-            Event::TrackerFailed { text, .. } => {
-                sentence("tracker failed", format!("tracker: {text}"), "The next tier is asked instead.")
+            Event::TrackerFailed { error, .. } => {
+                sentence("tracker failed", format!("tracker: {error}"), "The next tier is asked instead.")
             }
             Event::PeerConnected { addr, client, incoming } => {
                 let how = if *incoming { "dialled us" } else { "answered our call" };
@@ -290,7 +290,8 @@ mod tests {
         let now = Instant::now();
         let mut story = Story::new(cast());
         let addr = SocketAddr::from(([127, 0, 0, 2], 5));
-        let event = Event::PeerDisconnected { addr, reason: "bye\nfake line\u{1b}[2J".to_owned() };
+        let client = "bye\nfake line\u{1b}[2J".to_owned();
+        let event = Event::PeerConnected { addr, client, incoming: true };
         let line = story.tell(&event, now).unwrap();
         assert!(!line.chars().any(char::is_control), "{line:?}");
     }
