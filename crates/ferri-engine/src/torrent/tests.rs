@@ -65,7 +65,7 @@ impl Client {
         let mut add = AddTorrent::new(metainfo.clone(), "no folder");
         add.stored = Some(Stored::In(store.clone()));
         add.no_trackers = true;
-        let torrent = super::add(&services, &registry, add, super::Earlier::default()).await.unwrap();
+        let torrent = super::add(&services, &registry, add, Earlier::default()).await.unwrap();
         Self { services, _registry: registry, torrent, store, addr }
     }
 
