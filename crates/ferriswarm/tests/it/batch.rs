@@ -166,6 +166,41 @@ fn a_program_is_told_of_each_torrent_that_is_complete_and_decides_about_nothing(
 }
 
 #[test]
+fn what_came_to_be_in_the_way_of_the_last_step_is_the_end_and_no_program_is_told() {
+    let desk = desk_with_payload();
+    // No peer listens there before it is to go on.
+    let (seeder, peer) = seed(&desk, &[]);
+    stop(seeder);
+    desk.write("hook", "#!/bin/sh\necho told >> told\n");
+    Command::new("chmod").args(["+x", desk.path("hook").to_str().unwrap()]).status().unwrap();
+    desk.write("here/payload.bin.part", &noise(SIZE, 7)[..SIZE / 2]);
+    let words = ["get", "p.torrent", "-o", "here", "--no-trackers", "--peer", &peer];
+    let getting = desk.start(&[&words[..], &ALONE, &["--on-done", "./hook"]].concat());
+    getting.wait_for("continues: ");
+    desk.write("here/payload.bin", "mine");
+    let port = peer.rsplit(':').next().unwrap();
+    let alone = ALONE.map(|word| if word == "0" { port } else { word });
+    let state = desk.path("seed-state");
+    let words = ["seed", "p.torrent", "there", "--no-trackers", "--state-dir", state.to_str().unwrap()];
+    let seeder = desk.start(&[&words[..], &alone].concat());
+    let outcome = getting.finish();
+    let path = desk.path("here/payload.bin");
+    let said = format!("{}: something has come to lie here, and is not replaced", path.display());
+    assert!(outcome.is(Exit::WouldOverwrite).stderr.contains(&said), "{}", outcome.stderr);
+    assert!(!outcome.stdout.contains("done: "), "{}", outcome.stdout);
+    assert!(!desk.path("told").exists());
+    assert_eq!(desk.read("here/payload.bin"), b"mine");
+    assert_eq!(desk.read("here/payload.bin.part"), noise(SIZE, 7));
+    // When it is moved away the same command ends well, without a peer.
+    std::fs::remove_file(&path).unwrap();
+    stop(seeder);
+    let outcome = get(&desk, "127.0.0.1:1", &["p.torrent", "--on-done", "./hook"]);
+    outcome.is(Exit::Done);
+    assert_eq!(desk.read("here/payload.bin"), noise(SIZE, 7));
+    assert_eq!(desk.read("told"), b"told\n");
+}
+
+#[test]
 fn a_log_file_is_appended_to_and_never_a_reason_to_stop() {
     let desk = desk_with_payload();
     let (seeder, peer) = seed(&desk, &[]);
