@@ -84,7 +84,9 @@ pub use status::{
     AllTime, Event, FileStatus, PeerStatus, Resolving, Said, Sources, State, Stopwatch, TorrentStatus,
     TrackerStatus, Wait,
 };
-pub use torrent::{Refused, Torrent, known_torrent};
+pub use torrent::{
+    FileReader, FilesError, PieceMap, ReadError, Rechecked, Refused, Torrent, TorrentSettings, known_torrent,
+};
 pub use watch::{Ended, Watch};
 pub use why_off::WhyOff;
 
@@ -97,8 +99,8 @@ pub use ferri_tracker::TrackerError;
 pub use ferri_tracker::schedule::TrackerState;
 
 pub use ferri_storage::{
-    Alias, CheckPlace, Conflict, Found, Halt, MemoryStore, PieceStore, Places, StorageError, atomic_write,
-    check_folder, create_state_folder,
+    Alias, CheckPlace, Conflict, Data, Found, Halt, Left, MemoryStore, PieceStore, Places, Removed,
+    StorageError, atomic_write, check_folder, create_state_folder,
 };
 /// Recorded runs of the swarm machine, and their replay.
 pub use ferri_swarm::trace;

@@ -29,6 +29,8 @@ pub(crate) struct Mail {
     pub(crate) trackers: BTreeSet<String>,
     /// The session's own address or port is another one.
     pub(crate) has_moved: bool,
+    /// A reader of a file has something to say.
+    pub(crate) has_readers: bool,
 }
 
 impl Mailbox {
@@ -56,6 +58,12 @@ impl Mailbox {
     /// The session's own address or port is another one.
     pub(crate) fn moved(&self) {
         self.lock().has_moved = true;
+        self.changed.notify_one();
+    }
+
+    /// A reader of a file has something to say.
+    pub(crate) fn read(&self) {
+        self.lock().has_readers = true;
         self.changed.notify_one();
     }
 

@@ -44,6 +44,11 @@ impl Limiter {
         self.rate.store(rate.unwrap_or(0), Ordering::Relaxed);
     }
 
+    /// Bytes per second; `None` is unlimited.
+    pub(crate) fn rate(&self) -> Option<u64> {
+        Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate != 0)
+    }
+
     pub(crate) fn is_limited(&self) -> bool {
         self.rate.load(Ordering::Relaxed) != 0
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ferri_metainfo::InfoHashes;
-use ferri_storage::{BlockPool, Pool, PoolOptions};
+use ferri_storage::{BlockPool, Data, Pool, PoolOptions, Removed};
 use ferri_wire::PeerId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -27,7 +27,7 @@ use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdow
 use crate::share::Shares;
 use crate::status::State;
 use crate::store::{Kept, Listed, Record, Store, StoreError, Writer};
-use crate::torrent::{self, Earlier, Torrent};
+use crate::torrent::{self, Earlier, FilesError, Torrent};
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
 use crate::udp::{self, Sockets};
@@ -272,6 +272,19 @@ impl Session {
     #[must_use]
     pub fn torrents(&self) -> Vec<Torrent> {
         self.hosts.torrents()
+    }
+
+    /// As [`Self::remove`], and removes what the state folder has too: what is remembered of it in the state folder, and its data if that is wanted. Of the
+    /// data only files go that the torrent made or took over, as they were left; what the user put there or changed stays, and
+    /// so does what another torrent has. Then the folders go that are empty. The answer says which files stay, and why.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`](crate::Refused::Stopped) when it has ended already: add it again, or remove its files
+    /// yourself. [`FilesError::Store`] when the store cannot forget it: then it goes on. [`FilesError::Storage`] when the
+    /// files cannot be looked at; it has stopped then, and may be added and deleted again.
+    pub async fn delete(&self, torrent: &Torrent, data: Data) -> Result<Removed, FilesError> {
+        torrent.forget().await?;
+        torrent.remove(data).await
     }
 
     /// The torrent with this info hash: of version 1, of version 2, whole or cut to 20 bytes, or with one of several.

@@ -307,6 +307,15 @@ impl Trackers {
         services.tasks.spawn(cancel.run_until_cancelled_owned(flight).instrument(span));
     }
 
+    /// Their addresses by tier.
+    pub(crate) fn tiers(&self, now: Instant) -> Vec<Vec<String>> {
+        let mut tiers: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for tracker in self.statuses(now) {
+            tiers.entry(tracker.tier).or_default().push(tracker.url);
+        }
+        tiers.into_values().collect()
+    }
+
     pub(crate) fn statuses(&self, now: Instant) -> Vec<TrackerStatus> {
         let status = |tracker: ferri_tracker::schedule::TrackerStatus| TrackerStatus {
             url: tracker.url,

@@ -189,6 +189,22 @@ impl Root {
         rustix::fs::unlinkat(&folder, relative.file_name().ok_or(Errno::INVAL)?, AtFlags::empty())
     }
 
+    /// Removes a folder beneath the root that is empty.
+    pub(crate) fn remove_folder(&self, relative: &Path) -> Result<(), Errno> {
+        self.may_write()?;
+        let relative = &*self.actual(relative)?;
+        let folder = self.open_folder(relative.parent().unwrap_or_else(|| Path::new("")))?;
+        rustix::fs::unlinkat(&folder, relative.file_name().ok_or(Errno::INVAL)?, AtFlags::REMOVEDIR)
+    }
+
+    /// What a link says.
+    pub(crate) fn read_link(&self, relative: &Path) -> Result<OsString, Errno> {
+        let relative = &*self.actual(relative)?;
+        let folder = self.open_folder(relative.parent().unwrap_or_else(|| Path::new("")))?;
+        let found = rustix::fs::readlinkat(&folder, relative.file_name().ok_or(Errno::INVAL)?, Vec::new())?;
+        Ok(OsString::from_vec(found.into_bytes()))
+    }
+
     /// Opens a folder beneath the root for `fsync`.
     pub(crate) fn open_folder(&self, relative: &Path) -> Result<OwnedFd, Errno> {
         let relative = &*self.actual(relative)?;

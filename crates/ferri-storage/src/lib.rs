@@ -35,6 +35,7 @@ mod pool;
 mod prepare;
 mod reader;
 mod register;
+mod remove;
 pub mod resume;
 mod served;
 mod slices;
@@ -46,6 +47,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod verified;
 mod verify;
 mod way;
 mod witness;
@@ -73,6 +75,7 @@ pub use pool::{
     CheckNumber, CheckOrder, CheckPlace, CheckTicket, Closed, Done, Job, Lanes, Pool, PoolOptions, Rejected,
     Reply,
 };
+pub use remove::{Data, Left, Removed};
 pub use resume::Resumed;
 pub use state_files::{StateFiles, Unsealed, seal, unseal};
 pub use storage::Storage;

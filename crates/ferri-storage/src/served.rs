@@ -174,7 +174,7 @@ impl Storage {
         self.served.passed.fetch_add(passed, Ordering::Relaxed);
     }
 
-    fn look(&self, file: FileIndex, open: &OpenFile) -> Result<(), StorageError> {
+    pub(crate) fn look(&self, file: FileIndex, open: &OpenFile) -> Result<(), StorageError> {
         let number = file.0;
         let now = self.served.now();
         let accepted = self.served.lock().changed.get(&number).copied();

@@ -404,7 +404,7 @@ impl Storage {
         self.ledger.on_disk()
     }
 
-    fn read_target(&self, target: Target, buffer: &mut [u8]) -> Result<(), StorageError> {
+    pub(crate) fn read_target(&self, target: Target, buffer: &mut [u8]) -> Result<(), StorageError> {
         let file = self.open(target.home, Access::Read)?;
         Self::read_open(file.as_deref(), target, buffer, self.faults())
     }

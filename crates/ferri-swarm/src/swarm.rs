@@ -18,7 +18,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use ferri_metainfo::{Bitfield, Block, Layout};
+use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
 use ferri_wire::{Message, encoded_len};
 
 use crate::blame::Blame;
@@ -169,6 +169,26 @@ impl Swarm {
     /// Verified pieces.
     pub fn have(&self) -> &Bitfield {
         self.picker.have()
+    }
+
+    /// Pieces between their first request and their verification, ascending.
+    pub fn pieces_under_way(&self) -> Vec<PieceIndex> {
+        self.picker.under_way()
+    }
+
+    /// How many of the connected peers have each piece.
+    pub fn availability(&self) -> Vec<u32> {
+        self.picker.availability()
+    }
+
+    /// Whether a piece is not fetched because another program changed it on disk ([`Input::PiecesWithdrawn`]).
+    pub fn is_withdrawn(&self, piece: u32) -> bool {
+        self.withdrawn.contains(&piece)
+    }
+
+    /// Whether pieces are fetched in their order instead of the rarest first.
+    pub fn is_sequential(&self) -> bool {
+        self.picker.is_sequential()
     }
 
     /// What we are in the swarm.

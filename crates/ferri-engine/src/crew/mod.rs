@@ -123,6 +123,11 @@ impl TorrentLimits {
         Self { down: Arc::new(Limiter::new(down)), up: Arc::new(Limiter::new(up)) }
     }
 
+    /// Down and up, bytes per second.
+    pub(crate) fn rates(&self) -> (Option<u64>, Option<u64>) {
+        (self.down.rate(), self.up.rate())
+    }
+
     pub(crate) fn set(&self, down: Option<u64>, up: Option<u64>) {
         self.down.set_rate(down);
         self.up.set_rate(up);

@@ -4,6 +4,7 @@
 //! served what the journal vouches for; but no peer is dialled, and no piece begun that may lie there (the swarm's budget
 //! allows neither). Trackers are asked when it is known what there is.
 
+mod again;
 mod steps;
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use std::time::Instant;
 use ferri_metainfo::{Bitfield, Layout, PieceIndex};
 use ferri_storage::{CheckNumber, CheckPlace, CheckTicket};
 
+use self::again::Again;
+use super::work::RecheckAsker;
 use crate::FilePriority;
 
 /// A torrent whose files are not known yet.
@@ -30,6 +33,10 @@ pub(super) struct Checking {
     choice: Choice,
     /// Last touches may be missing on what is complete.
     lacks_touches: bool,
+    /// It is not the first look.
+    again: Option<Again>,
+    /// Who asked for another look; of a second one, who waits for this.
+    askers: Vec<RecheckAsker>,
 }
 
 /// What is to be looked at, and when it is its turn.
@@ -85,6 +92,8 @@ impl Checking {
             wishes,
             choice: Choice::AsAdded,
             lacks_touches,
+            again: None,
+            askers: Vec::new(),
         }
     }
 

@@ -6,49 +6,23 @@ use std::sync::Arc;
 use ferri_metainfo::{Bitfield, Info, InfoHash};
 use tokio::sync::oneshot;
 
+use super::look::Look;
+use super::refused::Refused;
+use super::work::Work;
 use crate::status::{PeerStatus, TrackerStatus};
-use crate::store::StoreError;
 use crate::{AddTorrent, Error, FilePriority};
-
-/// Why a torrent does not do what it was told.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refused {
-    /// It has stopped, or is about to.
-    #[error("the torrent has stopped; add it again")]
-    Stopped,
-    /// It is paused, and says nothing to trackers.
-    #[error("the torrent is paused; resume it first")]
-    Paused,
-    /// There is nobody to announce it to.
-    #[error("the torrent has no tracker; give it one when it is added")]
-    NoTracker,
-    /// It does not have so many files.
-    #[error("there are priorities for {given} files, and the torrent has {files}")]
-    TooManyPriorities {
-        /// Priorities that were given.
-        given: usize,
-        /// Files of the torrent.
-        files: usize,
-    },
-    /// Its info dictionary is not here yet, so it has no files that could be named.
-    #[error("which files the torrent has is not known yet; wait until it is resolved")]
-    Unresolved,
-    /// It is done, and could not be kept: at the next start it is as it was before.
-    #[error("it is done, but it cannot be kept for the next start: {0}")]
-    NotKept(StoreError),
-    /// It only serves what is there: nothing is to be fetched.
-    #[error("the torrent only serves what is there and fetches no file; add it without `seed_only`")]
-    OnlyServes,
-}
 
 /// Something for a torrent's task.
 #[derive(Debug)]
 pub(super) enum Command {
     /// To be done, and answered.
     Do(Order, oneshot::Sender<Result<(), Refused>>),
+    /// To be done, and answered with more than that.
+    Work(Work),
     /// Verified pieces and wanted files.
     Have(oneshot::Sender<(Bitfield, Bitfield)>),
+    /// Somebody wants to look.
+    Look(Look),
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Trackers(oneshot::Sender<Vec<TrackerStatus>>),
     /// Where the files of a torrent go that waits for that.

@@ -694,6 +694,11 @@ impl Disk {
         std::mem::take(&mut self.recovery.is_retried)
     }
 
+    /// The disk failed, and has not been seen to work since.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.recovery.failed.is_some() || self.recovery.probe_at.is_some()
+    }
+
     /// Piece jobs are out.
     pub(crate) fn is_busy(&self) -> bool {
         !self.jobs.is_empty() || self.spills.is_busy()

@@ -6,12 +6,15 @@
 
 use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
 
+use crate::FilePriority;
 use crate::status::FileStatus;
 
 /// What was told of files, and what they lack.
 #[derive(Debug)]
 pub(super) struct Files {
     layout: Layout,
+    /// How wanted they are; those beyond the end are normal.
+    wishes: Vec<FilePriority>,
     /// Files that are in their places as far as their bytes are here.
     wanted: Bitfield,
     /// Files that were told to be complete, or were so from the beginning.
@@ -23,10 +26,25 @@ pub(super) struct Files {
 impl Files {
     /// `is_finished`: files without a byte are there.
     pub(super) fn new(layout: Layout, have: &Bitfield, wanted: Bitfield, is_finished: bool) -> Self {
-        let mut files = Self { told: Bitfield::new(count(&layout)), layout, wanted, missing: None };
+        let mut files =
+            Self { told: Bitfield::new(count(&layout)), layout, wishes: Vec::new(), wanted, missing: None };
         let empty = if is_finished { Empty::There } else { Empty::Missing };
         files.take_news(have, empty);
         files
+    }
+
+    /// The user wants the files like this; those beyond the end are normal.
+    pub(super) fn wish(&mut self, wishes: &[FilePriority]) {
+        // Most torrents are wanted as they are, and there may be thousands of torrents.
+        let is_plain = wishes.iter().all(|wish| *wish == FilePriority::Normal);
+        self.wishes = if is_plain { Vec::new() } else { wishes.into() };
+    }
+
+    /// How wanted each file is.
+    pub(super) fn wishes(&self) -> Vec<FilePriority> {
+        let mut wishes = self.wishes.clone();
+        wishes.resize(self.layout.file_count(), FilePriority::Normal);
+        wishes
     }
 
     /// A piece was verified and is among `have`: the files that are complete with it.
@@ -54,6 +72,12 @@ impl Files {
                 self.told.clear(span.file.0);
             }
         }
+    }
+
+    /// Pieces were found that nobody fetched: files that are complete with them.
+    pub(super) fn found(&mut self, have: &Bitfield) -> Vec<FileIndex> {
+        self.missing = None;
+        self.take_news(have, Empty::Missing)
     }
 
     /// Other files are wanted: those of them that are complete already.

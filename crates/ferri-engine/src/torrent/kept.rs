@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 
 use super::Torrent;
 use super::account::Moved;
-use super::command::{Order, Refused, Sequential};
+use super::command::{Order, Sequential};
+use super::refused::Refused;
 use super::task::Task;
 use crate::options::RateLimits;
 use crate::store::{KNOWN_PEERS_MAX, Record, Reply, StoreError};

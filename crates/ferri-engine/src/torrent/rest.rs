@@ -20,6 +20,7 @@ use super::account::{Account, Moved};
 use super::command::Command;
 use super::disk::{Disk, DiskDone};
 use super::files::Files;
+use super::readers::Readers;
 use super::task::{Inbox, Task, View};
 use super::{COMMANDS_MAX, Seat, Torrent};
 use crate::clock;
@@ -46,9 +47,9 @@ pub(super) struct Resting {
     pub(super) crew: Base<Swarm>,
     pub(super) files: Files,
     account: Account,
-    storage: Arc<Store>,
-    view: View,
-    seed_only: bool,
+    pub(super) storage: Arc<Store>,
+    pub(super) view: View,
+    pub(super) seed_only: bool,
     /// The alarm that is set.
     wakes_at: Option<Instant>,
 }
@@ -85,6 +86,7 @@ impl Task {
         self.ending.is_none()
             && self.checking.is_none()
             && self.crew.is_alone()
+            && self.readers.is_empty()
             && !self.view.stale
             && !self.disk.is_busy()
             && self.disk.next_tick().is_none()
@@ -160,12 +162,14 @@ impl Resting {
             info: self.info,
             crew,
             files: self.files,
+            readers: Readers::default(),
             account: self.account,
             disk,
             disk_done,
             view: self.view,
             seed_only: self.seed_only,
             ending: None,
+            removal: None,
             checking: None,
         };
         task.spawn(inbox);

@@ -19,6 +19,7 @@ use super::checking::{Checking, Pieces};
 use super::disk::{Disk, DiskDone};
 use super::files::Files;
 use super::opening::Opened;
+use super::readers::Readers;
 use super::rest::channels;
 use super::task::{Inbox, Task, View};
 use super::wishes::piece_priorities;
@@ -197,12 +198,14 @@ impl Start {
             info: self.info,
             crew,
             files,
+            readers: Readers::default(),
             account: Account::new(self.opened.totals, now),
             disk,
             disk_done,
             view: self.view,
             seed_only: self.add.seed_only,
             ending: None,
+            removal: None,
             checking: None,
         };
         task.prefer(&self.add.priorities, now);
@@ -339,6 +342,7 @@ impl Task {
 
     /// Tells the swarm what is to be fetched for these wishes, if that is not simply everything.
     pub(super) fn prefer(&mut self, files: &[FilePriority], now: Instant) {
+        self.files.wish(files);
         if !files.is_empty() || self.seed_only || !self.disk.storage().awaited().is_empty() {
             let priorities = self.piece_priorities(files);
             self.handle(Input::Priorities { priorities }, now);

@@ -9,15 +9,19 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, Info};
+use ferri_storage::{Data, Removed};
 use ferri_swarm::{Input, Output, Priority, Source, Swarm};
 use tokio::sync::mpsc;
 
 use super::account::{Account, Moved};
 use super::checking::Checking;
-use super::command::{Command, Order, Refused, Sequential};
+use super::command::{Command, Order, Sequential};
 use super::disk::{Disk, DiskDone};
 use super::fault::Remains;
 use super::files::Files;
+use super::readers::Readers;
+use super::refused::{FilesError, Refused};
+use super::work::RemoveAsker;
 use super::{Seat, Torrent, peer_status, wishes};
 use crate::clock;
 use crate::crew::{self, Allowed, Crew, Happened, Permit, Upload};
@@ -52,6 +56,7 @@ pub(super) struct Task {
     pub(super) info: Arc<Info>,
     pub(super) crew: Crew<Swarm>,
     pub(super) files: Files,
+    pub(super) readers: Readers,
     pub(super) account: Account,
     pub(super) disk: Disk,
     /// Where disk threads report to.
@@ -62,6 +67,8 @@ pub(super) struct Task {
     /// Its files are not known yet.
     pub(super) checking: Option<Box<Checking>>,
     pub(super) ending: Option<Instant>,
+    /// It is to be removed when it has stopped.
+    pub(super) removal: Option<(Data, RemoveAsker)>,
 }
 
 /// What users see, and when they see it next.
@@ -168,6 +175,11 @@ impl Task {
 
     fn happened(&mut self, happened: Happened, inbox: &mut crew::Inbox) {
         let now = clock::now();
+        if let Happened::Mail(mail) = &happened
+            && mail.has_readers
+        {
+            self.readers.stale();
+        }
         let Happened::Reports = happened else { return self.crew.happened(happened, now) };
         for (peer, report) in inbox.reports() {
             match self.crew.report(peer, report, now) {
@@ -191,6 +203,8 @@ impl Task {
                 drop(reply.send((self.crew.machine().have().clone(), self.files.wanted().clone())));
             }
             Command::Peers(reply) => drop(reply.send(self.crew.machine().peers().map(peer_status).collect())),
+            Command::Work(work) => self.work(work, now),
+            Command::Look(look) => self.show_to(look),
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),
             Command::Choose(_, reply) => {
                 drop(reply.send(Err(Error::AlreadyRunning(self.info.info_hashes().wire()))));
@@ -253,7 +267,7 @@ impl Task {
         self.apply_budget(now);
     }
 
-    fn stop(&mut self, now: Instant) {
+    pub(super) fn stop(&mut self, now: Instant) {
         if self.ending.is_none() {
             self.ending = Some(now + STOP_TIMEOUT);
             // What looks at a million files is done again by the next start.
@@ -285,16 +299,26 @@ impl Task {
         let totals = self.account.totals(Moved::from(&self.crew.machine().stats()), clock::now());
         self.keep_totals(totals);
         self.keep_peers();
+        let removal = self.removal.take();
         let close = move || {
             let noted = storage.write_totals(&totals);
             let closed = storage.close().and(noted);
+            let removed = removal.map(|(data, asker)| {
+                let removed =
+                    storage.files().map_or_else(|| Ok(Removed::default()), |files| files.remove(data));
+                (asker, removed)
+            });
             // Somebody may still hold it to read; its places are free.
             storage.leave();
-            closed
+            (closed, removed)
         };
+        let mut removed = None;
         match tokio::task::spawn_blocking(close).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.view.event(Event::Note(error.to_string())),
+            Ok((Ok(()), answer)) => removed = answer,
+            Ok((Err(error), answer)) => {
+                removed = answer;
+                self.view.event(Event::Note(error.to_string()));
+            }
             Err(error) => tracing::error!(%error, "closing the files failed"),
         }
         self.entry.leave();
@@ -305,6 +329,10 @@ impl Task {
         *self.torrent.seat() = Seat::Empty;
         self.view.state = State::Stopped;
         self.publish(clock::now());
+        if let Some((asker, removed)) = removed {
+            // Whoever asked may have stopped waiting.
+            let _ = asker.send(removed.map_err(FilesError::Storage));
+        }
     }
 
     pub(super) fn set_state(&mut self, state: State) {
@@ -316,6 +344,13 @@ impl Task {
                 self.view.event(Event::StateChanged(state));
             }
             self.publish(clock::now());
+        }
+    }
+
+    /// What is missing is another thing now.
+    pub(super) fn show_work(&mut self) {
+        if matches!(self.view.state, State::Downloading | State::Seeding) {
+            self.set_state(self.working_state());
         }
     }
 
@@ -333,7 +368,7 @@ impl Task {
         if self.seed_only {
             vec![Priority::Skip; self.info.layout().piece_count() as usize]
         } else {
-            let mut priorities = wishes::piece_priorities(&self.info, files);
+            let mut priorities = wishes::piece_priorities(&self.info, &self.readers.with_lent(files));
             for piece in self.disk.storage().awaited() {
                 // Until they come, all else for their files is put aside.
                 if let Some(wish) =
@@ -354,15 +389,15 @@ impl Task {
         if files < given.len() {
             return Err(Refused::TooManyPriorities { given: given.len(), files });
         }
+        self.files.wish(given);
+        self.readers.end_loan();
         match &self.checking {
             Some(_) => self.choose_while_checking(given),
             None => self.disk.set_wanted(wishes::wanted(&self.info, given)),
         }
         let priorities = self.piece_priorities(given);
         self.handle(Input::Priorities { priorities }, now);
-        if matches!(self.view.state, State::Downloading | State::Seeding) {
-            self.set_state(self.working_state());
-        }
+        self.show_work();
         // Who hears that it is done may look at once.
         self.publish(now);
         Ok(())
@@ -379,8 +414,13 @@ impl Task {
     /// Carries out everything the machines want, then hands the gathered messages over, once a peer.
     pub(super) fn drain(&mut self) {
         let now = clock::now();
-        while let Some(output) = self.crew.poll(now) {
-            self.carry_out(output, now);
+        loop {
+            while let Some(output) = self.crew.poll(now) {
+                self.carry_out(output, now);
+            }
+            if !self.serve_readers(now) {
+                break;
+            }
         }
         self.crew.flush();
         self.view.stale |= self.crew.take_change();
@@ -406,6 +446,7 @@ impl Task {
         let event = match event {
             Swarmed::PieceCompleted { piece } => {
                 self.view.event(Event::PieceVerified { piece: piece.get() });
+                self.readers.stale();
                 let complete = self.files.piece(piece, self.crew.machine().have());
                 return self.files_completed(complete);
             }
@@ -420,6 +461,9 @@ impl Task {
             )),
             // Of files that are not known it cannot be said.
             Swarmed::Completed if self.checking.is_some() => return,
+            Swarmed::Completed if self.readers.is_completed_loan() => {
+                return self.show_work();
+            }
             Swarmed::Completed => {
                 self.completed(now);
                 return;

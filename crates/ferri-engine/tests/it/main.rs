@@ -9,6 +9,8 @@ mod limits;
 mod magnet;
 mod many;
 mod network;
+mod reader;
+mod removal;
 mod resume;
 mod session;
 mod states;

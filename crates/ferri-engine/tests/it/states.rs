@@ -1,14 +1,19 @@
 //! What a torrent is told is done in every state, or noted and done when the state allows it; and every command answers.
 
-use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
+use std::{fs, io};
 
 use ferri_bencode::Encoder;
-use ferri_engine::{AddTorrent, Check, FilePriority, Refused, Session, State, Torrent};
-use ferri_metainfo::Metainfo;
+use ferri_engine::{
+    AddTorrent, Check, Data, FilePriority, FilesError, Rechecked, Refused, Session, State, Torrent,
+};
 use ferri_metainfo::magnet::Magnet;
+use ferri_metainfo::{FileIndex, Metainfo};
 use ferri_tracker_server::{Options, TrackerServer};
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::task::JoinHandle;
 
 use crate::support::{Payload, Seed, options, within};
 
@@ -34,6 +39,10 @@ struct Scene {
     torrent: Torrent,
     dir: TempDir,
     hogs: Vec<Torrent>,
+    /// Those who read the first file.
+    readers: Mutex<Vec<JoinHandle<io::Result<Vec<u8>>>>>,
+    /// Those who had everything looked at again.
+    rechecks: Mutex<Vec<JoinHandle<Result<Rechecked, Refused>>>>,
 }
 
 impl Scene {
@@ -59,7 +68,17 @@ impl Scene {
         let mut add = AddTorrent::new(payload.metainfo(&[tracker.http_url()]), dir.path());
         change(&mut add);
         let torrent = session.add(add).await.unwrap();
-        Self { payload, seed, tracker, session, torrent, dir, hogs }
+        Self {
+            payload,
+            seed,
+            tracker,
+            session,
+            torrent,
+            dir,
+            hogs,
+            readers: Mutex::default(),
+            rechecks: Mutex::default(),
+        }
     }
 
     /// Its files are looked at, until [`Self::release`].
@@ -97,6 +116,11 @@ impl Scene {
     /// Tells it everything there is to tell. `paused`: what comes of an announce.
     async fn tell(&self, reannounced: Result<(), Refused>) {
         let torrent = &self.torrent;
+        let mut reader = within(torrent.reader(FileIndex(0))).await.unwrap();
+        self.readers.lock().unwrap().push(tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).await.map(|_| bytes)
+        }));
         let too_many = Refused::TooManyPriorities { given: 4, files: 3 };
         assert_eq!(torrent.set_priorities(vec![FilePriority::Low; 4]).await, Err(too_many));
         assert_eq!(torrent.set_priorities(TWO.to_vec()).await, Ok(()));
@@ -107,6 +131,21 @@ impl Scene {
         assert_eq!(torrent.reannounce().await, reannounced);
         assert_eq!(within(torrent.trackers()).await.len(), 1);
         within(torrent.peers()).await;
+        self.read_back(reannounced == Err(Refused::Paused)).await;
+        let torrent = torrent.clone();
+        self.rechecks.lock().unwrap().push(tokio::spawn(async move { torrent.recheck().await }));
+    }
+
+    /// It knows what it was told.
+    async fn read_back(&self, paused: bool) {
+        let settings = within(self.torrent.settings()).await.unwrap();
+        assert_eq!(settings.priorities, TWO);
+        assert_eq!((settings.down_limit, settings.up_limit), (Some(50 << 20), Some(50 << 20)));
+        assert_eq!((settings.sequential, settings.paused, settings.seed_only), (true, paused, false));
+        assert_eq!((&*settings.folder, settings.name.to_str()), (self.dir.path(), Some("folder")));
+        assert_eq!(settings.trackers, [[self.tracker.http_url()]]);
+        let map = within(self.torrent.piece_map()).await.unwrap();
+        assert_eq!((map.have.len(), map.availability.len()), (60, 60));
     }
 
     /// All of it was done: two files are wanted and here, whichever torrent had them.
@@ -116,6 +155,14 @@ impl Scene {
         assert_eq!((status.wanted, status.wanted_done), (2 * FILE as u64, 2 * FILE as u64));
         for (path, data) in &self.payload.files[..2] {
             assert_eq!(fs::read(self.dir.path().join("folder").join(path)).unwrap(), *data, "{path}");
+        }
+        let rechecks = std::mem::take(&mut *self.rechecks.lock().unwrap());
+        for recheck in rechecks {
+            within(recheck).await.unwrap().unwrap();
+        }
+        let readers = std::mem::take(&mut *self.readers.lock().unwrap());
+        for reader in readers {
+            assert!(within(reader).await.unwrap().unwrap() == self.payload.files[0].1);
         }
         within(async {
             while self.tracker.counts().1 == 0 {
@@ -144,6 +191,12 @@ impl Scene {
             torrent.stop().await,
         ];
         assert_eq!(answers, [const { Err(Refused::Stopped) }; 8]);
+        assert_eq!(torrent.settings().await, Err(Refused::Stopped));
+        assert_eq!(torrent.piece_map().await, Err(Refused::Stopped));
+        assert_eq!(torrent.recheck().await, Err(Refused::Stopped));
+        let removed = self.session.delete(torrent, Data::Delete).await;
+        assert!(matches!(removed, Err(FilesError::Refused(Refused::Stopped))), "{removed:?}");
+        assert_eq!(torrent.reader(FileIndex(0)).await.err(), Some(Refused::Stopped));
         assert!(torrent.peers().await.is_empty() && torrent.trackers().await.is_empty());
     }
 }
@@ -262,7 +315,8 @@ async fn told_while_it_is_paused() {
     assert_eq!(scene.torrent.pause().await, Ok(()));
     assert_eq!(scene.torrent.status().state, State::Paused);
     scene.tell(Err(Refused::Paused)).await;
-    assert_eq!((scene.torrent.status().state, scene.torrent.status().downloaded), (State::Paused, 0));
+    scene.is(|state| *state == State::Paused).await;
+    assert_eq!(scene.torrent.status().downloaded, 0);
     assert_eq!(scene.torrent.resume().await, Ok(()));
     scene.has_two().await;
 }
@@ -305,6 +359,10 @@ impl Sought {
     /// As [`Scene::tell`]; which files there are is not known.
     async fn tell(&self, reannounced: Result<(), Refused>) {
         let torrent = &self.torrent;
+        assert_eq!(torrent.settings().await, Err(Refused::Unresolved));
+        assert_eq!(torrent.piece_map().await, Err(Refused::Unresolved));
+        assert_eq!(torrent.recheck().await, Err(Refused::Unresolved));
+        assert_eq!(torrent.reader(FileIndex(0)).await.err(), Some(Refused::Unresolved));
         assert_eq!(torrent.set_priorities(TWO.to_vec()).await, Err(Refused::Unresolved));
         assert_eq!(torrent.set_limits(Some(50 << 20), Some(50 << 20)).await, Ok(()));
         assert_eq!(torrent.fetch_rarest_first().await, Ok(()));
@@ -334,7 +392,17 @@ async fn told_while_it_is_resolved() {
     assert_eq!(torrent.set_priorities(vec![FilePriority::Low; 4]).await, Err(too_many));
     assert_eq!(torrent.set_priorities(TWO.to_vec()).await, Ok(()));
     let Sought { payload, tracker, session, torrent, dir } = sought;
-    let scene = Scene { payload, seed, tracker, session, torrent, dir, hogs: Vec::new() };
+    let scene = Scene {
+        payload,
+        seed,
+        tracker,
+        session,
+        torrent,
+        dir,
+        hogs: Vec::new(),
+        readers: Mutex::default(),
+        rechecks: Mutex::default(),
+    };
     scene.has_two().await;
 }
 
@@ -368,7 +436,17 @@ async fn stopped_while_it_is_resolved() {
     within(sought.torrent.stop()).await.unwrap();
     let seed = Seed::start(&sought.payload, &[]).await;
     let Sought { payload, tracker, session, torrent, dir } = sought;
-    let scene = Scene { payload, seed, tracker, session, torrent, dir, hogs: Vec::new() };
+    let scene = Scene {
+        payload,
+        seed,
+        tracker,
+        session,
+        torrent,
+        dir,
+        hogs: Vec::new(),
+        readers: Mutex::default(),
+        rechecks: Mutex::default(),
+    };
     scene.is_stopped().await;
     within(scene.session.shutdown()).await;
     scene.tracker.shutdown();

@@ -22,6 +22,7 @@ mod served;
 mod store;
 mod totals;
 mod touched;
+mod verified;
 mod versions;
 
 use std::path::{Path, PathBuf};

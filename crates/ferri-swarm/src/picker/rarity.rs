@@ -80,6 +80,11 @@ impl Rarity {
         self.availability[piece.as_usize()] == 0
     }
 
+    /// How many of the counted peers have each piece.
+    pub(crate) fn availability(&self) -> impl Iterator<Item = u16> + '_ {
+        self.availability.iter().copied()
+    }
+
     /// Copies among the counted peers: whole ones, and the share of pieces of which there is one more.
     pub(crate) fn copies(&self) -> f64 {
         let Some(least) = self.histogram.iter().position(|pieces| *pieces != 0) else { return 0.0 };

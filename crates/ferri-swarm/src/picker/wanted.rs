@@ -168,6 +168,10 @@ impl Picker {
         self.epoch += 1;
     }
 
+    pub(crate) fn is_sequential(&self) -> bool {
+        self.sequential
+    }
+
     pub(crate) fn set_sequential(&mut self, sequential: bool) {
         self.sequential = sequential;
     }
@@ -293,10 +297,22 @@ impl Picker {
 
     /// Every open piece that is not being verified, ascending.
     pub(crate) fn unfinished(&self) -> Vec<PieceIndex> {
-        let mut pieces: Vec<_> =
-            self.index.keys().copied().filter(|piece| !self.is_verifying(*piece)).collect();
+        let mut pieces = self.under_way();
+        pieces.retain(|piece| !self.is_verifying(*piece));
+        pieces
+    }
+
+    /// Open pieces, ascending.
+    pub(crate) fn under_way(&self) -> Vec<PieceIndex> {
+        let mut pieces: Vec<_> = self.index.keys().copied().collect();
         pieces.sort_unstable();
         pieces
+    }
+
+    /// How many peers have each piece.
+    pub(crate) fn availability(&self) -> Vec<u32> {
+        let seeds = self.seeds;
+        self.rarity.availability().map(|peers| seeds + u32::from(peers)).collect()
     }
 
     /// Whether a peer was asked for a block and may still send it.

@@ -45,6 +45,9 @@ impl Task {
             _ if self.ending.is_some() => {}
             Ok(found) => {
                 checking.found = Some(found);
+                if checking.again.is_some() {
+                    return self.finish_check(now);
+                }
                 self.look_for_obstacles();
             }
             Err(error) => self.wait_for_disk(&error, now),
@@ -123,6 +126,9 @@ impl Task {
     /// The files are known: the torrent works.
     fn finish_check(&mut self, now: Instant) {
         let Some(mut checking) = self.checking.take() else { return };
+        if let Some(again) = checking.again.take() {
+            return self.finish_recheck(*checking, again, now);
+        }
         if let Some(found) = checking.found.take() {
             let pieces = found.iter_ones().collect();
             self.handle(Input::PiecesFound { pieces }, now);
@@ -134,11 +140,13 @@ impl Task {
         if checking.choice == Choice::New {
             self.disk.set_wanted(wishes::wanted(&self.info, &checking.wishes));
         }
+        self.readers.stale();
         // The look at the files may have found pieces that are needed first.
         self.prefer(&checking.wishes, now);
         // What was just found may never have been synced; once it is, the next start believes it unseen.
         self.disk.sync();
         self.begin(checking.lacks_touches, now);
         self.apply_budget(now);
+        self.look_again_if_asked(checking.askers);
     }
 }

@@ -53,30 +53,34 @@ impl Task {
     /// Pieces that were in doubt were looked at: those that are gone are taken back from the peers and fetched again.
     fn rechecked(&mut self, result: Result<Bitfield, StorageError>, now: Instant) {
         match self.disk.rechecked(result, now) {
-            Ok(gone) => {
-                let is_complete = self.seed_only || self.view.completed_at.is_some();
-                let storage = self.disk.storage().clone();
-                let files = storage.files();
-                let is_changed = |piece| files.is_some_and(|files| files.is_changed_by_others(piece));
-                // A file that was complete and that its user changed is the user's: nothing is fetched over it.
-                self.files.lost(gone.iter().copied());
-                let (kept, lost): (Vec<_>, Vec<_>) =
-                    gone.into_iter().partition(|piece| is_complete && is_changed(*piece));
-                for piece in lost {
-                    self.handle(Input::PieceLost { piece: piece.get() }, now);
-                }
-                if !kept.is_empty() {
-                    self.withdraw(&kept, now);
-                }
-                if self.crew.machine().stats().left != 0 {
-                    self.view.completed_at = None;
-                }
-                if matches!(self.view.state, State::Downloading | State::Seeding) {
-                    self.set_state(self.working_state());
-                }
-            }
+            Ok(gone) => self.lose(gone, now),
             Err(error) => self.disk_answered(Err(error), now),
         }
+    }
+
+    /// These pieces are not there any more: they are taken back from the peers and fetched again.
+    pub(in crate::torrent) fn lose(&mut self, gone: Vec<PieceIndex>, now: Instant) {
+        let is_complete = self.seed_only || self.view.completed_at.is_some();
+        let storage = self.disk.storage().clone();
+        let files = storage.files();
+        let is_changed = |piece| files.is_some_and(|files| files.is_changed_by_others(piece));
+        // A file that was complete and that its user changed is the user's: nothing is fetched over it.
+        self.files.lost(gone.iter().copied());
+        self.readers.looked_again();
+        let (kept, lost): (Vec<_>, Vec<_>) =
+            gone.into_iter().partition(|piece| is_complete && is_changed(*piece));
+        let is_any_lost = !lost.is_empty();
+        for piece in lost {
+            self.handle(Input::PieceLost { piece: piece.get() }, now);
+        }
+        if !kept.is_empty() {
+            self.withdraw(&kept, now);
+        }
+        if is_any_lost {
+            self.readers.end_loan();
+            self.view.completed_at = self.view.completed_at.filter(|_| self.crew.machine().stats().left == 0);
+        }
+        self.show_work();
     }
 
     fn withdraw(&mut self, pieces: &[PieceIndex], now: Instant) {
@@ -169,6 +173,12 @@ impl Task {
     /// The device takes data again, or not.
     fn probed(&mut self, result: &Result<(), StorageError>, now: Instant) {
         if !self.disk.probed(result, now) {
+            if let Err(error) = result
+                && self.checking.is_none()
+                && !matches!(self.view.state, State::Error { .. })
+            {
+                self.disk_failed(error, now);
+            }
             return;
         }
         if self.disk.is_finishing() && self.crew.machine().stats().left == 0 {

@@ -8,7 +8,8 @@ use super::{Chosen, STOP_TIMEOUT, Search, Step};
 use crate::Error;
 use crate::clock;
 use crate::status::State;
-use crate::torrent::command::{Command, Order, Refused};
+use crate::torrent::command::{Command, Order};
+use crate::torrent::refused::Refused;
 use crate::torrent::{Seat, peer_status};
 
 impl Search {
@@ -43,6 +44,10 @@ impl Search {
                 drop(reply.send(self.crew.machine().peers().map(peer_status).collect()));
             }
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),
+            Command::Work(work) => {
+                work.refuse(if self.ending.is_some() { Refused::Stopped } else { Refused::Unresolved });
+            }
+            Command::Look(look) => look.at_nothing(),
             Command::SameAs(name) => drop(self.is_twin_of(name, now)),
             // There are no files yet.
             Command::Have(_) => {}
