@@ -229,7 +229,7 @@ impl<'a> World<'a> {
             }
             1..=3 => Input::Resume,
             4 => Input::Ban { addrs: vec![self.addr()] },
-            5 => Input::PieceVerified { piece: 1, ok: true },
+            5 => Input::PieceVerified { piece: 1, ok: true, digests: Vec::new() },
             6 => Input::ExternalAddress { ip: [10, 0, 0, self.script.u8()].into() },
             _ => Input::Sequential { sequential: true },
         };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use ferri_tracker::pace::{self, Pace};
 use ferri_tracker::schedule::{
     Input, Notice, Order, Output, Role, Schedule, ScheduleOptions, TrackerId, TrackerState,
 };
@@ -22,10 +23,18 @@ pub fn schedule(data: &[u8]) {
     let mut options = ScheduleOptions::new([1; 20].into(), [2; 20], 6881);
     let flags = script.u8();
     options.order = if flags & 1 == 0 { Order::Sequential } else { Order::EveryTier };
+    options.paced = flags & 2 != 0;
     let tiers: Vec<Vec<String>> =
         (0..flags >> 5).map(|_| (0..script.u8() % 4).map(|_| url(&mut script)).collect()).collect();
     let schedule = Schedule::new(tiers, u64::from(script.u32()), options, start);
-    let mut driver = Driver { schedule, now: start, flights: Vec::new(), heard: BTreeMap::new(), stopped: 0 };
+    let mut driver = Driver {
+        schedule,
+        pace: Pace::default(),
+        now: start,
+        flights: Vec::new(),
+        heard: BTreeMap::new(),
+        stopped: 0,
+    };
     driver.drain();
     while !script.is_empty() {
         driver.step(&mut script);
@@ -55,6 +64,7 @@ struct Heard {
 
 struct Driver {
     schedule: Schedule,
+    pace: Pace,
     now: Instant,
     /// Announces without a report.
     flights: Vec<(TrackerId, Place)>,
@@ -101,6 +111,7 @@ impl Driver {
                 self.now += Duration::from_secs(u64::from(script.u16()));
                 Input::Timeout
             }
+            12 if kind & 16 != 0 => self.other_torrent(script),
             12 => return self.sleep(),
             _ if self.flights.is_empty() => return self.sleep(),
             _ => {
@@ -109,6 +120,29 @@ impl Driver {
             }
         };
         self.handle(input);
+    }
+
+    /// Another torrent of the session asks for a turn, or announces.
+    fn other_torrent(&mut self, script: &mut Script<'_>) -> Input {
+        let host = format!("t{}.example", script.u8() % 8);
+        let input = match script.u8() {
+            0..100 => pace::Input::Ask { torrent: [9; 20].into(), host, had: false },
+            100..200 => pace::Input::Begun { host },
+            _ => pace::Input::Over { host },
+        };
+        self.pace.handle(input, self.now);
+        while self.pace.poll_output().is_some() {}
+        Input::Turn { wait: Duration::from_secs(u64::from(script.u8())) }
+    }
+
+    /// The answer comes before time goes on.
+    fn turn(&mut self, host: String, had: bool) {
+        assert!(!host.is_empty() && !host.contains('/'), "{host:?} is no host");
+        let torrent = [1; 20].into();
+        self.pace.handle(pace::Input::Ask { torrent, host, had }, self.now);
+        let Some(pace::Output::Turn { wait, .. }) = self.pace.poll_output() else { panic!("no turn") };
+        assert!(self.pace.poll_output().is_none() && wait <= Duration::from_secs(3600));
+        self.schedule.handle(Input::Turn { wait }, self.now);
     }
 
     fn handle(&mut self, input: Input) {
@@ -125,6 +159,7 @@ impl Driver {
                 Output::Announce { tracker, url, family, announce } => {
                     self.announce(tracker, (url, family == Family::V4), announce.event);
                 }
+                Output::WantTurn { host, had } => self.turn(host, had),
                 Output::Cancel { tracker } => self.flights.retain(|(flight, _)| *flight != tracker),
                 Output::Stopped => {
                     self.stopped += 1;

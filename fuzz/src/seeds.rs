@@ -6,6 +6,7 @@
 mod dht;
 mod machines;
 mod torrent;
+mod traces;
 
 use bytes::BytesMut;
 use ferri_tracker::udp::{Request, Response};
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Seed> {
     tracker(&mut seeds);
     lsd(&mut seeds);
     machines::all(&mut seeds);
+    traces::traces(&mut seeds);
     dht::all(&mut seeds);
     seeds
 }

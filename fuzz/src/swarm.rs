@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferri_metainfo::{Bitfield, Block, Layout};
-use ferri_swarm::trace::{Recorder, Replay};
 use ferri_swarm::{Direction, Event, Input, Output, PeerKey, Priority, Source, Swarm, SwarmOptions};
+use ferri_trace::machines::SwarmStart;
+use ferri_trace::{Machine, Recorder, Replay, first_line};
 use ferri_wire::{Handshake, HashRange, Message, PeerId, Reserved};
 
 use crate::script::{Script, Sleeper};
@@ -40,35 +41,22 @@ pub fn swarm(data: &[u8]) {
     assert_eq!(first, second.run(), "the same script, other outputs");
 }
 
-/// Any text as a trace, which people send each other: it is refused or replayed.
-pub fn trace(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    let mut replay = Replay::new(Instant::now());
-    for (number, line) in (1..).zip(text.lines()) {
-        let fed = replay.feed(line);
-        assert_eq!(replay.lines(), number);
-        if let Err(error) = fed {
-            assert!(!error.to_string().is_empty());
-            return;
-        }
-    }
-}
-
 /// Records what happens and feeds it to another machine, line by line.
 #[derive(Debug)]
 struct Trace {
-    recorder: Recorder,
-    first_line: String,
+    recorder: Recorder<Swarm>,
+    start: String,
     replay: Option<Replay>,
 }
 
 impl Trace {
-    fn feed(&mut self, line: impl FnOnce(&Recorder) -> String) {
+    fn feed(&mut self, line: impl FnOnce(&mut Recorder<Swarm>) -> Option<String>) {
         let Some(replay) = &mut self.replay else { return };
         if replay.lines() == 0 {
-            replay.feed(&self.first_line).expect("the start");
+            replay.feed(&first_line("a fuzzer")).expect("the first line");
+            replay.feed(&self.start).expect("the start");
         }
-        let line = line(&self.recorder);
+        let line = line(&mut self.recorder).expect("the trace of a swarm has no bound");
         if let Err(error) = replay.feed(&line) {
             panic!("the replay differs: {error}");
         }
@@ -100,8 +88,10 @@ struct World<'a> {
     /// Pieces whose verification is under way.
     verifying: BTreeSet<u32>,
     have: BTreeSet<u32>,
-    /// Copies of failed pieces that are being remembered.
-    suspects: BTreeSet<u32>,
+    /// Pieces being verified whose digests are wanted even when they are good.
+    compared: BTreeSet<u32>,
+    /// The last reject that was sent.
+    rejected: Option<(PeerKey, u32, u32, u32)>,
     /// No more connections than this, ever.
     peers_max: usize,
     half_open_max: usize,
@@ -147,8 +137,9 @@ impl<'a> World<'a> {
             }
         }
         let seed = u64::from(script.u8());
-        let (recorder, first_line) = Recorder::new(&options, &layout, &have, seed, now);
-        let swarm = Swarm::new(options, layout.clone(), have.clone(), seed, now);
+        let begun = SwarmStart { options, layout: layout.clone(), have: have.clone(), seed };
+        let (recorder, start) = Recorder::new("a swarm", &begun, now, now);
+        let swarm = Swarm::begin(begun, now).expect("a start that fits");
         Self {
             script: Script::new(script.rest()),
             swarm,
@@ -160,11 +151,12 @@ impl<'a> World<'a> {
             stored: BTreeMap::new(),
             verifying: BTreeSet::new(),
             have: have.iter_ones().collect(),
-            suspects: BTreeSet::new(),
+            compared: BTreeSet::new(),
+            rejected: None,
             peers_max: 6,
             half_open_max: 3,
             outputs: DefaultHasher::new(),
-            trace: Trace { recorder, first_line, replay: None },
+            trace: Trace { recorder, start, replay: None },
         }
     }
 
@@ -388,31 +380,44 @@ impl<'a> World<'a> {
         self.tell(key, Message::Piece { piece, begin, data: zeros(length) });
     }
 
-    /// The disk answers: the hash matched or did not, or the disk failed.
+    /// The disk answers: the hash matched or did not.
     fn finish_piece(&mut self) {
         let Some(&piece) = self.verifying.first() else { return };
         self.verifying.remove(&piece);
         self.stored.remove(&piece);
-        match self.script.u8() % 8 {
-            0 | 1 => self.handle(Input::PieceVerified { piece, ok: false }),
-            2 => self.handle(Input::PieceFailed { piece }),
-            _ => {
-                self.have.insert(piece);
-                self.handle(Input::PieceVerified { piece, ok: true });
-                if self.suspects.remove(&piece) {
-                    let blocks = self.script.u8();
-                    let bad =
-                        (0..8).filter(|block| blocks & 1 << block != 0).map(|block| block * 16_384).collect();
-                    self.handle(Input::SuspectBlocks { piece, bad });
-                }
+        let blocks = self.layout.piece(piece).map_or(0, |piece| self.layout.block_count(piece));
+        let is_compared = self.compared.remove(&piece);
+        let (ok, digests) = match self.script.u8() % 8 {
+            0 | 1 => (false, (0..blocks).map(u64::from).collect()),
+            // A caller that keeps no digests.
+            2 => (false, Vec::new()),
+            _ if is_compared => {
+                let differ = self.script.u8();
+                let digest = |block: u32| u64::from(block + 99 * u32::from(differ >> (block % 8) & 1));
+                (true, (0..blocks).map(digest).collect())
             }
+            _ => (true, Vec::new()),
+        };
+        if ok {
+            self.have.insert(piece);
         }
+        self.handle(Input::PieceVerified { piece, ok, digests });
     }
 
     fn report_sent(&mut self) {
         let Some(key) = self.some_peer() else { return };
         let peer = self.peers.get_mut(&key).expect("it was just found");
-        let count = usize::from(self.script.u8()).min(peer.released.len());
+        let count = usize::from(self.script.u8());
+        if 128 <= count && !peer.released.is_empty() {
+            let block = peer.released.remove(0);
+            let (fast, piece, begin, length) =
+                (peer.fast, block.piece().get(), block.begin(), block.length());
+            self.rejected = None;
+            self.handle(Input::BlockUnreadable { peer: key, piece, begin, length });
+            let expected = fast.then_some((key, piece, begin, length));
+            return assert_eq!(self.rejected, expected, "every request has one answer");
+        }
+        let count = count.min(peer.released.len());
         let bytes = peer.released.drain(..count).map(|block| u64::from(block.length())).sum();
         self.handle(Input::BlocksSent { peer: key, blocks: count as u32, bytes });
     }
@@ -486,9 +491,9 @@ impl<'a> World<'a> {
             0 => Input::PeerMessage { peer, message: Message::HaveAll },
             1 => Input::PeerDisconnected { peer },
             2 => Input::BlocksSent { peer, blocks: 1, bytes: u64::MAX },
-            3 => Input::PieceVerified { piece, ok: true },
-            4 => Input::PieceFailed { piece },
-            5 => Input::SuspectBlocks { piece, bad: vec![0, 1, u32::MAX] },
+            3 => Input::PieceVerified { piece, ok: true, digests: Vec::new() },
+            4 => Input::PieceVerified { piece, ok: false, digests: vec![0, 1, u64::MAX] },
+            5 => Input::BlockUnreadable { peer, piece, begin: u32::MAX, length: u32::MAX },
             7 => Input::Ban { addrs: vec![([10, 9, 9, 9], 1).into()] },
             _ => Input::ConnectFailed { addr: ([10, 9, 9, 9], 1).into() },
         };
@@ -541,7 +546,10 @@ impl<'a> World<'a> {
                 let is_new = self.stored.entry(piece).or_default().insert(block.begin());
                 assert!(is_new, "{block:?} is stored twice");
             }
-            Output::VerifyPiece { piece } => {
+            Output::VerifyPiece { piece, digests } => {
+                if digests {
+                    self.compared.insert(piece.get());
+                }
                 let blocks = self.stored.get(&piece.get()).map_or(0, BTreeSet::len);
                 assert_eq!(blocks, self.layout.block_count(piece) as usize, "piece {piece} is not complete");
                 assert!(self.verifying.insert(piece.get()), "piece {piece} is being verified already");
@@ -550,7 +558,6 @@ impl<'a> World<'a> {
                 assert!(!self.verifying.contains(&piece.get()), "piece {piece} is being verified");
                 self.stored.remove(&piece.get());
             }
-            Output::KeepSuspect { piece } => drop(self.suspects.insert(piece.get())),
             Output::Event(Event::Banned { addr, .. }) => {
                 self.dialled.retain(|(dialled, _)| dialled.ip() != addr.ip());
             }
@@ -586,6 +593,7 @@ impl<'a> World<'a> {
                     "pieces that are not verified"
                 );
             }
+            Message::Reject { piece, begin, length } => self.rejected = Some((key, piece, begin, length)),
             Message::Piece { .. } => panic!("payload goes out as `SendBlock`"),
             Message::Extended { .. } => assert!(peer.extensions, "the peer knows no extensions"),
             _ => {}

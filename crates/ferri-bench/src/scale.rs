@@ -118,8 +118,9 @@ impl World {
                 Output::Send { peer, message: Message::Cancel { piece, begin, length } } => {
                     self.cancelled.insert((peer, piece, begin, length));
                 }
-                Output::VerifyPiece { piece } => {
-                    self.swarm.handle(Input::PieceVerified { piece: piece.get(), ok: true }, self.now);
+                Output::VerifyPiece { piece, .. } => {
+                    let verified = Input::PieceVerified { piece: piece.get(), ok: true, digests: Vec::new() };
+                    self.swarm.handle(verified, self.now);
                 }
                 _ => {}
             }

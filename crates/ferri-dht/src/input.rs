@@ -11,10 +11,12 @@ use crate::items::{Item, ItemKey};
 /// The caller's name for an operation. Every operation ends with one [`Output::Finished`](crate::Output::Finished);
 /// until then its name is not given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Lookup(pub u64);
 
 /// Where addresses of nodes came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum ContactKind {
     /// We knew them in an earlier run.
     Saved,
@@ -28,12 +30,14 @@ pub enum ContactKind {
 
 /// Something for the node to deal with.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Input {
     /// A datagram that came in.
     Datagram {
         /// Who sent it, or claims to have.
         from: SocketAddr,
         /// All of it.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serial::hex"))]
         bytes: Bytes,
     },
     /// Addresses where nodes may be. They are asked and belong into the table when they answer, routers excepted.

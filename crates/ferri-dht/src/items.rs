@@ -27,27 +27,34 @@ pub struct Item {
 
 /// Who wrote a mutable item, and which version it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Author {
     /// An ed25519 key.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::array"))]
     pub public_key: [u8; 32],
     /// Tells several items of one author apart. At most 64 bytes, often none.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::hex"))]
     pub salt: Bytes,
     /// Higher is newer.
     pub seq: i64,
     /// Over salt, sequence number and value.
+    #[cfg_attr(feature = "serde", serde(with = "crate::serial::array"))]
     pub signature: [u8; 64],
 }
 
 /// Names an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum ItemKey {
     /// The SHA-1 of an immutable value in its bencoded form.
     Immutable(NodeId),
     /// The author of a mutable item and the salt.
     Mutable {
         /// An ed25519 key.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serial::array"))]
         public_key: [u8; 32],
         /// At most 64 bytes, often none.
+        #[cfg_attr(feature = "serde", serde(with = "crate::serial::hex"))]
         salt: Bytes,
     },
 }

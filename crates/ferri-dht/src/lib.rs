@@ -29,6 +29,8 @@ mod output;
 mod peers;
 mod random;
 mod search;
+#[cfg(feature = "serde")]
+mod serial;
 mod shelf;
 mod state;
 mod status;

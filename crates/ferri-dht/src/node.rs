@@ -24,7 +24,7 @@ use crate::peers::Peers;
 use crate::random::Random;
 use crate::shelf::Shelf;
 use crate::state::State;
-use crate::status::{BucketStatus, Counts, FamilyStatus, NodeStatus, Quality};
+use crate::status::{BucketStatus, Counts, FamilyStatus, NodeStatus};
 use crate::strangers::Strangers;
 use crate::table::Table;
 use crate::token::Tokens;
@@ -219,16 +219,6 @@ impl Node {
     #[must_use]
     pub fn table(&self, family: Family, now: Instant) -> Vec<BucketStatus> {
         self.network(family).map(|network| network.table.status(now)).unwrap_or_default()
-    }
-
-    /// Up to eight good nodes close to our id, for the `nodes` of a torrent made here (BEP 5).
-    #[must_use]
-    pub fn nodes_for_torrent(&self, family: Family, now: Instant) -> Vec<SocketAddr> {
-        let Some(network) = self.network(family) else { return Vec::new() };
-        let good = network.table.nodes().filter(|node| node.quality(now) == Quality::Good);
-        let mut good: Vec<_> = good.map(|node| (node.id.distance(network.id()), node.addr)).collect();
-        good.sort_unstable();
-        good.into_iter().take(crate::bucket::K).map(|(_, addr)| addr).collect()
     }
 
     fn network(&self, family: Family) -> Option<&Network> {

@@ -2,6 +2,7 @@
 
 /// How a [`Node`](crate::Node) behaves. The defaults are for a node on the public network.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Options {
     /// Take part in the IPv4 DHT.
     pub ipv4: bool,

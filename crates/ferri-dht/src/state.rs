@@ -9,6 +9,7 @@ use crate::krpc::compact;
 
 /// Ids and nodes, to be saved and handed to the next [`Node`](crate::Node).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct State {
     /// Our id in the IPv4 network.
     pub id_v4: Option<NodeId>,

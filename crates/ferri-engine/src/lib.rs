@@ -102,5 +102,5 @@ pub use ferri_storage::{
     Alias, CheckPlace, Conflict, Data, Found, Halt, Left, MemoryStore, PieceStore, Places, Removed,
     StorageError, atomic_write, check_folder, create_state_folder,
 };
-/// Recorded runs of the swarm machine, and their replay.
-pub use ferri_swarm::trace;
+/// Recorded runs of a session's machines, and their replay.
+pub use ferri_trace as trace;

@@ -21,7 +21,7 @@ use crate::http::Http;
 use crate::keeper::Keeper;
 use crate::lsd::Lsd;
 use crate::network::Network;
-use crate::pace::Pace;
+use crate::pace::Turns;
 use crate::panics;
 use crate::rate::Limiter;
 use crate::share::Shares;
@@ -89,7 +89,7 @@ pub(crate) struct Capacity {
 pub(crate) struct TrackerClients {
     pub(crate) http: Arc<Http>,
     pub(crate) udp: Arc<UdpTrackers>,
-    pub(crate) pace: Arc<Pace>,
+    pub(crate) turns: Arc<Turns>,
 }
 
 /// The phases of the end, each a token that stays cancelled.

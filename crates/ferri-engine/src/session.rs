@@ -22,6 +22,7 @@ use crate::http::Http;
 use crate::lsd::Lsd;
 use crate::network::{Network, NetworkStatus};
 use crate::options::Stored;
+use crate::pace::Turns;
 use crate::rate::Limiter;
 use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdown, TrackerClients};
 use crate::share::Shares;
@@ -143,12 +144,12 @@ impl Session {
         let (store, listed) = open_store(options.store.clone()).await?;
         let (batches, datagrams) = mpsc::channel(udp::BATCHES_MAX);
         let ways = dht::Ways { egress: egress.clone(), sockets: sockets.clone(), datagrams };
-        let node = open_node(&options, ways).await;
         // Last of what can fail, so that a session that cannot start leaves no empty trace.
         let trace = match &options.trace {
             Some(path) => Some(Arc::new(TraceFile::create(path).map_err(io_error(path))?)),
             None => None,
         };
+        let node = open_node(&options, ways, trace.clone()).await;
         let services = Arc::new(Services {
             identity: Identity::new(listen_addr, PeerId::new("FS", version(), rand::random())),
             disk: DiskServices { pool, blocks: BlockPool::new(SPARE_BLOCKS), store },
@@ -164,7 +165,7 @@ impl Session {
             trackers: TrackerClients {
                 http: Arc::new(Http::new(egress.clone())),
                 udp: Arc::new(UdpTrackers::new(egress.clone(), sockets.clone())),
-                pace: Arc::default(),
+                turns: Arc::new(Turns::new(trace.as_ref())),
             },
             keeper: Arc::default(),
             network: Arc::new(Network::new(&options, listen_addr.port())),
@@ -430,7 +431,11 @@ fn open_sockets(options: &SessionOptions, egress: &Egress, listen_port: u16) -> 
 }
 
 /// The DHT node, if it is wanted.
-async fn open_node(options: &SessionOptions, ways: dht::Ways) -> Option<dht::Driver> {
+async fn open_node(
+    options: &SessionOptions,
+    ways: dht::Ways,
+    trace: Option<Arc<TraceFile>>,
+) -> Option<dht::Driver> {
     if !options.dht {
         return None;
     }
@@ -441,7 +446,7 @@ async fn open_node(options: &SessionOptions, ways: dht::Ways) -> Option<dht::Dri
         state: Some(options.state_dir.join(dht::STATE_FILE)),
         node: dht::Options::default(),
     };
-    Some(dht::Driver::new(node, ways).await)
+    Some(dht::Driver::new(node, ways, trace).await)
 }
 
 /// The version as a peer id shows it: `0.1.0` is `0100`.

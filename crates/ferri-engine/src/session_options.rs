@@ -26,7 +26,7 @@ pub struct SessionOptions {
     pub store: Option<Arc<dyn Store>>,
     /// Threads that hash, write and read files.
     pub disk_threads: usize,
-    /// Where every input and output of the swarm machines is recorded as JSON lines: a new file, made when the session
+    /// Where every input and output of the session's machines is recorded as JSON lines: a new file, made when it
     /// could start. One that is there already is an error.
     pub trace: Option<PathBuf>,
     /// Whether the DHT is used (BEP 5). `false`: not a packet of it is sent or answered.

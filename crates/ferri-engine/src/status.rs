@@ -414,7 +414,8 @@ pub enum Event {
         /// Which files; thousands, where they are small and lie in one piece.
         files: Arc<[FileIndex]>,
     },
-    /// Everything wanted is verified and on disk.
+    /// Everything wanted is verified and on disk, and some of it was fetched since the torrent was added. What was complete by
+    /// then, or needs nothing for nothing more is wanted, is not told; see [`TorrentStatus::complete_since`].
     Completed,
     /// The state changed; [`TorrentStatus::state`] has the new one.
     StateChanged(State),

@@ -1,7 +1,7 @@
 //! A torrent's talk with its trackers: the schedule decides, this carries it out.
 //!
 //! Every announce is a task of its own that ends by itself within the transport's deadline; its answer comes back to
-//! the torrent's task. Regular announces, the first one included, wait for their turn at the tracker's host; see `pace`.
+//! the torrent's task. When it is the torrent's turn, among all of the session, is said by `ferri_tracker::pace`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use std::time::Instant;
 use ferri_metainfo::InfoHash;
 use ferri_metainfo::display::redact_url;
 use ferri_swarm::{Input as SwarmInput, Role as SwarmRole, Source, Swarm};
+use ferri_trace::machines::ScheduleStart;
 use ferri_tracker::schedule::{Input, Notice, Order, Output, Role, Schedule, ScheduleOptions, TrackerId};
 use ferri_tracker::udp::Family;
 use ferri_tracker::{AnnounceResponse, Scrape, TrackerError};
@@ -23,14 +24,11 @@ use crate::clock;
 use crate::events::EventLog;
 use crate::external::Voter;
 use crate::network::Network;
-use crate::pace::Pace;
 use crate::panics::{Panic, caught};
 use crate::services::Services;
 use crate::status::{Event, TrackerStatus};
+use crate::trace_file::{TraceFile, Traced};
 use crate::tracker_client::{self, Client};
-
-/// A regular announce is up to this part of its interval late, by chance: those that were due together drift apart.
-const LATE: f64 = 20.0;
 
 /// What announces are made of.
 pub(crate) struct TrackersOptions {
@@ -46,6 +44,8 @@ pub(crate) struct TrackersOptions {
     pub(crate) port: u16,
     /// The address that the session is bound to.
     pub(crate) bind: Option<IpAddr>,
+    /// Where the schedule is recorded.
+    pub(crate) trace: Option<Arc<TraceFile>>,
 }
 
 /// Whoever is announced.
@@ -88,29 +88,30 @@ pub(crate) enum Answer {
 /// A torrent's trackers.
 #[derive(Debug)]
 pub(crate) struct Trackers {
-    schedule: Schedule,
+    schedule: Traced<Schedule>,
     /// Bytes of the torrent; `None` while nothing but its hash is known.
     total: Option<u64>,
     flights: BTreeMap<TrackerId, CancellationToken>,
     /// Trackers that the user named himself.
     typed: BTreeSet<String>,
-    /// The session with the trackers begins when it is our turn, wished for since then.
+    /// Who we are among the torrents of the session.
+    info_hash: InfoHash,
+    /// The session with the trackers begins as soon as numbers are told, wished for since then.
     starting: Option<Instant>,
-    /// Our turn to announce.
-    turn: Option<Instant>,
-    /// Not before this instant is there anything regular to be said.
-    late: Option<Instant>,
     stopped: bool,
 }
 
 impl Trackers {
     pub(crate) fn new(options: TrackersOptions, now: Instant) -> Self {
-        let schedule = ScheduleOptions {
+        let schedule_options = ScheduleOptions {
             order: options.order,
             families: families(options.bind),
+            paced: true,
             ..ScheduleOptions::new(options.info_hash, *options.peer_id.as_bytes(), options.port)
         };
-        let mut schedule = Schedule::new(options.tiers, rand::random(), schedule, now);
+        let start = ScheduleStart { tiers: options.tiers, options: schedule_options, seed: rand::random() };
+        let of = options.info_hash.to_string();
+        let mut schedule = Traced::<Schedule>::new(options.trace.as_ref(), &of, start, now);
         let typed = options.extra.iter().map(|url| url.trim().to_owned()).collect();
         for url in options.extra {
             schedule.handle(Input::AddTracker { url }, now);
@@ -120,9 +121,8 @@ impl Trackers {
             total: options.total,
             flights: BTreeMap::new(),
             typed,
+            info_hash: options.info_hash,
             starting: None,
-            turn: None,
-            late: None,
             stopped: true,
         }
     }
@@ -166,13 +166,14 @@ impl Trackers {
         self.stopped
     }
 
+    /// Everything wanted has come. Trackers hear of it when that is everything there is (BEP 21).
     pub(crate) fn completed(&mut self, about: &impl Announced, now: Instant) {
-        self.tell(about, now);
-        self.schedule.handle(Input::Completed, now);
+        if self.tell(about, now) == 0 {
+            self.schedule.handle(Input::Completed, now);
+        }
     }
 
     pub(crate) fn reannounce(&mut self, about: &impl Announced, now: Instant) {
-        (self.turn, self.late) = (None, None);
         self.tell(about, now);
         if self.starting.take().is_some() {
             self.schedule.handle(Input::Start, now);
@@ -182,7 +183,6 @@ impl Trackers {
 
     /// The port that peers are told is another one: the trackers are told as soon as they allow it.
     pub(crate) fn listen_port(&mut self, port: u16, now: Instant) {
-        self.late = None;
         self.schedule.handle(Input::ListenPort(port), now);
     }
 
@@ -192,23 +192,13 @@ impl Trackers {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let due = self.starting.or_else(|| self.schedule.poll_timeout())?;
-        let held = if self.flights.is_empty() { self.turn.max(self.late) } else { None };
-        Some(held.map_or(due, |until| until.max(due)))
+        self.starting.or_else(|| self.schedule.poll_timeout())
     }
 
-    pub(crate) fn timeout(&mut self, about: &impl Announced, pace: &Pace, now: Instant) {
+    pub(crate) fn timeout(&mut self, about: &impl Announced, now: Instant) {
         if self.poll_timeout().is_none_or(|at| now < at) {
             return;
         }
-        if self.flights.is_empty()
-            && let Some(url) = self.schedule.next_url()
-            && let Err(turn) = pace.turn(url, self.turn, now)
-        {
-            self.turn = Some(turn);
-            return;
-        }
-        (self.turn, self.late) = (None, None);
         self.tell(about, now);
         let due = if self.starting.take().is_some() { Input::Start } else { Input::Timeout };
         self.schedule.handle(due, now);
@@ -220,8 +210,6 @@ impl Trackers {
             Answer::Announce(tracker, result) => {
                 self.flights.remove(&tracker);
                 self.schedule.handle(Input::Answer { tracker, result }, now);
-                let wait = self.schedule.poll_timeout().map(|due| due.saturating_duration_since(now));
-                self.late = wait.map(|wait| now + wait + wait.mul_f64(rand::random::<f64>() / LATE));
             }
             Answer::Scrape(tracker, result) => {
                 self.flights.remove(&tracker);
@@ -230,12 +218,13 @@ impl Trackers {
         }
     }
 
-    /// Numbers are taken at the moment of each announce.
-    fn tell(&mut self, about: &impl Announced, now: Instant) {
+    /// Numbers are taken at the moment of each announce. Returns the bytes that are not here.
+    fn tell(&mut self, about: &impl Announced, now: Instant) -> u64 {
         let Totals { uploaded, downloaded, have, role } = about.totals();
         let left = self.total.map_or(u64::MAX, |total| total - have);
         self.schedule.handle(Input::Stats { uploaded, downloaded, left }, now);
         self.schedule.handle(Input::Role(role), now);
+        left
     }
 
     /// Carries out what the schedule wants and returns what the swarm should hear.
@@ -249,8 +238,13 @@ impl Trackers {
         let mut inputs = Vec::new();
         while let Some(output) = self.schedule.poll_output() {
             match output {
+                Output::WantTurn { host, had } => {
+                    let now = clock::now();
+                    let wait = services.trackers.turns.ask(self.info_hash, host, had, now);
+                    self.schedule.handle(Input::Turn { wait }, now);
+                }
                 Output::Announce { tracker, url, family, announce } => {
-                    let flight = services.trackers.pace.flight(&url, clock::now());
+                    let flight = services.trackers.turns.flight(&url, clock::now());
                     let client = self.client(services, &url);
                     let span = tracing::error_span!(parent: span, "announce", url = %redact_url(&url));
                     self.fly(tracker, services, answers, span, async move {

@@ -9,7 +9,8 @@
 //!
 //! [`Chance`] is the one source of repeatable numbers of all development-only crates.
 //!
-//! [`disk`] is the other half: a disk with a power switch. [`dht`] is the third: a network of nodes of the DHT.
+//! [`disk`] is the other half: a disk with a power switch. [`dht`] is the third: a network of nodes of the DHT. [`trackers`]
+//! is the fourth: the announces of a whole session.
 
 mod chance;
 pub mod dht;
@@ -17,6 +18,7 @@ pub mod disk;
 mod node;
 mod report;
 mod scenario;
+pub mod trackers;
 mod watch;
 mod world;
 

@@ -47,9 +47,8 @@ pub(crate) struct Node {
     pub(crate) down_free: Instant,
     /// Received blocks of unverified pieces: whether each is genuine.
     pub(crate) stored: BTreeMap<u32, BTreeMap<u32, bool>>,
-    /// The copy that failed last, in case it is to be remembered.
-    pub(crate) failed: Option<(u32, BTreeMap<u32, bool>)>,
-    pub(crate) suspects: BTreeMap<u32, BTreeMap<u32, bool>>,
+    /// Pieces whose digests are wanted even when they are good.
+    pub(crate) compared: BTreeSet<u32>,
     pub(crate) verified: Bitfield,
     /// Requests on their way or with a peer: who was asked for each block.
     pub(crate) outstanding: BTreeMap<Block, BTreeSet<PeerKey>>,
@@ -93,8 +92,7 @@ impl Node {
             link_busy: false,
             down_free: now,
             stored: BTreeMap::new(),
-            failed: None,
-            suspects: BTreeMap::new(),
+            compared: BTreeSet::new(),
             verified,
             outstanding: BTreeMap::new(),
             was_end_game: false,

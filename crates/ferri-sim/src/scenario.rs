@@ -47,6 +47,8 @@ pub struct Node {
     pub memory: u64,
     /// Connections.
     pub peers_max: usize,
+    /// So many of a thousand blocks its disk does not give when they are to be sent.
+    pub unreadable: u32,
 }
 
 impl Default for Node {
@@ -64,6 +66,7 @@ impl Default for Node {
             slots: None,
             memory: 16 << 20,
             peers_max: 50,
+            unreadable: 0,
         }
     }
 }
@@ -128,6 +131,9 @@ impl Scenario {
         let verify = Duration::from_millis(dice.below(200));
         for _ in 0..dice.below(3) {
             nodes.push(Node { seed: true, kind: Kind::HalfPiece, ..dice.node(piece_length) });
+        }
+        for node in &mut nodes {
+            node.unreadable = [0, 0, 0, 5, 100][dice.below(5) as usize];
         }
         Self { piece_length, total, nodes, connection_life, verify, ..Self::default() }
     }

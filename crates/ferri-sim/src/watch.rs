@@ -180,9 +180,7 @@ impl Watch {
             Output::StoreBlock { block, .. } => {
                 fold(u64::from(block.piece().get()) << 32 | u64::from(block.begin()));
             }
-            Output::VerifyPiece { piece }
-            | Output::DiscardPiece { piece }
-            | Output::KeepSuspect { piece } => {
+            Output::VerifyPiece { piece, .. } | Output::DiscardPiece { piece } => {
                 fold(u64::from(piece.get()));
             }
             Output::WantPeers => fold(1),

@@ -264,6 +264,11 @@ impl World {
             self.input(node, Input::BlocksSent { peer: key, blocks: 1, bytes: 0 });
             return self.start_sending(node);
         }
+        if state.spec.unreadable != 0 && self.dice.below(1000) < u64::from(state.spec.unreadable) {
+            let (piece, begin, length) = (block.piece().get(), block.begin(), block.length());
+            self.input(node, Input::BlockUnreadable { peer: key, piece, begin, length });
+            return self.start_sending(node);
+        }
         state.report.sent_to[remote.node] += u64::from(block.length());
         if !state.sent.insert(block) {
             state.report.sent_again += u64::from(block.length());
@@ -319,15 +324,13 @@ impl World {
         let ok = blocks.values().all(|genuine| *genuine);
         if ok {
             state.verified.set(piece);
-        } else {
-            state.failed = Some((piece, blocks.clone()));
         }
-        let suspect = if ok { state.suspects.remove(&piece) } else { None };
-        self.input(node, Input::PieceVerified { piece, ok });
-        if let Some(suspect) = suspect {
-            let bad = suspect.into_iter().filter(|(_, genuine)| !genuine).map(|(begin, _)| begin).collect();
-            self.input(node, Input::SuspectBlocks { piece, bad });
-        }
+        let is_compared = state.compared.remove(&piece);
+        let digests = match is_compared || !ok {
+            true => blocks.values().map(|genuine| u64::from(*genuine)).collect(),
+            false => Vec::new(),
+        };
+        self.input(node, Input::PieceVerified { piece, ok, digests });
     }
 
     /// Hands an input to a machine and does what it wants done.
@@ -386,20 +389,16 @@ impl World {
                 self.watch.stores(node, state, block);
                 state.stored.entry(block.piece().get()).or_default().insert(block.begin(), is_genuine(&data));
             }
-            Output::VerifyPiece { piece } => {
+            Output::VerifyPiece { piece, digests } => {
                 let piece = piece.get();
+                if digests {
+                    state.compared.insert(piece);
+                }
                 self.watch.verifies(node, state, &self.layout, piece);
                 self.at(now + self.scenario.verify, Event::Checked { node, piece });
             }
             Output::DiscardPiece { piece } => {
                 state.stored.remove(&piece.get());
-            }
-            Output::KeepSuspect { piece } => {
-                if let Some((failed, blocks)) =
-                    state.failed.take().filter(|(failed, _)| *failed == piece.get())
-                {
-                    state.suspects.insert(failed, blocks);
-                }
             }
             Output::WantPeers => self.at(now + TRACKER, Event::Tracker(node)),
             Output::Event(event) => self.told(node, &event),

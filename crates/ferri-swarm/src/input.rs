@@ -141,6 +141,18 @@ pub enum Input {
         /// Payload bytes that were sent.
         bytes: u64,
     },
+    /// A block released by [`Output::SendBlock`](crate::Output::SendBlock) cannot be read and is not sent. It takes the place
+    /// of a `BlocksSent`; the peer is told that it gets no other answer, if it speaks BEP 6.
+    BlockUnreadable {
+        /// The peer that asked for it.
+        peer: PeerKey,
+        /// Its piece.
+        piece: u32,
+        /// Where it begins in the piece.
+        begin: u32,
+        /// Its length in bytes.
+        length: u32,
+    },
     /// The answer to [`Output::VerifyPiece`](crate::Output::VerifyPiece): its hash was compared and, if it matched, every
     /// write succeeded. The caller holds no blocks of the piece any more.
     PieceVerified {
@@ -148,12 +160,10 @@ pub enum Input {
         piece: u32,
         /// Whether the hash matched.
         ok: bool,
-    },
-    /// The answer to `VerifyPiece` when the disk failed: the piece is fetched again, and no peer is blamed. The caller
-    /// holds no blocks of the piece any more.
-    PieceFailed {
-        /// Which.
-        piece: u32,
+        /// A digest of each block in their order, when the hash did not match or the output asked for them. Equal blocks have
+        /// equal digests; they are made with a key that peers do not know. Without them the senders cannot be told apart.
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+        digests: Vec<u64>,
     },
     /// Pieces that were on disk without having been fetched: a check found them and their hashes match. They were not
     /// fetched, so they make nothing complete as [`Event::Completed`](crate::Event::Completed) means it.
@@ -172,14 +182,6 @@ pub enum Input {
     PiecesWithdrawn {
         /// Which.
         pieces: Vec<u32>,
-    },
-    /// The answer to [`Output::KeepSuspect`](crate::Output::KeepSuspect), once the piece has been verified: which
-    /// blocks of the kept failed copy differ from the good one.
-    SuspectBlocks {
-        /// Which.
-        piece: u32,
-        /// Offsets (`begin`) of the blocks that differ.
-        bad: Vec<u32>,
     },
     /// This torrent's share of what the session allows.
     Budget {

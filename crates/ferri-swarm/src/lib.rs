@@ -39,13 +39,13 @@ mod rate;
 mod reason;
 mod requests;
 mod rng;
+#[cfg(feature = "serde")]
+mod serial;
 mod status;
 mod swarm;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
-#[cfg(feature = "serde")]
-pub mod trace;
 mod upload;
 
 pub use input::{Direction, Input, PeerKey, Priority, Source};

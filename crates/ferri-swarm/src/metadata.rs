@@ -159,12 +159,11 @@ impl MetadataSwarm {
             Input::Timeout => self.timeout(),
             // There are no pieces here.
             Input::BlocksSent { .. }
+            | Input::BlockUnreadable { .. }
             | Input::PieceVerified { .. }
-            | Input::PieceFailed { .. }
             | Input::PiecesFound { .. }
             | Input::PieceLost { .. }
             | Input::PiecesWithdrawn { .. }
-            | Input::SuspectBlocks { .. }
             | Input::Priorities { .. }
             | Input::Deadline { .. }
             | Input::Sequential { .. } => {}

@@ -24,7 +24,7 @@ pub struct SwarmOptions {
     pub reqq: u32,
     /// The info dictionary, which peers that lack it may ask for (BEP 9); `None` does not serve it. A trace keeps its
     /// length only, and it comes back as zeros.
-    #[cfg_attr(feature = "serde", serde(default, with = "crate::trace::metadata"))]
+    #[cfg_attr(feature = "serde", serde(default, with = "crate::serial::metadata"))]
     pub metadata: Option<Bytes>,
     /// Whether addresses of peers are exchanged (BEP 11). `false` neither offers it nor listens to it.
     #[cfg_attr(feature = "serde", serde(default))]

@@ -25,7 +25,7 @@ pub enum Output {
         /// The message.
         message: Message,
     },
-    /// Read a block of a piece we have and send it; answer with `BlocksSent`. Cannot be taken back.
+    /// Read a block of a piece we have and send it; answer with `BlocksSent` or `BlockUnreadable`. Cannot be taken back.
     SendBlock {
         /// The peer that gets it.
         peer: PeerKey,
@@ -46,20 +46,16 @@ pub enum Output {
         /// Its bytes; as long as the block.
         data: Bytes,
     },
-    /// Every block of the piece was stored: compare the hash, write, then answer `PieceVerified` or `PieceFailed`.
+    /// Every block of the piece was stored: compare the hash, write, then answer `PieceVerified`. A disk that does not take
+    /// the piece is tried again, or the torrent is stopped: there is no other answer.
     VerifyPiece {
         /// Which.
         piece: PieceIndex,
+        /// The answer is to have the digests of the blocks also when the hash matches: a copy that failed is compared with them.
+        digests: bool,
     },
     /// Drop the stored blocks of a piece that was not given to `VerifyPiece`.
     DiscardPiece {
-        /// Which.
-        piece: PieceIndex,
-    },
-    /// Comes right after `PieceVerified { ok: false }` for a piece of several senders: remember a digest of each of its
-    /// blocks (in place of those kept earlier for the same piece) and, when the piece has been verified, answer with
-    /// `SuspectBlocks`.
-    KeepSuspect {
         /// Which.
         piece: PieceIndex,
     },
@@ -171,7 +167,8 @@ pub enum Event {
     },
     /// Every remaining block has been requested; from here on the last ones are requested twice.
     EndGame,
-    /// We have everything we want. Comes once, unless more becomes wanted and is fetched too.
+    /// We have everything we want, and fetched some of it: the last piece was verified, or the rest is not wanted any more. Comes
+    /// once, and again only when more becomes wanted and some of that is fetched too.
     Completed,
     /// What we are in the swarm changed.
     RoleChanged {

@@ -75,6 +75,8 @@ enum State {
 /// Bytes since the swarm was made.
 #[derive(Debug)]
 struct Totals {
+    /// A piece was fetched since we were complete for the last time.
+    fetched: bool,
     down: Rate,
     up: Rate,
     wasted: u64,
@@ -100,6 +102,7 @@ impl Swarm {
             doorkeeper: Doorkeeper::default(),
             slots: Slots::new(now),
             totals: Totals {
+                fetched: false,
                 down: Rate::new(now),
                 up: Rate::new(now),
                 wasted: 0,
@@ -134,12 +137,13 @@ impl Swarm {
             Input::PeerMessage { peer, message } => self.peer_message(peer, message),
             Input::PeerDisconnected { peer } => self.peer_disconnected(peer),
             Input::BlocksSent { peer, blocks, bytes } => self.blocks_sent(peer, blocks, bytes),
-            Input::PieceVerified { piece, ok } => self.piece_verified(piece, ok),
-            Input::PieceFailed { piece } => self.piece_failed(piece),
+            Input::BlockUnreadable { peer, piece, begin, length } => {
+                self.block_unreadable(peer, piece, begin, length);
+            }
+            Input::PieceVerified { piece, ok, digests } => self.piece_verified(piece, ok, digests),
             Input::PiecesFound { pieces } => self.pieces_found(&pieces),
             Input::PieceLost { piece } => self.piece_lost(piece),
             Input::PiecesWithdrawn { pieces } => self.pieces_withdrawn(&pieces),
-            Input::SuspectBlocks { piece, bad } => self.suspect_blocks(piece, &bad),
             Input::Budget { peers_max, half_open_max, upload_slots, memory_bytes } => {
                 self.set_budget(peers_max, half_open_max, upload_slots, memory_bytes);
             }

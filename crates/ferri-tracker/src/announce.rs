@@ -104,6 +104,7 @@ impl fmt::Display for Event {
 /// What a tracker answers to an announce. Text is as it came, cut to [`TEXT_BYTES_MAX`]; a caller that shows it
 /// sanitises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct AnnounceResponse {
     /// When to announce again, between [`INTERVAL_MIN`] and [`INTERVAL_MAX`].
     pub interval: Duration,
@@ -144,6 +145,7 @@ impl AnnounceResponse {
 
 /// What a tracker knows of one swarm (BEP 48).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Scrape {
     /// Peers that have everything (`complete`).
     pub seeders: u32,
@@ -157,6 +159,7 @@ pub struct Scrape {
 
 /// Why an announce or a scrape brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum TrackerError {
     /// The tracker understood and refused. `reason` is as it came, cut to [`TEXT_BYTES_MAX`].
     #[error("the tracker refused: {reason}")]
@@ -277,6 +280,7 @@ impl TrackerError {
 
 /// When a tracker that refused may be asked again (BEP 31).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum RetryIn {
     /// It did not say.
     #[default]

@@ -3,6 +3,7 @@
 //! A tracker introduces peers to each other. A client announces itself to it now and then, and is told addresses.
 //!
 //! - [`Schedule`] decides for one torrent when to announce, to which of its trackers, and what to say.
+//! - [`pace`] spreads the announces of all torrents of a session over time.
 //! - [`http`] and [`exchange`] carry one announce or scrape over HTTP and over UDP; [`udp`] has the packets, [`url`] tells
 //!   which of the two a tracker speaks.
 //! - [`server`] is the other side: a small tracker with its swarms in memory.
@@ -17,6 +18,7 @@ pub mod announce;
 pub mod exchange;
 pub mod http;
 pub mod limits;
+pub mod pace;
 mod peers;
 mod random;
 pub mod schedule;

@@ -56,6 +56,3 @@ pub const TRACKERS_MAX: usize = 200;
 
 /// Info hashes in one scrape; more do not fit a datagram (BEP 15).
 pub const SCRAPE_MAX: usize = 74;
-
-/// Bytes of the largest datagram a tracker can send: what a receive buffer must hold.
-pub const DATAGRAM_BYTES_MAX: usize = 65_507;

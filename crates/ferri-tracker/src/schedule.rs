@@ -14,6 +14,9 @@
 //! then, and `stopped` once if it may have heard `started`. What is owed is repeated after a back-off, or when a busy server says, and
 //! goes before `stopped`. Numbers count from the beginning of the session and are taken at the moment of each announce.
 //!
+//! When a schedule is [`paced`](ScheduleOptions::paced), a round begins when it is the torrent's turn. What a person wants, what
+//! is owed, `stopped`, and the next tracker of a round that is under way wait for no turn.
+//!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 //! [7]: https://www.bittorrent.org/beps/bep_0007.html
 //! [12]: https://www.bittorrent.org/beps/bep_0012.html
@@ -24,6 +27,7 @@ mod messages;
 mod status;
 mod tier;
 mod tracker;
+mod turn;
 mod way;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -38,6 +42,7 @@ pub use messages::{Input, Notice, Order, Output, Role, ScheduleOptions, TrackerI
 pub use status::{TrackerState, TrackerStatus};
 use tier::{Chain, Round};
 use tracker::Tracker;
+use turn::Turn;
 use way::{Flight, Known, Purpose, Way};
 
 /// How long the first round of a session waits for a tracker before it asks the next one as well. A dead tracker then
@@ -59,6 +64,7 @@ const FLIGHT_TIME_MAX: Duration = REQUEST_TIME_MAX.saturating_add(Duration::from
 #[derive(Debug)]
 pub struct Schedule {
     options: ScheduleOptions,
+    random: Random,
     /// The same in every announce of this run (BEP 7).
     key: u32,
     /// In the order of the torrent; those added later behind. None is ever removed: indexes stay.
@@ -74,6 +80,7 @@ pub struct Schedule {
     owed_until: Option<Instant>,
     /// Peers ran short since the last answer that named some.
     needs_peers: bool,
+    turn: Turn,
     /// The number of the latest request.
     request: u32,
     outputs: VecDeque<Output>,
@@ -103,6 +110,7 @@ impl Schedule {
         let mut schedule = Self {
             options,
             key: random.next_u32(),
+            random,
             trackers: Vec::new(),
             chains: Vec::new(),
             phase: Phase::Idle,
@@ -111,10 +119,11 @@ impl Schedule {
             role: Role::Downloading,
             owed_until: None,
             needs_peers: false,
+            turn: Turn::Unasked,
             request: 0,
             outputs: VecDeque::new(),
         };
-        schedule.list(tiers, &mut random);
+        schedule.list(tiers);
         schedule
     }
 
@@ -128,6 +137,7 @@ impl Schedule {
             Input::Role(role) => self.role = role,
             Input::Completed => self.totals.left = 0,
             Input::NeedPeers => self.need_peers(now),
+            Input::Turn { wait } => self.turn_given(wait, now),
             Input::Answer { tracker, result } => self.answer(tracker, result, now),
             Input::ScrapeAnswer { tracker, result } => self.scrape_answer(tracker, result),
             Input::AddTracker { url } => self.add_tracker(&url, now),
@@ -157,7 +167,7 @@ impl Schedule {
         let chains = self.chains.iter().filter_map(|chain| match &chain.round {
             Some(round) => round.impatient_at,
             None if self.has_flight(chain) => None,
-            None => chain.next_round,
+            None => chain.next_round.map(|due| self.in_turn(due)),
         });
         ways.chain(chains.filter(|_| self.phase == Phase::Running)).min()
     }
@@ -167,20 +177,12 @@ impl Schedule {
         (0..self.trackers.len()).map(|index| self.status(index)).collect()
     }
 
-    /// The tracker that is asked first when the next round begins; `None` when there is none to ask.
-    pub fn next_url(&self) -> Option<&str> {
-        let next = self.chains.iter().min_by_key(|chain| (chain.next_round.is_none(), chain.next_round))?;
-        let tracker =
-            next.trackers().map(|index| &self.trackers[index]).find(|tracker| tracker.is_usable())?;
-        Some(&tracker.url)
-    }
-
     /// The URL of the tracker that a request is for.
     pub fn url(&self, id: TrackerId) -> Option<&str> {
         self.trackers.get(id.index()).map(|tracker| tracker.url.as_str())
     }
 
-    fn list(&mut self, tiers: Vec<Vec<String>>, random: &mut Random) {
+    fn list(&mut self, tiers: Vec<Vec<String>>) {
         let mut seen = BTreeSet::new();
         let mut left_out = 0;
         let mut listed: Vec<Vec<usize>> = Vec::new();
@@ -199,7 +201,7 @@ impl Schedule {
                 self.push_tracker(url.to_owned(), listed.len());
             }
             if !indexes.is_empty() {
-                random.shuffle(&mut indexes);
+                self.random.shuffle(&mut indexes);
                 listed.push(indexes);
             }
         }
@@ -239,6 +241,7 @@ impl Schedule {
         self.phase = Phase::Running;
         self.base = self.totals;
         self.needs_peers = false;
+        self.turn = Turn::Unasked;
         for tracker in &mut self.trackers {
             tracker.begin_session();
         }
@@ -280,6 +283,8 @@ impl Schedule {
         for tracker in &mut self.trackers {
             tracker.forgive();
         }
+        // A person does not wait for others.
+        self.turn = Turn::Ours;
         self.hasten_rounds(now);
     }
 
@@ -391,14 +396,14 @@ impl Schedule {
                         self.needs_peers = false;
                         self.outputs.push_back(Output::Peers(peers));
                     }
-                    self.succeeded(index, flight.purpose);
+                    self.succeeded(index, flight.purpose, now);
                 }
             }
             Err(error) => {
                 let Some(error) = tracker.failed(way, &flight, error, now) else {
                     // The other family works, and so the tracker does.
                     if self.phase == Phase::Running && !self.trackers[index].is_flying() {
-                        self.succeeded(index, flight.purpose);
+                        self.succeeded(index, flight.purpose, now);
                     }
                     return;
                 };
@@ -412,10 +417,11 @@ impl Schedule {
     }
 
     /// A tracker answered: its chain's round is over, and the next one is due when it says.
-    fn succeeded(&mut self, index: usize, purpose: Purpose) {
+    fn succeeded(&mut self, index: usize, purpose: Purpose, now: Instant) {
         let tracker = &self.trackers[index];
         let due = tracker.pace.due_at();
         let due = if self.needs_peers { due.min(tracker.allowed_at(self.totals.left)) } else { due };
+        let due = due.map(|at| self.late(at, now));
         for chain in self.chains.iter_mut().filter(|chain| chain.contains(index)) {
             // Of two that were asked side by side the earlier one in the list is used, whichever was faster.
             let takes_over =
@@ -457,9 +463,15 @@ impl Schedule {
         }
         if self.phase == Phase::Running {
             self.say_completed(now);
+            let may_begin = self.may_begin(now);
             for chain in 0..self.chains.len() {
-                self.walk(chain, now);
+                if may_begin || self.chains[chain].round.is_some() {
+                    self.walk(chain, now);
+                }
             }
+        }
+        if self.turn == Turn::Ours {
+            self.turn = Turn::Unasked;
         }
     }
 
@@ -549,7 +561,7 @@ impl Schedule {
         }
         let next = chain.trackers().find(|&index| self.may_be_asked(index, round, now));
         let first_round = chain.current.is_none();
-        let next_try = self.next_try(chain_index, now);
+        let next_try = self.next_try(chain_index, now).map(|at| self.late(at, now));
         let chain = &mut self.chains[chain_index];
         let Some(round) = &mut chain.round else { return };
         round.impatient_at = None;

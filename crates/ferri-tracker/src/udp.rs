@@ -85,6 +85,7 @@ pub enum Response {
 
 /// The address family by which packets travel. It decides how peers are written (BEP 15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Family {
     /// 6 bytes a peer.
     V4,

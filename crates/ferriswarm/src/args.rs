@@ -84,7 +84,7 @@ pub(crate) enum Command {
     /// Watch a download happen inside this machine, without network or files
     #[command(after_help = help::demo())]
     Demo(DemoArgs),
-    /// Feed a recorded trace back into the swarm machine
+    /// Feed a recorded trace back into its machines
     #[command(after_help = help::replay())]
     Replay(ReplayArgs),
     /// Print a completion script for a shell
@@ -271,7 +271,7 @@ pub(crate) struct Report {
     #[arg(long, value_name = "HOW", value_parser = parse_progress)]
     pub(crate) progress: Option<Duration>,
 
-    /// Record the swarm machine's inputs and outputs as JSON lines
+    /// Record what every machine hears and says, as JSON lines
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) trace: Option<PathBuf>,
 }
@@ -381,7 +381,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub(crate) explain: bool,
 
-    /// Record the downloader's inputs and outputs as JSON lines
+    /// Record what every machine of the downloader hears and says, as JSON lines
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) trace: Option<PathBuf>,
 }

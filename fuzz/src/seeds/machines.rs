@@ -1,14 +1,10 @@
 //! Seeds that are scripts for machines: the resume journal, the announce schedule, our own tracker, the swarm.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ferri_metainfo::{Bitfield, Layout};
-use ferri_swarm::trace::Recorder;
-use ferri_swarm::{Direction, Input, PeerKey, Source, Swarm, SwarmOptions};
 use ferri_tracker::server::http::{self, Request, Via};
 use ferri_tracker::server::{Access, Registry, RegistryOptions};
-use ferri_wire::{Handshake, Message, PeerId, Reserved};
 
 use super::{Seed, add};
 use crate::tracker_files::snapshot;
@@ -21,7 +17,6 @@ pub(super) fn all(seeds: &mut Vec<Seed>) {
     tracker_files(seeds);
     tracker_requests(seeds);
     swarms(seeds);
-    traces(seeds);
     searches(seeds);
 }
 
@@ -55,6 +50,13 @@ fn schedules(seeds: &mut Vec<Seed>) {
     seed("completed", &[2, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 13, 5, 7, 8, 3, 13, 5, 7, 8, 1]);
     seed("stop-and-start", &[0, 13, 5, 7, 8, 1, 0, 12, 13, 5, 7, 8, 12, 1, 12]);
     seed("refused-for-good", &[0, 13, 2, 0, 0, 13, 2, 0, 0, 12, 13, 2, 0, 0, 6, 12]);
+    add(
+        seeds,
+        "schedule",
+        "turns",
+        [&[0x42][..], &tiers[1..], &[0, 12, 28, 3, 9, 12, 13, 5, 7, 8, 12, 1]].concat(),
+    );
+    let mut seed = |name, steps: &[u8]| add(seeds, "schedule", name, [&tiers, steps].concat());
     seed("users", &[0, 5, 5, 6, 7, 8, 0x1a, 0xe1, 4, 13, 0xe5, 7, 8, 9, 25, 10, 0x0e, 0x10]);
 }
 
@@ -252,47 +254,6 @@ fn uploads(seeds: &mut Vec<Seed>) {
     let payload = b"d1:md11:lt_donthavei3ee4:reqqi9e1:v1:xe";
     let extension = |id: u8, payload: &[u8]| [&[9, 0, 0, 18, id, payload.len() as u8], payload].concat();
     seed("extensions", &[accept(1), extension(0, payload), extension(3, &[0, 0, 0, 1])]);
-}
-
-/// The trace of a peer that connects, offers everything, sends one block and leaves.
-fn traces(seeds: &mut Vec<Seed>) {
-    let start = Instant::now();
-    let layout = Layout::single(16_384, 20_000).expect("a small torrent");
-    let options = SwarmOptions {
-        client: "Ferriswarm".to_owned(),
-        ..SwarmOptions::new([1; 20].into(), PeerId::from([2; 20]))
-    };
-    let have = Bitfield::new(layout.piece_count());
-    let (recorder, first) = Recorder::new(&options, &layout, &have, 7, start);
-    let mut swarm = Swarm::new(options, layout, have, 7, start);
-    let addr = ([10, 0, 0, 1], 6881).into();
-    let peer = PeerKey(1);
-    let reserved = Reserved::NONE.with_fast().with_extensions();
-    let handshake = Handshake { reserved, info_hash: [1; 20].into(), peer_id: PeerId::from([3; 20]) };
-    let tell = |message| Input::PeerMessage { peer, message };
-    let inputs = [
-        Input::PeersFound { source: Source::Tracker, addrs: vec![addr] },
-        Input::PeerConnected { peer, addr, direction: Direction::Outgoing, handshake, crowd: 0 },
-        tell(Message::HaveAll),
-        tell(Message::Unchoke),
-        tell(Message::Extended { id: 0, payload: b"d1:md6:ut_pexi1eee".to_vec().into() }),
-        tell(Message::Piece { piece: 0, begin: 0, data: vec![0; 16_384].into() }),
-        Input::PieceVerified { piece: 0, ok: true },
-        Input::Deadline { piece: 1, within: Some(Duration::from_secs(1)) },
-        Input::PeerDisconnected { peer },
-        Input::Timeout,
-    ];
-    let mut lines = vec![first];
-    for (number, input) in (1..).zip(inputs) {
-        let now = start + number * Duration::from_millis(100);
-        lines.push(recorder.input(&input, now));
-        swarm.handle(input, now);
-        lines.extend(std::iter::from_fn(|| swarm.poll_output()).map(|output| recorder.output(&output)));
-    }
-    add(seeds, "trace", "one-block", lines.join("\n"));
-    add(seeds, "trace", "no-start", &lines[1]);
-    add(seeds, "trace", "only-a-start", &lines[0]);
-    add(seeds, "trace", "not-json", b"{\"swarm\":");
 }
 
 /// Searches for an info dictionary of two parts. The first byte makes it private (0) or not.

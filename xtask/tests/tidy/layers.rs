@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ferri-tracker", &["ferri-bencode", "ferri-metainfo"]),
     ("ferri-dht", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     ("ferri-swarm", &["ferri-metainfo", "ferri-wire"]),
+    ("ferri-trace", &["ferri-metainfo", "ferri-tracker", "ferri-dht", "ferri-swarm"]),
     ("ferri-storage", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     (
         "ferri-engine",
@@ -24,6 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ferri-dht",
             "ferri-swarm",
             "ferri-storage",
+            "ferri-trace",
         ],
     ),
     ("ferri-tracker-server", &["ferri-metainfo", "ferri-storage", "ferri-tracker"]),
@@ -42,6 +44,7 @@ const NO_IO: &[&str] = &[
     "ferri-tracker",
     "ferri-dht",
     "ferri-swarm",
+    "ferri-trace",
 ];
 
 /// What such a crate does not say. Addresses (`std::net::SocketAddr`) are data and fine.

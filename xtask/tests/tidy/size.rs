@@ -27,7 +27,6 @@ const LARGE_STRUCTS: &[&str] = &[
     "crates/ferri-sim/src/dht/report.rs: Report",
     "crates/ferri-sim/src/dht/scenario.rs: Scenario",
     "crates/ferri-sim/src/dht/world.rs: World",
-    "crates/ferri-sim/src/node.rs: Node",
     "crates/ferri-storage/src/storage.rs: Storage",
     "crates/ferri-swarm/src/metadata/peer.rs: Peer",
     "crates/ferri-swarm/src/options.rs: SwarmOptions",

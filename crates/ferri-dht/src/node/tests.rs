@@ -16,6 +16,7 @@ use ferri_metainfo::InfoHash;
 use super::*;
 use crate::items::{Item, ItemKey, SigningKey};
 use crate::output::{End, Outcome};
+use crate::status::Quality;
 use world::{World, peers_of};
 
 fn info_hash(n: u8) -> InfoHash {

@@ -21,8 +21,6 @@ use crate::rate::Limits;
 pub(super) struct Peer {
     addr: SocketAddr,
     direction: Direction,
-    /// The fast extension is spoken (BEP 6).
-    fast: bool,
     outbox: Outbox,
     /// It counts among the connections of the session.
     _pass: Pass,
@@ -88,9 +86,8 @@ impl<M: Machine> Crew<M> {
         // Its warnings name the torrent and the peer.
         let span = tracing::error_span!(parent: &self.base.span, "peer", %addr);
         services.tasks.spawn(connection.run_watched().instrument(span));
-        let fast = handshake.reserved.has_fast() && self.base.names.handshake.reserved.has_fast();
         let (pass, crowd) = services.capacity.crowds.enter(addr.ip());
-        self.peers.insert(key, Peer { addr, direction, fast, outbox, _pass: pass });
+        self.peers.insert(key, Peer { addr, direction, outbox, _pass: pass });
         self.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);
     }
 
@@ -140,14 +137,6 @@ impl<M: Machine> Crew<M> {
             self.base.reporter.block(peer.addr, block);
         }
         self.outbox(peer, |outbox| outbox.block(block));
-    }
-
-    /// Answers a request for a block that is not sent, where peers want an answer (BEP 6).
-    pub(crate) fn reject(&mut self, peer: PeerKey, block: Block) {
-        if self.peers.get(&peer).is_some_and(|peer| peer.fast) {
-            let (piece, begin, length) = (block.piece().get(), block.begin(), block.length());
-            self.send(peer, Message::Reject { piece, begin, length });
-        }
     }
 
     fn outbox(&mut self, key: PeerKey, add: impl FnOnce(&mut Outbox)) {

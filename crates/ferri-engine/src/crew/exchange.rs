@@ -6,7 +6,7 @@ use ferri_metainfo::Info;
 use ferri_swarm::{HandOver, Input, MetadataSwarm, Swarm};
 
 use super::{Base, Crew, Names, Permit};
-use crate::trace_file::Trace;
+use crate::trace_file::Traced;
 
 impl Crew<MetadataSwarm> {
     /// Goes on with a swarm that `make` makes. Connections, dials and announces under way are not touched: their tasks do
@@ -16,14 +16,13 @@ impl Crew<MetadataSwarm> {
         info: &Info,
         names: Names,
         permit: Permit,
-        make: impl FnOnce() -> (Swarm, Option<Trace>),
+        make: impl FnOnce() -> Traced<Swarm>,
         now: Instant,
     ) -> Crew<Swarm> {
         let Base { machine, trackers, limits, budget, told, reporter, .. } = self.base;
         let span = self.services.torrent_span(names.handshake.info_hash);
-        let HandOver { inputs, disconnects } = machine.hand_over(info);
-        let (machine, trace) = make();
-        let base = Base { machine, trace, names, trackers, limits, budget, told, reporter, span };
+        let HandOver { inputs, disconnects } = machine.into_inner().hand_over(info);
+        let base = Base { machine: make(), names, trackers, limits, budget, told, reporter, span };
         let mut crew = Crew {
             base,
             services: self.services,

@@ -1,7 +1,5 @@
 //! What a crew works for: one of the two machines of a torrent.
 
-use std::time::Instant;
-
 use ferri_swarm::{Input, MetadataSwarm, Output, Role, Swarm};
 
 use crate::share::Use;
@@ -9,16 +7,7 @@ use crate::trackers::{Announced, Totals};
 
 /// A machine that decides about the connections of a torrent. One crew works for one kind of machine, which the compiler
 /// knows: there is no dynamic dispatch for a block.
-pub(crate) trait Machine: Announced {
-    /// Takes note of what happened.
-    fn handle(&mut self, input: Input, now: Instant);
-
-    /// What is to be done next.
-    fn poll_output(&mut self) -> Option<Output>;
-
-    /// When it wants [`Input::Timeout`] at the latest.
-    fn poll_timeout(&self) -> Option<Instant>;
-
+pub(crate) trait Machine: Announced + ferri_trace::Machine<Input = Input, Output = Output> {
     /// What it uses of that which the torrents of a session share.
     fn uses(&self) -> Use;
 
@@ -27,18 +16,6 @@ pub(crate) trait Machine: Announced {
 }
 
 impl Machine for Swarm {
-    fn handle(&mut self, input: Input, now: Instant) {
-        Self::handle(self, input, now);
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        Self::poll_output(self)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
-    }
-
     fn uses(&self) -> Use {
         let stats = self.stats();
         Use {
@@ -55,18 +32,6 @@ impl Machine for Swarm {
 }
 
 impl Machine for MetadataSwarm {
-    fn handle(&mut self, input: Input, now: Instant) {
-        Self::handle(self, input, now);
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        Self::poll_output(self)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
-    }
-
     fn uses(&self) -> Use {
         let stats = self.stats();
         Use { peers: stats.peers, dials: stats.connecting, memory: 0, fetches: false }

@@ -42,14 +42,14 @@ use crate::rate::Limiter;
 use crate::services::Services;
 use crate::share::{Budget, Claim};
 use crate::status::{Event, TrackerStatus};
-use crate::trace_file::Trace;
+use crate::trace_file::Traced;
 use crate::trackers::Trackers;
 
 /// What a torrent may use is found out anew after this.
 const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A crew at work.
-pub(crate) struct Crew<M> {
+pub(crate) struct Crew<M: Machine> {
     base: Base<M>,
     services: Arc<Services>,
     peers: BTreeMap<PeerKey, Peer>,
@@ -66,9 +66,8 @@ pub(crate) struct Crew<M> {
 }
 
 /// What is left of a crew that has no connections and no channels.
-pub(crate) struct Base<M> {
-    pub(crate) machine: M,
-    pub(crate) trace: Option<Trace>,
+pub(crate) struct Base<M: Machine> {
+    pub(crate) machine: Traced<M>,
     pub(crate) names: Names,
     pub(crate) trackers: Trackers,
     pub(crate) limits: TorrentLimits,
@@ -170,22 +169,6 @@ impl<M: Machine> Base<M> {
         }
     }
 
-    /// The machine's next word, which is traced.
-    fn poll_output(&mut self) -> Option<Output> {
-        let output = self.machine.poll_output()?;
-        if let Some(trace) = &self.trace {
-            trace.output(&output);
-        }
-        Some(output)
-    }
-
-    fn handle(&mut self, input: Input, now: Instant) {
-        if let Some(trace) = &self.trace {
-            trace.input(&input, now);
-        }
-        self.machine.handle(input, now);
-    }
-
     /// When something is due; `None` when only others can bring something about.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         [self.machine.poll_timeout(), self.trackers.poll_timeout()].into_iter().flatten().min()
@@ -194,7 +177,7 @@ impl<M: Machine> Base<M> {
     /// Lets the machines know what is news to them.
     pub(crate) fn look_at_network(&mut self, services: &Services, now: Instant) {
         for input in self.told.replace(services.network.facts(), &mut self.trackers, now) {
-            self.handle(input, now);
+            self.machine.handle(input, now);
         }
     }
 }
@@ -242,7 +225,7 @@ impl<M: Machine> Crew<M> {
     }
 
     pub(crate) fn handle(&mut self, input: Input, now: Instant) {
-        self.base.handle(input, now);
+        self.base.machine.handle(input, now);
         self.is_changed = true;
     }
 
@@ -251,7 +234,7 @@ impl<M: Machine> Crew<M> {
         match happened {
             Happened::Mail(mail) => self.mail(mail, now),
             Happened::Answer(answer) => {
-                self.base.trackers.answered(answer, &self.base.machine, now);
+                self.base.trackers.answered(answer, &*self.base.machine, now);
             }
             Happened::Arrival(arrival) => self.arrival(arrival, now),
             Happened::Reports => {}
@@ -286,7 +269,7 @@ impl<M: Machine> Crew<M> {
         if self.base.machine.poll_timeout().is_some_and(|at| at <= now) {
             self.handle(Input::Timeout, now);
         }
-        self.base.trackers.timeout(&self.base.machine, &self.services.trackers.pace, now);
+        self.base.trackers.timeout(&*self.base.machine, now);
     }
 
     fn renew_budget(&mut self, now: Instant) {
@@ -314,7 +297,7 @@ impl<M: Machine> Crew<M> {
     /// other services is done on the way.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Output> {
         loop {
-            while let Some(output) = self.base.poll_output() {
+            while let Some(output) = self.base.machine.poll_output() {
                 if let Some(output) = self.carry_out(output) {
                     return Some(output);
                 }
@@ -349,8 +332,7 @@ impl<M: Machine> Crew<M> {
             | Output::Metadata { .. }
             | Output::StoreBlock { .. }
             | Output::VerifyPiece { .. }
-            | Output::DiscardPiece { .. }
-            | Output::KeepSuspect { .. } => return Some(output),
+            | Output::DiscardPiece { .. } => return Some(output),
         }
         None
     }
@@ -371,7 +353,7 @@ impl<M: Machine> Crew<M> {
 
     /// There are too few peers: those who look for some are asked.
     pub(crate) fn want_peers(&mut self, now: Instant) {
-        self.base.trackers.want_peers(&self.base.machine, now);
+        self.base.trackers.want_peers(&*self.base.machine, now);
         if let Some(dht) = &self.services.dht {
             self.base.names.hashes.names().for_each(|name| dht.want(name));
         }
@@ -395,16 +377,16 @@ impl<M: Machine> Crew<M> {
 
     /// Trackers are told that we go.
     pub(crate) fn stop_trackers(&mut self, now: Instant) {
-        self.base.trackers.stop(&self.base.machine, now);
+        self.base.trackers.stop(&*self.base.machine, now);
     }
 
     /// Trackers are told that everything is here.
     pub(crate) fn completed(&mut self, now: Instant) {
-        self.base.trackers.completed(&self.base.machine, now);
+        self.base.trackers.completed(&*self.base.machine, now);
     }
 
     pub(crate) fn reannounce(&mut self, now: Instant) {
-        self.base.trackers.reannounce(&self.base.machine, now);
+        self.base.trackers.reannounce(&*self.base.machine, now);
     }
 
     pub(crate) fn tracker_statuses(&self, now: Instant) -> Vec<TrackerStatus> {

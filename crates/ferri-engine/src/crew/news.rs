@@ -45,6 +45,7 @@ mod tests {
             peer_id: PeerId::new("FS", [0; 4], [2; 12]),
             port: old.port,
             bind: None,
+            trace: None,
         };
         let now = Instant::now();
         let mut told = old;

@@ -70,7 +70,7 @@ impl Parting {
                         self.trackers.answered(answer, &Nothing, clock::now());
                     }
                     () = sleep_until(due) => {
-                        self.trackers.timeout(&Nothing, &self.services.trackers.pace, clock::now());
+                        self.trackers.timeout(&Nothing, clock::now());
                     }
                 }
             }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ferri_dht::{ContactKind, Event, Family, Input, Lookup, Node, Outcome, Output, State};
 use ferri_metainfo::InfoHash;
+use ferri_trace::machines::NodeStart;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use super::reach::Reach;
 use super::{COMMANDS_MAX, Command, Dht, DhtOptions, Found, ROUTERS, Torrents};
 use crate::egress::{Egress, host_and_port};
 use crate::panics::caught;
+use crate::trace_file::{TraceFile, Traced};
 use crate::udp::{Datagram, Sockets};
 
 /// Nodes are saved this often, and at the end.
@@ -49,8 +51,8 @@ pub(crate) enum Told {
 /// Everything the task has.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    node: Node,
-    options: ferri_dht::Options,
+    node: Traced<Node>,
+    origin: Origin,
     ways: Ways,
     commands: mpsc::Receiver<Command>,
     handle: Dht,
@@ -64,6 +66,21 @@ pub(crate) struct Driver {
     counted_at: Instant,
     reach: Reach,
     said_why_alone: bool,
+}
+
+/// What a node is made of, that of before and the next one.
+#[derive(Debug)]
+struct Origin {
+    options: ferri_dht::Options,
+    /// Where it is recorded.
+    trace: Option<Arc<TraceFile>>,
+}
+
+impl Origin {
+    fn node(&self, state: Option<State>, now: Instant) -> Traced<Node> {
+        let start = NodeStart { options: self.options.clone(), state, seed: rand::random() };
+        Traced::new(self.trace.as_ref(), "session", start, now)
+    }
 }
 
 /// How others are reached, and reach the node.
@@ -84,22 +101,23 @@ struct Ongoing {
 
 impl Driver {
     /// A node with what was saved.
-    pub(crate) async fn new(options: DhtOptions, ways: Ways) -> Self {
+    pub(crate) async fn new(options: DhtOptions, ways: Ways, trace: Option<Arc<TraceFile>>) -> Self {
         let state = saved(options.state.clone()).await;
         let (ipv4, ipv6) = ways.sockets.families();
         let routers = routers(&options);
-        let node = ferri_dht::Options {
+        let node_options = ferri_dht::Options {
             ipv4: options.node.ipv4 && ipv4,
             ipv6: options.node.ipv6 && ipv6,
             ..options.node
         };
+        let origin = Origin { options: node_options, trace };
         let now = Instant::now();
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let torrents = Arc::<Torrents>::default();
         let handle = Dht { commands: sender, udp_port: ways.sockets.port(), torrents: torrents.clone() };
         Self {
-            node: Node::new(node.clone(), state, rand::random(), now),
-            options: node,
+            node: origin.node(state, now),
+            origin,
             ways,
             commands,
             handle,
@@ -137,7 +155,7 @@ impl Driver {
     /// A new node in the place of the old one, whose lookups are lost.
     async fn renew(&mut self) {
         let (state, now) = (saved(self.state.clone()).await, Instant::now());
-        self.node = Node::new(self.options.clone(), state, rand::random(), now);
+        self.node = self.origin.node(state, now);
         (self.reach, self.save_at) = (Reach::new(now), now + SAVE_FIRST);
         self.searches.clear();
         self.torrents.announces().lookups_lost(now);

@@ -156,7 +156,7 @@ impl DhtNode {
         let sockets = once_usable(|| Sockets::bind(&egress, options.port.unwrap_or(0))).await?;
         let (batches, datagrams) = mpsc::channel(BATCHES_MAX);
         let ways = Ways { egress, sockets: sockets.clone(), datagrams };
-        let driver = Driver::new(options, ways).await;
+        let driver = Driver::new(options, ways, None).await;
         let (dht, tasks, cancel) = (driver.handle(), TaskTracker::new(), CancellationToken::new());
         tasks.spawn(cancel.clone().run_until_cancelled_owned(sockets.read(Some(batches))));
         // This node has no torrents' peers to tell others of: it announces none.

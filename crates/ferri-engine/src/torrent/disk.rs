@@ -11,8 +11,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -99,7 +99,8 @@ pub(crate) struct Disk {
     unhashed: usize,
     unhashed_pieces: Vec<u32>,
     spills: Spills,
-    blame: Blame,
+    /// Whole pieces whose blocks the swarm wants to compare with those of a copy that failed.
+    compared: BTreeSet<u32>,
     /// Pieces with a disk thread. Kept until the answer: a piece that fails is compared, one that could not be
     /// written is tried again.
     jobs: BTreeMap<u32, Vec<Bytes>>,
@@ -193,16 +194,12 @@ impl Arriving {
     }
 }
 
-/// What is remembered of pieces that failed, so that the senders of their bad blocks can be told from the others.
-#[derive(Debug)]
-struct Blame {
-    hasher: RandomState,
-    /// Digests of the piece that just failed, in case the swarm asks to keep them.
-    last: Option<(u32, Vec<u64>)>,
-    /// Digests of failed copies, by piece.
-    kept: BTreeMap<u32, Vec<u64>>,
-    /// Digests of the copies being verified, of pieces in `kept`.
-    candidates: BTreeMap<u32, Vec<u64>>,
+/// What digests of blocks are made with. One for the whole run: those of two copies of a piece are compared, however much
+/// later the second one comes.
+static DIGESTS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+fn digest(block: &Bytes) -> u64 {
+    DIGESTS.hash_one(&block[..])
 }
 
 impl Disk {
@@ -222,12 +219,7 @@ impl Disk {
             pieces: BTreeMap::new(),
             unhashed: 0,
             unhashed_pieces: Vec::new(),
-            blame: Blame {
-                hasher: RandomState::new(),
-                last: None,
-                kept: BTreeMap::new(),
-                candidates: BTreeMap::new(),
-            },
+            compared: BTreeSet::new(),
             jobs: BTreeMap::new(),
             parked: Vec::new(),
             refused: VecDeque::new(),
@@ -261,7 +253,7 @@ impl Disk {
             || self.spills.takes(self.layout.piece_len(block.piece()))
                 && !self.pieces.contains_key(&block.piece().get());
         if is_spilled {
-            let digest = self.blame.hasher.hash_one(&data[..]);
+            let digest = digest(&data);
             let step = self.spills.store(block.piece().get(), block.begin(), data, digest);
             return self.spill(block.piece(), step);
         }
@@ -298,22 +290,18 @@ impl Disk {
         self.spills.discard(piece.get());
     }
 
-    /// Sends a whole piece to be hashed and written.
-    pub(crate) fn verify(&mut self, piece: PieceIndex) {
+    /// Sends a whole piece to be hashed and written. `digests`: those of its blocks are wanted even when it is good.
+    pub(crate) fn verify(&mut self, piece: PieceIndex, digests: bool) {
+        if digests {
+            self.compared.insert(piece.get());
+        }
         if self.spills.has(piece.get()) {
-            if self.blame.kept.contains_key(&piece.get()) {
-                self.blame.candidates.insert(piece.get(), self.spills.digests(piece.get()));
-            }
             let step = self.spills.complete(piece.get());
             return self.spill(piece, step);
         }
         let arriving = self.pieces.remove(&piece.get());
         let arriving = arriving.unwrap_or_else(|| Arriving::new(self.storage.info(), piece, 0));
         let blocks: Vec<Bytes> = arriving.blocks.into_iter().flatten().collect();
-        if self.blame.kept.contains_key(&piece.get()) {
-            let digests = self.blame.digests(&blocks);
-            self.blame.candidates.insert(piece.get(), digests);
-        }
         // The others fill the lanes next to this one.
         self.hash();
         self.submit(piece, blocks, arriving.hash);
@@ -424,16 +412,18 @@ impl Disk {
         let spilled = self.spills.digests(piece.get());
         self.spills.committed(piece.get(), result.as_ref().ok().copied());
         match result {
-            Ok(true) => {
-                self.unsynced += u64::from(self.layout.piece_len(piece));
-                self.unsynced_since.get_or_insert(now);
-                Ok(Verdict::Good { suspects: self.blame.good(piece) })
-            }
-            Ok(false) => {
-                let digests = if is_spilled { spilled } else { self.blame.digests(&blocks) };
-                self.blame.last = Some((piece.get(), digests));
-                self.blame.candidates.remove(&piece.get());
-                Ok(Verdict::Bad)
+            Ok(ok) => {
+                if ok {
+                    self.unsynced += u64::from(self.layout.piece_len(piece));
+                    self.unsynced_since.get_or_insert(now);
+                }
+                let is_compared = self.compared.remove(&piece.get());
+                let digests = match is_compared || !ok {
+                    true if is_spilled => spilled,
+                    true => blocks.iter().map(digest).collect(),
+                    false => Vec::new(),
+                };
+                Ok(Verdict { ok, digests })
             }
             Err(error) => {
                 if !is_spilled {
@@ -572,13 +562,6 @@ impl Disk {
             self.select();
         } else {
             self.selection.get_or_insert(wanted);
-        }
-    }
-
-    /// The swarm wants the digests of the piece that just failed.
-    pub(crate) fn keep_suspect(&mut self, piece: PieceIndex) {
-        if let Some((failed, digests)) = self.blame.last.take_if(|(failed, _)| *failed == piece.get()) {
-            self.blame.kept.insert(failed, digests);
         }
     }
 
@@ -728,27 +711,9 @@ impl Drop for Disk {
 
 /// What became of a piece.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Hash matched, bytes written. `suspects`: offsets of the blocks in which an earlier failed copy differed.
-    Good {
-        /// `None` when no failed copy was kept.
-        suspects: Option<Vec<u32>>,
-    },
-    /// The hash did not match.
-    Bad,
-}
-
-impl Blame {
-    fn digests(&self, blocks: &[Bytes]) -> Vec<u64> {
-        blocks.iter().map(|block| self.hasher.hash_one(&block[..])).collect()
-    }
-
-    fn good(&mut self, piece: PieceIndex) -> Option<Vec<u32>> {
-        let failed = self.kept.remove(&piece.get())?;
-        let good = self.candidates.remove(&piece.get())?;
-        let differs = |(n, (failed, good)): (usize, (&u64, &u64))| {
-            (failed != good).then_some(u32::try_from(n).ok()? * BLOCK_LENGTH)
-        };
-        Some(failed.iter().zip(&good).enumerate().filter_map(differs).collect())
-    }
+pub(crate) struct Verdict {
+    /// The hash matched, and the bytes are written.
+    pub(crate) ok: bool,
+    /// Of its blocks, in their order: of a piece that did not match, and of one that is compared with an earlier copy.
+    pub(crate) digests: Vec<u64>,
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ferri_metainfo::{Bitfield, Info, InfoHashes, PieceIndex};
 use ferri_storage::{CheckNumber, Resumed, Storage};
 use ferri_swarm::{Input, MetadataSwarm, Priority, Source, Swarm, SwarmOptions};
+use ferri_trace::machines::SwarmStart;
 use ferri_tracker::schedule::Order;
 use ferri_wire::Handshake;
 use tokio::sync::mpsc::UnboundedSender;
@@ -21,7 +22,7 @@ use super::files::Files;
 use super::opening::Opened;
 use super::readers::Readers;
 use super::rest::channels;
-use super::task::{Inbox, Task, View};
+use super::task::{Inbox, Missing, Task, View};
 use super::wishes::piece_priorities;
 use super::{Inner, Seat, Torrent};
 use crate::clock;
@@ -35,7 +36,7 @@ use crate::services::Services;
 use crate::share::{Budget, Claim, Use};
 use crate::status::{Event, TorrentStatus};
 use crate::store::Record;
-use crate::trace_file::Trace;
+use crate::trace_file::Traced;
 use crate::trackers::{Trackers, TrackersOptions};
 use crate::{AddTorrent, Check, FilePriority};
 
@@ -83,6 +84,7 @@ pub(super) fn new(
         state,
         is_paused: false,
         completed_at: None,
+        missing: Missing::default(),
         published_at: clock::now(),
         stale: true,
     };
@@ -245,10 +247,8 @@ impl Start {
         let told = Facts { port: self.services.network.facts().port, v4: None, v6: None };
         let trackers = Trackers::new(self.trackers(told.port), now);
         let first = permit.apply(budget);
-        let (machine, trace) = self.swarm(found.have.clone(), &first, told.port, now);
         let base = Base {
-            machine,
-            trace,
+            machine: self.swarm(found.have.clone(), &first, told.port, now),
             names: self.names(),
             trackers,
             limits: TorrentLimits::new(self.add.limits.down, self.add.limits.up),
@@ -277,7 +277,7 @@ impl Start {
         crew.exchange(&self.info, self.names(), permit, make, now)
     }
 
-    fn swarm(&self, have: Bitfield, budget: &Budget, port: u16, now: Instant) -> (Swarm, Option<Trace>) {
+    fn swarm(&self, have: Bitfield, budget: &Budget, port: u16, now: Instant) -> Traced<Swarm> {
         let private = self.info.is_private();
         let options = SwarmOptions {
             listen_port: Some(port),
@@ -293,11 +293,9 @@ impl Start {
             memory_bytes: budget.memory,
             ..SwarmOptions::new(self.handshake.info_hash, self.handshake.peer_id)
         };
-        let seed = rand::random();
-        let layout = self.info.layout().clone();
-        let trace =
-            self.services.trace.clone().map(|file| Trace::new(file, &options, &layout, &have, seed, now));
-        (Swarm::new(options, layout, have, seed, now), trace)
+        let of = self.handshake.info_hash.to_string();
+        let start = SwarmStart { options, layout: self.info.layout().clone(), have, seed: rand::random() };
+        Traced::new(self.services.trace.as_ref(), &of, start, now)
     }
 
     fn trackers(&self, port: u16) -> TrackersOptions {
@@ -316,6 +314,7 @@ impl Start {
             peer_id: self.handshake.peer_id,
             port,
             bind: self.services.options.bind,
+            trace: self.services.trace.clone(),
         }
     }
 }
@@ -366,7 +365,8 @@ impl Task {
 
     /// Works, for it is known which pieces are there. `lacks_touches`: whoever downloaded it may have died before it was done.
     pub(super) fn begin(&mut self, lacks_touches: bool, now: Instant) {
-        if self.crew.machine().stats().left == 0 {
+        self.view.missing.lacks = self.crew.machine().stats().left != 0;
+        if !self.view.missing.lacks {
             self.view.completed_at = Some(now);
             if lacks_touches {
                 self.disk.finish();

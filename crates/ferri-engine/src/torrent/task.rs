@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, Info};
 use ferri_storage::{Data, Removed};
-use ferri_swarm::{Input, Output, Priority, Source, Swarm};
+use ferri_swarm::{Input, Output, Priority, Role, Source, Swarm};
 use tokio::sync::mpsc;
 
 use super::account::{Account, Moved};
@@ -80,9 +80,21 @@ pub(super) struct View {
     /// The user wants it to do nothing.
     pub(super) is_paused: bool,
     pub(super) completed_at: Option<Instant>,
+    pub(super) missing: Missing,
     pub(super) published_at: Instant,
     /// Something changed since.
     pub(super) stale: bool,
+}
+
+/// What was missing at the last look, and came.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    /// Something that is wanted was missing.
+    pub(super) lacks: bool,
+    /// What was missing was a file that is fetched for a reader alone.
+    pub(super) is_loan: bool,
+    /// Something was fetched since nothing was missing for the last time, and [`Event::Completed`] is not told yet.
+    pub(super) completes: bool,
 }
 
 impl View {
@@ -429,9 +441,8 @@ impl Task {
     fn carry_out(&mut self, output: Output, now: Instant) {
         match output {
             Output::StoreBlock { block, data } => self.disk.store(block, data),
-            Output::VerifyPiece { piece } => self.disk.verify(piece),
+            Output::VerifyPiece { piece, digests } => self.disk.verify(piece, digests),
             Output::DiscardPiece { piece } => self.disk.discard(piece),
-            Output::KeepSuspect { piece } => self.disk.keep_suspect(piece),
             // Nobody would be dialled.
             Output::WantPeers if self.checking.is_some() => {}
             Output::WantPeers => self.crew.want_peers(now),
@@ -459,18 +470,29 @@ impl Task {
                 "{addr} sent wrong data in piece {}; nobody else has it, so it is asked again",
                 piece.get()
             )),
-            // Of files that are not known it cannot be said.
-            Swarmed::Completed if self.checking.is_some() => return,
-            Swarmed::Completed if self.readers.is_completed_loan() => {
-                return self.show_work();
-            }
-            Swarmed::Completed => {
-                self.completed(now);
+            Swarmed::RoleChanged { role: Role::Leech } => {
+                self.view.missing.lacks = true;
                 return;
             }
+            // Of files that are not known it cannot be said.
+            Swarmed::Completed | Swarmed::RoleChanged { .. } if self.checking.is_some() => return,
+            Swarmed::RoleChanged { .. } if !std::mem::take(&mut self.view.missing.lacks) => return,
+            Swarmed::RoleChanged { .. } => return self.lacks_nothing(now),
+            // Only a file of a reader was missing.
+            Swarmed::Completed if self.view.missing.is_loan => return,
+            Swarmed::Completed => return self.completed(now),
             _ => return,
         };
         self.view.event(event);
+    }
+
+    /// Nothing that is wanted is missing any more.
+    fn lacks_nothing(&mut self, now: Instant) {
+        self.view.missing.is_loan = self.readers.is_completed_loan();
+        match self.view.missing.is_loan {
+            true => self.show_work(),
+            false => self.nothing_is_missing(now),
+        }
     }
 
     pub(super) fn files_completed(&self, files: Vec<FileIndex>) {

@@ -16,6 +16,7 @@ use crate::egress::Egress;
 use crate::http::Http;
 use crate::lsd::Lsd;
 use crate::network::Network;
+use crate::pace::Turns;
 use crate::peer::memory;
 use crate::rate::Limiter;
 use crate::registry::Registry;
@@ -112,7 +113,7 @@ fn services(addr: SocketAddr) -> Arc<Services> {
         trackers: TrackerClients {
             http: Arc::new(Http::new(egress.clone())),
             udp: Arc::new(UdpTrackers::new(egress.clone(), Sockets::none())),
-            pace: Arc::default(),
+            turns: Arc::new(Turns::new(None)),
         },
         keeper: Arc::default(),
         network: Arc::new(Network::new(&options, addr.port())),

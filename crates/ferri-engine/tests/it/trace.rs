@@ -1,8 +1,8 @@
-//! What a session records can be replayed, and the machine says the same again.
+//! What a session records can be replayed, and its machines say the same again.
 
 use std::time::Instant;
 
-use ferri_engine::trace::{Replay, Step};
+use ferri_engine::trace::{Kind, Replay, What};
 use ferri_engine::{AddTorrent, Session};
 
 use crate::support::{Payload, Seed, options, within};
@@ -15,23 +15,31 @@ async fn a_recorded_download_replays_to_the_same_outputs() {
     let path = dir.path().join("trace.jsonl");
     let mut options = options(&dir);
     options.trace = Some(path.clone());
+    options.dht = true;
     let session = Session::start(options).await.unwrap();
-    let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path().join("out"));
+    // No tracker is there; the attempt is recorded, and its secret is not.
+    let tracker = "http://127.0.0.1:9/sesame-open/announce";
+    let mut add = AddTorrent::new(payload.metainfo(&[tracker.to_owned()]), dir.path().join("out"));
     add.peers = vec![seed.session.listen_addr()];
     let torrent = session.add(add).await.unwrap();
     within(torrent.wait_done()).await;
     session.shutdown().await;
 
     let trace = std::fs::read_to_string(&path).unwrap();
+    assert!(!trace.contains("sesame-open"));
     let mut replay = Replay::new(Instant::now());
-    let mut outputs = 0;
+    let mut outputs = std::collections::BTreeMap::new();
     for line in trace.lines() {
-        if let Some(Step::Output { .. }) = replay.feed(line).unwrap() {
-            outputs += 1;
+        if let Some(step) = replay.feed(line).unwrap()
+            && let What::Output { .. } = step.what
+        {
+            *outputs.entry(step.machine).or_insert(0) += 1;
         }
     }
-    assert!(100 < outputs, "{outputs}");
-    let (_, swarm) = replay.swarms().next().unwrap();
+    assert!(100 < outputs[&Kind::Swarm] && outputs.contains_key(&Kind::Schedule), "{outputs:?}");
+    assert!(outputs.contains_key(&Kind::Pace) && outputs.contains_key(&Kind::Dht), "{outputs:?}");
+    let (of, swarm) = replay.swarms().next().unwrap();
+    assert_eq!(of, torrent.info_hashes().wire().to_string());
     assert!(swarm.have().is_full());
 
     let meddled = trace.replacen("Unchoke", "Choke", 1);

@@ -121,6 +121,21 @@ fn twenty_stallers_leave_a_slow_seed_its_rate() {
 }
 
 #[test]
+fn a_disk_that_gives_some_blocks_and_not_others_delays_and_blames_nobody() {
+    for fast in [true, false] {
+        let poor = Node { unreadable: 50, fast, ..seed() };
+        let nodes = vec![poor.clone(), poor, Node { fast, ..Node::default() }];
+        for seed_of_run in 0..5 {
+            let scenario = Scenario { total: 16 << 20, nodes: nodes.clone(), ..Scenario::default() };
+            let report = check(&scenario, seed_of_run);
+            let leech = &report.nodes[2];
+            let took = leech.completed.unwrap();
+            assert!(leech.banned.is_empty() && took < Duration::from_secs(60), "{took:?}, fast: {fast}");
+        }
+    }
+}
+
+#[test]
 fn a_liar_is_found_out_and_banned() {
     for permille in [10, 100, 1000] {
         for seed_of_run in 0..20 {

@@ -117,7 +117,9 @@ impl Swarm {
     /// Recognises what we have become, and tells all peers that it concerns.
     pub(super) fn update_role(&mut self) {
         if self.change_role() == Some(Role::Leech) {
-            self.emit(Event::Completed);
+            if std::mem::take(&mut self.totals.fetched) {
+                self.emit(Event::Completed);
+            }
             self.for_each_peer(Self::drop_if_pointless);
         }
     }

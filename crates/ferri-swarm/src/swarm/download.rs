@@ -188,7 +188,8 @@ impl Swarm {
                     }
                 }
                 if complete {
-                    self.out.push_back(Output::VerifyPiece { piece: block.piece() });
+                    let piece = block.piece();
+                    self.out.push_back(Output::VerifyPiece { piece, digests: self.blame.remembers(piece) });
                 }
             }
         }
@@ -255,14 +256,17 @@ impl Swarm {
         }
     }
 
-    pub(super) fn piece_verified(&mut self, piece: u32, ok: bool) {
+    pub(super) fn piece_verified(&mut self, piece: u32, ok: bool, digests: Vec<u64>) {
         let Some(piece) = self.layout.piece(piece).filter(|piece| self.picker.is_verifying(*piece)) else {
             return;
         };
         if ok {
             self.piece_completed(piece);
+            for sender in self.blame.proven(piece, &digests) {
+                self.convict(sender, piece);
+            }
         } else {
-            self.piece_corrupt(piece);
+            self.piece_corrupt(piece, digests);
         }
         self.refill_waiting();
     }
@@ -278,6 +282,7 @@ impl Swarm {
         }
         let wanted = self.picker.is_missing(piece);
         self.picker.verified(piece);
+        self.totals.fetched = true;
         self.emit(Event::PieceCompleted { piece });
         // Peers that have everything need no Have, and what they have for us is known without counting.
         let partial: Vec<PeerSlot> = self.peers.partial().collect();
@@ -298,17 +303,14 @@ impl Swarm {
         self.update_role();
     }
 
-    fn piece_corrupt(&mut self, piece: PieceIndex) {
+    fn piece_corrupt(&mut self, piece: PieceIndex, digests: Vec<u64>) {
         self.totals.wasted += u64::from(self.layout.piece_len(piece));
         let provenance = self.picker.corrupt(piece);
         let senders = provenance.senders.clone();
         self.emit(Event::PieceCorrupt { piece, senders: senders.iter().map(|sender| sender.addr).collect() });
-        match self.blame.failed(piece, provenance) {
+        match self.blame.failed(piece, provenance, digests) {
             Verdict::Guilty(sender) => self.convict(sender, piece),
-            verdict => {
-                if verdict == Verdict::Suspects {
-                    self.out.push_back(Output::KeepSuspect { piece });
-                }
+            Verdict::Suspects => {
                 for sender in senders {
                     if let Some(peer) = self.peers.slot(sender.peer).and_then(|slot| self.peers.get_mut(slot))
                     {
@@ -317,22 +319,6 @@ impl Swarm {
                 }
             }
         }
-    }
-
-    pub(super) fn suspect_blocks(&mut self, piece: u32, bad: &[u32]) {
-        let Some(piece) = self.layout.piece(piece) else { return };
-        let blocks = bad.iter().map(|begin| (begin / BLOCK_LENGTH) as usize);
-        for sender in self.blame.proven(piece, blocks) {
-            self.convict(sender, piece);
-        }
-    }
-
-    pub(super) fn piece_failed(&mut self, piece: u32) {
-        let Some(piece) = self.layout.piece(piece).filter(|piece| self.picker.is_verifying(*piece)) else {
-            return;
-        };
-        self.totals.wasted += self.picker.abandon(piece);
-        self.refill_waiting();
     }
 
     /// Stops fetching an open piece: its requests are cancelled, its blocks dropped.

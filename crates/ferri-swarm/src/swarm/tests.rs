@@ -101,6 +101,11 @@ impl Lab {
         self.says(peer, Message::Piece { piece, begin, data })
     }
 
+    /// The hash of a piece was compared.
+    fn verified(&mut self, piece: u32, ok: bool) -> Vec<Output> {
+        self.input(Input::PieceVerified { piece, ok, digests: Vec::new() })
+    }
+
     /// Time passes, in the steps the machine asks for.
     fn wait(&mut self, time: Duration) -> Vec<Output> {
         let until = self.now + time;

@@ -112,6 +112,17 @@ impl Swarm {
         self.release(slot);
     }
 
+    /// A block that was released to a peer is not sent: the peer hears that it gets no other answer.
+    pub(super) fn block_unreadable(&mut self, key: PeerKey, piece: u32, begin: u32, length: u32) {
+        let Some(slot) = self.peers.slot(key) else { return };
+        let fast = self.peers.get(slot).is_some_and(|peer| peer.id.fast);
+        if let (true, Some(block)) = (fast, self.layout.block(piece, begin, length)) {
+            // BEP 6: every request has one answer.
+            self.send(slot, reject_of(block));
+        }
+        self.blocks_sent(key, 1, 0);
+    }
+
     /// Chokes a peer: what it asked for and was not released is refused, except what it may have all the same.
     pub(super) fn choke(&mut self, slot: PeerSlot) {
         let now = self.timers.now;

@@ -177,8 +177,9 @@ impl Net {
                 }
                 self.told.push((node, output));
             }
-            Output::VerifyPiece { piece } => {
-                self.queue.push_back((node, Input::PieceVerified { piece: piece.get(), ok: true }));
+            Output::VerifyPiece { piece, .. } => {
+                let verified = Input::PieceVerified { piece: piece.get(), ok: true, digests: Vec::new() };
+                self.queue.push_back((node, verified));
             }
             Output::StoreBlock { .. } => {}
             other => self.told.push((node, other)),

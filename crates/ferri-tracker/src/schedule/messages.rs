@@ -1,7 +1,7 @@
 //! What goes into a schedule and what comes out of it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferri_metainfo::InfoHash;
 
@@ -10,6 +10,7 @@ use crate::udp::Family;
 
 /// What a schedule is made for.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ScheduleOptions {
     /// The torrent.
     pub info_hash: InfoHash,
@@ -27,6 +28,9 @@ pub struct ScheduleOptions {
     pub ip: Option<IpAddr>,
     /// The families that we speak. A tracker is told of us by each of them (BEP 7).
     pub families: Vec<Family>,
+    /// Whether regular announces take turns with those of other torrents (see [`pace`](crate::pace)) and are a little late, by
+    /// chance, so that those that were due together drift apart.
+    pub paced: bool,
 }
 
 impl ScheduleOptions {
@@ -41,12 +45,14 @@ impl ScheduleOptions {
             order: Order::Sequential,
             ip: None,
             families: vec![Family::V4, Family::V6],
+            paced: false,
         }
     }
 }
 
 /// How the tiers of a torrent relate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Order {
     /// Later tiers stand in for earlier ones (BEP 12).
     #[default]
@@ -57,6 +63,7 @@ pub enum Order {
 
 /// One request to one tracker. An answer quotes it, so that late answers to requests given up are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TrackerId {
     index: u32,
     request: u32,
@@ -78,6 +85,7 @@ impl TrackerId {
 
 /// What a torrent that lacks something wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Role {
     /// What it lacks.
     #[default]
@@ -88,6 +96,7 @@ pub enum Role {
 
 /// What happens to a schedule.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Input {
     /// The torrent starts, or goes on after a stop.
     Start,
@@ -106,6 +115,11 @@ pub enum Input {
     Completed,
     /// Peers run short.
     NeedPeers,
+    /// The answer to [`Output::WantTurn`].
+    Turn {
+        /// Nothing when it is our turn. Else the turn comes after this time; what is due is asked for again then.
+        wait: Duration,
+    },
     /// How an [`Output::Announce`] went.
     Answer {
         /// The output's.
@@ -160,6 +174,14 @@ pub enum Output {
         url: String,
         /// The torrent.
         info_hash: InfoHash,
+    },
+    /// Something regular is due: ask [`Pace`](crate::pace::Pace) for a turn, and answer with [`Input::Turn`] before time
+    /// goes on.
+    WantTurn {
+        /// Host and port of the tracker that is asked first.
+        host: String,
+        /// A turn was given for this, and has come.
+        had: bool,
     },
     /// This announce is not waited for any longer. It may be dropped.
     Cancel {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ferri_tracker::udp::Family;
-use ferri_tracker::{Announce, AnnounceResponse, Event, Input, RetryIn, TrackerError};
+use ferri_tracker::{Announce, AnnounceResponse, Event, Input, RetryIn, ScheduleOptions, TrackerError};
 use proptest::prelude::*;
 
 use crate::world::{Reaction, Sent, World, hours, minutes, options, seconds};
@@ -99,8 +99,12 @@ proptest! {
         steps in prop::collection::vec(any_step(), 0..60),
         scripts in prop::collection::vec(any_script(), 10),
         seed in any::<u64>(),
+        waits in prop::collection::vec(0u64..200, 0..9),
     ) {
-        let mut world = World::with_options(&[&["t0", "t1"], &["t2"], &["t3"]], options(), seed);
+        let options = ScheduleOptions { paced: !waits.is_empty(), ..options() };
+        let mut world = World::with_options(&[&["t0", "t1"], &["t2"], &["t3"]], options, seed);
+        let mut turns = waits.into_iter().cycle();
+        world.turns(move |had| seconds(turns.next().filter(|_| !had).unwrap_or(0)));
         world.patience = seconds(1);
         for (number, script) in scripts.into_iter().enumerate() {
             let mut turn = 0;

@@ -5,5 +5,6 @@ mod asking;
 mod bytes;
 mod life;
 mod machine;
+mod pacing;
 mod transports;
 mod world;

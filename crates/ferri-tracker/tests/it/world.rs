@@ -29,6 +29,9 @@ pub(crate) type Reaction = (Duration, Result<AnnounceResponse, TrackerError>);
 
 type Script = Box<dyn FnMut(&Announce, Duration) -> Reaction>;
 
+/// Says how long a torrent waits for its turn, told whether it had one.
+type Turns = Box<dyn FnMut(bool) -> Duration>;
+
 /// An announce that was sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
@@ -47,6 +50,8 @@ pub(crate) struct World {
     scripts: BTreeMap<String, Script>,
     /// By IPv6. A tracker without one has no such address.
     scripts6: BTreeMap<String, Script>,
+    /// Of a schedule that is paced. Without it every turn is ours.
+    turns: Option<Turns>,
     /// Until when a session that was stopped may still be ending.
     leaving_until: Instant,
     pending: BTreeMap<(Instant, TrackerId), (usize, Result<AnnounceResponse, TrackerError>)>,
@@ -78,6 +83,7 @@ impl World {
             now,
             scripts: BTreeMap::new(),
             scripts6: BTreeMap::new(),
+            turns: None,
             leaving_until: now,
             pending: BTreeMap::new(),
             sent: Vec::new(),
@@ -107,6 +113,11 @@ impl World {
         script: impl FnMut(&Announce, Duration) -> Reaction + 'static,
     ) {
         self.scripts6.insert(url(name), Box::new(script));
+    }
+
+    /// Has turns given like this.
+    pub(crate) fn turns(&mut self, turns: impl FnMut(bool) -> Duration + 'static) {
+        self.turns = Some(Box::new(turns));
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -161,6 +172,11 @@ impl World {
                 Output::Cancel { tracker } => {
                     self.pending.retain(|(_, other), _| *other != tracker);
                     self.cancelled += 1;
+                }
+                Output::WantTurn { host, had } => {
+                    assert!(!host.contains('/'), "{host}");
+                    let wait = self.turns.as_mut().map_or(Duration::ZERO, |turns| turns(had));
+                    self.schedule.handle(Input::Turn { wait }, self.now);
                 }
                 Output::Peers(peers) => self.peers += peers.len(),
                 Output::Event(notice) => self.notices.push(notice),

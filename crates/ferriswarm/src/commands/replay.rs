@@ -1,11 +1,11 @@
-//! `replay`: a recorded trace goes through the swarm machine again, and must come out the same.
+//! `replay`: a recorded trace goes through its machines again, and must come out the same.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ferri_engine::trace::{Replay, ReplayError, Step};
+use ferri_engine::trace::{Kind, Replay, ReplayError, Step, What};
 
 use crate::args::ReplayArgs;
 use crate::console::Console;
@@ -20,7 +20,7 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 pub(crate) fn run(env: &Env, console: &Console, args: &ReplayArgs) -> Result<Exit, Failure> {
     let failed = |error: io::Error| Failure::file("read", &args.file, &error);
     let mut file = BufReader::new(File::open(env.path(&args.file)).map_err(failed)?);
-    // The machine has no clock; any instant is as good as another.
+    // Machines have no clock; any instant is as good as another.
     let mut replay = Replay::new(Instant::now());
     let (mut inputs, mut outputs) = (0, 0);
     let mut line = Vec::new();
@@ -39,10 +39,10 @@ pub(crate) fn run(env: &Env, console: &Console, args: &ReplayArgs) -> Result<Exi
             damaged(&args.file, &message)
         })?;
         let Some(step) = replay.feed(text).map_err(|error| refused(&args.file, &error))? else { continue };
-        match &step {
-            Step::Start { .. } => {}
-            Step::Input { .. } => inputs += 1,
-            Step::Output { .. } => outputs += 1,
+        match &step.what {
+            What::Start | What::End { .. } => {}
+            What::Input { .. } => inputs += 1,
+            What::Output { .. } => outputs += 1,
         }
         console.line(&harmless(&words(&step)));
     }
@@ -55,20 +55,38 @@ pub(crate) fn run(env: &Env, console: &Console, args: &ReplayArgs) -> Result<Exi
             units::size(stats.uploaded)
         ));
     }
+    for (kind, one, many) in OTHERS {
+        let count = replay.count(kind);
+        if count != 0 {
+            console.line(&units::count(count as u64, one, many));
+        }
+    }
     console.line(&format!(
-        "the same: after {} the machine said again all {} of the trace",
+        "the same: after {} the machines said again all {} of the trace",
         units::count(inputs, "input", "inputs"),
         units::count(outputs, "output", "outputs")
     ));
     Ok(Exit::Done)
 }
 
-/// `   0.012345 s  heard  PeerConnected { .. }`, and what it answered below.
+/// The machines that have nothing to show at the end, and their names.
+const OTHERS: [(Kind, &str, &str); 4] = [
+    (Kind::Search, "search for a magnet link", "searches for magnet links"),
+    (Kind::Schedule, "schedule of announces", "schedules of announces"),
+    (Kind::Pace, "pace of all announces", "paces of all announces"),
+    (Kind::Dht, "DHT node", "DHT nodes"),
+];
+
+/// `   0.012345 s  swarm 0a1b2c3d heard  PeerConnected { .. }`, and what it answered below.
 fn words(step: &Step) -> String {
-    match step {
-        Step::Start { swarm } => format!("swarm {swarm} starts"),
-        Step::Input { at, input, .. } => format!("{}  heard  {input:?}", stamp(*at)),
-        Step::Output { text, .. } => format!("{:>14}  says   {text}", ""),
+    // The beginning of an info hash tells torrents apart.
+    let of = step.of.get(..8).unwrap_or(&step.of);
+    let whose = format!("{:>8} {of}", step.machine);
+    match &step.what {
+        What::Start => format!("{:>14}  {whose} starts", ""),
+        What::Input { at, text } => format!("{}  {whose} heard  {text}", stamp(*at)),
+        What::Output { text } => format!("{:>14}  {whose} says   {text}", ""),
+        What::End { why } => format!("{:>14}  {whose} is not recorded any further: {why}", ""),
     }
 }
 
@@ -83,6 +101,10 @@ fn refused(file: &Path, error: &ReplayError) -> Failure {
             format!("line {line}: the trace says {expected}, but the machine says {found}"),
         )
         .hint("the trace was changed, or was recorded by another version of the machine"),
+        ReplayError::NoVersion { .. } | ReplayError::OtherVersion { .. } => {
+            Failure::new(Exit::BadTorrent, format!("{}: {error}", file.display()))
+                .hint("a trace is replayed by the version of the program that wrote it")
+        }
         other => damaged(file, &other.to_string()),
     }
 }

@@ -110,6 +110,7 @@ impl Task {
         if self.crew.machine().stats().left == 0 && self.view.completed_at.is_none() {
             if result.found == 0 {
                 // The last piece came meanwhile.
+                self.nothing_is_missing(now);
                 self.completed(now);
             } else {
                 self.view.completed_at = Some(now);

@@ -12,7 +12,7 @@ use crate::status::{Event, State};
 use crate::torrent::task::Task;
 
 impl Task {
-    /// A block that a peer asked for cannot be read: it gets no other answer. What is gone is fetched again, what is only
+    /// A block that a peer asked for cannot be read and is not sent. What is gone is fetched again, what is only
     /// out of reach is waited for.
     pub(in crate::torrent) fn unreadable(
         &mut self,
@@ -21,9 +21,8 @@ impl Task {
         error: &StorageError,
         now: Instant,
     ) {
-        let piece = block.piece();
-        self.handle(Input::BlocksSent { peer, blocks: 1, bytes: 0 }, now);
-        self.crew.reject(peer, block);
+        let (piece, begin, length) = (block.piece(), block.begin(), block.length());
+        self.handle(Input::BlockUnreadable { peer, piece: piece.get(), begin, length }, now);
         use StorageError::{Changed, Missing, Truncated};
         if !matches!(error, Missing { .. } | Truncated { .. } | Changed { .. }) {
             self.disk.failed(error, now);
@@ -105,18 +104,11 @@ impl Task {
         }
         match done {
             DiskDone::Piece { piece, result } => match self.disk.piece_done(piece, result, now) {
-                Ok(Verdict::Good { suspects }) => {
-                    self.handle(Input::PieceVerified { piece: piece.get(), ok: true }, now);
-                    if let Some(bad) = suspects {
-                        self.handle(Input::SuspectBlocks { piece: piece.get(), bad }, now);
-                    }
-                    if matches!(self.view.state, State::Paused) && !self.disk.is_busy() {
+                Ok(Verdict { ok, digests }) => {
+                    self.handle(Input::PieceVerified { piece: piece.get(), ok, digests }, now);
+                    if ok && matches!(self.view.state, State::Paused) && !self.disk.is_busy() {
                         self.disk.settle();
                     }
-                    self.disk_works(now);
-                }
-                Ok(Verdict::Bad) => {
-                    self.handle(Input::PieceVerified { piece: piece.get(), ok: false }, now);
                     self.disk_works(now);
                 }
                 Err(error) => self.disk_failed(&error, now),
@@ -242,16 +234,22 @@ impl Task {
         }
     }
 
-    pub(in crate::torrent) fn completed(&mut self, now: Instant) {
+    /// Nothing that is wanted is missing any more, whether or not anything was fetched.
+    pub(in crate::torrent) fn nothing_is_missing(&mut self, now: Instant) {
         self.view.completed_at = Some(now);
         if let Some(dht) = &self.services.dht {
             self.info.info_hashes().names().for_each(|name| dht.set_seed(name, true));
         }
-        // Who only serves has downloaded nothing: there is nothing to tell, and no last touch to put.
+        // Who only serves has no last touch to put.
         if !self.seed_only {
-            self.crew.completed(now);
             self.disk.finish();
         }
+    }
+
+    /// And some of it was fetched: others are told.
+    pub(in crate::torrent) fn completed(&mut self, now: Instant) {
+        self.view.missing.completes = true;
+        self.crew.completed(now);
     }
 
     /// The last touches are put: now it is complete for everybody to see.
@@ -266,7 +264,9 @@ impl Task {
         let was_failed = matches!(self.view.state, State::Error { .. });
         if self.crew.machine().stats().left == 0 && !self.view.is_paused {
             self.set_state(State::Seeding);
-            self.view.event(Event::Completed);
+            if std::mem::take(&mut self.view.missing.completes) {
+                self.view.event(Event::Completed);
+            }
         } else if was_failed {
             self.set_state(self.working_state());
         }

@@ -72,14 +72,14 @@ impl Fixture {
             let begin = block.begin() as usize;
             self.disk.store(block, bytes.slice(begin..begin + block.length() as usize));
         }
-        self.disk.verify(index);
+        self.disk.verify(index, false);
     }
 
     fn write(&mut self, piece: u32) {
         self.arrives(piece);
         let DiskDone::Piece { piece, result } = self.next() else { panic!("a piece was to be written") };
         let verdict = self.disk.piece_done(piece, result, Instant::now()).unwrap();
-        assert_eq!(verdict, Verdict::Good { suspects: None });
+        assert_eq!(verdict, Verdict { ok: true, digests: Vec::new() });
     }
 
     /// The only thread waits until the answer is dropped, and behind it as many jobs as may, in each lane.
@@ -191,7 +191,7 @@ fn a_piece_ends_where_it_began_though_the_memory_changes_meanwhile() {
             let begin = block.begin() as usize;
             t.disk.store(block, bytes.slice(begin..begin + block.length() as usize));
         }
-        t.disk.verify(index);
+        t.disk.verify(index, false);
         let result = loop {
             match t.next() {
                 DiskDone::Spilled { piece, round, unwritten, error } => {
@@ -202,7 +202,43 @@ fn a_piece_ends_where_it_began_though_the_memory_changes_meanwhile() {
             }
         };
         let verdict = t.disk.piece_done(index, result, Instant::now()).unwrap();
-        assert_eq!(verdict, Verdict::Good { suspects: None }, "piece {piece}");
+        assert_eq!(verdict, Verdict { ok: true, digests: Vec::new() }, "piece {piece}");
+    }
+}
+
+#[test]
+fn digests_of_two_copies_differ_where_the_copies_do() {
+    for memory in [PIECE as u64, PIECE as u64 - 1] {
+        let mut t = Fixture::new(1);
+        t.disk.spills = Spills::new(memory);
+        let index = t.piece(0);
+        let mut wrong = block(0);
+        wrong[20 << 10] ^= 1;
+        let mut verdict = |bytes: Vec<u8>, digests| {
+            let bytes = Bytes::from(bytes);
+            for n in 0..t.disk.layout.block_count(index) {
+                let block = t.disk.layout.nth_block(index, n).unwrap();
+                let begin = block.begin() as usize;
+                t.disk.store(block, bytes.slice(begin..begin + block.length() as usize));
+            }
+            t.disk.verify(index, digests);
+            loop {
+                match t.next() {
+                    DiskDone::Spilled { piece, round, unwritten, error } => {
+                        t.disk.spilled(piece, round, unwritten, error, Instant::now()).unwrap();
+                    }
+                    DiskDone::Piece { piece, result } => {
+                        return t.disk.piece_done(piece, result, Instant::now()).unwrap();
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let bad = verdict(wrong, false);
+        let good = verdict(block(0), true);
+        assert_eq!((bad.ok, good.ok), (false, true));
+        let differs = bad.digests.iter().zip(&good.digests).map(|(bad, good)| bad != good);
+        assert_eq!(differs.collect::<Vec<_>>(), [false, true], "with {memory} bytes of memory");
     }
 }
 

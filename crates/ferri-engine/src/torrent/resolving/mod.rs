@@ -22,6 +22,7 @@ use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_metainfo::{Info, Metainfo, MetainfoError};
 use ferri_storage::CheckNumber;
 use ferri_swarm::{Input, MetadataSwarm, Output, Source, SwarmOptions};
+use ferri_trace::machines::SearchStart;
 use ferri_tracker::schedule::Order;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -42,6 +43,7 @@ use crate::registry::{Entry, Registry};
 use crate::services::Services;
 use crate::share::{Claim, Use};
 use crate::status::Event;
+use crate::trace_file::Traced;
 use crate::trackers::{Trackers, TrackersOptions};
 use crate::{AddTorrent, Error, FilePriority};
 
@@ -211,9 +213,9 @@ fn crew(
         other_hash: hashes.other(),
         ..SwarmOptions::new(handshake.info_hash, handshake.peer_id)
     };
+    let start = SearchStart::new(options, hashes, rand::random());
     let base = Base {
-        machine: MetadataSwarm::new(options, hashes, rand::random(), now),
-        trace: None,
+        machine: Traced::new(services.trace.as_ref(), &handshake.info_hash.to_string(), start, now),
         names: Names { handshake, hashes },
         trackers: Trackers::new(trackers(services, magnet, add), now),
         limits: TorrentLimits::new(add.limits.down, add.limits.up),
@@ -444,6 +446,7 @@ fn trackers(services: &Services, magnet: &Magnet, add: &AddTorrent) -> TrackersO
         peer_id: services.identity.peer_id,
         port: services.network.facts().port,
         bind: services.options.bind,
+        trace: services.trace.clone(),
     }
 }
 

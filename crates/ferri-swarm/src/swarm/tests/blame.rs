@@ -20,7 +20,7 @@ fn sends_piece(lab: &mut Lab, peer: PeerKey, asked: &[(u32, u32)], ok: bool) -> 
     let piece = asked[0].0;
     let mut outputs = lab.sends(peer, (piece, 0));
     outputs.extend(lab.sends(peer, (piece, BLOCK)));
-    outputs.extend(lab.input(Input::PieceVerified { piece, ok }));
+    outputs.extend(lab.verified(piece, ok));
     outputs
 }
 
@@ -127,12 +127,9 @@ fn the_only_source_is_on_parole_and_its_next_good_piece_ends_that() {
         let outputs = lab.sends(only, block);
         open.extend(requests(only, &outputs));
         for output in outputs {
-            if let Output::VerifyPiece { piece } = output {
+            if let Output::VerifyPiece { piece, .. } = output {
                 verified += 1;
-                open.extend(requests(
-                    only,
-                    &lab.input(Input::PieceVerified { piece: piece.get(), ok: true }),
-                ));
+                open.extend(requests(only, &lab.verified(piece.get(), true)));
             }
         }
     }

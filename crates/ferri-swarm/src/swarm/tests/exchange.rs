@@ -57,11 +57,11 @@ fn a_torrent_is_fetched_announced_and_completed() {
         assert!(!said(watcher, &outputs).iter().any(|message| matches!(message, Message::Have { .. })));
         stored += outputs.iter().filter(|output| matches!(output, Output::StoreBlock { .. })).count();
         let verify = outputs.iter().find_map(|output| match output {
-            Output::VerifyPiece { piece } => Some(piece.get()),
+            Output::VerifyPiece { piece, .. } => Some(piece.get()),
             _ => None,
         });
         if let Some(piece) = verify {
-            let outputs = lab.input(Input::PieceVerified { piece, ok: true });
+            let outputs = lab.verified(piece, true);
             asked.extend(requests(peer, &outputs));
             announced.extend(said(watcher, &outputs).into_iter().cloned());
             completed |= has_event(&outputs, |event| *event == Event::Completed);
@@ -210,20 +210,21 @@ fn of_several_senders_of_a_bad_piece_only_the_proven_one_is_banned() {
     assert_eq!(asked, [(0, 0), (0, BLOCK)]);
     lab.sends(honest, asked[0]);
     lab.sends(liar, asked[1]);
-    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: false });
-    assert!(outputs.iter().any(|output| matches!(output, Output::KeepSuspect { .. })));
+    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: false, digests: vec![7, 8] });
     assert!(lab.swarm.peers().all(|peer| peer.flags.suspect));
     // From here on one of them gets the piece alone.
     let again: Vec<_> =
         [honest, liar].into_iter().filter(|peer| !requests(*peer, &outputs).is_empty()).collect();
     assert_eq!(again.len(), 1);
     let mut block = requests(again[0], &outputs)[0];
+    let mut compared = false;
     for _ in 0..2 {
         let outputs = lab.sends(again[0], block);
+        compared |= outputs.iter().any(|output| matches!(output, Output::VerifyPiece { digests: true, .. }));
         block = requests(again[0], &outputs).first().copied().unwrap_or_default();
     }
-    lab.input(Input::PieceVerified { piece: 0, ok: true });
-    let outputs = lab.input(Input::SuspectBlocks { piece: 0, bad: vec![BLOCK] });
+    assert!(compared, "the digests of the good copy are asked for");
+    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: true, digests: vec![7, 9] });
     let banned =
         |event: &Event| matches!(event, Event::Banned { addr: banned, .. } if *banned == addr(liar.0));
     assert!(has_event(&outputs, banned), "{outputs:?}");
@@ -234,13 +235,58 @@ fn of_several_senders_of_a_bad_piece_only_the_proven_one_is_banned() {
 }
 
 #[test]
-fn a_failing_disk_is_nobodys_fault() {
-    let mut lab = Lab::new(&(1..PIECES).collect::<Vec<_>>());
+fn a_block_that_cannot_be_read_is_rejected_where_that_is_spoken_and_makes_room_for_the_next() {
+    for fast in [true, false] {
+        let mut lab = Lab::seed();
+        let (peer, _) = lab.connect(if fast { Reserved::NONE.with_fast() } else { Reserved::NONE });
+        lab.says(peer, Message::Interested);
+        lab.wait(seconds(1));
+        assert!(lab.swarm.peers().all(|peer| !peer.flags.am_choking));
+        let asked = |n: u32| Message::Request { piece: n / 2, begin: n % 2 * BLOCK, length: BLOCK };
+        let released = |outputs: &[Output]| {
+            outputs.iter().filter(|output| matches!(output, Output::SendBlock { .. })).count()
+        };
+        let sent: usize = (0..40).map(|n| released(&lab.says(peer, asked(n)))).sum();
+        assert_eq!(sent, 16, "as much as the connection has room for");
+        let unreadable = Input::BlockUnreadable { peer, piece: 0, begin: 0, length: BLOCK };
+        let outputs = lab.input(unreadable.clone());
+        let reject = Message::Reject { piece: 0, begin: 0, length: BLOCK };
+        assert_eq!(said(peer, &outputs), if fast { vec![&reject] } else { vec![] });
+        assert_eq!(released(&outputs), 1);
+        lab.input(Input::PeerDisconnected { peer });
+        assert_eq!(lab.input(unreadable), []);
+    }
+}
+
+#[test]
+fn what_is_complete_without_a_transfer_is_not_told_as_completed() {
+    let is_told = |outputs: &[Output]| outputs.contains(&Output::Event(Event::Completed));
+    // Nothing of what is missing is wanted, from the first moment on.
+    let mut lab = Lab::new(&[0, 1]);
+    let skip = |from: u32| {
+        let wish = |piece| if from <= piece { Priority::Skip } else { Priority::Normal };
+        Input::Priorities { priorities: (0..PIECES).map(wish).collect() }
+    };
+    let outputs = lab.input(skip(2));
+    assert!(has_event(&outputs, |event| *event == Event::RoleChanged { role: Role::PartialSeed }));
+    assert!(!is_told(&outputs));
+    // One more is wanted, and fetched.
+    lab.input(skip(3));
     let (peer, asked) = lab.generous_seed();
     asked.iter().for_each(|block| drop(lab.sends(peer, *block)));
-    let outputs = lab.input(Input::PieceFailed { piece: 0 });
-    assert_eq!(requests(peer, &outputs).len(), 2);
-    assert_eq!(lab.swarm.stats().peers, 1);
+    assert!(is_told(&lab.verified(2, true)));
+    // Of two more one is fetched, and the other not wanted any more.
+    lab.input(skip(5));
+    let (peer, asked) = lab.generous_seed();
+    let piece = asked[0].0;
+    asked.iter().filter(|block| block.0 == piece).for_each(|block| drop(lab.sends(peer, *block)));
+    assert!(!is_told(&lab.verified(piece, true)));
+    let mut wishes = vec![Priority::Skip; PIECES as usize];
+    [0, 1, 2, piece].iter().for_each(|piece| wishes[*piece as usize] = Priority::Normal);
+    assert!(is_told(&lab.input(Input::Priorities { priorities: wishes })));
+    // And nothing more is fetched before it is complete again.
+    lab.input(skip(6));
+    assert!(!is_told(&lab.input(skip(0))));
 }
 
 #[test]
@@ -311,7 +357,7 @@ fn a_peer_that_has_nothing_for_a_moment_is_not_told() {
     let outputs = lab.says(peer, Message::Unchoke);
     let asked = requests(peer, &outputs);
     asked.into_iter().for_each(|block| drop(lab.sends(peer, block)));
-    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: true });
+    let outputs = lab.verified(0, true);
     assert!(said(peer, &outputs).contains(&&Message::NotInterested), "nothing is wanted any more");
 
     let mut lab = Lab::new(&[]);
@@ -321,7 +367,7 @@ fn a_peer_that_has_nothing_for_a_moment_is_not_told() {
     for block in requests(peer, &outputs) {
         lab.sends(peer, block);
     }
-    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: true });
+    let outputs = lab.verified(0, true);
     assert!(!said(peer, &outputs).contains(&&Message::NotInterested));
     assert!(!said(peer, &lab.wait(seconds(2))).contains(&&Message::NotInterested));
     let outputs = lab.says(peer, Message::Have { piece: 1 });
@@ -405,7 +451,7 @@ fn skipped_pieces_are_not_fetched_and_a_partial_seed_says_so() {
     let asked = if kept == 0 { requests(peer, &outputs) } else { vec![(7, 0), (7, BLOCK)] };
     assert_eq!(asked, [(7, 0), (7, BLOCK)]);
     asked.iter().for_each(|block| drop(lab.sends(peer, *block)));
-    let outputs = lab.input(Input::PieceVerified { piece: 7, ok: true });
+    let outputs = lab.verified(7, true);
     assert!(has_event(&outputs, |event| *event == Event::Completed));
     assert_eq!(lab.swarm.role(), Role::PartialSeed);
     let upload_only = Message::Extended { id: 4, payload: Bytes::from_static(&[1]) };
@@ -469,7 +515,7 @@ fn a_seed_that_knows_nobody_but_seeds_has_nothing_to_wait_for() {
     for block in requests(peer, &lab.says(peer, Message::Unchoke)) {
         lab.sends(peer, block);
     }
-    let outputs = lab.input(Input::PieceVerified { piece: 0, ok: true });
+    let outputs = lab.verified(0, true);
     assert_eq!(disconnected(peer, &outputs), Some(DisconnectReason::NothingToExchange));
     lab.wait(seconds(2));
     assert_eq!(lab.swarm.poll_timeout(), None);

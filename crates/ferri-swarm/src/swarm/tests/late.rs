@@ -35,7 +35,7 @@ fn what_a_peer_keeps_back_is_asked_of_another_within_two_seconds() {
                 lab.now += Duration::from_millis(4);
                 let mut outputs = lab.sends(good, block);
                 for piece in 0..PIECES {
-                    outputs.extend(lab.input(Input::PieceVerified { piece, ok: true }));
+                    outputs.extend(lab.verified(piece, true));
                 }
                 outputs
             }

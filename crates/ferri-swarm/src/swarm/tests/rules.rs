@@ -244,7 +244,7 @@ fn wrong_data() {
     lab.sends(peer, (piece, 0));
     let outputs = lab.sends(peer, (piece, BLOCK));
     assert!(outputs.iter().any(|output| matches!(output, Output::VerifyPiece { .. })));
-    let outputs = lab.input(Input::PieceVerified { piece, ok: false });
+    let outputs = lab.verified(piece, false);
     assert_eq!(disconnected(peer, &outputs), Some(Misbehavior::WrongData { piece }.into()));
     assert!(has_event(&outputs, |event| matches!(event, Event::Banned { .. })));
     assert_eq!(lab.swarm.stats().wasted, u64::from(PIECE));

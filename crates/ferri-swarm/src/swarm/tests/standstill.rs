@@ -62,6 +62,6 @@ fn a_disk_that_has_everything_is_waited_for() {
     }
     assert_eq!(lab.swarm.standstill(), None, "its data has just come");
     assert_eq!(lab.after(30), Some(Standstill::Disk));
-    lab.input(Input::PieceVerified { piece: 0, ok: true });
+    lab.verified(0, true);
     assert_eq!(lab.swarm.standstill(), None);
 }
