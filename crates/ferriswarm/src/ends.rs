@@ -23,8 +23,16 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    fn exit(&self) -> Exit {
-        match self {
+    /// That of the source whose torrent it is, where it is another's.
+    fn exit(&self, ends: &[End]) -> Exit {
+        let mut outcome = self;
+        // A chain is no longer than there are sources.
+        for _ in ends {
+            let Self::SameAs(other) = outcome else { break };
+            let Some(known) = &ends[*other].outcome else { break };
+            outcome = known;
+        }
+        match outcome {
             Self::Done | Self::SameAs(_) => Exit::Done,
             Self::Failed(failure) => failure.exit,
             Self::Stopped(exit) => *exit,
@@ -51,7 +59,7 @@ impl End {
 /// The exit code of all.
 pub(crate) fn worst(ends: &[End]) -> Exit {
     let outcomes = ends.iter().filter_map(|end| end.outcome.as_ref());
-    outcomes.map(Outcome::exit).max_by_key(|exit| exit.severity()).unwrap_or(Exit::Done)
+    outcomes.map(|outcome| outcome.exit(ends)).max_by_key(|exit| exit.severity()).unwrap_or(Exit::Done)
 }
 
 /// Tells what became of each.
@@ -70,14 +78,15 @@ pub(crate) fn list(ends: &[End], console: &Console) {
             Outcome::Failed(failure) => ("failed", Some(failure.message.clone())),
             Outcome::Stopped(_) => ("stopped", None),
         };
-        done += u64::from(matches!(outcome, Outcome::Done | Outcome::SameAs(_)));
+        let exit = outcome.exit(ends);
+        done += u64::from(matches!(outcome, Outcome::Done | Outcome::SameAs(_)) && exit == Exit::Done);
         let why_text = why.as_deref().map_or_else(String::new, |why| format!("  {}", harmless(why)));
         lines.push(format!("  {word:<8} {name}{why_text}"));
         sources.push(SourceEnd {
             source: name,
             info_hash: hashes.map(|hashes| hashes.wire().to_string()),
             outcome: word,
-            code: outcome.exit().code(),
+            code: exit.code(),
             message: why,
         });
     }
@@ -113,6 +122,20 @@ pub(crate) fn is_same(a: &InfoHashes, b: &InfoHashes) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_that_is_the_same_as_one_that_failed_has_failed() {
+        let mut ends: Vec<End> = ["a", "b", "c", "d"].map(|name| End::new(name.into())).into();
+        ends[0].outcome = Some(Outcome::SameAs(1));
+        ends[1].outcome = Some(Outcome::SameAs(2));
+        ends[2].outcome = Some(Outcome::Failed(Failure::new(Exit::Network, "no peer answers")));
+        ends[3].outcome = Some(Outcome::Done);
+        let exits: Vec<_> =
+            ends.iter().filter_map(|end| end.outcome.as_ref()).map(|outcome| outcome.exit(&ends)).collect();
+        assert_eq!(exits, [Exit::Network, Exit::Network, Exit::Network, Exit::Done]);
+        ends[2].outcome = Some(Outcome::Done);
+        assert_eq!(worst(&ends), Exit::Done);
+    }
 
     #[test]
     fn a_torrent_is_known_again_by_either_of_its_hashes() {

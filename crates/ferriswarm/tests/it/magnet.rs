@@ -179,4 +179,10 @@ fn links_to_both_names_of_a_hybrid_are_one_download() {
     let outcomes = [&summary["sources"][0]["outcome"], &summary["sources"][1]["outcome"]];
     assert!(outcomes.iter().any(|outcome| *outcome == "same"), "{summary}");
     assert!(outcomes.iter().any(|outcome| *outcome == "done"), "{summary}");
+    // The torrent comes after both, and no state knows it.
+    let words = ["get", &links[1], &links[0], "h.torrent", "-o", "here", "--json", "--state-dir", "fresh"];
+    let outcome = desk.run(&[&words[..], &ALONE].concat());
+    let summary = &outcome.is(Exit::Done).events("summary")[0];
+    let outcomes: Vec<_> = (0..3).map(|at| &summary["sources"][at]["outcome"]).collect();
+    assert_eq!(outcomes, ["done", "same", "same"], "{summary}");
 }

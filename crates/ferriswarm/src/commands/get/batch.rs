@@ -188,15 +188,24 @@ impl<'a> Batch<'a> {
             Source::Magnet(magnet) => (magnet.info_hashes, Ready::Magnet(magnet)),
         };
         self.orders[index].hashes = Some(hashes);
-        let Some(&twin) = self.twins_of(index).first() else {
+        let twins = self.twins_of(index);
+        let Some((&first, others)) = twins.split_first() else {
             self.ready.insert(index, ready);
             return;
         };
-        // No peer needs to be asked for what is here.
-        if let (Ready::Torrent(_), Some(place @ Ready::Magnet(_))) = (&ready, self.ready.get_mut(&twin)) {
-            *place = ready;
+        // A hybrid has two names, and links to both are known to be one torrent by the torrent alone.
+        for &other in others {
+            if let (Ready::Torrent(_), Some(Ready::Magnet(_))) = (&ready, self.ready.get(&other)) {
+                self.ready.remove(&other);
+                self.same(other, first);
+            }
         }
-        self.same(index, twin);
+        // No peer needs to be asked for what is here.
+        if let (Ready::Torrent(_), Some(place @ Ready::Magnet(_))) = (&ready, self.ready.get_mut(&first)) {
+            *place = ready;
+            self.orders[first].hashes = Some(hashes);
+        }
+        self.same(index, first);
     }
 
     /// The other orders for the torrent of this one.
