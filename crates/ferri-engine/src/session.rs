@@ -28,7 +28,7 @@ use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdow
 use crate::share::Shares;
 use crate::status::State;
 use crate::store::{Kept, Listed, Record, Store, StoreError, Writer};
-use crate::torrent::{self, Earlier, FilesError, Torrent};
+use crate::torrent::{self, Earlier, FilesError, Refused, Torrent};
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
 use crate::udp::{self, Sockets};
@@ -275,17 +275,24 @@ impl Session {
         self.hosts.torrents()
     }
 
-    /// As [`Self::remove`], and removes what the state folder has too: what is remembered of it in the state folder, and its data if that is wanted. Of the
+    /// As [`Self::remove`], and removes what the state folder knows of the torrent, and its data if that is wanted. Of the
     /// data only files go that the torrent made or took over, as they were left; what the user put there or changed stays, and
-    /// so does what another torrent has. Then the folders go that are empty. The answer says which files stay, and why.
+    /// so does what another torrent has. Then the folders go that are empty. The answer says which files stay, and why. A
+    /// torrent that is still being resolved has no files: it stops.
     ///
     /// # Errors
-    /// [`Refused::Stopped`](crate::Refused::Stopped) when it has ended already: add it again, or remove its files
+    /// [`Refused::Stopped`] when it has ended already: add it again, or remove its files
     /// yourself. [`FilesError::Store`] when the store cannot forget it: then it goes on. [`FilesError::Storage`] when the
     /// files cannot be looked at; it has stopped then, and may be added and deleted again.
     pub async fn delete(&self, torrent: &Torrent, data: Data) -> Result<Removed, FilesError> {
         torrent.forget().await?;
-        torrent.remove(data).await
+        match torrent.remove(data).await {
+            Err(FilesError::Refused(Refused::Unresolved)) => {
+                torrent.stop().await?;
+                Ok(Removed::default())
+            }
+            other => other,
+        }
     }
 
     /// The torrent with this info hash: of version 1, of version 2, whole or cut to 20 bytes, or with one of several.

@@ -165,3 +165,17 @@ async fn what_the_user_brought_changed_or_shares_stays_and_is_named() {
     payload.assert_at(&dir.path().join("downloads"));
     session.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_torrent_that_is_still_being_resolved_has_no_files_and_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::start(options(&dir)).await.unwrap();
+    let link = format!("magnet:?xt=urn:btih:{}", several().metainfo(&[]).info().info_hashes().wire());
+    let add = AddTorrent::magnet(link.parse().unwrap(), dir.path().join("downloads"));
+    let torrent = session.add(add).await.unwrap();
+    let removed = within(session.delete(&torrent, Data::Delete)).await.unwrap();
+    assert_eq!((removed.files, removed.left.len()), (0, 0));
+    within(torrent.wait_stopped()).await;
+    assert!(session.torrents().is_empty());
+    session.shutdown().await;
+}

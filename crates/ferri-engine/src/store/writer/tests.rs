@@ -11,10 +11,13 @@ use super::*;
 use crate::options::AddTorrent;
 use crate::store::{Listed, Store};
 
+/// A call: each torrent that it names, and whether it is paused; `None` where it was removed.
+type Call = Vec<(InfoHash, Option<bool>)>;
+
 /// What it was told, call by call.
 #[derive(Debug, Default)]
 struct Told {
-    calls: Mutex<Vec<Vec<(InfoHash, Option<bool>)>>>,
+    calls: Mutex<Vec<Call>>,
     totals: Mutex<Vec<(InfoHash, Totals)>>,
     /// Its records fail, or panic.
     bad: Option<(InfoHash, bool)>,
@@ -23,7 +26,7 @@ struct Told {
 }
 
 impl Told {
-    fn take(&self, call: Vec<(InfoHash, Option<bool>)>) -> Result<(), StoreError> {
+    fn take(&self, call: Call) -> Result<(), StoreError> {
         drop(self.gate.lock().unwrap_or_else(PoisonError::into_inner));
         let is_bad = |bad: InfoHash| call.iter().any(|(name, _)| *name == bad);
         let result = match self.bad {
