@@ -284,8 +284,8 @@ stays in place. A file that is being written is read two seconds after the last
 write. Ctrl-C and SIGTERM write down which peers are known, so that a restart
 loses none.
 
-A proxy must say which client it asks for, in the header of --proxy-header. For nginx:
-proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+A proxy must say which client it asks for, in the header of --proxy-header. For
+nginx: proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 
 Peers are known by the address that they ask from. A tracker in a local
 network sees local addresses of its neighbours; with --believe-ip a client

@@ -145,7 +145,7 @@ fn rot(desk: &Desk) {
 }
 
 #[test]
-fn a_check_looks_at_what_is_believed_and_mends_what_we_made() {
+fn an_edit_that_set_its_time_back_is_found_without_a_check_and_kept() {
     let desk = desk_with_payload();
     let (seeder, peer) = seed(&desk, &[]);
     let get = |more: &[&str]| {
@@ -155,12 +155,15 @@ fn a_check_looks_at_what_is_believed_and_mends_what_we_made() {
     let whole = desk.read("there/payload.bin");
     get(&[]).is(Exit::Done);
     rot(&desk);
-    // Without it the journal is believed.
-    let believed = get(&[]);
-    assert_eq!(believed.is(Exit::Done).events("piece").len(), 0);
-    assert_ne!(desk.read("here/payload.bin"), whole);
-    let checked = get(&["--check"]);
-    assert_eq!(checked.is(Exit::Done).events("piece").len(), 1);
+    let rotten = desk.read("here/payload.bin");
+    for more in [&[][..], &["--check"]] {
+        let outcome = get(more);
+        let refused = &outcome.is(Exit::WouldOverwrite).stderr;
+        assert!(refused.contains("was complete and has changed since"), "{refused}");
+        assert_eq!(desk.read("here/payload.bin"), rotten);
+    }
+    let mended = get(&["--overwrite"]);
+    assert_eq!(mended.is(Exit::Done).events("piece").len(), 1);
     assert_eq!(desk.read("here/payload.bin"), whole);
     // Nothing to mend, nothing fetched.
     assert_eq!(get(&["--check"]).is(Exit::Done).events("piece").len(), 0);

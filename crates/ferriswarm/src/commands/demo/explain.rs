@@ -292,7 +292,10 @@ mod tests {
         let addr = SocketAddr::from(([127, 0, 0, 2], 5));
         let client = "bye\nfake line\u{1b}[2J".to_owned();
         let event = Event::PeerConnected { addr, client, incoming: true };
-        let line = story.tell(&event, now).unwrap();
-        assert!(!line.chars().any(char::is_control), "{line:?}");
+        let told = story.tell(&event, now).unwrap();
+        // The second line is ours: the reason.
+        let lines: Vec<_> = told.split('\n').collect();
+        assert!(lines.len() == 2 && lines[0].contains("fake line"), "{told:?}");
+        assert!(!lines.concat().chars().any(char::is_control), "{told:?}");
     }
 }
