@@ -75,6 +75,13 @@ impl SessionOptions {
     pub fn without_discovery(self) -> Self {
         Self { dht: false, lsd: false, port_mapping: false, ..self }
     }
+
+    /// For tests: a session that only this machine can reach, with its state in this folder.
+    #[cfg(test)]
+    pub(crate) fn on_loopback(folder: &std::path::Path) -> Self {
+        let options = Self::new(folder.join("state")).without_discovery();
+        Self { bind: Some([127, 0, 0, 1].into()), listen_port: Some(0), ..options }
+    }
 }
 
 /// What all torrents of a session may use together. Rates are in bytes per second, sizes in bytes.

@@ -71,7 +71,7 @@ impl Writer {
         self.change(info_hash, None, reply);
     }
 
-    /// Keeps totals. Nobody waits for them.
+    /// Keeps totals. No reply comes.
     pub(crate) fn put_totals(&self, info_hash: InfoHash, totals: Totals) {
         let mut changes = self.waiting.lock();
         if !changes.is_over {
@@ -173,7 +173,7 @@ fn write(store: &dyn Store, changes: BTreeMap<InfoHash, Change>) {
     }
 }
 
-/// A store is somebody else's code.
+/// A store is code of the library's user, which may panic.
 fn guarded(call: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
     caught_now(call).unwrap_or_else(|panic| {
         Err(StoreError::new(format!("the store failed by a fault of its own ({panic})")))

@@ -107,12 +107,7 @@ mod tests {
     #[tokio::test]
     async fn a_torrent_that_panics_ends_with_an_error_and_the_others_go_on() {
         let folder = tempfile::tempdir().unwrap();
-        let options = SessionOptions {
-            bind: Some([127, 0, 0, 1].into()),
-            listen_port: Some(0),
-            ..SessionOptions::new(folder.path().join("state")).without_discovery()
-        };
-        let session = Session::start(options).await.unwrap();
+        let session = Session::start(SessionOptions::on_loopback(folder.path())).await.unwrap();
         let add = |name| session.add(AddTorrent::new(metainfo(name), folder.path()));
         let (faulty, sound) = (add("a").await.unwrap(), add("b").await.unwrap());
         let mut events = faulty.events();
@@ -146,12 +141,7 @@ mod tests {
         let _second = tracing::Dispatch::new(Lines::default());
         let _guard = tracing::subscriber::set_default(lines.clone());
         let folder = tempfile::tempdir().unwrap();
-        let options = SessionOptions {
-            bind: Some([127, 0, 0, 1].into()),
-            listen_port: Some(0),
-            ..SessionOptions::new(folder.path().join("state")).without_discovery()
-        };
-        let session = Session::start(options).await.unwrap();
+        let session = Session::start(SessionOptions::on_loopback(folder.path())).await.unwrap();
         let known = AddTorrent::new(metainfo("a"), folder.path());
         let sought = AddTorrent::magnet(Magnet::from_metainfo(&metainfo("b")), folder.path());
         for add in [known, sought] {

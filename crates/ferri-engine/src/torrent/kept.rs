@@ -156,7 +156,7 @@ impl Task {
         }
     }
 
-    /// Keeps where peers are, if that is news. Nobody waits for it.
+    /// Keeps where peers are, if that is news. `false` when it is not.
     pub(super) fn keep_peers(&self) -> bool {
         let Some(record) = self.torrent.record() else { return false };
         let known = self.crew.machine().known_addresses(KNOWN_PEERS_MAX);

@@ -154,12 +154,7 @@ mod tests {
     #[tokio::test]
     async fn who_only_looks_wakes_nobody() {
         let folder = tempfile::tempdir().unwrap();
-        let options = SessionOptions {
-            bind: Some([127, 0, 0, 1].into()),
-            listen_port: Some(0),
-            ..SessionOptions::new(folder.path().join("state")).without_discovery()
-        };
-        let session = Session::start(options).await.unwrap();
+        let session = Session::start(SessionOptions::on_loopback(folder.path())).await.unwrap();
         let hash = "x".repeat(20);
         let torrent = format!("d4:infod6:lengthi9e4:name1:a12:piece lengthi16384e6:pieces20:{hash}ee");
         let mut add = AddTorrent::new(Metainfo::parse(torrent.as_bytes()).unwrap(), folder.path());

@@ -346,6 +346,22 @@ struct Sought {
 }
 
 impl Sought {
+    /// The same once it has a peer to fetch from.
+    fn into_scene(self, seed: Seed) -> Scene {
+        let Self { payload, tracker, session, torrent, dir } = self;
+        Scene {
+            payload,
+            seed,
+            tracker,
+            session,
+            torrent,
+            dir,
+            hogs: Vec::new(),
+            readers: Mutex::default(),
+            rechecks: Mutex::default(),
+        }
+    }
+
     async fn new() -> Self {
         let (payload, dir) = (payload(), tempfile::tempdir().unwrap());
         let tracker = TrackerServer::start(Options::on("127.0.0.1:0")).unwrap();
@@ -391,18 +407,7 @@ async fn told_while_it_is_resolved() {
     let too_many = Refused::TooManyPriorities { given: 4, files: 3 };
     assert_eq!(torrent.set_priorities(vec![FilePriority::Low; 4]).await, Err(too_many));
     assert_eq!(torrent.set_priorities(TWO.to_vec()).await, Ok(()));
-    let Sought { payload, tracker, session, torrent, dir } = sought;
-    let scene = Scene {
-        payload,
-        seed,
-        tracker,
-        session,
-        torrent,
-        dir,
-        hogs: Vec::new(),
-        readers: Mutex::default(),
-        rechecks: Mutex::default(),
-    };
+    let scene = sought.into_scene(seed);
     scene.has_two().await;
 }
 
@@ -435,18 +440,7 @@ async fn stopped_while_it_is_resolved() {
     let sought = Sought::new().await;
     within(sought.torrent.stop()).await.unwrap();
     let seed = Seed::start(&sought.payload, &[]).await;
-    let Sought { payload, tracker, session, torrent, dir } = sought;
-    let scene = Scene {
-        payload,
-        seed,
-        tracker,
-        session,
-        torrent,
-        dir,
-        hogs: Vec::new(),
-        readers: Mutex::default(),
-        rechecks: Mutex::default(),
-    };
+    let scene = sought.into_scene(seed);
     scene.is_stopped().await;
     within(scene.session.shutdown()).await;
     scene.tracker.shutdown();
