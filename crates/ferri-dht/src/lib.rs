@@ -17,6 +17,7 @@ mod bloom;
 mod bucket;
 mod id;
 mod input;
+mod item_store;
 mod items;
 pub mod krpc;
 mod limiter;
@@ -31,7 +32,6 @@ mod random;
 mod search;
 #[cfg(feature = "serde")]
 mod serial;
-mod shelf;
 mod state;
 mod status;
 mod strangers;

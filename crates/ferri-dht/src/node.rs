@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::id::{NodeId, is_node_address};
 use crate::input::{ContactKind, Input, Lookup};
+use crate::item_store::ItemStore;
 use crate::krpc::{Body, Message, Method, Query, Want};
 use crate::limiter::{Bucket, Limiter};
 use crate::network::Network;
@@ -22,7 +23,6 @@ use crate::options::Options;
 use crate::output::{Event, Family, Output};
 use crate::peers::Peers;
 use crate::random::Random;
-use crate::shelf::Shelf;
 use crate::state::State;
 use crate::status::{BucketStatus, Counts, FamilyStatus, NodeStatus};
 use crate::strangers::Strangers;
@@ -46,7 +46,7 @@ pub struct Node {
     waiting: VecDeque<(Lookup, Wish)>,
     next_operation: OperationKey,
     tokens: Tokens,
-    items: Shelf,
+    items: ItemStore,
     strangers: Strangers,
     limiter: Limiter,
     /// Bytes of answers to all that ask.
@@ -81,7 +81,7 @@ impl Node {
             waiting: VecDeque::new(),
             next_operation: 0,
             tokens,
-            items: Shelf::new(options.items_max),
+            items: ItemStore::new(options.items_max),
             strangers: Strangers::default(),
             limiter,
             answers: Bucket::new(options.answer_bytes_per_second - to_known, 2, now),

@@ -63,14 +63,14 @@ struct Family {
 
 #[derive(Debug)]
 struct Vote {
-    voter: Seat,
+    voter: VoterKey,
     ip: IpAddr,
     at: Instant,
 }
 
 /// Who has one vote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seat {
+enum VoterKey {
     Gateway,
     Nodes,
     Tracker(u64),
@@ -87,15 +87,15 @@ impl Votes {
     /// A source says that it sees us at `ip`. Returns whether that changed what we believe.
     pub(crate) fn vote(&mut self, voter: Voter, ip: IpAddr, now: Instant) -> bool {
         let ip = ip.to_canonical();
-        let seat = match voter {
-            Voter::Gateway => Seat::Gateway,
-            Voter::Nodes => Seat::Nodes,
-            Voter::Tracker(number) => Seat::Tracker(number),
+        let key = match voter {
+            Voter::Gateway => VoterKey::Gateway,
+            Voter::Nodes => VoterKey::Nodes,
+            Voter::Tracker(number) => VoterKey::Tracker(number),
             Voter::Stranger(by) => match by.to_canonical() {
                 // Who sees us from home cannot know what the world sees.
                 by if scope(ip) == Scope::World && scope(by) != Scope::World => return false,
-                IpAddr::V4(by) => Seat::V4(first(by.octets())),
-                IpAddr::V6(by) => Seat::V6(first(by.octets())),
+                IpAddr::V4(by) => VoterKey::V4(first(by.octets())),
+                IpAddr::V6(by) => VoterKey::V6(first(by.octets())),
             },
         };
         match scope(ip) {
@@ -106,11 +106,11 @@ impl Votes {
         let family = if ip.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
         family
             .votes
-            .retain(|vote| vote.voter != seat && now.saturating_duration_since(vote.at) < VOTE_AGE_MAX);
+            .retain(|vote| vote.voter != key && now.saturating_duration_since(vote.at) < VOTE_AGE_MAX);
         if VOTES_MAX <= family.votes.len() {
             family.votes.pop_front();
         }
-        family.votes.push_back(Vote { voter: seat, ip, at: now });
+        family.votes.push_back(Vote { voter: key, ip, at: now });
         family.elect()
     }
 
@@ -159,8 +159,8 @@ impl Family {
 impl Vote {
     fn weight(&self) -> u32 {
         match self.voter {
-            Seat::Gateway | Seat::Nodes | Seat::Tracker(_) => STRONG,
-            Seat::V4(_) | Seat::V6(_) => 1,
+            VoterKey::Gateway | VoterKey::Nodes | VoterKey::Tracker(_) => STRONG,
+            VoterKey::V4(_) | VoterKey::V6(_) => 1,
         }
     }
 }

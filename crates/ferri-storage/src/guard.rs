@@ -38,7 +38,7 @@ use crate::places::Alias;
 use crate::register::{self, Claim, Entered};
 use crate::resume::resolved;
 use crate::stamp::Likeness;
-use crate::storage::{Home, Storage, Target};
+use crate::storage::{Location, Storage, Target};
 use crate::verify::Verifier;
 
 /// Read at once.
@@ -314,7 +314,7 @@ impl Storage {
                 continue;
             }
             let length = usize::try_from(span.length).expect("a piece length is a u32");
-            let target = Target { home: Home::File(file), offset: span.offset, length };
+            let target = Target { location: Location::File(file), offset: span.offset, length };
             let has_come = is_parted && on_disk.get(piece.get());
             match self.content(piece, (begin, target), (opened, stamp), has_come, &mut scratch)? {
                 Content::Blank => {}
@@ -343,7 +343,7 @@ impl Storage {
         has_come: bool,
         scratch: &mut [u8],
     ) -> Result<Content, StorageError> {
-        let Home::File(file) = target.home else { return Ok(Content::Blank) };
+        let Location::File(file) = target.location else { return Ok(Content::Blank) };
         let whole_end = target.offset + target.length as u64;
         let end = stamp.size.min(whole_end);
         let is_cut = end < whole_end;
@@ -356,7 +356,7 @@ impl Storage {
         if self.held.has_agreed(file, piece, stamp) {
             return Ok(Content::Agreed);
         }
-        if has_come && let Some(parts) = self.open(Home::Parts, Access::Read)? {
+        if has_come && let Some(parts) = self.open(Location::Parts, Access::Read)? {
             let came = |at, buffer: &mut [u8]| self.fill_from(&parts, self.slot(piece) + at, buffer);
             return match self.agree(&target, opened, begin, &came) {
                 Ok(()) => Ok(Content::Agreed),
@@ -457,13 +457,13 @@ impl Storage {
     fn matches_in_files(&self, piece: PieceIndex, scratch: &mut [u8]) -> Result<bool, StorageError> {
         let Some(mut verifier) = Verifier::new(self.info(), piece) else { return Ok(false) };
         for span in self.layout().file_spans(piece, 0, u32::MAX) {
-            let home = if span.is_pad { Home::Pad } else { Home::File(span.file) };
+            let location = if span.is_pad { Location::Pad } else { Location::File(span.file) };
             let mut offset = span.offset;
             let end = span.offset + span.length;
             while offset < end {
                 let length = (end - offset).min(scratch.len() as u64) as usize;
                 let part = &mut scratch[..length];
-                if !self.read_for_check(Target { home, offset, length }, part)? {
+                if !self.read_for_check(Target { location, offset, length }, part)? {
                     return Ok(false);
                 }
                 verifier.update(part);
@@ -485,7 +485,7 @@ impl Storage {
         at: u64,
         new: &NewBytes<'_>,
     ) -> Result<(), StorageError> {
-        let Home::File(file) = target.home else { return Ok(()) };
+        let Location::File(file) = target.location else { return Ok(()) };
         if self.options().overwrite
             || self.ledger.owner(file.0).is_none_or(|owner| owner.origin == Origin::Made)
         {

@@ -20,7 +20,7 @@ use crate::beneath::Access;
 use crate::error::{Conflict, StorageError};
 use crate::guard::NewBytes;
 use crate::journal::Stamp;
-use crate::storage::{Home, Storage, Target};
+use crate::storage::{Location, Storage, Target};
 
 /// The held files of a torrent.
 #[derive(Debug, Default)]
@@ -133,7 +133,7 @@ impl Storage {
             match self.open_beneath(span.file, Access::Read) {
                 Ok(opened) => {
                     let length = usize::try_from(span.length).expect("a piece length is a u32");
-                    let target = Target { home: Home::File(span.file), offset: span.offset, length };
+                    let target = Target { location: Location::File(span.file), offset: span.offset, length };
                     self.agree(&target, &opened, begin, new)?;
                 }
                 // There is nothing in it any more that could differ.

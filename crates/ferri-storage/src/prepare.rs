@@ -19,7 +19,7 @@ use crate::journal::{Origin, Stamp};
 use crate::ledger::{Dirty, InParts, parts_number};
 use crate::lock::hold;
 use crate::slices::Slices;
-use crate::storage::{Home, Homes, Storage, Target};
+use crate::storage::{Location, Placement, Storage, Target};
 use crate::verify::Verifier;
 use crate::witness::{Change, errno};
 
@@ -42,29 +42,29 @@ impl Storage {
     /// When something of the user's is [in the way](StorageError::InTheWay) or bytes could not be moved; the selection is then
     /// what it was, and no byte is lost.
     pub fn set_wanted(&self, wanted: &[bool]) -> Result<(), StorageError> {
-        let new = self.homes_for(wanted)?;
+        let new = self.placement_for(wanted)?;
         if self.options().read_only {
             // What only serves reads each file where it is.
-            *self.homes_lock().write().unwrap_or_else(PoisonError::into_inner) = new;
+            *self.placement_lock().write().unwrap_or_else(PoisonError::into_inner) = new;
             return Ok(());
         }
         // Exclusive: no other thread may read or write bytes while they move.
-        let mut homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
+        let mut placement = self.placement_lock().write().unwrap_or_else(PoisonError::into_inner);
         let on_disk = self.on_disk();
-        let added: Vec<FileIndex> = new.wanted.iter_and_not(&homes.wanted).map(FileIndex).collect();
+        let added: Vec<FileIndex> = new.wanted.iter_and_not(&placement.wanted).map(FileIndex).collect();
         let real: Vec<FileIndex> =
             added.iter().copied().filter(|file| !self.layout().is_pad(*file)).collect();
         self.guard_files(&real, &on_disk)?;
         self.claim_absent(added.into_iter(), &new.wanted)?;
         let parted: Vec<_> = self.ledger.parted().into_iter().collect();
-        let moved = self.join_all(&homes, &new.wanted, &parted);
+        let moved = self.join_all(&placement, &new.wanted, &parted);
         if moved.is_ok() {
             self.held.release(|file| !new.wanted.get(file.0));
-            *homes = new;
+            *placement = new;
         } else {
-            homes.real = new.real;
+            placement.real = new.real;
         }
-        self.keep_places(&homes.wanted);
+        self.keep_places(&placement.wanted);
         moved
     }
 
@@ -79,15 +79,20 @@ impl Storage {
         let waiting: Vec<_> = parted.into_iter().filter(|(file, _)| wanted.get(*file)).collect();
         let at_once = GATHERED_AT_ONCE / (self.layout().piece_length() as usize).max(1);
         for waiting in waiting.chunks(at_once.max(1)) {
-            let homes = self.homes_lock().write().unwrap_or_else(PoisonError::into_inner);
-            self.join_all(&homes, &homes.wanted, waiting)?;
+            let placement = self.placement_lock().write().unwrap_or_else(PoisonError::into_inner);
+            self.join_all(&placement, &placement.wanted, waiting)?;
         }
         Ok(())
     }
 
     /// Copies, syncs, and only then says that the bytes are in their files: until then they are where they were. Of a
     /// parts file that another program changed nothing gets into a file: the pieces are in doubt.
-    fn join_all(&self, homes: &Homes, wanted: &Bitfield, waiting: &[(u32, u32)]) -> Result<(), StorageError> {
+    fn join_all(
+        &self,
+        placement: &Placement,
+        wanted: &Bitfield,
+        waiting: &[(u32, u32)],
+    ) -> Result<(), StorageError> {
         let on_disk = self.ledger.on_disk();
         let (mut joined, mut scratch) = (Vec::new(), Vec::new());
         for &(file, piece) in waiting.iter().filter(|(file, piece)| wanted.get(*file) && on_disk.get(*piece))
@@ -98,7 +103,7 @@ impl Storage {
                 && !self.held.has(file)
                 && self.ledger.is_parted(file, piece)
             {
-                if !self.matches_at(homes, piece, &mut scratch)? {
+                if !self.matches_at(placement, piece, &mut scratch)? {
                     self.ledger.doubt_piece(piece)?;
                     continue;
                 }
@@ -117,7 +122,7 @@ impl Storage {
     /// Gives back the room that these bytes had in the parts file, when a power cut cannot bring back that they are there.
     fn clear_joined(&self, joined: &[(FileIndex, PieceIndex)]) -> Result<(), StorageError> {
         self.ledger.commit(&Dirty::default())?;
-        let Some(parts) = self.open(Home::Parts, Access::Create)? else { return Ok(()) };
+        let Some(parts) = self.open(Location::Parts, Access::Create)? else { return Ok(()) };
         let mut ranges = Vec::with_capacity(joined.len());
         for &(file, piece) in joined {
             let mut slot = self.slot(piece);
@@ -153,44 +158,44 @@ impl Storage {
     /// Which files are wanted, in the order of the torrent.
     #[must_use]
     pub fn wanted(&self) -> Bitfield {
-        self.homes().wanted.clone()
+        self.placement().wanted.clone()
     }
 
-    /// The homes for a selection, as the disk is.
-    pub(crate) fn homes_for(&self, wanted: &[bool]) -> Result<Homes, StorageError> {
+    /// The placement of a selection, as the disk is.
+    pub(crate) fn placement_for(&self, wanted: &[bool]) -> Result<Placement, StorageError> {
         let count = parts_number(self.layout());
-        let mut homes = Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) };
+        let mut placement = Placement { wanted: Bitfield::new(count), real: Bitfield::new(count) };
         let mut others = Vec::new();
         for file in self.layout().files() {
             let is_wanted = wanted.get(file.as_usize()).copied().unwrap_or(true);
             if is_wanted {
-                homes.wanted.set(file.0);
+                placement.wanted.set(file.0);
             }
             if self.layout().is_pad(file) {
                 continue;
             }
             if is_wanted {
-                homes.real.set(file.0);
+                placement.real.set(file.0);
             } else {
                 others.push(file);
             }
         }
         if others.is_empty() {
-            return Ok(homes);
+            return Ok(placement);
         }
         let root = match self.root(false) {
             Ok(root) => root,
-            Err(StorageError::Missing { .. }) => return Ok(homes),
+            Err(StorageError::Missing { .. }) => return Ok(placement),
             Err(error) => return Err(error),
         };
         let mut looks = root.looks();
         for file in others {
             self.options().halt.check()?;
             if self.exists(&mut looks, file)? {
-                homes.real.set(file.0);
+                placement.real.set(file.0);
             }
         }
-        Ok(homes)
+        Ok(placement)
     }
 
     fn exists(&self, looks: &mut Looks<'_>, file: FileIndex) -> Result<bool, StorageError> {
@@ -378,7 +383,7 @@ impl Storage {
         if u64::from(self.layout().piece_len(piece)) < u64::from(begin) + length as u64 {
             return Err(StorageError::Invalid("bytes beyond the end of a piece"));
         }
-        let Some(parts) = self.open(Home::Parts, Access::Create)? else { return Ok(()) };
+        let Some(parts) = self.open(Location::Parts, Access::Create)? else { return Ok(()) };
         let number = parts_number(self.layout());
         self.ledger.begin(None, &[(number, &parts)]).map_err(|error| self.explain(error))?;
         let offset = self.slot(piece) + u64::from(begin);
@@ -397,7 +402,7 @@ impl Storage {
         let Some(mut verifier) = Verifier::new(self.info(), piece) else { return Ok(false) };
         let length = self.layout().piece_len(piece) as usize;
         let parts =
-            self.open(Home::Parts, Access::Create)?.ok_or(StorageError::Invalid("parts are a file"))?;
+            self.open(Location::Parts, Access::Create)?.ok_or(StorageError::Invalid("parts are a file"))?;
         self.copy_from(&parts, self.slot(piece), length, &mut |bytes, _| {
             verifier.update(bytes);
             Ok(())
@@ -412,9 +417,9 @@ impl Storage {
                 let slot = from;
                 from += target.length as u64;
                 // What lies in the parts file is where it belongs.
-                match (target.home, file) {
-                    (Home::File(_), Some(file)) => self.copy(&parts, slot, file, target),
-                    (Home::Pad, _) => self.copy_from(&parts, slot, target.length, &mut |bytes, _| {
+                match (target.location, file) {
+                    (Location::File(_), Some(file)) => self.copy(&parts, slot, file, target),
+                    (Location::Pad, _) => self.copy_from(&parts, slot, target.length, &mut |bytes, _| {
                         let is_zero = bytes.iter().all(|byte| *byte == 0);
                         if is_zero { Ok(()) } else { Err(self.odd_padding(piece)) }
                     }),
@@ -426,7 +431,7 @@ impl Storage {
         let mut moved = Vec::with_capacity(targets.len());
         for target in targets {
             let length = target.length as u64;
-            if target.home != Home::Parts {
+            if target.location != Location::Parts {
                 moved.push((slot, length));
             }
             slot += length;
@@ -436,19 +441,23 @@ impl Storage {
     }
 
     /// Where the bytes of a piece go, in order: what is wanted to its files, what is not or is held to the parts file.
-    pub(crate) fn destinations(&self, homes: &Homes, piece: PieceIndex) -> Vec<Target> {
+    pub(crate) fn destinations(&self, placement: &Placement, piece: PieceIndex) -> Vec<Target> {
         let mut slot = u64::from(piece.get()) * u64::from(self.layout().piece_length());
         let spans = self.layout().file_spans(piece, 0, self.layout().piece_len(piece));
         let target = spans.map(|span| {
-            let (home, offset) = if span.is_pad {
-                (Home::Pad, 0)
-            } else if homes.wanted.get(span.file.0) && !self.held.has(span.file) {
-                (Home::File(span.file), span.offset)
+            let (location, offset) = if span.is_pad {
+                (Location::Pad, 0)
+            } else if placement.wanted.get(span.file.0) && !self.held.has(span.file) {
+                (Location::File(span.file), span.offset)
             } else {
-                (Home::Parts, slot)
+                (Location::Parts, slot)
             };
             slot += span.length;
-            Target { home, offset, length: usize::try_from(span.length).expect("a piece length is a u32") }
+            Target {
+                location,
+                offset,
+                length: usize::try_from(span.length).expect("a piece length is a u32"),
+            }
         });
         target.collect()
     }
@@ -457,14 +466,15 @@ impl Storage {
     pub(crate) fn lay(&self, piece: PieceIndex, targets: &[Target]) -> Result<(), StorageError> {
         let spans =
             self.layout().file_spans(piece, 0, u32::MAX).zip(targets).filter(|(span, _)| !span.is_pad);
-        let place = |target: &Target| if target.home == Home::Parts { InParts::Yes } else { InParts::No };
+        let place =
+            |target: &Target| if target.location == Location::Parts { InParts::Yes } else { InParts::No };
         let places: Vec<_> = spans.map(|(span, target)| (span.file, place(target))).collect();
         self.ledger.lay(piece, &places)
     }
 
     /// Copies the bytes of one file in one piece from the parts file to where they belong.
     fn join(&self, piece: PieceIndex, file: FileIndex) -> Result<(), StorageError> {
-        let Some(parts) = self.open(Home::Parts, Access::Create)? else { return Ok(()) };
+        let Some(parts) = self.open(Location::Parts, Access::Create)? else { return Ok(()) };
         let start = self.slot(piece);
         let mut at = 0;
         for span in self.layout().file_spans(piece, 0, u32::MAX) {
@@ -474,8 +484,8 @@ impl Storage {
                 continue;
             }
             let length = usize::try_from(span.length).expect("a piece length is a u32");
-            let target = Target { home: Home::File(file), offset: span.offset, length };
-            let Some(opened) = self.open(target.home, Access::Create)? else { continue };
+            let target = Target { location: Location::File(file), offset: span.offset, length };
+            let Some(opened) = self.open(target.location, Access::Create)? else { continue };
             self.compare(&target, &opened, begin, &|at, buffer| self.fill_from(&parts, start + at, buffer))?;
             self.ledger.begin(None, &[(file.0, &opened)])?;
             let copied = self.copy(&parts, start + begin, &opened, &target);

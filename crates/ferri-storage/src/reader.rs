@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::beneath::{Looks, Root};
 use crate::error::StorageError;
 use crate::journal::Stamp;
-use crate::storage::{Home, Storage, Target};
+use crate::storage::{Location, Storage, Target};
 
 /// Looks at files that are told to the ledger at once.
 const STAMPS_AT_ONCE: usize = 4096;
@@ -52,7 +52,7 @@ impl Reader<'_> {
 
     /// As [`Storage::read_for_check`].
     pub(crate) fn read(&mut self, target: Target, buffer: &mut [u8]) -> Result<bool, StorageError> {
-        if let Home::File(file) = target.home
+        if let Location::File(file) = target.location
             && target.offset == 0
             && target.length as u64 == self.storage.layout().file_len(file)
             && let Some(is_there) = self.read_whole(file, buffer)

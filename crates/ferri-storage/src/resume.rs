@@ -40,7 +40,7 @@ use crate::ledger::{Journal, Retouched, WRITE_DELAY, lock_torrent, losing, parts
 use crate::lock::TorrentLock;
 use crate::register;
 use crate::stamp::Likeness;
-use crate::storage::{Homes, Storage};
+use crate::storage::{Placement, Storage};
 use crate::witness::{Hooks, errno};
 
 /// How long after the last surviving record a lost write may have been, see above.
@@ -97,20 +97,20 @@ impl Storage {
         if let Some(parsed) = parsed {
             self.ledger.recall_parted(&parsed.state.parted);
         }
-        let homes = self.homes();
-        let now_stamps = self.stamps(&homes)?;
-        let looks = self.looks(&homes, parsed, &now_stamps, &mut reasons);
-        let owners = self.owners(&homes, parsed, &now_stamps)?;
-        let resumed = self.judge(&homes, parsed, &looks, reasons);
+        let placement = self.placement();
+        let now_stamps = self.stamps(&placement)?;
+        let looks = self.looks(&placement, parsed, &now_stamps, &mut reasons);
+        let owners = self.owners(&placement, parsed, &now_stamps)?;
+        let resumed = self.judge(&placement, parsed, &looks, reasons);
         if let Some(parsed) = parsed {
             let is_own = |piece: &PieceIndex| parsed.state.written.contains(&piece.get());
             let own: Vec<_> = resumed.recheck.iter().copied().filter(is_own).collect();
-            self.distrust_cache(&homes, &own);
+            self.distrust_cache(&placement, &own);
         }
-        let absent = homes.wanted.iter_ones().filter(|file| now_stamps[*file as usize].is_none());
+        let absent = placement.wanted.iter_ones().filter(|file| now_stamps[*file as usize].is_none());
         let absent: Vec<u32> = absent.filter(|file| !self.layout().is_pad(FileIndex(*file))).collect();
-        let wanted = homes.wanted.clone();
-        drop(homes);
+        let wanted = placement.wanted.clone();
+        drop(placement);
         if !self.options().read_only {
             register::begin(self.id(), self.info());
             self.claim_places(&absent, &wanted)?;
@@ -149,24 +149,16 @@ impl Storage {
         losing((layout, state), lost, was_there, is_ours)
     }
 
-    /// How a file differs from what a journal says of it. A simulated disk has no times of inodes.
-    fn likeness(&self, found: &Stamp, known: &Stamp) -> Likeness {
-        match found.compare(known) {
-            Likeness::Touched if self.hooks().witness.is_some() => Likeness::Same,
-            likeness => likeness,
-        }
-    }
-
     /// Files that are ours by what the journal says and what they look like; others are judged by what they hold.
     fn owners(
         &self,
-        homes: &Homes,
+        placement: &Placement,
         parsed: Option<&Parsed>,
         found: &[Option<Stamp>],
     ) -> Result<BTreeMap<u32, Owner>, StorageError> {
         let Some(parsed) = parsed else { return Ok(BTreeMap::new()) };
         let (state, mut owners) = (&parsed.state, BTreeMap::new());
-        let rule = Rule::new(self, homes, parsed);
+        let rule = Rule::new(self, placement, parsed);
         for (&file, &known) in &state.stamps {
             self.options().halt.check()?;
             let Some(Some(found)) = found.get(file as usize).filter(|_| file != parts_number(self.layout()))
@@ -174,7 +166,7 @@ impl Storage {
                 continue;
             };
             let owner = state.owners.get(&file).copied();
-            let likeness = self.likeness(found, &known);
+            let likeness = found.compare(&known);
             let is_as_left = likeness != Likeness::Changed || rule.is_ours(file, found, &known);
             let is_it = match owner {
                 Some(owner) if owner.inode == found.inode => {
@@ -238,7 +230,13 @@ impl Storage {
                 Err(why) => Err(why),
             };
             match verdict {
-                Ok(found) => parsed = Some(found),
+                Ok(mut found) => {
+                    if self.hooks().witness.is_some() {
+                        // A simulated disk has no times of inodes.
+                        found.state.stamps.values_mut().for_each(|stamp| stamp.ctime = 0);
+                    }
+                    parsed = Some(found);
+                }
                 Err(why) => {
                     let aside = set_aside(&path, self.hooks())?;
                     reasons.add(format!("the journal was set aside as {}: {why}", aside.display()));
@@ -252,13 +250,13 @@ impl Storage {
     }
 
     /// What every file looks like, the parts file last.
-    fn stamps(&self, homes: &Homes) -> Result<Vec<Option<Stamp>>, StorageError> {
+    fn stamps(&self, placement: &Placement) -> Result<Vec<Option<Stamp>>, StorageError> {
         let mut stamps = vec![None; self.layout().file_count()];
         let mut odd = Vec::new();
         match self.root(false) {
             Ok(root) => {
                 let mut looks = root.looks();
-                for file in homes.real.iter_ones().map(FileIndex) {
+                for file in placement.real.iter_ones().map(FileIndex) {
                     self.options().halt.check()?;
                     if self.info().file(file).is_none_or(|file| file.attributes.symlink) {
                         continue;
@@ -292,7 +290,7 @@ impl Storage {
 
     fn looks(
         &self,
-        homes: &Homes,
+        placement: &Placement,
         parsed: Option<&Parsed>,
         found: &[Option<Stamp>],
         reasons: &mut Reasons,
@@ -303,7 +301,7 @@ impl Storage {
                 .map(|stamp| stamp.map_or(Look::Absent, |s| Look::Doubtful(s.size)))
                 .collect();
         };
-        let rule = Rule::new(self, homes, parsed);
+        let rule = Rule::new(self, placement, parsed);
         let is_empty =
             |number| number != parts_number(self.layout()) && self.layout().file_len(FileIndex(number)) == 0;
         let looks = (0u32..).zip(found).map(|(number, found)| {
@@ -314,7 +312,7 @@ impl Storage {
                 // There is nothing in it to be looked at.
                 (Some(found), None) if is_empty(number) => (Look::Untouched(found.size), None),
                 (Some(found), None) => (Look::Doubtful(found.size), Some("was not known before")),
-                (Some(found), Some(known)) => match self.likeness(found, known) {
+                (Some(found), Some(known)) => match found.compare(known) {
                     Likeness::Same => (Look::Untouched(found.size), None),
                     _ if rule.is_ours(number, found, known) => (Look::Untouched(found.size), None),
                     Likeness::Touched if is_empty(number) => (Look::Untouched(found.size), None),
@@ -332,7 +330,13 @@ impl Storage {
         looks.collect()
     }
 
-    fn judge(&self, homes: &Homes, parsed: Option<&Parsed>, looks: &[Look], mut reasons: Reasons) -> Resumed {
+    fn judge(
+        &self,
+        placement: &Placement,
+        parsed: Option<&Parsed>,
+        looks: &[Look],
+        mut reasons: Reasons,
+    ) -> Resumed {
         let layout = self.layout();
         let mut have = Bitfield::new(layout.piece_count());
         let mut recheck = Vec::new();
@@ -342,8 +346,8 @@ impl Storage {
         for piece in layout.pieces() {
             let (mut untouched, mut unchanged, mut present) = (true, true, true);
             let mut is_stored = false;
-            for target in self.targets(homes, piece, 0, layout.piece_len(piece)) {
-                let Some(number) = self.number(target.home) else { continue };
+            for target in self.targets(placement, piece, 0, layout.piece_len(piece)) {
+                let Some(number) = self.number(target.location) else { continue };
                 is_stored = true;
                 let end = target.offset + target.length as u64;
                 match looks[number as usize] {
@@ -578,7 +582,7 @@ enum Rule {
 }
 
 impl Rule {
-    fn new(storage: &Storage, homes: &Homes, parsed: &Parsed) -> Self {
+    fn new(storage: &Storage, placement: &Placement, parsed: &Parsed) -> Self {
         let state = &parsed.state;
         let boot = storage.boot_id();
         let is_same_boot = state.session.boot == boot && boot != [0; 16];
@@ -595,8 +599,8 @@ impl Rule {
         let mut latest = BTreeMap::new();
         for (&piece, &time) in &state.intents {
             let Some(piece) = storage.layout().piece(piece) else { continue };
-            for target in storage.targets(homes, piece, 0, u32::MAX) {
-                if let Some(number) = storage.number(target.home) {
+            for target in storage.targets(placement, piece, 0, u32::MAX) {
+                if let Some(number) = storage.number(target.location) {
                     let slot = latest.entry(number).or_insert(time);
                     *slot = time.max(*slot);
                 }

@@ -26,7 +26,7 @@ use crate::disk::OpenFile;
 use crate::error::StorageError;
 use crate::journal::Stamp;
 use crate::ledger::Looked;
-use crate::storage::{Home, Storage};
+use crate::storage::{Location, Storage};
 
 /// A file is served for so long after a look at it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -130,10 +130,14 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Changed`]: the piece is not right any more. [`StorageError::Missing`]: the file is not in its place.
-    pub(crate) fn look_before_serving(&self, piece: PieceIndex, homes: &[Home]) -> Result<(), StorageError> {
-        for home in homes {
-            let Home::File(file) = *home else { continue };
-            match self.open(*home, Access::Read) {
+    pub(crate) fn look_before_serving(
+        &self,
+        piece: PieceIndex,
+        locations: &[Location],
+    ) -> Result<(), StorageError> {
+        for location in locations {
+            let Location::File(file) = *location else { continue };
+            match self.open(*location, Access::Read) {
                 Ok(Some(open)) if !self.served.is_looked_at(&open) => self.look(file, &open)?,
                 Ok(_) => {}
                 // Something else took its place: the file is gone, and the rest is served on.

@@ -59,7 +59,7 @@ pub struct Storage {
     options: StorageOptions,
     hooks: Hooks,
     pub(crate) ledger: Ledger,
-    homes: RwLock<Homes>,
+    placement: RwLock<Placement>,
     /// Device and inode of the download folder when it was opened last.
     known_root: Mutex<Option<(u64, u64)>>,
     /// Files that this process has made ready for writing.
@@ -77,7 +77,7 @@ pub struct Storage {
 
 /// Where bytes of files go.
 #[derive(Debug)]
-pub(crate) struct Homes {
+pub(crate) struct Placement {
     pub(crate) wanted: Bitfield,
     /// Files that are wanted or exist: what is not known to be in the parts file is in them.
     pub(crate) real: Bitfield,
@@ -85,7 +85,7 @@ pub(crate) struct Homes {
 
 /// Where a run of bytes of a piece lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Home {
+pub(crate) enum Location {
     Pad,
     File(FileIndex),
     Parts,
@@ -93,7 +93,7 @@ pub(crate) enum Home {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
-    pub(crate) home: Home,
+    pub(crate) location: Location,
     /// In the file or the parts file.
     pub(crate) offset: u64,
     pub(crate) length: usize,
@@ -129,7 +129,7 @@ impl Storage {
             id: Self::next_id(),
             ledger: Ledger::new(layout.clone(), options.compact_length, hooks.clone()),
             hooks,
-            homes: RwLock::new(Homes { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
+            placement: RwLock::new(Placement { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
             known_root: Mutex::default(),
             prepared: Mutex::new(Bitfield::new(count)),
             served: Served::new(),
@@ -146,8 +146,8 @@ impl Storage {
             place,
             options,
         };
-        let homes = storage.homes_for(wanted)?;
-        *storage.homes.write().unwrap_or_else(PoisonError::into_inner) = homes;
+        let placement = storage.placement_for(wanted)?;
+        *storage.placement.write().unwrap_or_else(PoisonError::into_inner) = placement;
         Ok(storage)
     }
 
@@ -224,14 +224,14 @@ impl Storage {
     /// they may be other ones.
     pub fn read(&self, piece: PieceIndex, begin: u32, buffer: &mut [u8]) -> Result<(), StorageError> {
         let length = self.inside(piece, begin, buffer.len())?;
-        let homes: Vec<Home> = {
-            let homes = self.homes();
-            self.targets(&homes, piece, begin, length).map(|target| target.home).collect()
+        let locations: Vec<Location> = {
+            let placement = self.placement();
+            self.targets(&placement, piece, begin, length).map(|target| target.location).collect()
         };
-        self.look_before_serving(piece, &homes)?;
-        let homes = self.homes();
+        self.look_before_serving(piece, &locations)?;
+        let placement = self.placement();
         let mut rest = buffer;
-        for target in self.targets(&homes, piece, begin, length) {
+        for target in self.targets(&placement, piece, begin, length) {
             let (now, after) = rest.split_at_mut(target.length);
             self.read_target(target, now)?;
             rest = after;
@@ -245,13 +245,13 @@ impl Storage {
     #[must_use]
     pub fn read_cached(&self, piece: PieceIndex, begin: u32, buffer: &mut [u8]) -> bool {
         let Ok(length) = self.inside(piece, begin, buffer.len()) else { return false };
-        let Ok(homes) = self.homes.try_read() else { return false };
+        let Ok(placement) = self.placement.try_read() else { return false };
         let mut rest = buffer;
-        for target in self.targets(&homes, piece, begin, length) {
+        for target in self.targets(&placement, piece, begin, length) {
             let (now, after) = rest.split_at_mut(target.length);
-            if let Some(number) = self.number(target.home) {
+            if let Some(number) = self.number(target.location) {
                 let Some(file) = self.options.files.get((self.id, number), false) else { return false };
-                let is_fresh = target.home == Home::Parts || self.served.is_fresh(piece, &file);
+                let is_fresh = target.location == Location::Parts || self.served.is_fresh(piece, &file);
                 if !is_fresh
                     || !disk::read_cached(&file, &mut [IoSliceMut::new(now)], target.offset).unwrap_or(false)
                 {
@@ -275,13 +275,13 @@ impl Storage {
     ) -> bool {
         let total = buffers.iter().map(|buffer| buffer.len()).sum();
         let Ok(length) = self.inside(piece, begin, total) else { return false };
-        let Ok(homes) = self.homes.try_read() else { return false };
-        let Some(target) = self.targets(&homes, piece, begin, length).next() else { return false };
+        let Ok(placement) = self.placement.try_read() else { return false };
+        let Some(target) = self.targets(&placement, piece, begin, length).next() else { return false };
         let file =
-            self.number(target.home).and_then(|number| self.options.files.get((self.id, number), false));
+            self.number(target.location).and_then(|number| self.options.files.get((self.id, number), false));
         target.length == total
             && file.is_some_and(|file| {
-                (target.home == Home::Parts || self.served.is_fresh(piece, &file))
+                (target.location == Location::Parts || self.served.is_fresh(piece, &file))
                     && disk::read_cached(&file, buffers, target.offset).unwrap_or(false)
             })
     }
@@ -289,9 +289,9 @@ impl Storage {
     /// Tells the kernel that `length` bytes from `begin` in this piece on are read soon, as far as they lie in one file
     /// (they may run on into the next pieces). Only a hint.
     pub fn read_ahead(&self, piece: PieceIndex, begin: u32, length: u32) {
-        let homes = self.homes();
-        if let Some(target) = self.targets(&homes, piece, begin, 1).next()
-            && let Ok(Some(file)) = self.open(target.home, Access::Read)
+        let placement = self.placement();
+        if let Some(target) = self.targets(&placement, piece, begin, 1).next()
+            && let Ok(Some(file)) = self.open(target.location, Access::Read)
         {
             disk::will_need(&file, target.offset, u64::from(length));
         }
@@ -314,18 +314,18 @@ impl Storage {
         piece: PieceIndex,
         scratch: &mut Vec<u8>,
     ) -> Result<bool, StorageError> {
-        self.matches_at(&self.homes(), piece, scratch)
+        self.matches_at(&self.placement(), piece, scratch)
     }
 
     /// The same where the files are known to lie.
     pub(crate) fn matches_at(
         &self,
-        homes: &Homes,
+        placement: &Placement,
         piece: PieceIndex,
         scratch: &mut Vec<u8>,
     ) -> Result<bool, StorageError> {
         let Some(mut verifier) = Verifier::new(&self.info, piece) else { return Ok(false) };
-        for target in self.targets(homes, piece, 0, self.layout.piece_len(piece)) {
+        for target in self.targets(placement, piece, 0, self.layout.piece_len(piece)) {
             let mut done = 0;
             while done < target.length {
                 let length = (target.length - done).min(CHECK_LENGTH);
@@ -345,8 +345,8 @@ impl Storage {
 
     /// `false` when the bytes are not there.
     pub(crate) fn read_for_check(&self, target: Target, buffer: &mut [u8]) -> Result<bool, StorageError> {
-        let read = self.open(target.home, Access::Read).and_then(|file| {
-            if let (Some(number), Some(file)) = (self.number(target.home), &file)
+        let read = self.open(target.location, Access::Read).and_then(|file| {
+            if let (Some(number), Some(file)) = (self.number(target.location), &file)
                 && !self.ledger.has_stamp(number)
             {
                 self.ledger.stamp_before_check(number, file);
@@ -369,7 +369,7 @@ impl Storage {
 
     pub(crate) fn record_checks(&self, results: &[(PieceIndex, bool)]) {
         self.note_checked(results);
-        let homes = self.homes();
+        let placement = self.placement();
         // Mostly neighbours: a file comes again at once or not at all.
         let mut files = Vec::new();
         for (piece, _) in results.iter().filter(|(piece, matched)| !matched && self.ledger.had(*piece)) {
@@ -377,10 +377,10 @@ impl Storage {
         }
         for (piece, _) in results.iter().filter(|(_, matched)| *matched) {
             // A journal that was lost may have said so. That it cannot be written is told by the next sync.
-            let _ = self.ledger.lay(*piece, &self.parts_of(&homes, *piece));
-            let targets = self.targets(&homes, *piece, 0, self.layout.piece_len(*piece));
-            for home in targets.map(|target| target.home) {
-                if let Some(number) = self.number(home)
+            let _ = self.ledger.lay(*piece, &self.parts_of(&placement, *piece));
+            let targets = self.targets(&placement, *piece, 0, self.layout.piece_len(*piece));
+            for location in targets.map(|target| target.location) {
+                if let Some(number) = self.number(location)
                     && files.last() != Some(&number)
                 {
                     files.push(number);
@@ -405,7 +405,7 @@ impl Storage {
     }
 
     pub(crate) fn read_target(&self, target: Target, buffer: &mut [u8]) -> Result<(), StorageError> {
-        let file = self.open(target.home, Access::Read)?;
+        let file = self.open(target.location, Access::Read)?;
         Self::read_open(file.as_deref(), target, buffer, self.faults())
     }
 
@@ -430,50 +430,54 @@ impl Storage {
     }
 
     /// Which of the bytes of a piece that was just found are in the parts file.
-    fn parts_of(&self, homes: &Homes, piece: PieceIndex) -> Vec<(FileIndex, InParts)> {
+    fn parts_of(&self, placement: &Placement, piece: PieceIndex) -> Vec<(FileIndex, InParts)> {
         let spans = self.layout.file_spans(piece, 0, u32::MAX).filter(|span| !span.is_pad);
         let in_parts =
-            spans.filter(|span| !homes.real.get(span.file.0) || self.ledger.is_parted(span.file, piece));
+            spans.filter(|span| !placement.real.get(span.file.0) || self.ledger.is_parted(span.file, piece));
         in_parts.map(|span| (span.file, InParts::Yes)).collect()
     }
 
     /// Where `length` bytes of a piece lie, from `begin` on, in order.
     pub(crate) fn targets<'a>(
         &'a self,
-        homes: &'a Homes,
+        placement: &'a Placement,
         piece: PieceIndex,
         begin: u32,
         length: u32,
     ) -> impl Iterator<Item = Target> + 'a {
         let mut slot = u64::from(piece.get()) * u64::from(self.layout.piece_length()) + u64::from(begin);
         self.layout.file_spans(piece, begin, length).map(move |span| {
-            let (home, offset) = if span.is_pad {
-                (Home::Pad, 0)
-            } else if homes.real.get(span.file.0) && !self.ledger.is_parted(span.file, piece) {
-                (Home::File(span.file), span.offset)
+            let (location, offset) = if span.is_pad {
+                (Location::Pad, 0)
+            } else if placement.real.get(span.file.0) && !self.ledger.is_parted(span.file, piece) {
+                (Location::File(span.file), span.offset)
             } else {
-                (Home::Parts, slot)
+                (Location::Parts, slot)
             };
             slot += span.length;
             let length = usize::try_from(span.length).expect("a piece length is a u32");
-            Target { home, offset, length }
+            Target { location, offset, length }
         })
     }
 
-    /// The number of a home in the journal and the cache; `None` for padding.
-    pub(crate) fn number(&self, home: Home) -> Option<u32> {
-        match home {
-            Home::Pad => None,
-            Home::File(file) => Some(file.0),
-            Home::Parts => Some(parts_number(&self.layout)),
+    /// The number of a location in the journal and the cache; `None` for padding.
+    pub(crate) fn number(&self, location: Location) -> Option<u32> {
+        match location {
+            Location::Pad => None,
+            Location::File(file) => Some(file.0),
+            Location::Parts => Some(parts_number(&self.layout)),
         }
     }
 
-    /// An open file for a home; `None` for padding. With [`Access::Create`] the file is made ready for writing.
-    pub(crate) fn open(&self, home: Home, access: Access) -> Result<Option<Arc<OpenFile>>, StorageError> {
-        let Some(number) = self.number(home) else { return Ok(None) };
+    /// An open file for a location; `None` for padding. With [`Access::Create`] the file is made ready for writing.
+    pub(crate) fn open(
+        &self,
+        location: Location,
+        access: Access,
+    ) -> Result<Option<Arc<OpenFile>>, StorageError> {
+        let Some(number) = self.number(location) else { return Ok(None) };
         let writable = access != Access::Read;
-        if let Home::File(file) = home
+        if let Location::File(file) = location
             && writable
             && self.ledger.is_whole(number)
             && self.change_since_complete(file)? != Likeness::Same
@@ -481,17 +485,17 @@ impl Storage {
             // The question whose it is has to be asked again, also for a file that is open.
             self.forget_open(number);
         }
-        let is_ready = !writable || home == Home::Parts || self.lock_prepared().get(number);
+        let is_ready = !writable || location == Location::Parts || self.lock_prepared().get(number);
         if is_ready && let Some(file) = self.options.files.get((self.id, number), writable) {
             return Ok(Some(file));
         }
         if access == Access::Create {
             self.ledger.about_to_create();
         }
-        let file = match home {
-            Home::File(file) if writable => self.prepare(file)?,
-            Home::File(file) => Arc::new(self.open_beneath(file, access)?),
-            Home::Pad | Home::Parts => Arc::new(self.open_parts(access)?),
+        let file = match location {
+            Location::File(file) if writable => self.prepare(file)?,
+            Location::File(file) => Arc::new(self.open_beneath(file, access)?),
+            Location::Pad | Location::Parts => Arc::new(self.open_parts(access)?),
         };
         self.options.files.insert((self.id, number), Arc::clone(&file));
         Ok(Some(file))
@@ -625,12 +629,12 @@ impl Storage {
         &self.paths
     }
 
-    pub(crate) fn homes(&self) -> RwLockReadGuard<'_, Homes> {
-        self.homes.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn placement(&self) -> RwLockReadGuard<'_, Placement> {
+        self.placement.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn homes_lock(&self) -> &RwLock<Homes> {
-        &self.homes
+    pub(crate) fn placement_lock(&self) -> &RwLock<Placement> {
+        &self.placement
     }
 
     /// Wanted files in whose place something else lies, as of the start.

@@ -15,7 +15,7 @@ use crate::disk::{self, OpenFile};
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::ledger::{Dirty, parts_number};
-use crate::storage::{Home, Homes, Storage};
+use crate::storage::{Location, Placement, Storage};
 use crate::witness::{Hooks, Synced};
 
 /// With more dirty files and folders than this, one `syncfs` is cheaper than so many syncs.
@@ -55,7 +55,7 @@ impl Storage {
     pub fn lost_with(&self, piece: PieceIndex) -> Result<Vec<PieceIndex>, StorageError> {
         let on_disk = self.on_disk();
         let mut lost = BTreeSet::from([piece]);
-        let real = self.homes().real.clone();
+        let real = self.placement().real.clone();
         for span in self.layout().file_spans(piece, 0, u32::MAX).filter(|span| real.get(span.file.0)) {
             let length = self.length_on_disk(span.file)?.unwrap_or(0);
             let ends_later = |piece: &PieceIndex| {
@@ -69,10 +69,10 @@ impl Storage {
     }
 
     /// What the page cache says of these pieces is no proof that the device has them.
-    pub(crate) fn distrust_cache(&self, homes: &Homes, pieces: &[PieceIndex]) {
+    pub(crate) fn distrust_cache(&self, placement: &Placement, pieces: &[PieceIndex]) {
         for &piece in pieces {
-            for target in self.targets(homes, piece, 0, self.layout().piece_len(piece)) {
-                if let Ok(Some(file)) = self.open(target.home, Access::Read) {
+            for target in self.targets(placement, piece, 0, self.layout().piece_len(piece)) {
+                if let Ok(Some(file)) = self.open(target.location, Access::Read) {
                     disk::forget_cached(&file, target.offset, target.length as u64);
                 }
             }
@@ -127,7 +127,7 @@ impl Storage {
             dirty.files.retain(|number| !failed.contains(number));
         }
         self.ledger.put_back(dirty, &failed);
-        self.distrust_cache(&self.homes(), &self.doubtful());
+        self.distrust_cache(&self.placement(), &self.doubtful());
         Err(self.explain(error))
     }
 
@@ -146,10 +146,13 @@ impl Storage {
     }
 
     fn sync_file(&self, number: u32, sync: SyncFile) -> Result<(), StorageError> {
-        let home =
-            if number == parts_number(self.layout()) { Home::Parts } else { Home::File(FileIndex(number)) };
-        let Some(file) = self.open(home, Access::Read)? else { return Ok(()) };
-        if let Home::File(index) = home
+        let location = if number == parts_number(self.layout()) {
+            Location::Parts
+        } else {
+            Location::File(FileIndex(number))
+        };
+        let Some(file) = self.open(location, Access::Read)? else { return Ok(()) };
+        if let Location::File(index) = location
             && !self.is_in_place(index, &file)?
         {
             return Err(self.gone(index));
@@ -271,11 +274,11 @@ impl Storage {
     /// Bytes of wanted pieces that are not on disk.
     fn bytes_to_come(&self) -> u64 {
         let on_disk = self.on_disk();
-        // An error while homes are being changed must not wait for that change.
-        let homes = self.homes_lock().try_read();
+        // An error while the placement is being changed must not wait for that change.
+        let placement = self.placement_lock().try_read();
         let is_wanted = |piece| {
-            let Ok(homes) = &homes else { return true };
-            self.layout().file_spans(piece, 0, u32::MAX).any(|span| homes.wanted.get(span.file.0))
+            let Ok(placement) = &placement else { return true };
+            self.layout().file_spans(piece, 0, u32::MAX).any(|span| placement.wanted.get(span.file.0))
         };
         let missing = self.layout().pieces().filter(|piece| !on_disk.get(piece.get()) && is_wanted(*piece));
         missing.map(|piece| u64::from(self.layout().piece_len(piece))).sum::<u64>().max(1)

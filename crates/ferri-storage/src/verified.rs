@@ -8,7 +8,7 @@ use ferri_metainfo::PieceIndex;
 
 use crate::beneath::Access;
 use crate::error::StorageError;
-use crate::storage::{Home, Storage, Target};
+use crate::storage::{Location, Storage, Target};
 use crate::store::Store;
 use crate::verify::Verifier;
 
@@ -77,8 +77,8 @@ impl Storage {
         let Some(mut verifier) = Verifier::new(self.info(), piece) else { return Ok(None) };
         let length = self.layout().piece_len(piece);
         let (mut kept, mut scratch) = (Vec::with_capacity(range.len()), Vec::new());
-        let (homes, mut at) = (self.homes(), 0);
-        for target in self.targets(&homes, piece, 0, length) {
+        let (placement, mut at) = (self.placement(), 0);
+        for target in self.targets(&placement, piece, 0, length) {
             let mut done = 0;
             while done < target.length {
                 let part = Target {
@@ -106,17 +106,17 @@ impl Storage {
     pub fn look_for_changes(&self, pieces: &[PieceIndex]) {
         let mut files = BTreeSet::new();
         {
-            let homes = self.homes();
+            let placement = self.placement();
             for piece in pieces {
-                let targets = self.targets(&homes, *piece, 0, u32::MAX);
-                files.extend(targets.filter_map(|target| match target.home {
-                    Home::File(file) => Some(file),
-                    Home::Pad | Home::Parts => None,
+                let targets = self.targets(&placement, *piece, 0, u32::MAX);
+                files.extend(targets.filter_map(|target| match target.location {
+                    Location::File(file) => Some(file),
+                    Location::Pad | Location::Parts => None,
                 }));
             }
         }
         for file in files {
-            if let Ok(Some(open)) = self.open(Home::File(file), Access::Read) {
+            if let Ok(Some(open)) = self.open(Location::File(file), Access::Read) {
                 // What it says of the pieces is known.
                 let _ = self.look(file, &open);
             }

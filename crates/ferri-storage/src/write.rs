@@ -66,8 +66,8 @@ impl Storage {
         loop {
             let times = self.held.times();
             self.decide(piece, new)?;
-            let homes = self.homes();
-            let targets = self.destinations(&homes, piece);
+            let placement = self.placement();
+            let targets = self.destinations(&placement, piece);
             self.lay(piece, &targets).map_err(|error| self.explain(error))?;
             match write(&targets) {
                 // Each round but the last finds a file that is held from here on.
@@ -124,7 +124,7 @@ impl Storage {
     ) -> Result<(), (StorageError, bool)> {
         let mut opened = Vec::with_capacity(group.len());
         for target in group {
-            let file = self.open(target.home, Access::Create).map_err(|error| (error, false))?;
+            let file = self.open(target.location, Access::Create).map_err(|error| (error, false))?;
             if let Some(file) = &file {
                 self.compare(target, file, at, new).map_err(|error| (error, false))?;
             }
@@ -134,7 +134,7 @@ impl Storage {
         let mut files: Vec<Numbered<'_>> = Vec::with_capacity(group.len());
         for (target, file) in group.iter().zip(&opened) {
             // Several targets may be runs of the parts file.
-            if let (Some(number), Some(file)) = (self.number(target.home), file)
+            if let (Some(number), Some(file)) = (self.number(target.location), file)
                 && files.iter().all(|(other, _)| *other != number)
             {
                 files.push((number, file));

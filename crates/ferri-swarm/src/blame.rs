@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ferri_metainfo::PieceIndex;
 
-use crate::picker::{Provenance, Sender};
+use crate::picker::{BlockSenders, Sender};
 
 /// Failed copies remembered; a piece beyond that is fetched again without finding out who it was.
 const FAILED_MAX: usize = 256;
@@ -30,7 +30,7 @@ pub(crate) struct Blame {
 /// A copy that failed.
 #[derive(Debug)]
 struct Copy {
-    provenance: Provenance,
+    block_senders: BlockSenders,
     /// Of its blocks, in their order.
     digests: Vec<u64>,
 }
@@ -38,14 +38,19 @@ struct Copy {
 impl Blame {
     /// A piece failed its hash; `digests` are those of its blocks. A copy that cannot be remembered, or has no digests, is not
     /// compared later.
-    pub(crate) fn failed(&mut self, piece: PieceIndex, provenance: Provenance, digests: Vec<u64>) -> Verdict {
-        if let [sender] = provenance.senders.as_slice() {
+    pub(crate) fn failed(
+        &mut self,
+        piece: PieceIndex,
+        block_senders: BlockSenders,
+        digests: Vec<u64>,
+    ) -> Verdict {
+        if let [sender] = block_senders.senders.as_slice() {
             // The blocks of an earlier copy stay suspect: it may have had another culprit.
             return Verdict::Guilty(*sender);
         }
-        let is_told = digests.len() == provenance.by_block.len();
+        let is_told = digests.len() == block_senders.by_block.len();
         if is_told && (self.failed.len() < FAILED_MAX || self.remembers(piece)) {
-            self.failed.insert(piece, Copy { provenance, digests });
+            self.failed.insert(piece, Copy { block_senders, digests });
         }
         Verdict::Suspects
     }
@@ -59,12 +64,13 @@ impl Blame {
     pub(crate) fn proven(&mut self, piece: PieceIndex, good: &[u64]) -> Vec<Sender> {
         let mut guilty: Vec<Sender> = Vec::new();
         // Against a part of the piece nothing is proven.
-        let Some(Copy { provenance, digests }) =
+        let Some(Copy { block_senders, digests }) =
             self.failed.remove(&piece).filter(|failed| failed.digests.len() == good.len())
         else {
             return guilty;
         };
-        let sent = provenance.by_block.iter().map(|sender| provenance.senders.get(usize::from(*sender)));
+        let sent =
+            block_senders.by_block.iter().map(|sender| block_senders.senders.get(usize::from(*sender)));
         for (sender, _) in sent.zip(digests.iter().zip(good)).filter(|(_, (failed, good))| failed != good) {
             if let Some(sender) = sender.filter(|sender| !guilty.contains(sender)) {
                 guilty.push(*sender);
@@ -90,8 +96,8 @@ mod tests {
         Sender { peer: PeerKey(n), addr: "1.2.3.4:5".parse().unwrap(), known: crate::bans::Known::Connected }
     }
 
-    fn copy(by_block: &[u16], senders: u64) -> Provenance {
-        Provenance { by_block: by_block.to_vec(), senders: (0..senders).map(sender).collect() }
+    fn copy(by_block: &[u16], senders: u64) -> BlockSenders {
+        BlockSenders { by_block: by_block.to_vec(), senders: (0..senders).map(sender).collect() }
     }
 
     #[test]

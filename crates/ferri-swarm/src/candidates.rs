@@ -59,11 +59,11 @@ const FOREIGN_PORTS: [u16; 26] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// No peer that is known to have everything: so have we.
-    Takers,
+    NotSeeds,
     /// Any peer.
-    Anybody,
+    Any,
     /// Any peer, and none is left that gives us anything: peers that did are dialled again soon.
-    Somebody,
+    AnyAtOnce,
 }
 
 /// How a connection ended.
@@ -615,10 +615,10 @@ impl Candidate {
     /// When it may be dialled for this need. `None` while it is being dialled or connected, and if it is of no use.
     fn dial_at(&self, need: Need) -> Option<Instant> {
         match (self.state, need) {
-            (State::Idle(_), Need::Takers) if self.seed => None,
-            (State::Idle(at), Need::Somebody) => Some(self.soon.map_or(at, |soon| soon.min(at))),
-            (State::Idle(at), Need::Takers | Need::Anybody) => Some(at),
-            (State::Claimed(at), Need::Somebody) if self.named => Some(at),
+            (State::Idle(_), Need::NotSeeds) if self.seed => None,
+            (State::Idle(at), Need::AnyAtOnce) => Some(self.soon.map_or(at, |soon| soon.min(at))),
+            (State::Idle(at), Need::NotSeeds | Need::Any) => Some(at),
+            (State::Claimed(at), Need::AnyAtOnce) if self.named => Some(at),
             (State::Connecting(_) | State::Connected | State::Claimed(_), _) => None,
         }
     }

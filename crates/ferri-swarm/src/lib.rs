@@ -18,6 +18,7 @@
 //! inside, within quotas for each source and teller; the others leave as [`Output::SeenAs`] and [`Output::DhtNode`]. A private torrent
 //! ([`SwarmOptions::private`], BEP 27) neither tells nor hears any of it.
 
+mod admission;
 mod bans;
 mod bep40;
 mod blame;
@@ -25,7 +26,6 @@ mod candidates;
 mod choker;
 mod duplicate;
 mod extensions;
-mod house;
 mod input;
 mod metadata;
 mod network;

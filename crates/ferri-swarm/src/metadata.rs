@@ -20,9 +20,9 @@ use ferri_metainfo::{Info, InfoHashes};
 use ferri_wire::extension::metadata::Metadata;
 use ferri_wire::{Message, encoded_len};
 
+use crate::admission::Admissions;
 use crate::bans::Known;
 use crate::candidates::{Candidates, Need};
-use crate::house::Doorkeeper;
 use crate::input::{Input, PeerKey};
 use crate::options::SwarmOptions;
 use crate::output::{Event, Output};
@@ -82,7 +82,7 @@ pub struct MetadataSwarm {
     options: SwarmOptions,
     wanted: InfoHashes,
     candidates: Candidates,
-    doorkeeper: Doorkeeper,
+    admissions: Admissions,
     peers: BTreeMap<PeerKey, Peer>,
     assemblies: Assemblies,
     state: State,
@@ -113,7 +113,7 @@ impl MetadataSwarm {
     pub fn new(options: SwarmOptions, wanted: InfoHashes, seed: u64, now: Instant) -> Self {
         Self {
             candidates: Candidates::new(options.listen_port, seed),
-            doorkeeper: Doorkeeper::default(),
+            admissions: Admissions::default(),
             options,
             wanted,
             peers: BTreeMap::new(),
@@ -382,7 +382,7 @@ impl MetadataSwarm {
         if self.state == State::Seeking
             && self.want_peers_at <= self.now
             && self.peers.len() + self.candidates.connecting() <= few
-            && self.candidates.ready(Need::Anybody, self.now) == 0
+            && self.candidates.ready(Need::Any, self.now) == 0
         {
             self.want_peers_at = self.now + WANT_PEERS;
             self.out.push_back(Output::WantPeers);

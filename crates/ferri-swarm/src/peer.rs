@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::choker::{IDLE_TURN, Rival, STUCK_TURN};
 use crate::input::{Direction, PeerKey, Source};
-use crate::pex::Told;
+use crate::pex::PexCursor;
 use crate::picker::PeerSlot;
 use crate::pieces::PeerPieces;
 use crate::rate::Bucket;
@@ -128,7 +128,7 @@ pub(crate) struct Peer {
     pub(crate) up: Upload,
     pub(crate) extension: extension::Handshake,
     pub(crate) hints: Hints,
-    pub(crate) pex: Told,
+    pub(crate) pex: PexCursor,
     /// Pieces it lets us ask for while it chokes us (BEP 6).
     pub(crate) allowed_in: Vec<PieceIndex>,
     /// Pieces we let it ask for while we choke it, with the bytes of each it may still have.
@@ -173,7 +173,7 @@ impl Peer {
             up: Upload::new(now),
             extension: extension::Handshake::default(),
             hints: Hints::default(),
-            pex: Told::new(now),
+            pex: PexCursor::new(now),
             allowed_in: Vec::new(),
             allowed_out: Vec::new(),
             suggested: VecDeque::new(),

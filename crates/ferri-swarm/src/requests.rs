@@ -113,7 +113,7 @@ pub(crate) struct Requests {
     /// When it rejected the last of them.
     refused_at: Instant,
     /// There was nothing to ask it for at this epoch of the picker.
-    pub(crate) barren: u64,
+    pub(crate) idle_epoch: u64,
     /// When it may be asked for copies again: looking for them is not free.
     copies_at: Instant,
 }
@@ -138,7 +138,7 @@ impl Requests {
             working: None,
             refused: Vec::new(),
             refused_at: now,
-            barren: 0,
+            idle_epoch: 0,
             copies_at: now,
         }
     }
@@ -319,7 +319,7 @@ impl Requests {
         // A peer may reject what it is too busy for, and be the only one that has it.
         if !self.refused.is_empty() && REFUSED_FOR <= now.saturating_duration_since(self.refused_at) {
             self.refused.clear();
-            self.barren = 0;
+            self.idle_epoch = 0;
         }
     }
 
@@ -403,7 +403,7 @@ impl Requests {
     /// A new chance: the peer unchoked us.
     pub(crate) fn unchoked(&mut self, now: Instant) {
         self.refused.clear();
-        self.barren = 0;
+        self.idle_epoch = 0;
         self.progress = now;
         self.slow_start = true;
         self.window = self.window.clamp(WINDOW_MIN, WINDOW_START.max(self.window / 2)).min(self.reqq);

@@ -1,12 +1,12 @@
 //! Input to output: the table of contents of the crate. Each arm is one call into the module that knows.
 
+mod addresses;
 mod choking;
 mod connections;
 mod control;
 mod download;
 mod end_game;
 mod extensions;
-mod gossip;
 mod messages;
 mod metadata;
 mod standstill;
@@ -21,21 +21,21 @@ use std::time::Instant;
 use ferri_metainfo::{Bitfield, Block, Layout, PieceIndex};
 use ferri_wire::{Message, encoded_len};
 
+use crate::admission::Admissions;
 use crate::blame::Blame;
 use crate::candidates::Candidates;
-use crate::house::Doorkeeper;
 use crate::input::Input;
 use crate::options::SwarmOptions;
 use crate::output::{Event, Output};
 use crate::peer::Peers;
-use crate::pex::Acquaintances;
+use crate::pex::PexLog;
 use crate::picker::{PeerSlot, Picker};
 use crate::rate::Rate;
 use crate::rng::Rng;
 use crate::status::{PeerStatus, Role, SourceCounts, SwarmStats};
 use choking::Slots;
-use end_game::Laggards;
-use suggest::Handout;
+use end_game::SlowPeers;
+use suggest::SuggestedPieces;
 use timers::Timers;
 
 /// Our side of one swarm. See the crate's documentation for how to drive it.
@@ -46,14 +46,14 @@ pub struct Swarm {
     picker: Picker,
     peers: Peers,
     candidates: Candidates,
-    acquaintances: Acquaintances,
+    pex_log: PexLog,
     blame: Blame,
-    doorkeeper: Doorkeeper,
+    admissions: Admissions,
     slots: Slots,
     totals: Totals,
     timers: Timers,
-    laggards: Laggards,
-    handout: Handout,
+    slow_peers: SlowPeers,
+    suggested_pieces: SuggestedPieces,
     /// Pieces that are not fetched, whatever the priorities say.
     withdrawn: BTreeSet<u32>,
     state: State,
@@ -97,9 +97,9 @@ impl Swarm {
             picker,
             peers: Peers::default(),
             candidates: Candidates::new(options.listen_port, rng.next()),
-            acquaintances: Acquaintances::default(),
+            pex_log: PexLog::default(),
             blame: Blame::default(),
-            doorkeeper: Doorkeeper::default(),
+            admissions: Admissions::default(),
             slots: Slots::new(now),
             totals: Totals {
                 fetched: false,
@@ -110,8 +110,8 @@ impl Swarm {
                 protocol_up: 0,
             },
             timers: Timers::new(now),
-            laggards: Laggards::new(now),
-            handout: Handout::new(&layout, &mut rng),
+            slow_peers: SlowPeers::new(now),
+            suggested_pieces: SuggestedPieces::new(&layout, &mut rng),
             withdrawn: BTreeSet::new(),
             state: State::Active,
             role,

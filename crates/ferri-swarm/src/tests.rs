@@ -1,6 +1,6 @@
 //! Both machines of a torrent, alone and wired together: metadata, peers that tell of peers, private torrents.
 
-mod gossip;
+mod addresses;
 mod hand_over;
 mod metadata;
 mod wired;

@@ -24,7 +24,7 @@ use rustls::ServerConfig;
 
 use crate::network::Network;
 use crate::service::{Service, count};
-use connection::{Connection, Desk, Next};
+use connection::{Connection, Next, WorkerBuffers};
 use crowd::{Crowd, Held, victims};
 use transport::Transport;
 
@@ -153,9 +153,9 @@ impl Worker {
 
     /// Serves until it is asked to stop.
     pub(crate) fn run(mut self) {
-        let mut desk = Desk::new(self.service.view());
+        let mut buffers = WorkerBuffers::new(self.service.view());
         while !self.stop.is_asked().load(Ordering::Relaxed) {
-            if let Err(error) = self.turn(&mut desk, SWEEP_INTERVAL, Instant::now) {
+            if let Err(error) = self.turn(&mut buffers, SWEEP_INTERVAL, Instant::now) {
                 tracing::error!(%error, "cannot wait for sockets");
                 return;
             }
@@ -165,7 +165,7 @@ impl Worker {
     /// Waits until sockets have something to tell, at most so long, and does that, and what is due by the clock.
     fn turn(
         &mut self,
-        desk: &mut Desk,
+        buffers: &mut WorkerBuffers,
         longest: Duration,
         clock: impl FnOnce() -> Instant,
     ) -> Result<(), Errno> {
@@ -178,7 +178,7 @@ impl Worker {
             Err(error) => return Err(error),
         };
         let now = clock();
-        self.service.refresh(&mut desk.view);
+        self.service.refresh(&mut buffers.view);
         let again = std::mem::take(&mut self.again);
         let told = told.iter().map(|event| (event.data.u64(), { event.flags }.contains(EventFlags::RDHUP)));
         for (token, has_ended) in told.chain(again.into_iter().map(|token| (token, false))) {
@@ -186,14 +186,14 @@ impl Worker {
                 if has_ended {
                     self.note_end(token);
                 }
-                self.drive(token, desk, now);
+                self.drive(token, buffers, now);
             } else if token != BELL {
-                self.accept((token ^ NO_CONNECTION) as usize, desk, now);
+                self.accept((token ^ NO_CONNECTION) as usize, buffers, now);
             }
         }
         if SWEEP_INTERVAL <= now.saturating_duration_since(self.swept) {
             self.swept = now;
-            self.sweep(desk, now);
+            self.sweep(buffers, now);
         }
         Ok(())
     }
@@ -206,14 +206,14 @@ impl Worker {
         }
     }
 
-    fn drive(&mut self, token: u64, desk: &mut Desk, now: Instant) {
+    fn drive(&mut self, token: u64, buffers: &mut WorkerBuffers, now: Instant) {
         let (index, generation) = place(token);
         let Some(slot) = self.connections.get_mut(index).filter(|slot| slot.generation == generation) else {
             return;
         };
         let Some(connection) = &mut slot.connection else { return };
         let before = connection.bytes_held();
-        let next = connection.drive(&self.service, desk, now);
+        let next = connection.drive(&self.service, buffers, now);
         self.bytes = self.bytes + connection.bytes_held() - before;
         match next {
             Next::Wait => {}
@@ -225,14 +225,14 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self, number: usize, desk: &mut Desk, now: Instant) {
+    fn accept(&mut self, number: usize, buffers: &mut WorkerBuffers, now: Instant) {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         for _ in 0..ACCEPTS_MAX {
             let Some(listener) = self.listeners.get(number) else { return };
             match rustix::net::acceptfrom_with(&listener.socket, flags) {
                 Ok((socket, from)) => {
                     let Some(from) = from.and_then(|from| SocketAddr::try_from(from).ok()) else { continue };
-                    self.take_in(socket.into(), from, number, desk, now);
+                    self.take_in(socket.into(), from, number, buffers, now);
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
@@ -260,7 +260,14 @@ impl Worker {
         has_room
     }
 
-    fn take_in(&mut self, stream: TcpStream, from: SocketAddr, number: usize, desk: &mut Desk, now: Instant) {
+    fn take_in(
+        &mut self,
+        stream: TcpStream,
+        from: SocketAddr,
+        number: usize,
+        buffers: &mut WorkerBuffers,
+        now: Instant,
+    ) {
         let from = from.ip().to_canonical();
         let network = Network::from(from);
         // All clients come through a proxy.
@@ -298,7 +305,7 @@ impl Worker {
         self.bytes += connection.bytes_held();
         self.connections[index].connection = Some(connection);
         // Most have sent their request by the time they are accepted.
-        self.drive(token, desk, now);
+        self.drive(token, buffers, now);
     }
 
     fn close(&mut self, index: usize) {
@@ -312,7 +319,7 @@ impl Worker {
         }
     }
 
-    fn sweep(&mut self, desk: &mut Desk, now: Instant) {
+    fn sweep(&mut self, buffers: &mut WorkerBuffers, now: Instant) {
         if self.is_paused {
             self.listen(EventFlags::IN);
         }
@@ -325,10 +332,10 @@ impl Worker {
             let token = u64::from(*generation) << 32 | index as u64;
             let Some(connection) = connection else { continue };
             let before = connection.bytes_held();
-            let is_told = connection.tell_overdue(desk);
+            let is_told = connection.tell_overdue(buffers);
             self.bytes = self.bytes + connection.bytes_held() - before;
             if is_told {
-                self.drive(token, desk, now);
+                self.drive(token, buffers, now);
             } else {
                 self.close(index);
             }

@@ -10,13 +10,13 @@ use super::Node;
 use crate::bloom::Bloom;
 use crate::bucket::K;
 use crate::id::NodeId;
+use crate::item_store::Refusal;
 use crate::items::{Author, Item, ItemError};
 use crate::krpc::{
     ANSWER_MAX, Announce, Body, Fault, Message, Method, Put, Query, Response, Sample, Want, code, compact,
 };
 use crate::output::Family;
 use crate::peers::Announced;
-use crate::shelf::Refusal;
 use crate::table::Contact;
 use crate::token::Token;
 

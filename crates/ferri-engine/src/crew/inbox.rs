@@ -39,7 +39,7 @@ pub(crate) struct Senders {
 
 /// How others reach a crew.
 #[derive(Debug, Clone)]
-pub(crate) struct Door {
+pub(crate) struct CrewHandle {
     pub(crate) arrivals: mpsc::Sender<Arrival>,
     pub(crate) mail: Arc<Mailbox>,
 }
@@ -55,7 +55,7 @@ pub(crate) enum Happened {
 }
 
 /// The channels of a crew: for others, for itself, and their ends.
-pub(crate) fn channels() -> (Door, Senders, Inbox) {
+pub(crate) fn channels() -> (CrewHandle, Senders, Inbox) {
     let (arrivals, arrival_inbox) = mpsc::channel(ARRIVALS_MAX);
     let (reports, report_inbox) = mpsc::channel(REPORTS_MAX);
     let (answers, answer_inbox) = mpsc::unbounded_channel();
@@ -67,7 +67,7 @@ pub(crate) fn channels() -> (Door, Senders, Inbox) {
         answers: answer_inbox,
         batch: Vec::new(),
     };
-    (Door { arrivals: arrivals.clone(), mail }, Senders { arrivals, reports, answers }, inbox)
+    (CrewHandle { arrivals: arrivals.clone(), mail }, Senders { arrivals, reports, answers }, inbox)
 }
 
 impl Inbox {
@@ -87,7 +87,7 @@ impl Inbox {
         self.batch.drain(..)
     }
 
-    /// Nothing waits, and nothing but the crew and the torrent's seat could send anything: no dial, peer or announce is
+    /// Nothing waits, and nothing but the crew and the torrent's slot could send anything: no dial, peer or announce is
     /// under way.
     pub(crate) fn is_quiet(&self) -> bool {
         let senders = (
@@ -96,7 +96,7 @@ impl Inbox {
             self.answers.sender_strong_count(),
         );
         senders == (2, 1, 1)
-            // It is written to under the lock of the seat alone.
+            // It is written to under the lock of that slot alone.
             && self.mail.is_empty()
             && self.arrivals.is_empty()
             && self.reports.is_empty()

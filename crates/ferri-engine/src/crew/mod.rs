@@ -29,7 +29,7 @@ use tracing::Span;
 
 use self::connections::Peer;
 pub(crate) use self::connections::Upload;
-pub(crate) use self::inbox::{Door, Happened, Inbox, Senders, channels};
+pub(crate) use self::inbox::{CrewHandle, Happened, Inbox, Senders, channels};
 pub(crate) use self::machine::Machine;
 pub(crate) use self::outbox::Outbox;
 pub(crate) use self::said::Reporter;

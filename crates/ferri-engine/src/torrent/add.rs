@@ -47,12 +47,12 @@ pub(crate) async fn add(
     let first = TorrentStatus::unknown(name, magnet.info_hashes);
     let (torrent, view) = new(services, magnet.info_hashes, None, first, earlier.record);
     let is_paused = add.paused;
-    let seat = torrent.seat();
+    let task_slot = torrent.task_slot();
     let entry = registry.enter(&magnet.info_hashes, torrent.clone())?;
     view.status.enter();
     let (services, registry) = (services.clone(), registry.clone());
     let added = Added { services, registry, torrent: torrent.clone(), entry, view, number };
-    resolving::start(added, seat, magnet, add, begin, is_held);
+    resolving::start(added, task_slot, magnet, add, begin, is_held);
     if is_paused {
         // One that has ended already is as good.
         let _ = torrent.pause().await;
@@ -76,11 +76,11 @@ async fn add_known(
     let first = TorrentStatus { state: State::Checking { done: 0, total: 0 }, ..TorrentStatus::of(&info) };
     let (torrent, mut view) = new(services, hashes, Some(info.clone()), first, earlier.record);
     view.is_paused = add.paused;
-    let seat = torrent.seat();
+    let task_slot = torrent.task_slot();
     let entry = registry.enter(&hashes, torrent.clone())?;
     view.status.enter();
     let (services, registry) = (services.clone(), registry.clone());
     let added = Added { services, registry, torrent: torrent.clone(), entry, view, number };
-    Start::new(added, add, info, opened).begin(seat);
+    Start::new(added, add, info, opened).begin(task_slot);
     Ok(torrent)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ferri_storage::Store;
 use tracing::{Instrument, Span};
 
-use super::{Seat, Torrent};
+use super::{TaskSlot, Torrent};
 use crate::events::EventLog;
 use crate::feed::Snapshots;
 use crate::panics::{Panic, caught};
@@ -37,7 +37,7 @@ impl Remains {
     async fn fail(self, panic: &Panic) {
         tracing::error!(%panic, "a torrent failed by a fault of ours; the others go on");
         // Its place in the registry is free since its task is gone.
-        *self.torrent.seat() = Seat::Empty;
+        *self.torrent.task_slot() = TaskSlot::Empty;
         self.services.hide(&self.torrent.info_hashes());
         if let Some(trace) = &self.services.trace {
             trace.flush();

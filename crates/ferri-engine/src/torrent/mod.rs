@@ -41,7 +41,7 @@ use tokio::sync::oneshot;
 use self::command::{Command, Order, Sequential};
 pub use self::reader::FileReader;
 pub use self::refused::{FilesError, Refused};
-use self::rest::{Door, Resting};
+use self::rest::{Resting, TaskHandle};
 pub use self::settings::{PieceMap, TorrentSettings};
 pub use self::stream::ReadError;
 pub use self::work::Rechecked;
@@ -90,7 +90,7 @@ struct Inner {
     same_as: OnceLock<InfoHash>,
     /// Its files were looked for: it keeps its names.
     has_begun: AtomicBool,
-    seat: Mutex<Seat>,
+    task_slot: Mutex<TaskSlot>,
     status: Watch<TorrentStatus>,
     events: EventLog,
     follow: Arc<AtomicBool>,
@@ -100,9 +100,9 @@ struct Inner {
 
 /// Who has the torrent's state.
 #[derive(Debug)]
-enum Seat {
+enum TaskSlot {
     /// A task; this is how to reach it.
-    Awake(Door),
+    Awake(TaskHandle),
     /// Nobody: there is nothing to do. Whoever wants something wakes it.
     Resting(Box<Resting>),
     /// It has not begun, or it stopped.
@@ -266,17 +266,21 @@ impl Torrent {
     /// The connected peers.
     pub async fn peers(&self) -> Vec<PeerStatus> {
         // Looking does not wake it.
-        if matches!(*self.seat(), Seat::Awake(_)) { self.ask(Command::Peers).await } else { Vec::new() }
+        if matches!(*self.task_slot(), TaskSlot::Awake(_)) {
+            self.ask(Command::Peers).await
+        } else {
+            Vec::new()
+        }
     }
 
     /// How its files stand, in the torrent's order with padding included: while they are checked, as far as the journal
     /// vouches for them. Empty when it stopped.
     pub async fn files(&self) -> Vec<FileStatus> {
-        let resting = match &*self.seat() {
-            Seat::Resting(resting) => {
+        let resting = match &*self.task_slot() {
+            TaskSlot::Resting(resting) => {
                 Some((resting.crew.machine.have().clone(), resting.files.wanted().clone()))
             }
-            Seat::Awake(_) | Seat::Empty => None,
+            TaskSlot::Awake(_) | TaskSlot::Empty => None,
         };
         let pieces = match resting {
             Some(pieces) => Some(pieces),
@@ -295,9 +299,9 @@ impl Torrent {
 
     /// The trackers, in the order of their tiers.
     pub async fn trackers(&self) -> Vec<TrackerStatus> {
-        let resting = match &*self.seat() {
-            Seat::Resting(resting) => Some(resting.crew.trackers.statuses(clock::now())),
-            Seat::Awake(_) | Seat::Empty => None,
+        let resting = match &*self.task_slot() {
+            TaskSlot::Resting(resting) => Some(resting.crew.trackers.statuses(clock::now())),
+            TaskSlot::Awake(_) | TaskSlot::Empty => None,
         };
         match resting {
             Some(statuses) => statuses,
@@ -343,26 +347,26 @@ impl Torrent {
 
     /// Whether no task has it.
     pub(crate) fn is_resting(&self) -> bool {
-        matches!(*self.seat(), Seat::Resting(_))
+        matches!(*self.task_slot(), TaskSlot::Resting(_))
     }
 
     /// Gives it a task, if it rests.
     pub(crate) fn wake(&self) {
-        self.rouse(&mut self.seat());
+        self.rouse(&mut self.task_slot());
     }
 
     /// Ends it without a word, if it rests. The session is over: nobody could wake it.
     pub(crate) fn abandon_resting(&self) {
-        let mut seat = self.seat();
-        if let Seat::Resting(resting) = &*seat {
+        let mut task_slot = self.task_slot();
+        if let TaskSlot::Resting(resting) = &*task_slot {
             resting.abandon();
-            *seat = Seat::Empty;
+            *task_slot = TaskSlot::Empty;
         }
     }
 
     /// Names peers to it, unless it rests and has everything: then those who lack something will come.
     pub(crate) fn offer_peers(&self, source: Source, addrs: Vec<SocketAddr>) {
-        let is_content = matches!(&*self.seat(), Seat::Resting(resting) if resting.is_complete());
+        let is_content = matches!(&*self.task_slot(), TaskSlot::Resting(resting) if resting.is_complete());
         if !is_content {
             self.bring_peers(source, addrs);
         }
@@ -370,19 +374,19 @@ impl Torrent {
 
     /// Names peers to it, without waiting.
     pub(crate) fn bring_peers(&self, source: Source, addrs: Vec<SocketAddr>) {
-        let mut seat = self.seat();
-        self.rouse(&mut seat);
-        if let Seat::Awake(door) = &*seat {
-            door.crew.mail.found(source, addrs);
+        let mut task_slot = self.task_slot();
+        self.rouse(&mut task_slot);
+        if let TaskSlot::Awake(handle) = &*task_slot {
+            handle.crew.mail.found(source, addrs);
         }
     }
 
     /// These trackers may know it.
     pub(crate) fn bring_trackers(&self, urls: Vec<String>) {
-        let mut seat = self.seat();
-        self.rouse(&mut seat);
-        if let Seat::Awake(door) = &*seat {
-            door.crew.mail.trackers(urls);
+        let mut task_slot = self.task_slot();
+        self.rouse(&mut task_slot);
+        if let TaskSlot::Awake(handle) = &*task_slot {
+            handle.crew.mail.trackers(urls);
         }
     }
 
@@ -419,21 +423,21 @@ impl Torrent {
 
     /// There is news in `Services::network`.
     pub(crate) fn look_at_network(&self) {
-        match &mut *self.seat() {
-            Seat::Awake(door) => door.crew.mail.moved(),
-            Seat::Resting(resting) => {
+        match &mut *self.task_slot() {
+            TaskSlot::Awake(handle) => handle.crew.mail.moved(),
+            TaskSlot::Resting(resting) => {
                 if let Some(services) = self.inner.services.upgrade() {
                     resting.look_at_network(&services);
                 }
             }
-            Seat::Empty => {}
+            TaskSlot::Empty => {}
         }
     }
 
     /// Hands over a connection.
     pub(crate) async fn arrive(&self, arrival: Arrival) {
-        let door = self.door(|door| door.crew.arrivals.clone());
-        if let Some(arrivals) = door {
+        let handle = self.handle(|handle| handle.crew.arrivals.clone());
+        if let Some(arrivals) = handle {
             // The torrent may have ended since.
             let _ = arrivals.send(arrival).await;
         }
@@ -448,8 +452,8 @@ impl Torrent {
 
     /// `false`: the torrent ended and has nothing left to do.
     async fn command(&self, command: Command) -> bool {
-        let door = self.door(|door| door.commands.clone());
-        match door {
+        let handle = self.handle(|handle| handle.commands.clone());
+        match handle {
             Some(commands) => commands.send(command).await.is_ok(),
             None => false,
         }
@@ -462,26 +466,26 @@ impl Torrent {
     }
 
     /// A way to the torrent's task, which does not go to rest while somebody holds it.
-    fn door<T>(&self, take: impl FnOnce(&Door) -> T) -> Option<T> {
-        let mut seat = self.seat();
-        self.rouse(&mut seat);
-        match &*seat {
-            Seat::Awake(door) => Some(take(door)),
-            Seat::Resting(_) | Seat::Empty => None,
+    fn handle<T>(&self, take: impl FnOnce(&TaskHandle) -> T) -> Option<T> {
+        let mut task_slot = self.task_slot();
+        self.rouse(&mut task_slot);
+        match &*task_slot {
+            TaskSlot::Awake(handle) => Some(take(handle)),
+            TaskSlot::Resting(_) | TaskSlot::Empty => None,
         }
     }
 
-    fn rouse(&self, seat: &mut Seat) {
-        if let Seat::Resting(_) = seat
+    fn rouse(&self, task_slot: &mut TaskSlot) {
+        if let TaskSlot::Resting(_) = task_slot
             && let Some(services) = self.inner.services.upgrade()
-            && let Seat::Resting(resting) = std::mem::replace(seat, Seat::Empty)
+            && let TaskSlot::Resting(resting) = std::mem::replace(task_slot, TaskSlot::Empty)
         {
-            *seat = Seat::Awake(resting.wake(&services, self.clone()));
+            *task_slot = TaskSlot::Awake(resting.wake(&services, self.clone()));
         }
     }
 
-    fn seat(&self) -> MutexGuard<'_, Seat> {
-        self.inner.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    fn task_slot(&self) -> MutexGuard<'_, TaskSlot> {
+        self.inner.task_slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

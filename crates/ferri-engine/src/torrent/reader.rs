@@ -83,8 +83,8 @@ impl Torrent {
     /// [`Refused::Stopped`], [`Refused::Unresolved`], [`Refused::NoSuchFile`] (padding is none), [`Refused::TooManyReaders`].
     pub async fn reader(&self, file: FileIndex) -> Result<FileReader, Refused> {
         // The torrent does not rest as long as this can be sent to.
-        let door = self.door(|door| (door.commands.clone(), door.crew.mail.clone()));
-        let Some((commands, mail)) = door else { return Err(Refused::Stopped) };
+        let handle = self.handle(|handle| (handle.commands.clone(), handle.crew.mail.clone()));
+        let Some((commands, mail)) = handle else { return Err(Refused::Stopped) };
         let layout = self.info().ok_or(Refused::Unresolved)?.layout().clone();
         if layout.file_count() <= file.as_usize() || layout.is_pad(file) {
             return Err(Refused::NoSuchFile { file: file.0 });

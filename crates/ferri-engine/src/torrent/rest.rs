@@ -1,11 +1,11 @@
 //! Torrents at rest: state without a task.
 //!
 //! Most torrents of a long list have no peers and nothing to fetch. Such a torrent needs no task, no channels and no
-//! files: [`Task::rest`] puts its state on a shelf ([`super::Seat`]), with an alarm for the next thing that is due, and
+//! files: [`Task::rest`] leaves its state in the torrent's slot ([`super::TaskSlot`]), with an alarm for the next thing that is due, and
 //! [`Resting::wake`] gives it a task again when the alarm rings (`keeper`), a peer comes or a handle asks for something.
 //! The machines stay as they are, so nothing that happens later can tell whether the torrent rested.
 //!
-//! Nothing can be lost in between: a task goes to rest under the lock of its seat, and only when nobody else holds a
+//! Nothing can be lost in between: a task goes to rest under the lock of its slot, and only when nobody else holds a
 //! sender of any of its channels and all are empty. New senders are made under that lock alone.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::disk::{Disk, DiskDone};
 use super::files::Files;
 use super::readers::Readers;
 use super::task::{Inbox, Task, View};
-use super::{COMMANDS_MAX, Seat, Torrent};
+use super::{COMMANDS_MAX, TaskSlot, Torrent};
 use crate::clock;
 use crate::crew::{self, Base, Permit, Senders};
 use crate::registry::Entry;
@@ -34,9 +34,9 @@ const REST_MIN: Duration = Duration::from_secs(1);
 
 /// How to reach a torrent's task.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct TaskHandle {
     pub(super) commands: mpsc::Sender<Command>,
-    pub(super) crew: crew::Door,
+    pub(super) crew: crew::CrewHandle,
 }
 
 /// All that is left of a torrent's task.
@@ -61,15 +61,15 @@ impl std::fmt::Debug for Resting {
 }
 
 /// The channels of a torrent's task: for others, for the crew, for the disk threads, and their ends.
-pub(super) fn channels() -> (Door, Senders, mpsc::UnboundedSender<DiskDone>, Inbox) {
+pub(super) fn channels() -> (TaskHandle, Senders, mpsc::UnboundedSender<DiskDone>, Inbox) {
     let (commands, command_inbox) = mpsc::channel(COMMANDS_MAX);
     let (disk_done, disk) = mpsc::unbounded_channel();
-    let (door, senders, crew) = crew::channels();
-    (Door { commands, crew: door }, senders, disk_done, Inbox { commands: command_inbox, crew, disk })
+    let (handle, senders, crew) = crew::channels();
+    (TaskHandle { commands, crew: handle }, senders, disk_done, Inbox { commands: command_inbox, crew, disk })
 }
 
 impl Inbox {
-    /// Nothing waits, and nobody but the torrent's own task and seat could send anything: no handle that is about to,
+    /// Nothing waits, and nobody but the torrent's own task and slot could send anything: no handle that is about to,
     /// no dial, peer, disk job or announce under way.
     fn is_quiet(&self) -> bool {
         self.commands.sender_strong_count() == 1
@@ -104,11 +104,11 @@ impl Task {
     /// Goes to rest, or comes back because somebody is about to send it something.
     pub(super) fn rest(self, inbox: &Inbox) -> Option<Self> {
         let torrent = self.torrent.clone();
-        let mut seat = torrent.seat();
+        let mut task_slot = torrent.task_slot();
         if !inbox.is_quiet() {
             return Some(self);
         }
-        *seat = Seat::Resting(Box::new(self.into_resting()));
+        *task_slot = TaskSlot::Resting(Box::new(self.into_resting()));
         None
     }
 
@@ -140,11 +140,11 @@ impl Task {
 
 impl Resting {
     /// Spawns the task that goes on.
-    pub(super) fn wake(self: Box<Self>, services: &Arc<Services>, torrent: Torrent) -> Door {
+    pub(super) fn wake(self: Box<Self>, services: &Arc<Services>, torrent: Torrent) -> TaskHandle {
         if let Some(at) = self.wakes_at {
             services.keeper.clear(at, self.crew.names.handshake.info_hash);
         }
-        let (door, senders, disk_done, inbox) = channels();
+        let (handle, senders, disk_done, inbox) = channels();
         let disk = Disk::new(
             self.storage.clone(),
             self.info.layout().clone(),
@@ -173,7 +173,7 @@ impl Resting {
             checking: None,
         };
         task.spawn(inbox);
-        door
+        handle
     }
 
     /// There is nothing that it would want of a peer.

@@ -11,7 +11,7 @@ use super::look::{Look, Seen};
 use super::refused::Refused;
 use super::rest::Resting;
 use super::task::Task;
-use super::{Seat, Torrent};
+use super::{TaskSlot, Torrent};
 use crate::FilePriority;
 use crate::clock;
 
@@ -77,10 +77,10 @@ impl Torrent {
         read: impl FnOnce(&Seen<'_>) -> T + Send + 'static,
     ) -> Result<T, Refused> {
         let read = {
-            let seat = self.seat();
-            match &*seat {
-                Seat::Resting(resting) => return Ok(read(&resting.seen())),
-                Seat::Awake(_) | Seat::Empty => read,
+            let task_slot = self.task_slot();
+            match &*task_slot {
+                TaskSlot::Resting(resting) => return Ok(read(&resting.seen())),
+                TaskSlot::Awake(_) | TaskSlot::Empty => read,
             }
         };
         let (reply, answer) = oneshot::channel();

@@ -24,7 +24,7 @@ use super::readers::Readers;
 use super::rest::channels;
 use super::task::{Inbox, Missing, Task, View};
 use super::wishes::piece_priorities;
-use super::{Inner, Seat, Torrent};
+use super::{Inner, TaskSlot, Torrent};
 use crate::clock;
 use crate::crew::{self, Base, Crew, Names, Permit, Reporter, Senders, TorrentLimits};
 use crate::dht::Dht;
@@ -70,7 +70,7 @@ pub(super) fn new(
             info: info.map_or_else(OnceLock::new, OnceLock::from),
             same_as: OnceLock::new(),
             has_begun: AtomicBool::new(is_known),
-            seat: Mutex::new(Seat::Empty),
+            task_slot: Mutex::new(TaskSlot::Empty),
             status: status.watch(),
             events: events.clone(),
             follow: follow.clone(),
@@ -143,12 +143,12 @@ impl Start {
     }
 
     /// Lets a torrent work that was known from the beginning.
-    pub(super) fn begin(mut self, mut seat: MutexGuard<'_, Seat>) {
+    pub(super) fn begin(mut self, mut task_slot: MutexGuard<'_, TaskSlot>) {
         let found = self.found();
-        let (door, senders, disk_done, inbox) = channels();
+        let (handle, senders, disk_done, inbox) = channels();
         let crew = self.crew(&found, senders);
-        *seat = Seat::Awake(door);
-        drop(seat);
+        *task_slot = TaskSlot::Awake(handle);
+        drop(task_slot);
         self.task(found, crew, disk_done).launch(inbox);
     }
 

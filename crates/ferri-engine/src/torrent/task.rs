@@ -22,7 +22,7 @@ use super::files::Files;
 use super::readers::Readers;
 use super::refused::{FilesError, Refused};
 use super::work::RemoveAsker;
-use super::{Seat, Torrent, peer_status, wishes};
+use super::{TaskSlot, Torrent, peer_status, wishes};
 use crate::clock;
 use crate::crew::{self, Allowed, Crew, Happened, Permit, Upload};
 use crate::events::EventLog;
@@ -338,7 +338,7 @@ impl Task {
         if let Some(trace) = &self.services.trace {
             trace.flush();
         }
-        *self.torrent.seat() = Seat::Empty;
+        *self.torrent.task_slot() = TaskSlot::Empty;
         self.view.state = State::Stopped;
         self.publish(clock::now());
         if let Some((asker, removed)) = removed {

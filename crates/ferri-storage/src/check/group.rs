@@ -10,7 +10,7 @@ use crate::beneath::Access;
 use crate::disk;
 use crate::error::StorageError;
 use crate::reader::Reader;
-use crate::storage::{Home, Storage, Target};
+use crate::storage::{Location, Storage, Target};
 
 /// The kernel is asked to read this much at a time; of longer requests it reads only the beginning.
 const READ_AHEAD: usize = 128 << 10;
@@ -169,14 +169,14 @@ fn read(
     buffer: &mut [u8],
     cancel: &AtomicBool,
 ) -> Result<BTreeSet<usize>, StorageError> {
-    let homes = storage.homes();
+    let placement = storage.placement();
     let root = storage.root_of_many();
     let mut reading =
         Reading { reader: storage.reader(root.as_ref()), stripes, missing: BTreeSet::new(), cancel };
     let mut run: Option<Run> = None;
     for (number, stripe) in stripes.iter().enumerate() {
         let mut at = stripe.at;
-        for target in storage.targets(&homes, stripe.piece, as_u32(stripe.begin), as_u32(stripe.length)) {
+        for target in storage.targets(&placement, stripe.piece, as_u32(stripe.begin), as_u32(stripe.length)) {
             match &mut run {
                 Some(run) if continues(&run.target, &target) && run.at + run.target.length == at => {
                     run.target.length += target.length;
@@ -250,15 +250,17 @@ impl Reading<'_> {
 }
 
 fn continues(last: &Target, next: &Target) -> bool {
-    last.home == next.home && (last.home == Home::Pad || last.offset + last.length as u64 == next.offset)
+    last.location == next.location
+        && (last.location == Location::Pad || last.offset + last.length as u64 == next.offset)
 }
 
 /// Asks the device for what the page cache lacks of these pieces, in their order. Only a hint: errors come when the
 /// bytes are read.
 pub(super) fn read_ahead(storage: &Storage, pieces: &[PieceIndex]) {
-    let homes = storage.homes();
-    let targets =
-        pieces.iter().flat_map(|&piece| storage.targets(&homes, piece, 0, storage.layout().piece_len(piece)));
+    let placement = storage.placement();
+    let targets = pieces
+        .iter()
+        .flat_map(|&piece| storage.targets(&placement, piece, 0, storage.layout().piece_len(piece)));
     let mut runs: Vec<Target> = Vec::new();
     for target in targets {
         match runs.last_mut() {
@@ -270,7 +272,7 @@ pub(super) fn read_ahead(storage: &Storage, pieces: &[PieceIndex]) {
         }
     }
     for run in runs {
-        let Ok(Some(file)) = storage.open(run.home, Access::Read) else { continue };
+        let Ok(Some(file)) = storage.open(run.location, Access::Read) else { continue };
         for start in (0..run.length).step_by(CACHED_TOGETHER) {
             let offset = run.offset + start as u64;
             if disk::read_cached(&file, &mut [IoSliceMut::new(&mut [0])], offset).unwrap_or(true) {

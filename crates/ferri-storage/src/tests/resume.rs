@@ -9,7 +9,7 @@ use super::*;
 use crate::beneath::Access;
 use crate::journal::{Encoder, Record, State};
 use crate::resume::{Stamp, parse};
-use crate::storage::Home;
+use crate::storage::Location;
 use crate::{Op, Witness};
 use ferri_metainfo::FileIndex;
 
@@ -140,7 +140,7 @@ fn die_in_the_middle(t: &Fixture) {
     let (storage, _) = t.start();
     t.write(&storage, [0, 4]);
     storage.sync().unwrap();
-    let file = storage.open(Home::File(FileIndex(0)), Access::Create).unwrap().unwrap();
+    let file = storage.open(Location::File(FileIndex(0)), Access::Create).unwrap().unwrap();
     storage.ledger.begin(Some(1), &[(0, &file)]).unwrap();
     let raw = fs::File::options().write(true).open(t.file("a")).unwrap();
     raw.write_all_at(&t.piece_bytes(1)[..8_000], PIECE as u64).unwrap();
@@ -443,7 +443,7 @@ fn a_long_journal_is_compacted_and_says_the_same() {
     let (storage, _) = t.start();
     t.write(&storage, [0, 5]);
     storage.sync().unwrap();
-    let file = storage.open(Home::File(FileIndex(0)), Access::Create).unwrap().unwrap();
+    let file = storage.open(Location::File(FileIndex(0)), Access::Create).unwrap().unwrap();
     for _ in 0..20_000 {
         storage.ledger.begin(Some(1), &[(0, &file)]).unwrap();
         storage.ledger.end(Some(crate::ledger::Ended::Failed(1)), &[(0, &file)]);

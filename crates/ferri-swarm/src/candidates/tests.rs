@@ -53,7 +53,7 @@ fn the_list_is_bounded_and_failed_addresses_leave_first() {
     assert_eq!(candidates.len(), CANDIDATES_MAX);
     candidates.found(Source::Pex, &[addr("1.2.3.4:1")], now);
     assert_eq!(candidates.len(), CANDIDATES_MAX);
-    let dialled = candidates.next(2, Need::Anybody, now);
+    let dialled = candidates.next(2, Need::Any, now);
     candidates.failed(dialled[0], now);
     candidates.found(Source::Pex, &[addr("1.2.3.4:1")], now);
     assert!(candidates.known.contains_key(&addr("1.2.3.4:1")) && !candidates.known.contains_key(&dialled[0]));
@@ -76,7 +76,7 @@ fn no_source_fills_the_list_alone_and_what_failed_makes_room_within_it() {
         assert!(quota(source) < CANDIDATES_MAX);
         candidates.found(Source::Explicit, &hosts(9_000, 1), now);
         assert_eq!(candidates.from().get(source), quota(source));
-        let dialled = candidates.next(2, Need::Anybody, now)[1];
+        let dialled = candidates.next(2, Need::Any, now)[1];
         candidates.failed(dialled, now);
         candidates.found(source, &hosts(6_000, 5), now);
         assert_eq!(candidates.from().get(source), quota(source));
@@ -125,10 +125,10 @@ fn the_seed_flag_of_a_stranger_is_taken_over() {
     let mut candidates = Candidates::new(None, 1);
     let added = [(addr("11.0.0.1:1"), PexFlags::SEED), (addr("11.0.0.2:1"), PexFlags::NONE)];
     candidates.told([10, 0, 0, 1].into(), &added, now);
-    assert_eq!((candidates.ready(Need::Anybody, now), candidates.ready(Need::Takers, now)), (2, 1));
+    assert_eq!((candidates.ready(Need::Any, now), candidates.ready(Need::NotSeeds, now)), (2, 1));
     // Another one cannot take it back.
     candidates.told([10, 0, 0, 2].into(), &[(addr("11.0.0.1:1"), PexFlags::NONE)], now);
-    assert_eq!(candidates.ready(Need::Takers, now), 1);
+    assert_eq!(candidates.ready(Need::NotSeeds, now), 1);
 }
 
 #[test]
@@ -150,12 +150,12 @@ fn a_failing_address_is_tried_less_and_less_and_then_forgotten() {
     candidates.found(Source::Tracker, &[addr("1.2.3.4:1")], now);
     let mut waits = Vec::new();
     while candidates.len() == 1 {
-        assert_eq!(candidates.next(5, Need::Anybody, now), [addr("1.2.3.4:1")]);
+        assert_eq!(candidates.next(5, Need::Any, now), [addr("1.2.3.4:1")]);
         assert_eq!(candidates.connecting(), 1);
         candidates.failed(addr("1.2.3.4:1"), now);
         assert_eq!(candidates.connecting(), 0);
-        if let Some(at) = candidates.next_change(Need::Anybody, now) {
-            assert!(candidates.next(5, Need::Anybody, at - Duration::from_millis(1)).is_empty());
+        if let Some(at) = candidates.next_change(Need::Any, now) {
+            assert!(candidates.next(5, Need::Any, at - Duration::from_millis(1)).is_empty());
             waits.push((at - now).as_secs());
             now = at;
         }
@@ -172,11 +172,11 @@ fn the_better_rank_is_dialled_first_and_failures_come_last() {
     candidates.found(Source::Dht, &addrs, now);
     let mut expected = addrs.to_vec();
     expected.sort_by_key(|a| std::cmp::Reverse(bep40::priority(addr("123.213.32.10:6881"), *a)));
-    let first = candidates.next(1, Need::Anybody, now);
+    let first = candidates.next(1, Need::Any, now);
     assert_eq!(first, expected[..1]);
     candidates.failed(first[0], now);
     let later = now + Duration::from_secs(20);
-    assert_eq!(candidates.next(9, Need::Anybody, later), [expected[1], expected[2], expected[0]]);
+    assert_eq!(candidates.next(9, Need::Any, later), [expected[1], expected[2], expected[0]]);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn who_is_banned_is_not_dialled_and_with_the_second_culprit_nobody_there() {
     assert!(candidates.is_banned(addr("[::ffff:1.2.3.4]:1")) && !candidates.is_banned(addr("1.2.3.4:2")));
     candidates.ban(addr("1.2.3.4:2"), Known::Connected);
     candidates.ban(addr("127.0.0.1:2"), Known::Connected);
-    assert_eq!(candidates.next(9, Need::Anybody, now), [addr("127.0.0.1:3")]);
+    assert_eq!(candidates.next(9, Need::Any, now), [addr("127.0.0.1:3")]);
     assert!(candidates.is_banned(addr("1.2.3.4:77")));
     candidates.found(Source::Tracker, &all, now);
     assert_eq!(candidates.len(), 1);
@@ -205,10 +205,10 @@ fn who_hangs_up_again_and_again_is_dialled_after_a_growing_second_when_nobody_el
     candidates.found(Source::Tracker, &[peer], now);
     let mut waits = Vec::new();
     for parting in [[Parting::Useful; 7], [Parting::Fruitful; 7]].concat() {
-        assert_eq!(candidates.next(1, Need::Somebody, now), [peer]);
+        assert_eq!(candidates.next(1, Need::AnyAtOnce, now), [peer]);
         candidates.connected(peer);
         candidates.disconnected(peer, parting, false, now);
-        let (at, later) = (Need::Somebody, Need::Anybody);
+        let (at, later) = (Need::AnyAtOnce, Need::Any);
         assert_eq!(candidates.next_change(later, now), Some(now + RECONNECT));
         let next = candidates.next_change(at, now).unwrap();
         waits.push((next - now).as_secs());
@@ -224,18 +224,18 @@ fn a_peer_that_is_away_for_a_moment_is_found_again_soon_and_not_forgotten_sooner
     let peer = addr("198.51.100.7:6881");
     let mut candidates = Candidates::new(None, 1);
     candidates.found(Source::Tracker, &[peer], now);
-    candidates.next(1, Need::Somebody, now);
+    candidates.next(1, Need::AnyAtOnce, now);
     candidates.connected(peer);
     candidates.disconnected(peer, Parting::Fruitful, true, now);
     let start = now;
     for _ in 0..4 {
-        now = candidates.next_change(Need::Somebody, now).unwrap();
-        assert_eq!(candidates.next(1, Need::Somebody, now), [peer]);
+        now = candidates.next_change(Need::AnyAtOnce, now).unwrap();
+        assert_eq!(candidates.next(1, Need::AnyAtOnce, now), [peer]);
         candidates.failed(peer, now);
     }
     assert_eq!(now - start, Duration::from_secs(1 + 2 + 4 + 8));
     assert_eq!(candidates.known[&peer].failures, 0);
-    assert_eq!(candidates.next_change(Need::Anybody, now), Some(start + RECONNECT));
+    assert_eq!(candidates.next_change(Need::Any, now), Some(start + RECONNECT));
 }
 
 #[test]
@@ -244,10 +244,10 @@ fn who_broke_a_rule_is_not_called_back_soon() {
     let peer = addr("198.51.100.7:6881");
     let mut candidates = Candidates::new(None, 1);
     candidates.found(Source::Tracker, &[peer], now);
-    candidates.next(1, Need::Somebody, now);
+    candidates.next(1, Need::AnyAtOnce, now);
     candidates.connected(peer);
     candidates.disconnected(peer, Parting::Guilty, false, now);
-    assert_eq!(candidates.next_change(Need::Somebody, now), Some(now + RETRY_FIRST));
+    assert_eq!(candidates.next_change(Need::AnyAtOnce, now), Some(now + RETRY_FIRST));
 }
 
 #[test]
@@ -265,13 +265,13 @@ fn what_a_peer_says_of_itself_keeps_nobody_from_an_address_that_others_name() {
             claim(&mut candidates);
         }
         let doubted = now + CLAIM_BELIEVED;
-        assert_eq!(candidates.next_change(Need::Somebody, now), Some(doubted));
-        assert_eq!((candidates.ready(Need::Somebody, now), candidates.ready(Need::Anybody, doubted)), (0, 0));
+        assert_eq!(candidates.next_change(Need::AnyAtOnce, now), Some(doubted));
+        assert_eq!((candidates.ready(Need::AnyAtOnce, now), candidates.ready(Need::Any, doubted)), (0, 0));
         // The same again does not put it off.
         candidates.claimed(named, doubted);
-        assert_eq!(candidates.next(9, Need::Somebody, doubted), [named]);
+        assert_eq!(candidates.next(9, Need::AnyAtOnce, doubted), [named]);
         candidates.connected(named);
-        assert_eq!((candidates.ready(Need::Somebody, doubted), candidates.connecting()), (0, 0));
+        assert_eq!((candidates.ready(Need::AnyAtOnce, doubted), candidates.connecting()), (0, 0));
     }
 }
 
@@ -286,7 +286,7 @@ fn a_liar_cannot_have_an_address_forgotten_that_it_names() {
         candidates.disconnected(peer, Parting::Guilty, false, now);
         now += RETRY_FIRST;
     }
-    assert_eq!(candidates.next(1, Need::Anybody, now), [peer]);
+    assert_eq!(candidates.next(1, Need::Any, now), [peer]);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn ourselves_are_not_dialled_twice() {
     let now = Instant::now();
     let mut candidates = Candidates::new(Some(5), 1);
     candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
-    candidates.next(1, Need::Anybody, now);
+    candidates.next(1, Need::Any, now);
     candidates.met_ourselves(addr("10.0.0.1:5"));
     candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
     assert_eq!((candidates.len(), candidates.connecting()), (0, 0));
@@ -306,11 +306,11 @@ fn a_person_who_names_an_address_has_it_dialled_at_once() {
     let mut candidates = Candidates::new(None, 1);
     let peer = addr("198.51.100.7:6881");
     candidates.found(Source::Explicit, &[peer], now);
-    assert_eq!(candidates.next(1, Need::Anybody, now), [peer]);
+    assert_eq!(candidates.next(1, Need::Any, now), [peer]);
     candidates.failed(peer, now);
-    assert!(candidates.next(1, Need::Anybody, now).is_empty(), "it backs off");
+    assert!(candidates.next(1, Need::Any, now).is_empty(), "it backs off");
     candidates.found(Source::Explicit, &[peer], now);
-    assert_eq!(candidates.next(1, Need::Anybody, now), [peer]);
+    assert_eq!(candidates.next(1, Need::Any, now), [peer]);
 }
 
 #[test]
@@ -319,12 +319,12 @@ fn peers_left_for_a_pause_are_welcome_after_it_and_failed_ones_wait() {
     let mut candidates = Candidates::new(None, 1);
     let (left, failed) = (addr("198.51.100.7:6881"), addr("198.51.100.8:6881"));
     candidates.found(Source::Tracker, &[left, failed], now);
-    assert_eq!(candidates.next(2, Need::Anybody, now).len(), 2);
+    assert_eq!(candidates.next(2, Need::Any, now).len(), 2);
     candidates.connected(left);
     candidates.disconnected(left, Parting::Useful, false, now);
     candidates.failed(failed, now);
     candidates.welcome_back(now);
-    assert_eq!(candidates.next(2, Need::Anybody, now), [left]);
+    assert_eq!(candidates.next(2, Need::Any, now), [left]);
 }
 
 #[test]
@@ -332,12 +332,12 @@ fn a_seed_is_not_dialled_again_when_we_are_one() {
     let now = Instant::now();
     let mut candidates = Candidates::new(None, 1);
     candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
-    candidates.next(1, Need::Anybody, now);
+    candidates.next(1, Need::Any, now);
     candidates.connected(addr("10.0.0.1:5"));
     candidates.disconnected(addr("10.0.0.1:5"), Parting::Useful, true, now);
     let later = now + RECONNECT;
-    assert_eq!(candidates.ready(Need::Takers, later), 0);
-    assert_eq!(candidates.next(1, Need::Anybody, later).len(), 1);
+    assert_eq!(candidates.ready(Need::NotSeeds, later), 0);
+    assert_eq!(candidates.next(1, Need::Any, later).len(), 1);
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn a_dial_nobody_answers_is_given_up() {
     let now = Instant::now();
     let mut candidates = Candidates::new(None, 1);
     candidates.found(Source::Tracker, &[addr("10.0.0.1:5")], now);
-    candidates.next(1, Need::Anybody, now);
+    candidates.next(1, Need::Any, now);
     candidates.expire(now + Duration::from_secs(59));
     assert_eq!(candidates.connecting(), 1);
     candidates.expire(now + Duration::from_secs(60));

@@ -7,10 +7,10 @@ use ferri_wire::{Handshake, Message};
 
 use super::peer::Peer;
 use super::{MetadataSwarm, PEERS_MAX, State};
+use crate::admission::{self, Admission, Occupant};
 use crate::bans::Known;
 use crate::candidates::{Need, Parting, canonical};
 use crate::duplicate::keeps_newer;
-use crate::house::{self, Admission, Guest};
 use crate::input::{Direction, PeerKey, Source};
 use crate::network::Network;
 use crate::output::{Event, Output};
@@ -57,7 +57,7 @@ impl MetadataSwarm {
             return;
         }
         let connecting = self.candidates.connecting();
-        let room = house::for_dials(self.peers_max()).saturating_sub(self.peers.len() + connecting);
+        let room = admission::for_dials(self.peers_max()).saturating_sub(self.peers.len() + connecting);
         let count = room.min(self.options.half_open_max.saturating_sub(connecting));
         for addr in self.candidates.next(count, self.need(), self.now) {
             self.out.push_back(Output::Connect { addr });
@@ -66,7 +66,7 @@ impl MetadataSwarm {
 
     /// Which peers we need.
     pub(super) fn need(&self) -> Need {
-        if self.peers.values().any(|peer| peer.claim().is_some()) { Need::Anybody } else { Need::Somebody }
+        if self.peers.values().any(|peer| peer.claim().is_some()) { Need::Any } else { Need::AnyAtOnce }
     }
 
     fn peers_max(&self) -> usize {
@@ -149,12 +149,12 @@ impl MetadataSwarm {
     /// Makes room for a new connection where there is none; why there is none to be made.
     fn admit(&mut self, addr: SocketAddr, direction: Direction, crowd: u32) -> Option<DisconnectReason> {
         let (max, now) = (self.peers_max(), self.now);
-        let guests: Vec<_> = self.peers.iter().map(|(key, peer)| self.guest(*key, peer)).collect();
-        match self.doorkeeper.admit(&guests, Network::of(addr.ip()), crowd, max, now) {
+        let occupants: Vec<_> = self.peers.iter().map(|(key, peer)| self.occupant(*key, peer)).collect();
+        match self.admissions.admit(&occupants, Network::of(addr.ip()), crowd, max, now) {
             Admission::Welcome => None,
             Admission::InPlaceOf(key) => {
                 if let Some(peer) = self.peers.get(&key) {
-                    self.doorkeeper.replaced(Network::of(peer.addr.ip()), peer.gave_at, now);
+                    self.admissions.replaced(Network::of(peer.addr.ip()), peer.gave_at, now);
                 }
                 self.disconnect(key, DisconnectReason::Replaced);
                 None
@@ -171,9 +171,9 @@ impl MetadataSwarm {
         }
     }
 
-    /// A connection as the doorkeeper sees it.
-    fn guest(&self, key: PeerKey, peer: &Peer) -> Guest<PeerKey> {
-        Guest {
+    /// A connection as admission sees it.
+    fn occupant(&self, key: PeerKey, peer: &Peer) -> Occupant<PeerKey> {
+        Occupant {
             key,
             network: Network::of(peer.addr.ip()),
             connected: peer.connected,
@@ -206,8 +206,8 @@ impl MetadataSwarm {
     /// Full, and others wait: one that has nothing for us goes.
     pub(super) fn make_room(&mut self) {
         if self.state == State::Seeking
-            && house::for_dials(self.peers_max()) <= self.peers.len()
-            && 0 < self.candidates.ready(Need::Anybody, self.now)
+            && admission::for_dials(self.peers_max()) <= self.peers.len()
+            && 0 < self.candidates.ready(Need::Any, self.now)
         {
             self.drop_without();
         }

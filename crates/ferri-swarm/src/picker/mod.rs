@@ -22,7 +22,7 @@ use crate::rng::Rng;
 use open::{End, OpenPiece};
 pub(crate) use open::{PeerSlot, Sender};
 use rarity::Rarity;
-pub(crate) use wanted::Provenance;
+pub(crate) use wanted::BlockSenders;
 
 /// The first pieces are any pieces: something to trade is worth more than the rarest.
 const RANDOM_FIRST: u32 = 4;
@@ -111,7 +111,7 @@ pub(crate) struct Picker {
     vacant: Vec<u32>,
     index: FxHashMap<PieceIndex, u32>,
     /// Open pieces with free blocks, in no order. Each knows its place.
-    hungry: Vec<u32>,
+    with_free: Vec<u32>,
     open_bytes: u64,
     memory_bytes: u64,
     /// Received blocks of open pieces, in bytes.
@@ -154,7 +154,7 @@ impl Picker {
             open: Vec::new(),
             vacant: Vec::new(),
             index: FxHashMap::default(),
-            hungry: Vec::new(),
+            with_free: Vec::new(),
             open_bytes: 0,
             memory_bytes,
             pending_bytes: 0,
@@ -222,7 +222,7 @@ impl Picker {
             blocks.push(nth_block(&self.layout, open.piece, block));
         }
         if open.free() == 0 {
-            self.sated(at);
+            self.unlist_free(at);
         }
     }
 
@@ -285,11 +285,11 @@ impl Picker {
     /// A begun piece that no peer owns. Of those looked at, the one that needs the fewest blocks (in sequential mode,
     /// the first), so that few are open at a time.
     fn choose_begun(&mut self, asker: &Asker<'_>) -> Option<u32> {
-        if self.hungry.is_empty() {
+        if self.with_free.is_empty() {
             return None;
         }
-        let start = if self.hungry.len() <= LOOK { 0 } else { self.rng.below(self.hungry.len()) };
-        let turned = self.hungry[start..].iter().chain(&self.hungry[..start]).take(LOOK).copied();
+        let start = if self.with_free.len() <= LOOK { 0 } else { self.rng.below(self.with_free.len()) };
+        let turned = self.with_free[start..].iter().chain(&self.with_free[..start]).take(LOOK).copied();
         let key = |at: &u32| {
             let open = &self.open[*at as usize];
             (if self.sequential { open.piece.get() } else { open.free() }, open.piece.get())
@@ -300,7 +300,7 @@ impl Picker {
     /// Any piece with free blocks, even another's own: better to help than to be idle.
     fn choose_shared(&self, asker: &Asker<'_>) -> Option<u32> {
         let fewest = |at: &u32| (self.open[*at as usize].free(), *at);
-        self.hungry.iter().copied().filter(|at| self.may_help(*at, asker)).min_by_key(fewest)
+        self.with_free.iter().copied().filter(|at| self.may_help(*at, asker)).min_by_key(fewest)
     }
 
     /// Whether the peer may take blocks of an open piece that it owns or no peer owns.
@@ -388,14 +388,14 @@ impl Picker {
         let open = &mut self.open[at as usize];
         open.alone = alone;
         open.owner = (alone || asker.whole).then_some(asker.slot);
-        self.hunger(at);
+        self.list_free(at);
         at
     }
 
     /// Closes an open piece. It goes back among those to begin if it is wanted and not had.
     fn close(&mut self, piece: PieceIndex) {
         let Some(at) = self.index.remove(&piece) else { return };
-        self.sated(at);
+        self.unlist_free(at);
         let memory = self.memory_of(self.layout.piece_len(piece));
         self.open_bytes -= memory;
         let open = &mut self.open[at as usize];
@@ -420,19 +420,19 @@ impl Picker {
         }
     }
 
-    fn hunger(&mut self, at: u32) {
-        if self.open[at as usize].hungry_at.is_none() {
-            self.open[at as usize].hungry_at = Some(self.hungry.len() as u32);
-            self.hungry.push(at);
+    fn list_free(&mut self, at: u32) {
+        if self.open[at as usize].free_at.is_none() {
+            self.open[at as usize].free_at = Some(self.with_free.len() as u32);
+            self.with_free.push(at);
             self.epoch += 1;
         }
     }
 
-    fn sated(&mut self, at: u32) {
-        if let Some(place) = self.open[at as usize].hungry_at.take() {
-            self.hungry.swap_remove(place as usize);
-            if let Some(moved) = self.hungry.get(place as usize) {
-                self.open[*moved as usize].hungry_at = Some(place);
+    fn unlist_free(&mut self, at: u32) {
+        if let Some(place) = self.open[at as usize].free_at.take() {
+            self.with_free.swap_remove(place as usize);
+            if let Some(moved) = self.with_free.get(place as usize) {
+                self.open[*moved as usize].free_at = Some(place);
             }
         }
     }
@@ -455,7 +455,7 @@ impl Picker {
             self.verifying_bytes += memory;
         }
         if open.free() == 0 {
-            self.sated(at);
+            self.unlist_free(at);
         }
         Arrival::Stored { complete, others }
     }
@@ -472,7 +472,7 @@ impl Picker {
                 let piece = open.piece;
                 self.close(piece);
             } else {
-                self.hunger(at);
+                self.list_free(at);
                 self.epoch += 1;
             }
         }
@@ -488,12 +488,12 @@ impl Picker {
 
     /// Whether nothing is left to be asked for the first time, and something is outstanding.
     pub(crate) fn is_end_game(&self) -> bool {
-        self.rarity.len() == 0 && self.hungry.is_empty() && self.verifying < self.index.len()
+        self.rarity.len() == 0 && self.with_free.is_empty() && self.verifying < self.index.len()
     }
 
     /// Whether there is a block that was asked of no peer, and memory for it.
     pub(crate) fn has_more(&self) -> bool {
-        !self.hungry.is_empty()
+        !self.with_free.is_empty()
             || self.rarity.len() != 0 && self.has_room(self.layout.piece_length())
             || !self.deadlines.is_empty()
     }
@@ -551,7 +551,7 @@ impl Picker {
 
     /// A begun piece that was asked of no peer for long loses its owner, whatever was said about it.
     pub(crate) fn release_idle(&mut self, now: Instant) {
-        for at in &self.hungry {
+        for at in &self.with_free {
             let open = &mut self.open[*at as usize];
             if (open.owner.is_some() || open.alone) && open.is_idle(now) {
                 (open.owner, open.alone) = (None, false);
@@ -567,7 +567,8 @@ impl Picker {
             return None;
         }
         let idle = |at: &u32| self.open[*at as usize].is_idle(now);
-        let at = self.hungry.iter().copied().filter(idle).min_by_key(|at| self.open[*at as usize].touched)?;
+        let at =
+            self.with_free.iter().copied().filter(idle).min_by_key(|at| self.open[*at as usize].touched)?;
         let open = &self.open[at as usize];
         let (piece, bytes) = (open.piece, open.received_bytes());
         self.close(piece);

@@ -67,7 +67,7 @@ pub(crate) struct OpenPiece {
     /// All blocks were received and the caller is at work on them.
     pub(crate) verifying: bool,
     /// Place in the picker's list of pieces with free blocks.
-    pub(crate) hungry_at: Option<u32>,
+    pub(crate) free_at: Option<u32>,
     /// When a block last came or was asked for.
     pub(crate) touched: Instant,
 }
@@ -87,7 +87,7 @@ impl OpenPiece {
             copies: SmallVec::new(),
             senders: Vec::new(),
             verifying: false,
-            hungry_at: None,
+            free_at: None,
             touched: now,
         };
         open.reset(piece, blocks, now);
@@ -107,7 +107,7 @@ impl OpenPiece {
             *last = (1 << (blocks % 64)) - 1;
         }
         (self.first_word, self.free, self.received, self.received_bytes) = (0, blocks, 0, 0);
-        (self.owner, self.alone, self.verifying, self.hungry_at) = (None, false, false, None);
+        (self.owner, self.alone, self.verifying, self.free_at) = (None, false, false, None);
         self.copies.clear();
         self.senders.clear();
         self.touched = now;
@@ -139,7 +139,7 @@ impl OpenPiece {
     }
 
     /// Who sent each block of a complete piece: an index into the second list for each block.
-    pub(crate) fn provenance(&self) -> (Vec<u16>, Vec<Sender>) {
+    pub(crate) fn block_senders(&self) -> (Vec<u16>, Vec<Sender>) {
         let sender = |state: &BlockState| match state {
             BlockState::Received(sender) => *sender,
             BlockState::Free | BlockState::Requested(_) => u16::MAX,
@@ -344,7 +344,7 @@ mod tests {
         assert!(!open.give_back(0, B));
         assert_eq!(open.receive(block(1), B, sender(2), now).unwrap().len(), 0);
         assert!(open.is_complete());
-        assert_eq!(open.provenance(), (vec![0, 1], vec![sender(3), sender(2)]));
+        assert_eq!(open.block_senders(), (vec![0, 1], vec![sender(3), sender(2)]));
     }
 
     #[test]

@@ -220,12 +220,12 @@ impl Model {
         let pending: u64 = self.received.iter().map(|block| u64::from(block.length())).sum();
         assert_eq!(picker.pending_bytes(), pending);
         assert!(picker.open_count() <= 1 || picker.open_bytes() <= memory);
-        for (place, at) in picker.hungry.iter().enumerate() {
-            assert_eq!(picker.open[*at as usize].hungry_at, Some(place as u32));
+        for (place, at) in picker.with_free.iter().enumerate() {
+            assert_eq!(picker.open[*at as usize].free_at, Some(place as u32));
             assert!(0 < picker.open[*at as usize].free());
         }
-        let hungry = picker.index.values().filter(|at| 0 < picker.open[**at as usize].free()).count();
-        assert_eq!(hungry, picker.hungry.len());
+        let with_free = picker.index.values().filter(|at| 0 < picker.open[**at as usize].free()).count();
+        assert_eq!(with_free, picker.with_free.len());
     }
 
     fn forget(&mut self, piece: u32) {

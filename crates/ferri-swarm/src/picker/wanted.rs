@@ -10,7 +10,7 @@ use crate::pieces::PeerPieces;
 
 /// Who sent the blocks of a piece that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Provenance {
+pub(crate) struct BlockSenders {
     /// For each block an index into `senders`.
     pub(crate) by_block: Vec<u16>,
     pub(crate) senders: Vec<Sender>,
@@ -247,12 +247,12 @@ impl Picker {
     }
 
     /// The piece did not match its hash. It is fetched again, from one peer alone, so that it is known who is wrong.
-    pub(crate) fn corrupt(&mut self, piece: PieceIndex) -> Provenance {
-        let provenance = self.open_piece(piece).map(|open| open.provenance());
-        let (by_block, senders) = provenance.unwrap_or_default();
+    pub(crate) fn corrupt(&mut self, piece: PieceIndex) -> BlockSenders {
+        let block_senders = self.open_piece(piece).map(|open| open.block_senders());
+        let (by_block, senders) = block_senders.unwrap_or_default();
         self.failed.insert(piece);
         self.close(piece);
-        Provenance { by_block, senders }
+        BlockSenders { by_block, senders }
     }
 
     /// The piece is fetched again (the disk failed), or not at all (it is skipped). Returns how many

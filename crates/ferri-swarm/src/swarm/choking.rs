@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{State, Swarm};
+use crate::admission::PER_NETWORK;
 use crate::choker::{self, Greeting, OPTIMISTIC, ROUND, Rival};
-use crate::house::PER_NETWORK;
 use crate::network::Network;
 use crate::peer::Peer;
 use crate::picker::PeerSlot;

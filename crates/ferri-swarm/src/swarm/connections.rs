@@ -7,10 +7,10 @@ use ferri_metainfo::PieceIndex;
 use ferri_wire::{Handshake, Message};
 
 use super::{State, Swarm};
+use crate::admission::{self, Admission, Occupant};
 use crate::bans::Known;
 use crate::candidates::{Need, Parting, canonical};
 use crate::duplicate::keeps_newer;
-use crate::house::{self, Admission, Guest};
 use crate::input::{Direction, PeerKey, Source};
 use crate::network::Network;
 use crate::output::{Event, Output};
@@ -73,7 +73,7 @@ impl Swarm {
             return;
         }
         let connecting = self.candidates.connecting();
-        let room = house::for_dials(self.options.peers_max).saturating_sub(self.peers.len() + connecting);
+        let room = admission::for_dials(self.options.peers_max).saturating_sub(self.peers.len() + connecting);
         let count = room.min(self.options.half_open_max.saturating_sub(connecting));
         for addr in self.candidates.next(count, self.need(), self.timers.now) {
             self.out.push_back(Output::Connect { addr });
@@ -85,9 +85,9 @@ impl Swarm {
         let gives =
             |peer: &Peer| peer.terms.am_interested && !peer.terms.peer_choking && !peer.down.is_snubbed();
         match self.role {
-            Role::Leech if self.peers.iter().any(|(_, peer)| gives(peer)) => Need::Anybody,
-            Role::Leech => Need::Somebody,
-            Role::Seed | Role::PartialSeed => Need::Takers,
+            Role::Leech if self.peers.iter().any(|(_, peer)| gives(peer)) => Need::Any,
+            Role::Leech => Need::AnyAtOnce,
+            Role::Seed | Role::PartialSeed => Need::NotSeeds,
         }
     }
 
@@ -191,8 +191,8 @@ impl Swarm {
             return None;
         }
         let (network, now) = (Network::of(addr.ip()), self.timers.now);
-        let guests: Vec<_> = self.peers.iter().map(|(slot, peer)| self.guest(slot, peer)).collect();
-        match self.doorkeeper.admit(&guests, network, crowd, max, now) {
+        let occupants: Vec<_> = self.peers.iter().map(|(slot, peer)| self.occupant(slot, peer)).collect();
+        match self.admissions.admit(&occupants, network, crowd, max, now) {
             Admission::Welcome => None,
             Admission::InPlaceOf(slot) => {
                 self.replace(slot);
@@ -214,8 +214,8 @@ impl Swarm {
         direction == Direction::Outgoing && source == Source::Explicit
     }
 
-    /// A connection as the doorkeeper sees it.
-    fn guest(&self, slot: PeerSlot, peer: &Peer) -> Guest<PeerSlot> {
+    /// A connection as admission sees it.
+    fn occupant(&self, slot: PeerSlot, peer: &Peer) -> Occupant<PeerSlot> {
         let now = self.timers.now;
         let exchanged = 0 < peer.down.rate.total() + peer.up.rate.total();
         // What it may have while choked is no reason to stay.
@@ -223,7 +223,7 @@ impl Swarm {
             && peer.up.len() != 0
             && now.saturating_duration_since(peer.terms.useful_at.max(peer.terms.since)) < STUCK;
         let answers = peer.down.len() != 0 && !peer.down.is_snubbed();
-        Guest {
+        Occupant {
             key: slot,
             network: Network::of(peer.id.addr.ip()),
             connected: peer.id.connected,
@@ -237,8 +237,8 @@ impl Swarm {
     /// Disconnects a peer for one that knocks.
     fn replace(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get(slot) else { return };
-        let guest = self.guest(slot, peer);
-        self.doorkeeper.replaced(guest.network, guest.useful_at, self.timers.now);
+        let occupant = self.occupant(slot, peer);
+        self.admissions.replaced(occupant.network, occupant.useful_at, self.timers.now);
         self.disconnect(slot, DisconnectReason::Replaced);
     }
 
@@ -311,8 +311,8 @@ impl Swarm {
             self.picker.give_back(block, slot);
         }
         self.picker.disown(slot);
-        self.handout.take_back(&peer.up.suggested);
-        self.acquaintances.went(&peer.pex);
+        self.suggested_pieces.take_back(&peer.up.suggested);
+        self.pex_log.went(&peer.pex);
         if self.slots.optimistic == Some(slot) {
             self.slots.optimistic = None;
         }

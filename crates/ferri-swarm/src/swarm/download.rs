@@ -43,7 +43,7 @@ impl Swarm {
         }
         let mut blocks = std::mem::take(&mut self.picked);
         blocks.clear();
-        if peer.down.barren != self.picker.epoch() {
+        if peer.down.idle_epoch != self.picker.epoch() {
             self.pick(slot, room, &mut blocks);
         }
         if blocks.len() < room && self.take_over(slot, room - blocks.len()) {
@@ -74,7 +74,7 @@ impl Swarm {
         let working = self.picker.pick(&asker, count, self.timers.now, blocks);
         peer.down.working = working;
         if blocks.len() < until {
-            peer.down.barren = self.picker.epoch();
+            peer.down.idle_epoch = self.picker.epoch();
         }
     }
 
@@ -278,7 +278,7 @@ impl Swarm {
         {
             // A whole good piece by itself: not suspect any more.
             (peer.suspect, peer.proven, peer.strikes) = (false, true, 0);
-            peer.down.barren = 0;
+            peer.down.idle_epoch = 0;
         }
         let wanted = self.picker.is_missing(piece);
         self.picker.verified(piece);
@@ -305,10 +305,10 @@ impl Swarm {
 
     fn piece_corrupt(&mut self, piece: PieceIndex, digests: Vec<u64>) {
         self.totals.wasted += u64::from(self.layout.piece_len(piece));
-        let provenance = self.picker.corrupt(piece);
-        let senders = provenance.senders.clone();
+        let block_senders = self.picker.corrupt(piece);
+        let senders = block_senders.senders.clone();
         self.emit(Event::PieceCorrupt { piece, senders: senders.iter().map(|sender| sender.addr).collect() });
-        match self.blame.failed(piece, provenance, digests) {
+        match self.blame.failed(piece, block_senders, digests) {
             Verdict::Guilty(sender) => self.convict(sender, piece),
             Verdict::Suspects => {
                 for sender in senders {

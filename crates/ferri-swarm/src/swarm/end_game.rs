@@ -28,13 +28,13 @@ const NEVER: Duration = Duration::MAX;
 
 /// Who holds requests, and how long each will take with them.
 #[derive(Debug)]
-pub(super) struct Laggards {
+pub(super) struct SlowPeers {
     again: Instant,
     /// The slowest last. Those without a block that one more peer may be asked for are gone from the end.
     order: Vec<(Duration, Reverse<PeerSlot>)>,
 }
 
-impl Laggards {
+impl SlowPeers {
     pub(super) fn new(now: Instant) -> Self {
         Self { again: now, order: Vec::new() }
     }
@@ -67,23 +67,23 @@ impl Swarm {
 
     fn look_for_laggards(&mut self) {
         let now = self.timers.now;
-        if now < self.laggards.again {
+        if now < self.slow_peers.again {
             return;
         }
-        self.laggards.again = now + LOOK_AGAIN;
+        self.slow_peers.again = now + LOOK_AGAIN;
         let holders = self.peers.iter().filter(|(_, peer)| peer.down.len() != 0);
         let times = holders.filter_map(|(slot, peer)| Some((time_of(peer, now)?, Reverse(slot))));
-        self.laggards.order.clear();
-        self.laggards.order.extend(times);
-        self.laggards.order.sort_unstable();
+        self.slow_peers.order.clear();
+        self.slow_peers.order.extend(times);
+        self.slow_peers.order.sort_unstable();
     }
 
     /// Takes from the slowest first, and of each what it was asked for last.
     fn copy_from_laggards(&mut self, slot: PeerSlot, until: usize, blocks: &mut Vec<Block>) {
-        let Self { picker, peers, laggards, .. } = self;
+        let Self { picker, peers, slow_peers, .. } = self;
         let Some(race) = Race::new(peers, slot, self.layout.piece_length(), self.timers.now) else { return };
-        let (mut at, mut look) = (laggards.order.len(), LOOK);
-        while let Some((theirs, Reverse(holder))) = at.checked_sub(1).map(|at| laggards.order[at])
+        let (mut at, mut look) = (slow_peers.order.len(), LOOK);
+        while let Some((theirs, Reverse(holder))) = at.checked_sub(1).map(|at| slow_peers.order[at])
             && race.is_sooner_than(theirs)
             && 0 < look
         {
@@ -100,8 +100,8 @@ impl Swarm {
                     Copied::Enough => {}
                 }
             }
-            if used_up && at + 1 == laggards.order.len() {
-                laggards.order.pop();
+            if used_up && at + 1 == slow_peers.order.len() {
+                slow_peers.order.pop();
             }
         }
     }

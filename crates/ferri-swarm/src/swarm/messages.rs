@@ -117,7 +117,7 @@ impl Swarm {
         let full = peer.has.is_seed();
         if self.picker.is_missing(piece) {
             peer.interesting += 1;
-            peer.down.barren = 0;
+            peer.down.idle_epoch = 0;
             self.update_interest(slot);
             self.refill(slot);
         }
@@ -171,7 +171,7 @@ impl Swarm {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         if peer.allowed_in.len() < ALLOWED_IN_MAX && !peer.allowed_in.contains(&piece) {
             peer.allowed_in.push(piece);
-            peer.down.barren = 0;
+            peer.down.idle_epoch = 0;
             self.refill(slot);
         }
     }

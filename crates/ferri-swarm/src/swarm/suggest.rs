@@ -22,7 +22,7 @@ const LOOK: u32 = 1_024;
 
 /// Which pieces were given away.
 #[derive(Debug)]
-pub(super) struct Handout {
+pub(super) struct SuggestedPieces {
     /// Suggested to a peer, or asked for. Empty before the first.
     given: Option<Bitfield>,
     pieces: u32,
@@ -31,7 +31,7 @@ pub(super) struct Handout {
     left: u32,
 }
 
-impl Handout {
+impl SuggestedPieces {
     pub(super) fn new(layout: &Layout, rng: &mut Rng) -> Self {
         let pieces = layout.piece_count();
         Self { given: None, pieces, next: rng.below(pieces as usize) as u32, left: pieces }
@@ -69,7 +69,7 @@ impl Swarm {
         let before = peer.up.suggested.len();
         peer.up.suggested.retain(|suggested| *suggested != piece);
         let followed = peer.up.suggested.len() < before;
-        if self.handout.left != 0 && (self.handout.give(piece) || followed) {
+        if self.suggested_pieces.left != 0 && (self.suggested_pieces.give(piece) || followed) {
             self.suggest(slot);
         }
     }
@@ -84,12 +84,12 @@ impl Swarm {
         }
         let ahead = (AHEAD_BYTES / self.layout.piece_length()).clamp(AHEAD_MIN, AHEAD_MAX) as usize;
         let mut found = Vec::new();
-        let mut look = LOOK.min(self.handout.left);
+        let mut look = LOOK.min(self.suggested_pieces.left);
         while peer.up.suggested.len() < ahead && 0 < look {
             look -= 1;
-            if let Some(piece) = self.layout.piece(self.handout.next())
+            if let Some(piece) = self.layout.piece(self.suggested_pieces.next())
                 && self.picker.is_unseen(piece)
-                && self.handout.give(piece)
+                && self.suggested_pieces.give(piece)
             {
                 peer.up.suggested.push(piece);
                 found.push(piece);

@@ -1,8 +1,8 @@
 //! Tests of the whole machine: a small torrent, peers played by hand.
 
+mod admission;
 mod blame;
 mod exchange;
-mod house;
 mod late;
 mod rules;
 mod standstill;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use ferri_wire::Message;
 
 use super::{State, Swarm, cancel_of};
+use crate::admission;
 use crate::candidates::Need;
-use crate::house;
 use crate::output::{Event, Output};
 use crate::picker::PeerSlot;
 use crate::reason::DisconnectReason;
@@ -83,7 +83,7 @@ impl Swarm {
         self.state == State::Active
             && (!self.peers.is_empty()
                 || self.role == Role::Leech
-                || self.candidates.are_of_use(Need::Takers))
+                || self.candidates.are_of_use(Need::NotSeeds))
     }
 
     pub(super) fn timeout(&mut self) {
@@ -175,12 +175,12 @@ impl Swarm {
     /// anything, one in twenty goes each second, and soon.
     fn make_room(&mut self) {
         let (need, max) = (self.need(), self.options.peers_max);
-        if self.peers.len() < house::for_dials(max) || self.candidates.ready(need, self.timers.now) == 0 {
+        if self.peers.len() < admission::for_dials(max) || self.candidates.ready(need, self.timers.now) == 0 {
             return;
         }
-        if need == Need::Somebody {
-            let few = (max - house::for_dials(max)).max(1);
-            let _ = (0..few).all(|_| self.drop_useless(house::IDLE));
+        if need == Need::AnyAtOnce {
+            let few = (max - admission::for_dials(max)).max(1);
+            let _ = (0..few).all(|_| self.drop_useless(admission::IDLE));
         } else {
             self.drop_useless(USELESS_FOR_CANDIDATE);
         }
@@ -192,7 +192,7 @@ impl Swarm {
         if self.role == Role::Leech
             && self.timers.want_peers_at <= now
             && self.peers.len() + self.candidates.connecting() < few
-            && self.candidates.ready(Need::Anybody, now) == 0
+            && self.candidates.ready(Need::Any, now) == 0
         {
             self.timers.want_peers_at = now + WANT_PEERS;
             self.out.push_back(Output::WantPeers);

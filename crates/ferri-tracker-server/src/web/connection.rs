@@ -59,7 +59,7 @@ impl State {
 
 /// What a worker has one of, whatever the number of its connections.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct WorkerBuffers {
     /// Who may use the tracker.
     pub(super) view: View,
     input: Box<[u8]>,
@@ -67,7 +67,7 @@ pub(super) struct Desk {
     body: Vec<u8>,
 }
 
-impl Desk {
+impl WorkerBuffers {
     pub(super) fn new(view: View) -> Self {
         // A head that is not whole yet, and one read.
         Self { view, input: vec![0; HEAD_MAX + READ_MAX].into(), output: Vec::new(), body: Vec::new() }
@@ -92,7 +92,7 @@ pub(super) struct Connection {
     pub(super) network: Network,
     pub(super) state: State,
     pub(super) since: Instant,
-    /// Read, and not answered yet. At most [`Desk::input`].
+    /// Read, and not answered yet. At most [`WorkerBuffers::input`].
     unread: Vec<u8>,
     /// `unread` may hold whole requests, which wait until the client takes answers.
     is_behind: bool,
@@ -128,11 +128,11 @@ impl Connection {
     }
 
     /// Begins to tell a client whose time is over why. `false`: it has sent nothing that could be answered, or was told already.
-    pub(super) fn tell_overdue(&mut self, desk: &mut Desk) -> bool {
+    pub(super) fn tell_overdue(&mut self, buffers: &mut WorkerBuffers) -> bool {
         let is_told = self.state == State::Asking && !self.unread.is_empty() && !self.is_last;
         if is_told {
             self.unread = Vec::new();
-            self.last_word(desk, 408, OVERDUE);
+            self.last_word(buffers, 408, OVERDUE);
         }
         is_told
     }
@@ -143,10 +143,10 @@ impl Connection {
     }
 
     /// Does what can be done without waiting.
-    pub(super) fn drive(&mut self, service: &Service, desk: &mut Desk, now: Instant) -> Next {
+    pub(super) fn drive(&mut self, service: &Service, buffers: &mut WorkerBuffers, now: Instant) -> Next {
         for _ in 0..READS_MAX {
             if self.state == State::Closing {
-                return self.drain(desk);
+                return self.drain(buffers);
             }
             match self.flush(now) {
                 Ok(true) => {}
@@ -163,22 +163,22 @@ impl Connection {
                 continue;
             }
             let kept = self.unread.len();
-            desk.input[..kept].copy_from_slice(&self.unread);
+            buffers.input[..kept].copy_from_slice(&self.unread);
             let read = if self.is_behind {
                 Ok(Read::Some(0))
             } else {
-                self.transport.read(&mut desk.input[kept..kept + READ_MAX])
+                self.transport.read(&mut buffers.input[kept..kept + READ_MAX])
             };
             let length = match read {
                 Ok(Read::Some(length) | Read::Last(length)) => length,
                 Ok(Read::NotTls) => {
                     let why = "this address speaks HTTPS: write https:// in the announce address";
-                    self.last_word(desk, 400, why);
+                    self.last_word(buffers, 400, why);
                     continue;
                 }
                 Ok(Read::End) | Err(_) => return Next::Close,
             };
-            if self.answer_all(service, desk, kept + length, now).is_err() {
+            if self.answer_all(service, buffers, kept + length, now).is_err() {
                 return Next::Close;
             }
             let is_all = matches!(read, Ok(Read::Last(_))) && !self.has_ended;
@@ -205,34 +205,34 @@ impl Connection {
         Ok(true)
     }
 
-    /// Answers the requests at the beginning of the desk's first `length` bytes, and keeps the rest.
+    /// Answers the requests at the beginning of the buffers's first `length` bytes, and keeps the rest.
     fn answer_all(
         &mut self,
         service: &Service,
-        desk: &mut Desk,
+        buffers: &mut WorkerBuffers,
         length: usize,
         now: Instant,
     ) -> io::Result<()> {
-        desk.output.clear();
+        buffers.output.clear();
         let mut at = 0;
-        while at < length && !self.is_last && desk.output.len() < ANSWERS_MAX {
-            match request::parse(&desk.input[at..length], service.proxies.header_for(self.from)) {
+        while at < length && !self.is_last && buffers.output.len() < ANSWERS_MAX {
+            match request::parse(&buffers.input[at..length], service.proxies.header_for(self.from)) {
                 Parsed::Partial => break,
                 Parsed::Bad(status, why) => {
-                    answer::failure(&mut desk.output, &mut desk.body, status, why);
+                    answer::failure(&mut buffers.output, &mut buffers.body, status, why);
                     (self.is_last, self.is_sending) = (true, true);
                 }
                 Parsed::Request(request) => {
-                    let tools = (service, &desk.view);
-                    answer::answer(&mut desk.output, &mut desk.body, tools, &request, self.from, now);
+                    let tools = (service, &buffers.view);
+                    answer::answer(&mut buffers.output, &mut buffers.body, tools, &request, self.from, now);
                     self.is_last = request.persistence == Persistence::Closed;
                     at += request.length;
                     self.is_sending = self.is_last && (request.has_body || at < length);
                 }
             }
         }
-        let rest = if self.is_last { &[] } else { &desk.input[at..length] };
-        self.is_behind = ANSWERS_MAX <= desk.output.len() && !rest.is_empty();
+        let rest = if self.is_last { &[] } else { &buffers.input[at..length] };
+        self.is_behind = ANSWERS_MAX <= buffers.output.len() && !rest.is_empty();
         if rest.is_empty() {
             // A connection at rest holds no buffer.
             self.unread = Vec::new();
@@ -241,9 +241,9 @@ impl Connection {
             self.unread.extend_from_slice(rest);
         }
         self.turn_after(at, now);
-        if !desk.output.is_empty() {
-            let taken = self.transport.write(&desk.output)?;
-            self.unsent.extend_from_slice(&desk.output[taken..]);
+        if !buffers.output.is_empty() {
+            let taken = self.transport.write(&buffers.output)?;
+            self.unsent.extend_from_slice(&buffers.output[taken..]);
         }
         Ok(())
     }
@@ -264,17 +264,17 @@ impl Connection {
         }
     }
 
-    fn last_word(&mut self, desk: &mut Desk, status: u16, why: &str) {
-        desk.output.clear();
-        answer::failure(&mut desk.output, &mut desk.body, status, why);
-        self.unsent.extend_from_slice(&desk.output);
+    fn last_word(&mut self, buffers: &mut WorkerBuffers, status: u16, why: &str) {
+        buffers.output.clear();
+        answer::failure(&mut buffers.output, &mut buffers.body, status, why);
+        self.unsent.extend_from_slice(&buffers.output);
         (self.is_last, self.is_sending) = (true, true);
     }
 
     /// Reads and forgets until the client hangs up: closing a socket with unread bytes would take the last answer from it.
-    fn drain(&mut self, desk: &mut Desk) -> Next {
+    fn drain(&mut self, buffers: &mut WorkerBuffers) -> Next {
         for _ in 0..READS_MAX {
-            match self.transport.read(&mut desk.input) {
+            match self.transport.read(&mut buffers.input) {
                 Ok(Read::Some(_)) => {}
                 Ok(Read::Last(_)) if self.has_ended => {}
                 Ok(Read::Last(_)) => return Next::Wait,

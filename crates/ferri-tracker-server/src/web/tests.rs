@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Bench {
     worker: Worker,
-    desk: Desk,
+    buffers: WorkerBuffers,
     addr: SocketAddr,
     begun: Instant,
 }
@@ -30,9 +30,9 @@ impl Bench {
         socket.set_nonblocking(true).unwrap();
         let addr = socket.local_addr().unwrap();
         let listeners = vec![Listener { socket, tls: None }];
-        let (desk, stop) = (Desk::new(service.view()), Arc::new(Stop::new().unwrap()));
+        let (buffers, stop) = (WorkerBuffers::new(service.view()), Arc::new(Stop::new().unwrap()));
         let bounds = Bounds { connections, bytes };
-        Self { worker: Worker::new(listeners, service, stop, bounds, begun).unwrap(), desk, addr, begun }
+        Self { worker: Worker::new(listeners, service, stop, bounds, begun).unwrap(), buffers, addr, begun }
     }
 
     /// A client at 127.0.0.`last` that sends this.
@@ -52,14 +52,14 @@ impl Bench {
         let begun = Instant::now();
         while !holds(&self.worker) {
             assert!(begun.elapsed() < PATIENCE);
-            self.worker.turn(&mut self.desk, Duration::from_secs(1), || now).unwrap();
+            self.worker.turn(&mut self.buffers, Duration::from_secs(1), || now).unwrap();
         }
     }
 
     /// One turn that waits for nothing.
     fn turn(&mut self, second: u64) {
         let now = self.begun + Duration::from_secs(second);
-        self.worker.turn(&mut self.desk, Duration::ZERO, || now).unwrap();
+        self.worker.turn(&mut self.buffers, Duration::ZERO, || now).unwrap();
     }
 }
 

@@ -45,30 +45,30 @@ pub struct Access {
 }
 
 impl Access {
-    pub(super) fn torrent(&self, info_hash: &InfoHash) -> Result<(), Barred> {
+    pub(super) fn torrent(&self, info_hash: &InfoHash) -> Result<(), AccessRefusal> {
         if self.denied.as_ref().is_some_and(|list| list.contains(info_hash)) {
-            return Err(Barred::Denied);
+            return Err(AccessRefusal::Denied);
         }
         if self.allowed.as_ref().is_some_and(|list| !list.contains(info_hash)) {
-            return Err(Barred::NotAllowed);
+            return Err(AccessRefusal::NotAllowed);
         }
         Ok(())
     }
 
     /// `Ok(None)` on a tracker without passkeys. There a key is as wrong as any other path.
-    pub(super) fn user(&self, key: Option<&[u8]>) -> Result<Option<User>, Barred> {
+    pub(super) fn user(&self, key: Option<&[u8]>) -> Result<Option<User>, AccessRefusal> {
         match (&self.passkeys, key) {
             (None, None) => Ok(None),
-            (None, Some(_)) => Err(Barred::NoSuchPath),
-            (Some(_), None) => Err(Barred::NoPasskey),
-            (Some(passkeys), Some(key)) => passkeys.find(key).map(Some).ok_or(Barred::UnknownPasskey),
+            (None, Some(_)) => Err(AccessRefusal::NoSuchPath),
+            (Some(_), None) => Err(AccessRefusal::NoPasskey),
+            (Some(passkeys), Some(key)) => passkeys.find(key).map(Some).ok_or(AccessRefusal::UnknownPasskey),
         }
     }
 }
 
 /// Why a client may not come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Barred {
+pub(super) enum AccessRefusal {
     Denied,
     NotAllowed,
     NoSuchPath,
@@ -453,18 +453,18 @@ mod tests {
         let torrent = |access: &Access, byte: u8| access.torrent(&InfoHash::from([byte; 20]));
         let open = Access::default();
         assert_eq!((torrent(&open, 1), open.user(None)), (Ok(()), Ok(None)));
-        assert_eq!(open.user(Some(b"anything")), Err(Barred::NoSuchPath));
+        assert_eq!(open.user(Some(b"anything")), Err(AccessRefusal::NoSuchPath));
         let allowed = Access { allowed: list(1), ..Access::default() };
-        assert_eq!((torrent(&allowed, 1), torrent(&allowed, 2)), (Ok(()), Err(Barred::NotAllowed)));
+        assert_eq!((torrent(&allowed, 1), torrent(&allowed, 2)), (Ok(()), Err(AccessRefusal::NotAllowed)));
         let denied = Access { denied: list(1), allowed: list(1), ..Access::default() };
         assert_eq!(
             (torrent(&denied, 1), torrent(&denied, 2)),
-            (Err(Barred::Denied), Err(Barred::NotAllowed))
+            (Err(AccessRefusal::Denied), Err(AccessRefusal::NotAllowed))
         );
         let (passkeys, _) = Passkeys::parse(b"secret-key", SECRET).unwrap();
         let private = Access { passkeys: Some(Arc::new(passkeys)), ..Access::default() };
-        assert_eq!(private.user(None), Err(Barred::NoPasskey));
-        assert_eq!(private.user(Some(b"secret-kex")), Err(Barred::UnknownPasskey));
+        assert_eq!(private.user(None), Err(AccessRefusal::NoPasskey));
+        assert_eq!(private.user(Some(b"secret-kex")), Err(AccessRefusal::UnknownPasskey));
         assert!(private.user(Some(b"secret-key")).unwrap().is_some());
     }
 }

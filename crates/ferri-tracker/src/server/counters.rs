@@ -60,7 +60,7 @@ impl Counters {
 
 /// What to count.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Event {
+pub(super) enum Counted {
     Connect,
     Announce,
     Scrape,
@@ -79,7 +79,7 @@ struct Set {
 pub(super) struct Tallies([Set; SETS]);
 
 impl Tallies {
-    pub(super) fn answered(&self, protocol: Protocol, event: Event, from: IpAddr) {
+    pub(super) fn answered(&self, protocol: Protocol, event: Counted, from: IpAddr) {
         let family = Family::of((from, 0).into()) as usize;
         let counter = &self.set(from).answered[protocol as usize][family][event as usize];
         counter.fetch_add(1, Ordering::Relaxed);
@@ -126,10 +126,10 @@ mod tests {
     fn everything_is_counted_once_whoever_asks() {
         let tallies = Tallies::default();
         for last in 0..100 {
-            tallies.answered(Protocol::Udp, Event::Announce, [10, 0, 0, last].into());
+            tallies.answered(Protocol::Udp, Counted::Announce, [10, 0, 0, last].into());
             tallies.answered(
                 Protocol::Http,
-                Event::Scrape,
+                Counted::Scrape,
                 [0, 0, 0, 0, 0, 0, 0, u16::from(last) + 9].into(),
             );
             tallies.refused(Reason::Full, [10, 0, 0, last].into());

@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::access::Access;
-use super::counters::{Event as Counted, Protocol};
+use super::counters::{Counted, Protocol};
 use super::group::{Compact, Has};
 use super::hashing::identity;
 use super::query::{Fault, Form, Query, Scraped};
@@ -139,15 +139,15 @@ fn respond(
     let (key, path) = path::split(whole_path);
     match (path, key) {
         (b"/announce", key) => {
-            let user = access.user(key).map_err(Refusal::Barred)?;
+            let user = access.user(key).map_err(Refusal::AccessRefusal)?;
             let query = Query::parse(query).map_err(Refusal::Fault)?;
-            access.torrent(&query.info_hash).map_err(Refusal::Barred)?;
+            access.torrent(&query.info_hash).map_err(Refusal::AccessRefusal)?;
             let ask = Ask { user, ..ask(registry, &query, from) };
             registry.announce(&ask, now, |answer| write_announce(registry, answer, query.form, from, out))?;
             registry.tallies.answered(Protocol::Http, Counted::Announce, from);
         }
         (b"/scrape", key) => {
-            access.user(key).map_err(Refusal::Barred)?;
+            access.user(key).map_err(Refusal::AccessRefusal)?;
             let scraped = Scraped::parse(query).map_err(Refusal::Fault)?;
             write_scrape(registry, access, &scraped, out);
             registry.tallies.answered(Protocol::Http, Counted::Scrape, from);

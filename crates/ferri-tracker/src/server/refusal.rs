@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::access::{Barred, PASSKEY_LENGTH_MAX};
+use super::access::{AccessRefusal, PASSKEY_LENGTH_MAX};
 use super::ledger::LimitReached;
 use super::query::Fault;
 
@@ -10,7 +10,7 @@ use super::query::Fault;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     Fault(Fault),
-    Barred(Barred),
+    AccessRefusal(AccessRefusal),
     Limit(LimitReached),
     /// No room for another torrent, and no peer has taken more than a fair share.
     TorrentsFull,
@@ -71,21 +71,22 @@ impl Refusal {
         match self {
             Self::Fault(_) | Self::Method | Self::TooShort(_) => Reason::Malformed,
             Self::NotConnected => Reason::NotConnected,
-            Self::Barred(Barred::Denied) => Reason::TorrentDenied,
-            Self::Barred(Barred::NotAllowed) => Reason::TorrentNotAllowed,
-            Self::Barred(Barred::NoPasskey | Barred::UnknownPasskey) | Self::PrivateScrape => Reason::Passkey,
+            Self::AccessRefusal(AccessRefusal::Denied) => Reason::TorrentDenied,
+            Self::AccessRefusal(AccessRefusal::NotAllowed) => Reason::TorrentNotAllowed,
+            Self::AccessRefusal(AccessRefusal::NoPasskey | AccessRefusal::UnknownPasskey)
+            | Self::PrivateScrape => Reason::Passkey,
             Self::Limit(_) => Reason::PasskeyLimit,
             Self::TorrentsFull | Self::PeersFull => Reason::Full,
-            Self::NoSuchPath | Self::Barred(Barred::NoSuchPath) => Reason::NoSuchPath,
+            Self::NoSuchPath | Self::AccessRefusal(AccessRefusal::NoSuchPath) => Reason::NoSuchPath,
         }
     }
 
     pub(super) fn retry(self) -> Retry {
         match self {
-            Self::Barred(Barred::Denied) => Retry::Never,
+            Self::AccessRefusal(AccessRefusal::Denied) => Retry::Never,
             Self::Limit(LimitReached::Announces(_)) => Retry::Minutes(1),
             // Lists are read again now and then, and room is made by those who leave.
-            Self::Barred(_) | Self::Limit(_) | Self::TorrentsFull | Self::PeersFull => {
+            Self::AccessRefusal(_) | Self::Limit(_) | Self::TorrentsFull | Self::PeersFull => {
                 Retry::Minutes(RETRY_MINUTES)
             }
             _ => Retry::Unsaid,
@@ -102,17 +103,19 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(fault) => fault.fmt(f),
-            Self::Barred(Barred::Denied) => f.write_str("this tracker does not serve this torrent"),
-            Self::Barred(Barred::NotAllowed) => {
+            Self::AccessRefusal(AccessRefusal::Denied) => {
+                f.write_str("this tracker does not serve this torrent")
+            }
+            Self::AccessRefusal(AccessRefusal::NotAllowed) => {
                 f.write_str("this tracker serves listed torrents only, and this one is not listed")
             }
-            Self::Barred(Barred::NoPasskey) => {
+            Self::AccessRefusal(AccessRefusal::NoPasskey) => {
                 f.write_str("this tracker is private: its address has a passkey in it, /KEY/announce")
             }
-            Self::Barred(Barred::UnknownPasskey) => {
+            Self::AccessRefusal(AccessRefusal::UnknownPasskey) => {
                 f.write_str("this passkey is not known; fetch the torrent file again where you got it")
             }
-            Self::Barred(Barred::NoSuchPath) => {
+            Self::AccessRefusal(AccessRefusal::NoSuchPath) => {
                 f.write_str("this tracker takes no passkeys: its address is /announce")
             }
             Self::Limit(LimitReached::Peers(limit)) => {

@@ -17,8 +17,8 @@ use std::time::Instant;
 
 use ferri_metainfo::InfoHash;
 
-use super::access::{Access, Barred};
-use super::counters::{Event as Counted, Protocol};
+use super::access::{Access, AccessRefusal};
+use super::counters::{Counted, Protocol};
 use super::group::Has;
 use super::hashing::identity;
 use super::refusal::{Reason, Refusal};
@@ -133,9 +133,9 @@ fn announce(
     let mut ask = parse(registry, fields, from);
     // First, so that strangers do not learn which torrents there are.
     if access.passkeys.is_some() {
-        ask.user = user(access, options).map_err(Refusal::Barred)?;
+        ask.user = user(access, options).map_err(Refusal::AccessRefusal)?;
     }
-    access.torrent(&ask.info_hash).map_err(Refusal::Barred)?;
+    access.torrent(&ask.info_hash).map_err(Refusal::AccessRefusal)?;
     let transaction = head.transaction;
     registry.announce(&ask, now, |answer| write(out, transaction, Family::of(from), answer))
 }
@@ -204,7 +204,7 @@ fn scrape(registry: &Registry, access: &Access, head: &Head<'_>, out: &mut Out<'
 }
 
 /// Whose passkey the URL of the tracker has: `/KEY/announce`, in options behind the announce.
-fn user(access: &Access, options: &[u8]) -> Result<Option<super::access::User>, Barred> {
+fn user(access: &Access, options: &[u8]) -> Result<Option<super::access::User>, AccessRefusal> {
     let mut url = [0; URL_BYTES_MAX];
     let mut length = 0;
     for part in url_data(options) {

@@ -35,7 +35,7 @@ use super::opening::{Opened, Opening};
 use super::rest::channels;
 use super::start::Added;
 use super::task::{Inbox, View};
-use super::{Seat, Torrent};
+use super::{TaskSlot, Torrent};
 use crate::clock;
 use crate::crew::{self, Base, Crew, Happened, Names, Permit, Reporter, TorrentLimits};
 use crate::network::Facts;
@@ -142,17 +142,17 @@ pub(super) fn named(magnet: &Magnet, add: &AddTorrent) -> Vec<PeerAddress> {
 /// Lets a torrent work of which only the hash is known, or which waits for a choice.
 pub(super) fn start(
     added: Added,
-    mut seat: MutexGuard<'_, Seat>,
+    mut task_slot: MutexGuard<'_, TaskSlot>,
     magnet: Magnet,
     add: AddTorrent,
     begin: Begin,
     is_held: bool,
 ) {
     let Added { services, registry, torrent, entry, view, number } = added;
-    let (door, senders, disk_done, inbox) = channels();
+    let (handle, senders, disk_done, inbox) = channels();
     let crew = crew(&services, &magnet, &add, senders, &view);
-    *seat = Seat::Awake(door);
-    drop(seat);
+    *task_slot = TaskSlot::Awake(handle);
+    drop(task_slot);
     let peers = named(&magnet, &add);
     let mut search = Search {
         services,

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::status::State;
 use crate::torrent::command::{Command, Order};
 use crate::torrent::refused::Refused;
-use crate::torrent::{Seat, peer_status};
+use crate::torrent::{TaskSlot, peer_status};
 
 impl Search {
     pub(super) fn command(&mut self, command: Command) {
@@ -132,7 +132,7 @@ impl Search {
         self.crew.close_all();
         self.entry.leave();
         self.hide();
-        *self.torrent.seat() = Seat::Empty;
+        *self.torrent.task_slot() = TaskSlot::Empty;
         self.view.state = State::Stopped;
         self.publish(clock::now());
     }

@@ -198,14 +198,14 @@ fn check_private(url_data: &[u8], error: Option<&str>) {
 fn the_passkey_is_in_the_path_that_comes_behind_an_announce() {
     check_private(b"/secret-key-0001/announce", None);
     check_private(b"/secret-key-0001/announce?x=/y", None);
-    check_private(b"/secret-key-0001", Some(&Refusal::Barred(Barred::NoPasskey).to_string()));
-    check_private(b"/announce", Some(&Refusal::Barred(Barred::NoPasskey).to_string()));
-    check_private(b"", Some(&Refusal::Barred(Barred::NoPasskey).to_string()));
-    let unknown = Refusal::Barred(Barred::UnknownPasskey).to_string();
+    check_private(b"/secret-key-0001", Some(&Refusal::AccessRefusal(AccessRefusal::NoPasskey).to_string()));
+    check_private(b"/announce", Some(&Refusal::AccessRefusal(AccessRefusal::NoPasskey).to_string()));
+    check_private(b"", Some(&Refusal::AccessRefusal(AccessRefusal::NoPasskey).to_string()));
+    let unknown = Refusal::AccessRefusal(AccessRefusal::UnknownPasskey).to_string();
     check_private(b"/secret-key-0002/announce", Some(&unknown));
     check_private(
         &[b"/".to_vec(), vec![b'x'; 5000], b"/announce".to_vec()].concat(),
-        Some(&Refusal::Barred(Barred::NoPasskey).to_string()),
+        Some(&Refusal::AccessRefusal(AccessRefusal::NoPasskey).to_string()),
     );
     // Cut into several options, with others between them.
     let (registry, now) = registry();
@@ -257,9 +257,9 @@ fn torrents_that_are_not_served_are_told_so() {
         _ => String::new(),
     };
     let denied = Access { denied: list(), ..Access::default() };
-    assert_eq!(message(&denied), Refusal::Barred(Barred::Denied).to_string());
+    assert_eq!(message(&denied), Refusal::AccessRefusal(AccessRefusal::Denied).to_string());
     let other = Access { allowed: empty, ..Access::default() };
-    assert_eq!(message(&other), Refusal::Barred(Barred::NotAllowed).to_string());
+    assert_eq!(message(&other), Refusal::AccessRefusal(AccessRefusal::NotAllowed).to_string());
     assert_eq!(message(&Access { allowed: list(), ..Access::default() }), "");
 }
 

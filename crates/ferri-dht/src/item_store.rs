@@ -17,7 +17,7 @@ const ITEMS_PER_OWNER: usize = 50;
 
 /// What is stored.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct ItemStore {
     items: BTreeMap<NodeId, Kept>,
     items_max: usize,
 }
@@ -33,7 +33,7 @@ struct Kept {
 /// Why an item was not taken: the code and the words of the error that is answered.
 pub(crate) type Refusal = (i64, &'static str);
 
-impl Shelf {
+impl ItemStore {
     pub(crate) fn new(items_max: usize) -> Self {
         Self { items: BTreeMap::new(), items_max }
     }
@@ -126,9 +126,9 @@ mod tests {
     #[test]
     fn versions_only_go_up() {
         let now = Instant::now();
-        let mut shelf = Shelf::new(10);
+        let mut store = ItemStore::new(10);
         let mut check = |seq, value, cas, expected: Result<(), i64>| {
-            let result = shelf.put(version(seq, value), cas, from(1), NodeId::from(US), now);
+            let result = store.put(version(seq, value), cas, from(1), NodeId::from(US), now);
             assert_eq!(result.map_err(|(code, _)| code), expected, "{seq} {value} {cas:?}");
         };
         check(4, "1:a", Some(99), Ok(()));
@@ -137,34 +137,34 @@ mod tests {
         check(3, "1:a", None, Err(code::SEQ));
         check(5, "1:b", Some(3), Err(code::CAS));
         check(5, "1:b", Some(4), Ok(()));
-        assert_eq!(shelf.get(version(5, "1:b").target()).unwrap().seq(), 5);
+        assert_eq!(store.get(version(5, "1:b").target()).unwrap().seq(), 5);
     }
 
     #[test]
     fn items_are_forgotten_after_two_hours_unless_put_again() {
         let start = Instant::now();
-        let mut shelf = Shelf::new(10);
-        shelf.put(number(1), None, from(1), NodeId::from(US), start).unwrap();
-        shelf.put(number(2), None, from(1), NodeId::from(US), start).unwrap();
-        shelf.put(number(2), None, from(1), NodeId::from(US), start + ITEM_LIFETIME / 2).unwrap();
-        shelf.expire(start + ITEM_LIFETIME);
-        assert!(shelf.get(number(1).target()).is_none());
-        assert!(shelf.get(number(2).target()).is_some());
+        let mut store = ItemStore::new(10);
+        store.put(number(1), None, from(1), NodeId::from(US), start).unwrap();
+        store.put(number(2), None, from(1), NodeId::from(US), start).unwrap();
+        store.put(number(2), None, from(1), NodeId::from(US), start + ITEM_LIFETIME / 2).unwrap();
+        store.expire(start + ITEM_LIFETIME);
+        assert!(store.get(number(1).target()).is_none());
+        assert!(store.get(number(2).target()).is_some());
     }
 
     #[test]
     fn a_full_shelf_keeps_what_is_close_and_no_address_fills_it() {
         let now = Instant::now();
-        let mut shelf = Shelf::new(100);
-        let stored = (0..100).filter(|n| shelf.put(number(*n), None, from(1), NodeId::from(US), now).is_ok());
+        let mut store = ItemStore::new(100);
+        let stored = (0..100).filter(|n| store.put(number(*n), None, from(1), NodeId::from(US), now).is_ok());
         assert_eq!(stored.count(), ITEMS_PER_OWNER);
         for n in 100..1_000 {
-            let _ = shelf.put(number(n), None, from(n as u8), NodeId::from(US), now);
-            assert!(shelf.len() <= 100);
+            let _ = store.put(number(n), None, from(n as u8), NodeId::from(US), now);
+            assert!(store.len() <= 100);
         }
         let mut all: Vec<_> = (0..1_000).map(|n| number(n).target()).collect();
         all.sort_unstable();
-        assert!(shelf.get(all[0]).is_some());
-        assert!(shelf.get(all[999]).is_none());
+        assert!(store.get(all[0]).is_some());
+        assert!(store.get(all[999]).is_none());
     }
 }

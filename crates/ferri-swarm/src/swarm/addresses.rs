@@ -28,7 +28,7 @@ impl Swarm {
         if self.exchanges_peers()
             && let Some(peer) = self.peers.get_mut(slot)
         {
-            self.acquaintances.came(&mut peer.pex, slot, addr);
+            self.pex_log.came(&mut peer.pex, slot, addr);
         }
     }
 
@@ -38,10 +38,10 @@ impl Swarm {
         let Some(id) = peer.extension.id(UT_PEX).filter(|_| self.options.pex && !self.options.private) else {
             return;
         };
-        let Some(news) = self.acquaintances.news(&mut peer.pex, self.timers.now) else { return };
+        let Some(update) = self.pex_log.update(&mut peer.pex, self.timers.now) else { return };
         let flags = |slot| self.peers.get(slot).map_or(PexFlags::NONE, pex_flags);
-        let added = news.added.into_iter().map(|(slot, addr)| (addr, flags(slot))).collect();
-        let payload = Bytes::from(Pex { added, dropped: news.dropped }.encode());
+        let added = update.added.into_iter().map(|(slot, addr)| (addr, flags(slot))).collect();
+        let payload = Bytes::from(Pex { added, dropped: update.dropped }.encode());
         self.send(slot, Message::Extended { id, payload });
     }
 
