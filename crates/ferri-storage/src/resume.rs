@@ -230,13 +230,7 @@ impl Storage {
                 Err(why) => Err(why),
             };
             match verdict {
-                Ok(mut found) => {
-                    if self.hooks().witness.is_some() {
-                        // A simulated disk has no times of inodes.
-                        found.state.stamps.values_mut().for_each(|stamp| stamp.ctime = 0);
-                    }
-                    parsed = Some(found);
-                }
+                Ok(found) => parsed = Some(found),
                 Err(why) => {
                     let aside = set_aside(&path, self.hooks())?;
                     reasons.add(format!("the journal was set aside as {}: {why}", aside.display()));
@@ -285,6 +279,10 @@ impl Storage {
         self.set_odd_places(odd);
         let parts = self.state_folder().and_then(|folder| rustix::fs::stat(folder.join("parts")).ok());
         stamps.push(parts.map(|stat| Stamp::of(&stat)));
+        if self.hooks().witness.is_some() {
+            // As in the ledger: a simulated disk has no times of inodes.
+            stamps.iter_mut().flatten().for_each(Stamp::forget_ctime);
+        }
         Ok(stamps)
     }
 

@@ -26,6 +26,11 @@ impl Stamp {
         if is_known && self.ctime != known.ctime { Likeness::Touched } else { Likeness::Same }
     }
 
+    /// Nothing is known of the inode: only size, time and number are compared.
+    pub(crate) fn forget_ctime(&mut self) {
+        self.ctime = 0;
+    }
+
     // The fields have other types on other platforms.
     #[allow(clippy::unnecessary_cast, trivial_numeric_casts)]
     pub(crate) fn of(stat: &Stat) -> Self {
