@@ -3,7 +3,7 @@
 //! Every announce is a task of its own that ends by itself within the transport's deadline; its answer comes back to
 //! the torrent's task. When it is the torrent's turn, among all of the session, is said by `ferri_tracker::pace`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,7 +93,7 @@ pub(crate) struct Trackers {
     total: Option<u64>,
     flights: BTreeMap<TrackerId, CancellationToken>,
     /// Trackers that the user named himself.
-    typed: BTreeSet<String>,
+    typed: Vec<String>,
     /// Who we are among the torrents of the session.
     info_hash: InfoHash,
     /// The session with the trackers begins as soon as numbers are told, wished for since then.
@@ -279,7 +279,7 @@ impl Trackers {
     /// Who asks the tracker with this URL.
     fn client(&self, services: &Services, url: &str) -> Client {
         let (http, udp) = (services.trackers.http.clone(), services.trackers.udp.clone());
-        Client { http, udp, is_typed: self.typed.contains(url) }
+        Client { http, udp, is_typed: self.typed.iter().any(|typed| typed == url) }
     }
 
     fn fly(

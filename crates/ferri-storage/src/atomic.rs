@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -64,7 +65,7 @@ pub fn atomic_write_private_in_pieces(
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn create_state_folder(path: &Path) -> std::io::Result<()> {
+pub fn create_state_folder(path: &Path) -> io::Result<()> {
     create_private_folders(path)?;
     close_to_others(&path.join("torrents"));
     Ok(())
@@ -75,7 +76,7 @@ pub fn create_state_folder(path: &Path) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn create_private_folders(path: &Path) -> std::io::Result<()> {
+pub fn create_private_folders(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path)
 }
 
@@ -238,7 +239,7 @@ pub(crate) fn write_all(
     while done < bytes.len() {
         let rest = &bytes[done..];
         let allowed = hooks.check(Op::JournalWrite, path, rest.len());
-        match allowed.and_then(|allowed| rustix::io::write(file, &rest[..allowed])) {
+        match allowed.and_then(|allowed| rustix::io::pwrite(file, &rest[..allowed], offset + done as u64)) {
             Ok(0) => return Err(Errno::IO),
             Ok(written) => {
                 let bytes = &rest[..written];
@@ -250,6 +251,15 @@ pub(crate) fn write_all(
         }
     }
     Ok(())
+}
+
+/// All of a file, or its first `bytes_max` bytes, with one read for a small one.
+pub(crate) fn read_whole(file: &File, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len().min(bytes_max);
+    // Without room for one byte more the end of the file would only be found by growing.
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn create_beside(path: &Path, mode: u32, hooks: &Hooks) -> Result<(PathBuf, File), StorageError> {

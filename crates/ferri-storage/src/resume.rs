@@ -20,7 +20,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +27,7 @@ use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use crate::atomic::{PRIVATE_FOLDER, create_folders, rename};
+use crate::atomic::{PRIVATE_FOLDER, create_folders, read_whole, rename};
 use crate::beneath::{Access, birth};
 use crate::clock::{boot_id, now};
 use crate::error::StorageError;
@@ -681,12 +680,9 @@ pub(crate) fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(StorageError::reading(path, errno)),
     };
-    let mut bytes = Vec::new();
     hooks.call(Op::JournalRead, path, || Ok(())).map_err(|errno| StorageError::reading(path, errno))?;
-    file.take(JOURNAL_LENGTH_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(|source| StorageError::Read { path: path.into(), source })?;
-    Ok(Some(bytes))
+    let bytes = read_whole(&file, JOURNAL_LENGTH_MAX);
+    Ok(Some(bytes.map_err(|source| StorageError::Read { path: path.into(), source })?))
 }
 
 /// Renames to the first free `journal.aside-N`.

@@ -7,14 +7,13 @@
 //! those who put it there.
 
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::atomic::{PRIVATE_FILE, PRIVATE_FOLDER, create_folders, stage, sync_folder};
+use crate::atomic::{PRIVATE_FILE, PRIVATE_FOLDER, create_folders, read_whole, stage, sync_folder};
 use crate::crc32c::crc32c;
 use crate::error::StorageError;
 use crate::resume::set_aside;
@@ -126,9 +125,7 @@ impl StateFiles {
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Errno> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = fs::File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let mut bytes = Vec::new();
-    file.map_err(errno)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(errno)?;
-    Ok(bytes)
+    read_whole(&file.map_err(errno)?, bytes_max.saturating_add(1)).map_err(errno)
 }
 
 /// What a sealed file is.

@@ -152,7 +152,7 @@ pub enum Store {
     /// In its files.
     Files(Box<Storage>),
     /// Elsewhere.
-    Pieces(PlainStore),
+    Pieces(Box<PlainStore>),
 }
 
 impl From<Storage> for Store {

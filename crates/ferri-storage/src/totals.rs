@@ -11,7 +11,7 @@
 //! It says nothing about what is on disk, so that it gives no torrent a right to any file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::atomic::{PRIVATE_FILE, write_all};
+use crate::atomic::{PRIVATE_FILE, read_whole, write_all};
 use crate::crc32c::crc32c;
 use crate::error::StorageError;
 use crate::faults::Op;
@@ -119,7 +119,7 @@ impl Storage {
     fn put_totals(&self, path: &Path, number: u64, totals: &Totals) -> Result<(), Errno> {
         let hooks = self.hooks();
         let mut is_new = false;
-        let mut file = hooks.call(Op::JournalOpen, path, || match options().write(true).open(path) {
+        let file = hooks.call(Op::JournalOpen, path, || match options().write(true).open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 is_new = true;
                 options().write(true).create_new(true).open(path).map_err(errno)
@@ -130,7 +130,6 @@ impl Storage {
             hooks.tell(Change::FileCreated(path));
         }
         let offset = number % 2 * SECTOR as u64;
-        file.seek(SeekFrom::Start(offset)).map_err(errno)?;
         write_all(&file, path, offset, &encode(number, totals), hooks)
     }
 }
@@ -146,10 +145,8 @@ fn options() -> OpenOptions {
 
 fn read(path: &Path) -> Result<Vec<u8>, Errno> {
     let file = options().read(true).open(path).map_err(errno)?;
-    let mut bytes = Vec::new();
     // More than this is not ours, and is not read.
-    file.take((2 * SECTOR) as u64).read_to_end(&mut bytes).map_err(errno)?;
-    Ok(bytes)
+    read_whole(&file, (2 * SECTOR) as u64).map_err(errno)
 }
 
 /// The slot that was written last.

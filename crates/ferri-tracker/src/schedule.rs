@@ -152,7 +152,12 @@ impl Schedule {
 
     /// What to do; ask until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() {
+            // The next one may be half an hour away, and there may be thousands of torrents.
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 
     /// When to hand in [`Input::Timeout`]. `None` when only other inputs can change anything.
@@ -320,6 +325,7 @@ impl Schedule {
         let tier = self.trackers.iter().map(|tracker| tracker.tier + 1).max().unwrap_or(0);
         let mut chain = Chain::new(vec![vec![self.trackers.len()]]);
         chain.next_round = (self.phase == Phase::Running).then_some(now);
+        self.chains.reserve_exact(1);
         self.chains.push(chain);
         self.push_tracker(url.to_owned(), tier);
     }

@@ -110,7 +110,7 @@ fn open_elsewhere(
     wishes: &[FilePriority],
 ) -> Result<Opened, Error> {
     let wanted = wanted(&info, wishes);
-    let store = Store::Pieces(PlainStore::new(info, pieces, &wanted));
+    let store = Store::Pieces(Box::new(PlainStore::new(info, pieces, &wanted)));
     let resumed = store.resume()?;
     let storage = Arc::new(store);
     Ok(Opened { storage, resumed, is_finished: true, device: 0, totals: Totals::default() })

@@ -12,7 +12,7 @@ fn two() -> Fixture {
 
 fn in_memory(t: &Fixture) -> Store {
     let pieces = Arc::new(MemoryStore::new(&t.info));
-    Store::Pieces(PlainStore::new(t.info.clone(), pieces, &[]))
+    Store::Pieces(Box::new(PlainStore::new(t.info.clone(), pieces, &[])))
 }
 
 /// The same in files and in memory.

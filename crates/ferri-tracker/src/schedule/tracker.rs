@@ -23,7 +23,8 @@ pub(super) struct Tracker {
     pub(super) transport: Result<Transport, TrackerError>,
     /// One or two.
     pub(super) ways: Vec<Way>,
-    attempt: Attempt,
+    /// `None` while no announce is under way: most of the time.
+    attempt: Option<Box<Attempt>>,
     pub(super) pace: Pace,
     pub(super) heard: Heard,
     /// The number of the scrape under way, and when the last one was sent.
@@ -77,7 +78,7 @@ impl Tracker {
             url,
             tier,
             ways,
-            attempt: Attempt::default(),
+            attempt: None,
             pace: Pace::default(),
             heard: Heard::default(),
             scrape: None,
@@ -155,10 +156,9 @@ impl Tracker {
     ) -> bool {
         self.ways[way].answered(flight);
         self.pace.answered(response, now);
-        let known = self.attempt.peers.len();
-        let is_first = !self.attempt.answered;
-        let attempt = &mut self.attempt;
-        attempt.answered = true;
+        let attempt = self.attempt.get_or_insert_default();
+        let known = attempt.peers.len();
+        let is_first = !std::mem::replace(&mut attempt.answered, true);
         attempt.peers.extend(response.peers.iter().copied());
         // The same swarm counted twice, or each family by itself: the larger number is nearer to the truth.
         attempt.seeders = attempt.seeders.max(response.seeders);
@@ -194,14 +194,16 @@ impl Tracker {
             // A family that never answered does not hold up who leaves: by the other one the tracker hears of it.
             self.ways[way].session.known = Known::No;
         }
-        let error = match self.attempt.error.take() {
+        let attempt = self.attempt.get_or_insert_default();
+        let error = match attempt.error.take() {
             Some(earlier) => earlier.or_more_telling(error),
             None => error,
         };
         let works = |way: &Way| !way.backoff.is_failing() && matches!(way.session.known, Known::Yes { .. });
-        let is_open = self.is_flying() || self.attempt.answered || self.ways.iter().any(works);
+        let is_flying = self.ways.iter().any(|way| way.flight.is_some());
+        let is_open = is_flying || attempt.answered || self.ways.iter().any(works);
         if is_open {
-            self.attempt.error = Some(error);
+            attempt.error = Some(error);
             self.end_attempt();
             return None;
         }
@@ -220,7 +222,7 @@ impl Tracker {
 
     fn end_attempt(&mut self) {
         if !self.is_flying() {
-            self.attempt = Attempt::default();
+            self.attempt = None;
         }
     }
 }
