@@ -622,9 +622,10 @@ impl Rule {
                 known.size <= found.size && times.contains(&found.mtime)
             }),
             // Growth that was not synced may be lost; what was durable lay within what was synced.
+            // Lengths and times are not written together: a new length may be there with the time of before.
             Self::Reboot(from, to, before) => {
                 let is_back = before.get(&number).is_some_and(|before| before.mtime == found.mtime);
-                is_back || (*from..=*to).contains(&found.mtime)
+                is_back || known.mtime == found.mtime || (*from..=*to).contains(&found.mtime)
             }
         }
     }
