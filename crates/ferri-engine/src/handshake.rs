@@ -85,7 +85,7 @@ pub(crate) fn dial_for(
     addr: SocketAddr,
     ours: Handshake,
     other: Option<InfoHash>,
-    arrivals: mpsc::Sender<Arrival>,
+    arrivals: mpsc::Sender<Box<Arrival>>,
     span: Span,
 ) {
     let egress = services.egress.clone();
@@ -98,7 +98,7 @@ pub(crate) fn dial_for(
             }
         };
         // The torrent may have ended meanwhile.
-        let _ = arrivals.send(Arrival::Dialled { addr, result }).await;
+        let _ = arrivals.send(Box::new(Arrival::Dialled { addr, result })).await;
     };
     services.spawn_until_stop(dial.instrument(span));
 }

@@ -232,7 +232,7 @@ impl Trackers {
         &mut self,
         events: &EventLog,
         services: &Arc<Services>,
-        answers: &mpsc::UnboundedSender<Answer>,
+        answers: &mpsc::UnboundedSender<Box<Answer>>,
         span: &Span,
     ) -> Vec<SwarmInput> {
         let mut inputs = Vec::new();
@@ -286,7 +286,7 @@ impl Trackers {
         &mut self,
         tracker: TrackerId,
         services: &Services,
-        answers: &mpsc::UnboundedSender<Answer>,
+        answers: &mpsc::UnboundedSender<Box<Answer>>,
         span: Span,
         question: impl Future<Output = Answer> + Send + 'static,
     ) {
@@ -296,7 +296,7 @@ impl Trackers {
         let flight = async move {
             let answer = question.await;
             // The torrent may have ended without waiting for it.
-            let _ = answers.send(answer);
+            let _ = answers.send(Box::new(answer));
         };
         services.tasks.spawn(cancel.run_until_cancelled_owned(flight).instrument(span));
     }

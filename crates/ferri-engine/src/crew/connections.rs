@@ -106,7 +106,9 @@ impl<M: Machine> Crew<M> {
                 self.handle(Input::BlocksSent { peer, blocks: sent.blocks, bytes: sent.bytes }, now);
                 return Some(Upload::Sent);
             }
-            Report::Unreadable { block, error } => return Some(Upload::Unreadable { block, error }),
+            Report::Unreadable { block, error } => {
+                return Some(Upload::Unreadable { block, error: *error });
+            }
             Report::Gone(reason) => {
                 if let Some(gone) = self.peers.remove(&peer) {
                     tracing::debug!(addr = %gone.addr, reason, "connection ended");

@@ -21,10 +21,11 @@ const BATCH_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Inbox {
     mail: Arc<Mailbox>,
-    arrivals: mpsc::Receiver<Arrival>,
+    // A channel has room for 32 messages from the start, and there may be thousands of torrents: large ones are boxed.
+    arrivals: mpsc::Receiver<Box<Arrival>>,
     reports: mpsc::Receiver<(PeerKey, Report)>,
     /// Bounded by the announces in flight, one a tracker.
-    pub(super) answers: mpsc::UnboundedReceiver<Answer>,
+    pub(super) answers: mpsc::UnboundedReceiver<Box<Answer>>,
     /// The reports that [`Happened::Reports`] tells of.
     batch: Vec<(PeerKey, Report)>,
 }
@@ -32,15 +33,15 @@ pub(crate) struct Inbox {
 /// Where a crew's own children report to.
 #[derive(Debug, Clone)]
 pub(crate) struct Senders {
-    pub(super) arrivals: mpsc::Sender<Arrival>,
+    pub(super) arrivals: mpsc::Sender<Box<Arrival>>,
     pub(super) reports: mpsc::Sender<(PeerKey, Report)>,
-    pub(super) answers: mpsc::UnboundedSender<Answer>,
+    pub(super) answers: mpsc::UnboundedSender<Box<Answer>>,
 }
 
 /// How others reach a crew.
 #[derive(Debug, Clone)]
 pub(crate) struct CrewHandle {
-    pub(crate) arrivals: mpsc::Sender<Arrival>,
+    pub(crate) arrivals: mpsc::Sender<Box<Arrival>>,
     pub(crate) mail: Arc<Mailbox>,
 }
 
@@ -76,8 +77,8 @@ impl Inbox {
         tokio::select! {
             biased;
             () = self.mail.changed() => Happened::Mail(self.mail.take()),
-            Some(answer) = self.answers.recv() => Happened::Answer(answer),
-            Some(arrival) = self.arrivals.recv() => Happened::Arrival(arrival),
+            Some(answer) = self.answers.recv() => Happened::Answer(*answer),
+            Some(arrival) = self.arrivals.recv() => Happened::Arrival(*arrival),
             _ = self.reports.recv_many(&mut self.batch, BATCH_MAX) => Happened::Reports,
         }
     }

@@ -22,8 +22,8 @@ struct Parting {
     services: Arc<Services>,
     events: EventLog,
     trackers: Trackers,
-    sender: UnboundedSender<Answer>,
-    answers: UnboundedReceiver<Answer>,
+    sender: UnboundedSender<Box<Answer>>,
+    answers: UnboundedReceiver<Box<Answer>>,
 }
 
 /// Nothing was fetched while only a name was known.
@@ -67,7 +67,7 @@ impl Parting {
                 let due = self.trackers.poll_timeout();
                 tokio::select! {
                     Some(answer) = self.answers.recv() => {
-                        self.trackers.answered(answer, &Nothing, clock::now());
+                        self.trackers.answered(*answer, &Nothing, clock::now());
                     }
                     () = sleep_until(due) => {
                         self.trackers.timeout(&Nothing, clock::now());

@@ -44,7 +44,7 @@ pub(crate) enum Report {
         /// Which.
         block: Block,
         /// Why.
-        error: StorageError,
+        error: Box<StorageError>,
     },
     /// The connection is over; the last report.
     Gone(String),
@@ -194,7 +194,7 @@ impl Talk {
             (Err(error), Some(block)) => {
                 self.writer.skip();
                 self.write_at = Some(clock::now() + UNREADABLE_PAUSE);
-                let report = Report::Unreadable { block, error };
+                let report = Report::Unreadable { block, error: Box::new(error) };
                 self.reports.send((self.key, report)).await.map_err(|_| End::Closed)
             }
             (Err(_), None) => Ok(()),

@@ -439,7 +439,7 @@ impl Torrent {
         let handle = self.handle(|handle| handle.crew.arrivals.clone());
         if let Some(arrivals) = handle {
             // The torrent may have ended since.
-            let _ = arrivals.send(arrival).await;
+            let _ = arrivals.send(Box::new(arrival)).await;
         }
     }
 
