@@ -24,8 +24,7 @@ pub fn schedule(data: &[u8]) {
     let flags = script.u8();
     options.order = if flags & 1 == 0 { Order::Sequential } else { Order::EveryTier };
     options.paced = flags & 2 != 0;
-    let tiers: Vec<Vec<String>> =
-        (0..flags >> 5).map(|_| (0..script.u8() % 4).map(|_| url(&mut script)).collect()).collect();
+    let tiers: Vec<Vec<String>> = (0..flags >> 5).map(|_| urls(&mut script)).collect();
     let schedule = Schedule::new(tiers, u64::from(script.u32()), options, start);
     let mut driver = Driver {
         schedule,
@@ -40,6 +39,14 @@ pub fn schedule(data: &[u8]) {
         driver.step(&mut script);
     }
     driver.rest();
+}
+
+fn tiers(script: &mut Script<'_>) -> Vec<Vec<String>> {
+    (0..script.u8() % 4).map(|_| urls(script)).collect()
+}
+
+fn urls(script: &mut Script<'_>) -> Vec<String> {
+    (0..script.u8() % 4).map(|_| url(script)).collect()
 }
 
 fn url(script: &mut Script<'_>) -> String {
@@ -102,6 +109,7 @@ impl Driver {
             },
             3 => Input::Completed,
             4 => Input::NeedPeers,
+            5 if kind & 16 != 0 => Input::SetTrackers { tiers: tiers(script), beside: urls(script) },
             5 => Input::AddTracker { url: url(script) },
             6 => Input::Reannounce,
             7 => Input::Scrape,

@@ -87,6 +87,7 @@ pub use status::{
 pub use torrent::{
     FileReader, FilesError, PieceMap, ReadError, Rechecked, Refused, Torrent, TorrentSettings, known_torrent,
 };
+pub use trackers::{RefusedTracker, TrackerRefusal};
 pub use watch::{Ended, Watch};
 pub use why_off::WhyOff;
 

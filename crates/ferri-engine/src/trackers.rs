@@ -3,6 +3,9 @@
 //! Every announce is a task of its own that ends by itself within the transport's deadline; its answer comes back to
 //! the torrent's task. When it is the torrent's turn, among all of the session, is said by `ferri_tracker::pace`.
 
+mod edit;
+mod lists;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +23,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
+pub(crate) use edit::TrackerEdit;
+pub use edit::{RefusedTracker, TrackerRefusal};
+pub(crate) use lists::TrackerLists;
+
 use crate::clock;
 use crate::events::EventLog;
 use crate::external::Voter;
@@ -32,9 +39,7 @@ use crate::tracker_client::{self, Client};
 
 /// What announces are made of.
 pub(crate) struct TrackersOptions {
-    pub(crate) tiers: Vec<Vec<String>>,
-    /// Asked in any case, whatever those of the torrent say.
-    pub(crate) extra: Vec<String>,
+    pub(crate) lists: TrackerLists,
     /// Bytes of the torrent; `None` while nothing but its hash is known.
     pub(crate) total: Option<u64>,
     /// How its tiers relate.
@@ -94,6 +99,8 @@ pub(crate) struct Trackers {
     flights: BTreeMap<TrackerId, CancellationToken>,
     /// Trackers that the user named himself.
     typed: Vec<String>,
+    /// The user changed which there are.
+    is_edited: bool,
     /// Who we are among the torrents of the session.
     info_hash: InfoHash,
     /// The session with the trackers begins as soon as numbers are told, wished for since then.
@@ -109,30 +116,36 @@ impl Trackers {
             paced: true,
             ..ScheduleOptions::new(options.info_hash, *options.peer_id.as_bytes(), options.port)
         };
-        let start = ScheduleStart { tiers: options.tiers, options: schedule_options, seed: rand::random() };
+        let TrackerLists { tiers, extra, typed } = options.lists;
+        let start = ScheduleStart { tiers, options: schedule_options, seed: rand::random() };
         let of = options.info_hash.to_string();
         let mut schedule = Traced::<Schedule>::new(options.trace.as_ref(), &of, start, now);
-        let typed = options.extra.iter().map(|url| url.trim().to_owned()).collect();
-        for url in options.extra {
+        for url in extra {
             schedule.handle(Input::AddTracker { url }, now);
         }
         Self {
             schedule,
             total: options.total,
             flights: BTreeMap::new(),
-            typed,
+            typed: typed.iter().map(|url| url.trim().to_owned()).collect(),
+            is_edited: false,
             info_hash: options.info_hash,
             starting: None,
             stopped: true,
         }
     }
 
-    /// Its size has become known, and these trackers with it; the user named those that are `extra`.
-    pub(crate) fn learn(&mut self, total: u64, tiers: Vec<Vec<String>>, extra: Vec<String>, now: Instant) {
+    /// Its size has become known, and these trackers with it. Those that are known already stay as they are.
+    pub(crate) fn learn(&mut self, total: u64, lists: TrackerLists, now: Instant) {
         self.total = Some(total);
-        self.typed.extend(extra.iter().map(|url| url.trim().to_owned()));
-        // Those that are known already stay as they are.
-        self.add(tiers.into_iter().flatten().chain(extra), now);
+        self.add(lists.tiers.into_iter().flatten(), now);
+        self.add_typed(lists.extra, now);
+    }
+
+    /// The user names these too.
+    pub(crate) fn add_typed(&mut self, urls: Vec<String>, now: Instant) {
+        self.typed.extend(urls.iter().map(|url| url.trim().to_owned()));
+        self.add(urls, now);
     }
 
     /// These may know the torrent too.

@@ -138,7 +138,8 @@ fn a_schedule_announces_again_and_no_passkey_is_written_down() {
     let mut schedule = Recorded::<Schedule>::new("01", ScheduleStart { tiers, options, seed: 3 });
     use ferri_tracker::{Input as In, Output as Out};
     let mut inputs = vec![In::Stats { uploaded: 0, downloaded: 0, left: 9 }, In::Start];
-    inputs.extend([In::AddTracker { url: url(3) }, In::Timeout, In::Reannounce, In::Stop]);
+    let edited = In::SetTrackers { tiers: vec![vec![url(4)], vec![url(2)]], beside: vec![url(5)] };
+    inputs.extend([In::AddTracker { url: url(3) }, In::Timeout, In::Reannounce, edited, In::Stop]);
     let (mut answers, mut announced) = (0, 0);
     while let Some(input) = (!inputs.is_empty()).then(|| inputs.remove(0)) {
         for output in schedule.handle(input) {

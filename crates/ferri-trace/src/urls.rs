@@ -37,6 +37,14 @@ impl Urls {
         stand_in
     }
 
+    pub(crate) fn hide_all(&mut self, urls: &[String]) -> Vec<String> {
+        urls.iter().map(|url| self.hide(url)).collect()
+    }
+
+    pub(crate) fn hide_tiers(&mut self, tiers: &[Vec<String>]) -> Vec<Vec<String>> {
+        tiers.iter().map(|tier| self.hide_all(tier)).collect()
+    }
+
     /// How a URL that was hidden is shown.
     pub(crate) fn shown<'a>(&'a self, url: &'a str) -> &'a str {
         match self.stand_ins.get(url.trim()) {

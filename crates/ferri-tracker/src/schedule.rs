@@ -14,6 +14,9 @@
 //! then, and `stopped` once if it may have heard `started`. What is owed is repeated after a back-off, or when a busy server says, and
 //! goes before `stopped`. Numbers count from the beginning of the session and are taken at the moment of each announce.
 //!
+//! The list may be changed at any time ([`Input::SetTrackers`]). What is said above holds for one that is taken off it: it hears
+//! `stopped` if it may have heard `started`, and nothing more. One that is new is asked at once.
+//!
 //! When a schedule is [`paced`](ScheduleOptions::paced), a round begins when it is the torrent's turn. What a person wants, what
 //! is owed, `stopped`, and the next tracker of a round that is under way wait for no turn.
 //!
@@ -23,6 +26,7 @@
 //! [21]: https://www.bittorrent.org/beps/bep_0021.html
 //! [31]: https://www.bittorrent.org/beps/bep_0031.html
 
+mod list;
 mod messages;
 mod status;
 mod tier;
@@ -30,18 +34,20 @@ mod tracker;
 mod turn;
 mod way;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::announce::{Announce, AnnounceResponse, Event, Scrape, TrackerError};
 use crate::http::scrape_url;
-use crate::limits::{INTERVAL_MIN, PEERS_MAX, REQUEST_TIME_MAX, TRACKERS_MAX};
+use crate::limits::{INTERVAL_MIN, PEERS_MAX, REQUEST_TIME_MAX};
 use crate::random::Random;
 use crate::url::Transport;
+pub use list::NEW_AT_ONCE;
 pub use messages::{Input, Notice, Order, Output, Role, ScheduleOptions, TrackerId};
 pub use status::{TrackerState, TrackerStatus};
+pub use tier::TIERS_AT_ONCE;
 use tier::{Chain, Round};
-use tracker::Tracker;
+use tracker::{Listing, Tracker};
 use turn::Turn;
 use way::{Flight, Known, Purpose, Way};
 
@@ -67,9 +73,10 @@ pub struct Schedule {
     random: Random,
     /// The same in every announce of this run (BEP 7).
     key: u32,
-    /// In the order of the torrent; those added later behind. None is ever removed: indexes stay.
+    /// Those that are listed, in the order of their tiers, and then those that were taken off the list and are still to hear that
+    /// we go. Chains know them by their place.
     trackers: Vec<Tracker>,
-    /// Each tracker is in one of them.
+    /// Each tracker that is listed is in one of them.
     chains: Vec<Chain>,
     phase: Phase,
     totals: Totals,
@@ -104,8 +111,7 @@ struct Totals {
 
 impl Schedule {
     /// A schedule at rest for the tiers of a torrent; `seed` decides the order inside of tiers, and the key.
-    /// `_now` is not needed yet and keeps the shape that all machines have.
-    pub fn new(tiers: Vec<Vec<String>>, seed: u64, options: ScheduleOptions, _now: Instant) -> Self {
+    pub fn new(tiers: Vec<Vec<String>>, seed: u64, options: ScheduleOptions, now: Instant) -> Self {
         let mut random = Random::new(seed);
         let mut schedule = Self {
             options,
@@ -123,7 +129,7 @@ impl Schedule {
             request: 0,
             outputs: VecDeque::new(),
         };
-        schedule.list(tiers);
+        schedule.set_trackers(tiers, Vec::new(), now);
         schedule
     }
 
@@ -141,6 +147,7 @@ impl Schedule {
             Input::Answer { tracker, result } => self.answer(tracker, result, now),
             Input::ScrapeAnswer { tracker, result } => self.scrape_answer(tracker, result),
             Input::AddTracker { url } => self.add_tracker(&url, now),
+            Input::SetTrackers { tiers, beside } => self.set_trackers(tiers, beside, now),
             Input::Reannounce => self.reannounce(now),
             Input::Scrape => self.scrape(now),
             Input::ListenPort(port) => self.listen_port(port, now),
@@ -179,56 +186,16 @@ impl Schedule {
 
     /// How every tracker stands, in the order of the torrent; those added later behind.
     pub fn trackers(&self) -> Vec<TrackerStatus> {
-        (0..self.trackers.len()).map(|index| self.status(index)).collect()
+        (0..self.listed()).map(|index| self.status(index)).collect()
     }
 
     /// The URL of the tracker that a request is for.
     pub fn url(&self, id: TrackerId) -> Option<&str> {
-        self.trackers.get(id.index()).map(|tracker| tracker.url.as_str())
+        self.place(id).map(|index| self.trackers[index].url.as_str())
     }
 
-    fn list(&mut self, tiers: Vec<Vec<String>>) {
-        let mut seen = BTreeSet::new();
-        let mut left_out = 0;
-        let mut listed: Vec<Vec<usize>> = Vec::new();
-        for tier in tiers {
-            let mut indexes = Vec::new();
-            for url in tier {
-                let url = url.trim();
-                if url.is_empty() || !seen.insert(url.to_owned()) {
-                    continue;
-                }
-                if TRACKERS_MAX <= self.trackers.len() {
-                    left_out += 1;
-                    continue;
-                }
-                indexes.push(self.trackers.len());
-                self.push_tracker(url.to_owned(), listed.len());
-            }
-            if !indexes.is_empty() {
-                self.random.shuffle(&mut indexes);
-                listed.push(indexes);
-            }
-        }
-        self.chains = match self.options.order {
-            Order::Sequential if listed.is_empty() => Vec::new(),
-            Order::Sequential => vec![Chain::new(listed)],
-            Order::EveryTier => listed.into_iter().map(|tier| Chain::new(vec![tier])).collect(),
-        };
-        if 0 < left_out {
-            self.outputs.push_back(Output::Event(Notice::LeftOut { trackers: left_out }));
-        }
-    }
-
-    fn push_tracker(&mut self, url: String, tier: usize) {
-        let tracker = Tracker::new(url, tier, &self.options.families);
-        if let Err(error) = &tracker.transport {
-            let notice = Notice::Unusable { url: tracker.url.clone(), error: error.clone() };
-            self.outputs.push_back(Output::Event(notice));
-        }
-        // Most torrents have one or two, and there may be thousands of torrents.
-        self.trackers.reserve_exact(1);
-        self.trackers.push(tracker);
+    fn place(&self, id: TrackerId) -> Option<usize> {
+        self.trackers.iter().position(|tracker| tracker.number == id.number())
     }
 
     fn start(&mut self, now: Instant) {
@@ -247,6 +214,7 @@ impl Schedule {
         self.base = self.totals;
         self.needs_peers = false;
         self.turn = Turn::Unasked;
+        self.trackers.truncate(self.listed());
         for tracker in &mut self.trackers {
             tracker.begin_session();
         }
@@ -274,8 +242,7 @@ impl Schedule {
     fn hurry_flights(&mut self, now: Instant) {
         let ways = self.trackers.iter_mut().flat_map(|tracker| &mut tracker.ways);
         for flight in ways.filter_map(|way| way.flight.as_mut()) {
-            flight.ends_at = flight.ends_at.min(now + HAND_OVER);
-            flight.hurried = true;
+            flight.hurry(now + HAND_OVER);
         }
     }
 
@@ -313,25 +280,8 @@ impl Schedule {
         }
     }
 
-    fn add_tracker(&mut self, url: &str, now: Instant) {
-        let url = url.trim();
-        if url.is_empty() || self.trackers.iter().any(|tracker| tracker.url == url) {
-            return;
-        }
-        if TRACKERS_MAX <= self.trackers.len() {
-            self.outputs.push_back(Output::Event(Notice::LeftOut { trackers: 1 }));
-            return;
-        }
-        let tier = self.trackers.iter().map(|tracker| tracker.tier + 1).max().unwrap_or(0);
-        let mut chain = Chain::new(vec![vec![self.trackers.len()]]);
-        chain.next_round = (self.phase == Phase::Running).then_some(now);
-        self.chains.reserve_exact(1);
-        self.chains.push(chain);
-        self.push_tracker(url.to_owned(), tier);
-    }
-
     fn scrape(&mut self, now: Instant) {
-        for index in 0..self.trackers.len() {
+        for index in 0..self.listed() {
             let tracker = &self.trackers[index];
             let in_use = self.chains.iter().any(|chain| chain.current == Some(index));
             let rested = tracker.scraped_at.is_none_or(|at| at + INTERVAL_MIN <= now);
@@ -353,7 +303,8 @@ impl Schedule {
     }
 
     fn scrape_answer(&mut self, id: TrackerId, result: Result<Scrape, TrackerError>) {
-        let Some(tracker) = self.trackers.get_mut(id.index()) else { return };
+        let Some(index) = self.place(id) else { return };
+        let tracker = &mut self.trackers[index];
         if tracker.scrape != Some(id.request()) {
             return;
         }
@@ -368,10 +319,9 @@ impl Schedule {
     }
 
     fn answer(&mut self, id: TrackerId, result: Result<AnnounceResponse, TrackerError>, now: Instant) {
-        let index = id.index();
-        let Some(tracker) = self.trackers.get(index) else { return };
+        let Some(index) = self.place(id) else { return };
         let is_meant = |way: &Way| way.flight.as_ref().is_some_and(|flight| flight.request == id.request());
-        if let Some(way) = tracker.ways.iter().position(is_meant) {
+        if let Some(way) = self.trackers[index].ways.iter().position(is_meant) {
             self.conclude(index, way, result, now);
         }
     }
@@ -397,7 +347,8 @@ impl Schedule {
                     let notice = Notice::Answered { url, event, response, peers: count };
                     self.outputs.push_back(Output::Event(notice));
                 }
-                if self.phase == Phase::Running {
+                // One that is not listed any more names no peers to us.
+                if self.phase == Phase::Running && index < self.listed() {
                     if !peers.is_empty() {
                         self.needs_peers = false;
                         self.outputs.push_back(Output::Peers(peers));
@@ -459,7 +410,7 @@ impl Schedule {
         for (index, way) in self.every_way().collect::<Vec<_>>() {
             let flight = self.trackers[index].ways[way].flight.as_ref();
             if let Some(flight) = flight.filter(|flight| flight.ends_at <= now) {
-                let tracker = TrackerId::new(index, flight.request);
+                let tracker = TrackerId::new(self.trackers[index].number, flight.request);
                 self.outputs.push_back(Output::Cancel { tracker });
                 self.conclude(index, way, Err(TrackerError::TimedOut), now);
             }
@@ -469,6 +420,8 @@ impl Schedule {
         }
         if self.phase == Phase::Running {
             self.say_completed(now);
+            self.part(now);
+            self.greet(now);
             let may_begin = self.may_begin(now);
             for chain in 0..self.chains.len() {
                 if may_begin || self.chains[chain].round.is_some() {
@@ -479,6 +432,7 @@ impl Schedule {
         if self.turn == Turn::Ours {
             self.turn = Turn::Unasked;
         }
+        self.forget_parted();
     }
 
     /// Every tracker by every family.
@@ -536,7 +490,8 @@ impl Schedule {
     /// Whether a tracker waits to hear that we have it all, whether in use or not.
     fn owes_completed(&self, index: usize, way: usize) -> bool {
         let tracker = &self.trackers[index];
-        let is_free = tracker.is_usable() && tracker.ways[way].flight.is_none();
+        let is_listed = tracker.listing != Listing::Gone;
+        let is_free = is_listed && tracker.is_usable() && tracker.ways[way].flight.is_none();
         is_free && tracker.ways[way].session.owes_completed(self.totals.left)
     }
 
@@ -663,7 +618,7 @@ impl Schedule {
         };
         // A torrent that waits to join again is in a hurry, and what is owed does not hold up `stopped`.
         let hurried = self.phase == Phase::Restarting;
-        let parting = self.phase != Phase::Running;
+        let parting = self.phase != Phase::Running || self.trackers[index].listing == Listing::Gone;
         let owed_until = self.owed_until.filter(|_| event != Some(Event::Stopped));
         let time = if hurried { HAND_OVER } else { FLIGHT_TIME_MAX };
         let ends_at = owed_until.map_or(now + time, |until| until.min(now + time));
@@ -686,11 +641,11 @@ impl Schedule {
 
     fn next_request(&mut self, index: usize) -> TrackerId {
         self.request = self.request.wrapping_add(1);
-        TrackerId::new(index, self.request)
+        TrackerId::new(self.trackers[index].number, self.request)
     }
 
     fn status(&self, index: usize) -> TrackerStatus {
-        let Tracker { url, tier, heard, .. } = &self.trackers[index];
+        let Tracker { url, tier, listing, heard, .. } = &self.trackers[index];
         let state = self.state(index);
         let chain = self.chains.iter().find(|chain| chain.contains(index));
         let next_round = chain.and_then(|chain| chain.next_round);
@@ -702,6 +657,7 @@ impl Schedule {
         TrackerStatus {
             url: url.clone(),
             tier: *tier,
+            is_beside: *listing == Listing::Beside,
             state,
             seeders: heard.seeders,
             leechers: heard.leechers,

@@ -43,7 +43,7 @@ use crate::services::Services;
 use crate::share::{Budget, Claim};
 use crate::status::{Event, TrackerStatus};
 use crate::trace_file::Traced;
-use crate::trackers::Trackers;
+use crate::trackers::{RefusedTracker, TrackerEdit, TrackerLists, Trackers};
 
 /// What a torrent may use is found out anew after this.
 const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
@@ -360,14 +360,19 @@ impl<M: Machine> Crew<M> {
     }
 
     /// The torrent's size is known, and these trackers.
-    pub(crate) fn learn_trackers(
-        &mut self,
-        total: u64,
-        tiers: Vec<Vec<String>>,
-        extra: Vec<String>,
-        now: Instant,
-    ) {
-        self.base.trackers.learn(total, tiers, extra, now);
+    pub(crate) fn learn_trackers(&mut self, total: u64, lists: TrackerLists, now: Instant) {
+        self.base.trackers.learn(total, lists, now);
+    }
+
+    /// The user names these trackers too.
+    pub(crate) fn add_trackers(&mut self, urls: Vec<String>, now: Instant) {
+        self.base.trackers.add_typed(urls, now);
+    }
+
+    /// Other trackers are asked from here on. Returns what is not taken of the edit, and whether anything changed.
+    pub(crate) fn edit_trackers(&mut self, edit: TrackerEdit, now: Instant) -> (Vec<RefusedTracker>, bool) {
+        self.is_changed = true;
+        self.base.trackers.edit(edit, &*self.base.machine, now)
     }
 
     /// Trackers are told that we are there, as soon as it is our turn.

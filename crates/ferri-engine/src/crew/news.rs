@@ -33,12 +33,11 @@ mod tests {
     use ferri_wire::PeerId;
 
     use super::*;
-    use crate::trackers::TrackersOptions;
+    use crate::trackers::{TrackerLists, TrackersOptions};
 
     fn check(old: Facts, new: Facts, expected: &[Input]) {
         let options = TrackersOptions {
-            tiers: Vec::new(),
-            extra: Vec::new(),
+            lists: TrackerLists::default(),
             total: Some(1),
             order: ferri_tracker::schedule::Order::default(),
             info_hash: [1; 20].into(),

@@ -51,7 +51,7 @@ pub struct Record {
 /// Whom a torrent asks for peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordTrackers {
-    /// In the place of those of the torrent, in tiers, when somebody changed them.
+    /// In the place of those of the torrent, in tiers, once a person changed them.
     pub edited: Option<Vec<Vec<String>>>,
     /// [`AddTorrent::extra_trackers`].
     pub extra: Vec<String>,

@@ -25,6 +25,7 @@ mod stream;
 mod task;
 #[cfg(test)]
 mod tests;
+mod trackers;
 mod waits;
 mod wishes;
 mod work;

@@ -26,6 +26,7 @@ impl Task {
         match work {
             Work::Read(stream, reply) => drop(reply.send(self.read(stream))),
             Work::Recheck(asker) => self.recheck_all(asker),
+            Work::EditTrackers(edit, asker) => self.edit_trackers(edit, asker, now),
             Work::Remove(data, asker) => self.remove(data, asker, now),
         }
     }

@@ -15,7 +15,7 @@ pub enum Refused {
     #[error("the torrent is paused; resume it first")]
     Paused,
     /// There is nobody to announce it to.
-    #[error("the torrent has no tracker; give it one when it is added")]
+    #[error("the torrent has no tracker; give it one first")]
     NoTracker,
     /// It does not have so many files.
     #[error("there are priorities for {given} files, and the torrent has {files}")]

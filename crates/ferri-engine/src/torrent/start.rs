@@ -37,7 +37,7 @@ use crate::share::{Budget, Claim, Use};
 use crate::status::{Event, TorrentStatus};
 use crate::store::Record;
 use crate::trace_file::Traced;
-use crate::trackers::{Trackers, TrackersOptions};
+use crate::trackers::{TrackerLists, Trackers, TrackersOptions};
 use crate::{AddTorrent, Check, FilePriority};
 
 /// A torrent that has its place, and no task.
@@ -263,10 +263,13 @@ impl Start {
     /// The crew of a search goes on.
     fn inherit(&self, mut crew: Crew<MetadataSwarm>, found: &Found, inbox: &mut crew::Inbox) -> Crew<Swarm> {
         let now = clock::now();
-        let options = self.trackers(crew.port());
+        let mut options = self.trackers(crew.port());
+        if crew.trackers().is_edited() {
+            options.lists = crew.trackers().lists();
+        }
         if crew.names().handshake.info_hash == self.handshake.info_hash {
             let total = self.info.layout().total_length();
-            crew.learn_trackers(total, options.tiers, options.extra, now);
+            crew.learn_trackers(total, options.lists, now);
         } else {
             // It was sought by the second name of a hybrid.
             crew.replace_trackers(Trackers::new(options, now), inbox);
@@ -299,15 +302,9 @@ impl Start {
     }
 
     fn trackers(&self, port: u16) -> TrackersOptions {
-        let (tiers, extra) = if self.add.no_trackers {
-            (Vec::new(), Vec::new())
-        } else {
-            let edited = self.torrent.record().and_then(|record| record.trackers.edited.clone());
-            (edited.unwrap_or_else(|| self.add.source.tiers()), self.add.extra_trackers.clone())
-        };
+        let record = self.torrent.record();
         TrackersOptions {
-            tiers,
-            extra,
+            lists: TrackerLists::of(&self.add, record.as_deref()),
             total: Some(self.info.layout().total_length()),
             order: Order::default(),
             info_hash: self.handshake.info_hash,

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::refused::{FilesError, Refused};
 use super::stream::Stream;
+use crate::trackers::{RefusedTracker, TrackerEdit};
 
 /// Something for a torrent's task, and where the answer goes.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) enum Work {
     Read(Arc<Stream>, oneshot::Sender<Result<(), Refused>>),
     /// Looks at everything again.
     Recheck(RecheckAsker),
+    /// Changes which trackers it has.
+    EditTrackers(TrackerEdit, EditAsker),
     /// Stops it and removes it, with its data or without.
     Remove(Data, RemoveAsker),
 }
@@ -26,6 +29,7 @@ impl Work {
         match self {
             Self::Read(_, reply) => drop(reply.send(Err(why))),
             Self::Recheck(asker) => drop(asker.send(Err(why))),
+            Self::EditTrackers(_, asker) => drop(asker.send(Err(why))),
             Self::Remove(_, asker) => drop(asker.send(Err(why.into()))),
         }
     }
@@ -36,6 +40,9 @@ pub(super) type RemoveAsker = oneshot::Sender<Result<Removed, FilesError>>;
 
 /// Who waits for the end of a second look.
 pub(super) type RecheckAsker = oneshot::Sender<Result<Rechecked, Refused>>;
+
+/// Who waits for the end of an edit.
+pub(super) type EditAsker = oneshot::Sender<Result<Vec<RefusedTracker>, Refused>>;
 
 /// What a look at everything found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,4 +17,5 @@ mod states;
 mod store;
 mod support;
 mod trace;
+mod trackers;
 mod transfer;

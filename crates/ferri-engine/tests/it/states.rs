@@ -6,7 +6,8 @@ use std::{fs, io};
 
 use ferri_bencode::Encoder;
 use ferri_engine::{
-    AddTorrent, Check, Data, FilePriority, FilesError, Rechecked, Refused, Session, State, Torrent,
+    AddTorrent, Check, Data, FilePriority, FilesError, Rechecked, Refused, RefusedTracker, Session, State,
+    Torrent, TrackerRefusal, TrackerStatus,
 };
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::{FileIndex, Metainfo};
@@ -131,6 +132,7 @@ impl Scene {
         assert_eq!(torrent.reannounce().await, reannounced);
         assert_eq!(within(torrent.trackers()).await.len(), 1);
         within(torrent.peers()).await;
+        edit_trackers(torrent, &self.tracker.http_url()).await;
         self.read_back(reannounced == Err(Refused::Paused)).await;
         let torrent = torrent.clone();
         self.rechecks.lock().unwrap().push(tokio::spawn(async move { torrent.recheck().await }));
@@ -192,6 +194,10 @@ impl Scene {
         ];
         assert_eq!(answers, [const { Err(Refused::Stopped) }; 8]);
         assert_eq!(torrent.settings().await, Err(Refused::Stopped));
+        assert_eq!(torrent.set_trackers(Vec::new()).await, Err(Refused::Stopped));
+        assert_eq!(torrent.add_trackers(Vec::new()).await, Err(Refused::Stopped));
+        assert_eq!(torrent.remove_trackers(Vec::new()).await, Err(Refused::Stopped));
+        assert_eq!(torrent.replace_tracker(String::new(), String::new()).await, Err(Refused::Stopped));
         assert_eq!(torrent.piece_map().await, Err(Refused::Stopped));
         assert_eq!(torrent.recheck().await, Err(Refused::Stopped));
         let removed = self.session.delete(torrent, Data::Delete).await;
@@ -199,6 +205,26 @@ impl Scene {
         assert_eq!(torrent.reader(FileIndex(0)).await.err(), Some(Refused::Stopped));
         assert!(torrent.peers().await.is_empty() && torrent.trackers().await.is_empty());
     }
+}
+
+/// Changes its trackers in each way, and back to the one that it has.
+async fn edit_trackers(torrent: &Torrent, url: &str) {
+    let own = vec![vec![url.to_owned()]];
+    let other = |n: u8| format!("http://127.0.0.1:1/{n}");
+    assert_eq!(
+        within(torrent.set_trackers(vec![vec![other(1)], vec![url.to_owned()]])).await,
+        Ok(Vec::new())
+    );
+    let refused = within(torrent.add_trackers(vec![other(2), "gone".to_owned()])).await.unwrap();
+    assert!(matches!(&refused[..], [RefusedTracker { why: TrackerRefusal::Unusable(_), .. }]), "{refused:?}");
+    assert_eq!(within(torrent.replace_tracker(other(2), other(3))).await, Ok(Vec::new()));
+    let urls =
+        |trackers: Vec<TrackerStatus>| trackers.into_iter().map(|tracker| tracker.url).collect::<Vec<_>>();
+    assert_eq!(urls(within(torrent.trackers()).await), [other(1), url.to_owned(), other(3)]);
+    let refused = within(torrent.remove_trackers(vec![other(1), other(2), other(3)])).await.unwrap();
+    assert!(matches!(&refused[..], [RefusedTracker { why: TrackerRefusal::NotListed, .. }]), "{refused:?}");
+    assert_eq!(within(torrent.set_trackers(own)).await, Ok(Vec::new()));
+    assert_eq!(urls(within(torrent.trackers()).await), [url]);
 }
 
 /// A torrent of zeros, none of which are right, that takes long to look at.
@@ -385,6 +411,7 @@ impl Sought {
         assert_eq!(torrent.fetch_in_order().await, Ok(()));
         assert_eq!(torrent.reannounce().await, reannounced);
         assert_eq!(within(torrent.trackers()).await.len(), 1);
+        edit_trackers(torrent, &self.tracker.http_url()).await;
         assert!(within(torrent.peers()).await.is_empty());
         assert!(within(torrent.files()).await.is_empty());
     }

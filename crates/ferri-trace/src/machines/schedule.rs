@@ -50,13 +50,16 @@ impl Machine for Schedule {
     }
 
     fn shown_start<'a>(start: &'a ScheduleStart, urls: &mut Urls) -> Cow<'a, ScheduleStart> {
-        let hide = |tier: &Vec<String>| tier.iter().map(|url| urls.hide(url)).collect();
-        Cow::Owned(ScheduleStart { tiers: start.tiers.iter().map(hide).collect(), ..start.clone() })
+        Cow::Owned(ScheduleStart { tiers: urls.hide_tiers(&start.tiers), ..start.clone() })
     }
 
     fn shown_input<'a>(input: &'a Input, urls: &mut Urls) -> Cow<'a, Input> {
         match input {
             Input::AddTracker { url } => Cow::Owned(Input::AddTracker { url: urls.hide(url) }),
+            Input::SetTrackers { tiers, beside } => {
+                let (tiers, beside) = (urls.hide_tiers(tiers), urls.hide_all(beside));
+                Cow::Owned(Input::SetTrackers { tiers, beside })
+            }
             other => Cow::Borrowed(other),
         }
     }

@@ -57,7 +57,8 @@ pub enum Order {
     /// Later tiers stand in for earlier ones (BEP 12).
     #[default]
     Sequential,
-    /// One tracker of every tier is used at the same time, as some clients do.
+    /// One tracker of every tier is used at the same time, as some clients do. When there are many tiers, the first
+    /// [`TIERS_AT_ONCE`](super::TIERS_AT_ONCE) are, and further ones stand in for those that fail.
     EveryTier,
 }
 
@@ -65,17 +66,18 @@ pub enum Order {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TrackerId {
+    /// The tracker's number.
     index: u32,
     request: u32,
 }
 
 impl TrackerId {
-    pub(super) fn new(index: usize, request: u32) -> Self {
-        Self { index: u32::try_from(index).expect("trackers are bounded"), request }
+    pub(super) fn new(number: u32, request: u32) -> Self {
+        Self { index: number, request }
     }
 
-    pub(super) fn index(self) -> usize {
-        self.index as usize
+    pub(super) fn number(self) -> u32 {
+        self.index
     }
 
     pub(super) fn request(self) -> u32 {
@@ -134,10 +136,20 @@ pub enum Input {
         /// The answer for our torrent.
         result: Result<Scrape, TrackerError>,
     },
-    /// The user adds a tracker.
+    /// A tracker beside the tiers of the torrent, which is asked in any case. One that is listed stays where it is.
     AddTracker {
         /// Its URL.
         url: String,
+    },
+    /// The user changed the list: these take the place of all trackers. Each URL counts once, and only the first
+    /// [`TRACKERS_MAX`](crate::limits::TRACKERS_MAX) do. Those that were listed before go on as they are, in their new place; those that
+    /// are listed no more hear `stopped` if they may have heard `started`; those that are new are asked at once while a session
+    /// lasts, [`NEW_AT_ONCE`](super::NEW_AT_ONCE) at most, the others when it is their turn.
+    SetTrackers {
+        /// The tiers.
+        tiers: Vec<Vec<String>>,
+        /// Trackers beside them, as by [`Self::AddTracker`].
+        beside: Vec<String>,
     },
     /// The user wants to be announced now. It happens as soon as the trackers allow.
     Reannounce,

@@ -8,8 +8,10 @@ use std::time::Instant;
 pub struct TrackerStatus {
     /// As the torrent has it. May hold a passkey.
     pub url: String,
-    /// Its tier, from 0. Trackers added later have one each.
+    /// Its tier, from 0. Trackers beside the tiers of the torrent have one each, behind those.
     pub tier: usize,
+    /// Whether it stands beside the tiers of the torrent and is asked in any case.
+    pub is_beside: bool,
     /// How it stands.
     pub state: TrackerState,
     /// Peers that have everything, as it said last.

@@ -18,8 +18,13 @@ use crate::url::{Transport, literal_ip};
 pub(super) struct Tracker {
     /// As the torrent has it, blanks around it removed.
     pub(super) url: String,
-    /// The place in the torrent's list, from 0; trackers added later count on.
+    /// What requests call it. No other tracker of the schedule has this number.
+    pub(super) number: u32,
+    pub(super) listing: Listing,
+    /// Its tier, from 0; trackers beside the tiers count on.
     pub(super) tier: usize,
+    /// It was listed while a session lasts, and is to be asked at once.
+    pub(super) is_new: bool,
     pub(super) transport: Result<Transport, TrackerError>,
     /// One or two.
     pub(super) ways: Vec<Way>,
@@ -30,6 +35,17 @@ pub(super) struct Tracker {
     /// The number of the scrape under way, and when the last one was sent.
     pub(super) scrape: Option<u32>,
     pub(super) scraped_at: Option<Instant>,
+}
+
+/// How a tracker stands in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// In a tier of the torrent.
+    Tier,
+    /// Beside the tiers.
+    Beside,
+    /// Not any more: it is to hear that we go.
+    Gone,
 }
 
 /// Announces by both ways that are under way together, until none is.
@@ -68,7 +84,12 @@ pub(super) struct Heard {
 }
 
 impl Tracker {
-    pub(super) fn new(url: String, tier: usize, families: &[Family]) -> Self {
+    pub(super) fn new(
+        url: String,
+        number: u32,
+        (listing, tier): (Listing, usize),
+        families: &[Family],
+    ) -> Self {
         let ways = match literal_ip(&url) {
             Some(ip) => vec![Way::new(Family::of(SocketAddr::new(ip, 0)))],
             None => families.iter().map(|&family| Way::new(family)).collect(),
@@ -76,7 +97,10 @@ impl Tracker {
         Self {
             transport: Transport::of(&url),
             url,
+            number,
+            listing,
             tier,
+            is_new: false,
             ways,
             attempt: None,
             pace: Pace::default(),
@@ -96,7 +120,39 @@ impl Tracker {
         self.ways.iter().any(|way| way.flight.is_some())
     }
 
+    /// Whether it may have heard of us in this session, or is about to.
+    pub(super) fn may_know(&self) -> bool {
+        self.is_flying() || self.ways.iter().any(|way| way.session.known != Known::No)
+    }
+
+    /// It is listed, here; before, it was too or was about to go.
+    pub(super) fn is_listed_at(&mut self, (listing, tier): (Listing, usize), flight_ends_at: Instant) {
+        let was_gone = std::mem::replace(&mut self.listing, listing) == Listing::Gone;
+        self.tier = tier;
+        if !was_gone {
+            return;
+        }
+        let is_parting =
+            |way: &Way| way.flight.as_ref().is_some_and(|flight| flight.event == Some(Event::Stopped));
+        // What hears `stopped` has to hear `started` again.
+        self.is_new = self.ways.iter().any(is_parting);
+        for flight in self.ways.iter_mut().filter_map(|way| way.flight.as_mut()) {
+            if flight.event != Some(Event::Stopped) {
+                (flight.ends_at, flight.hurried) = (flight_ends_at, false);
+            }
+        }
+    }
+
+    /// It is not listed any more. What is under way ends by `hurry` at the latest.
+    pub(super) fn is_gone(&mut self, hurry: Instant) {
+        (self.listing, self.is_new, self.scrape) = (Listing::Gone, false, None);
+        for flight in self.ways.iter_mut().filter_map(|way| way.flight.as_mut()) {
+            flight.hurry(hurry);
+        }
+    }
+
     pub(super) fn begin_session(&mut self) {
+        self.is_new = false;
         for way in &mut self.ways {
             way.begin_session();
         }
@@ -296,7 +352,7 @@ mod tests {
     #[test]
     fn a_name_is_told_by_both_families_and_an_address_by_its_own() {
         let families = |url: &str| {
-            let tracker = Tracker::new(url.to_owned(), 0, &[Family::V4, Family::V6]);
+            let tracker = Tracker::new(url.to_owned(), 0, (Listing::Tier, 0), &[Family::V4, Family::V6]);
             tracker.ways.iter().map(|way| way.family).collect::<Vec<_>>()
         };
         assert_eq!(families("http://t.example/announce"), [Family::V4, Family::V6]);

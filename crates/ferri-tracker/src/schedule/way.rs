@@ -81,6 +81,12 @@ pub(super) struct Backoff {
 }
 
 impl Flight {
+    /// Something waits for it: it ends by `at` at the latest.
+    pub(super) fn hurry(&mut self, at: Instant) {
+        self.ends_at = self.ends_at.min(at);
+        self.hurried = true;
+    }
+
     /// Whether we did not wait for it.
     pub(super) fn was_given_up(&self, error: &TrackerError) -> bool {
         self.hurried && *error == TrackerError::TimedOut

@@ -3,6 +3,7 @@
 
 mod asking;
 mod bytes;
+mod editing;
 mod life;
 mod machine;
 mod pacing;

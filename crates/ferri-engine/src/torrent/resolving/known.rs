@@ -55,6 +55,9 @@ impl Search {
     pub(super) fn choose(&mut self, chosen: Chosen, now: Instant) {
         self.add_peers(chosen.add.peers.clone(), now);
         self.crew.limits().set(chosen.add.limits.down, chosen.add.limits.up);
+        if !chosen.add.no_trackers {
+            self.crew.add_trackers(chosen.add.extra_trackers.clone(), now);
+        }
         self.chosen = Some(chosen);
         if matches!(self.step, Step::Held(_) | Step::Failed(..)) {
             self.open(now);
@@ -131,8 +134,7 @@ impl Search {
                 twin.bring_peers(source, addrs);
             }
         }
-        let extra = self.chosen.iter().flat_map(|chosen| chosen.add.extra_trackers.clone());
-        twin.bring_trackers(self.magnet.trackers.iter().cloned().chain(extra).collect());
+        twin.bring_trackers(self.crew.trackers().lists().urls().cloned().collect());
         self.torrent.is_twin_of(name);
         if let Some(reply) = self.chosen.as_mut().and_then(|chosen| chosen.reply.take()) {
             let _ = reply.send(Err(Error::AlreadyRunning(name)));

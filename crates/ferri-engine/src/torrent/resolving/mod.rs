@@ -44,7 +44,7 @@ use crate::services::Services;
 use crate::share::{Claim, Use};
 use crate::status::Event;
 use crate::trace_file::Traced;
-use crate::trackers::{Trackers, TrackersOptions};
+use crate::trackers::{TrackerLists, Trackers, TrackersOptions};
 use crate::{AddTorrent, Error, FilePriority};
 
 /// A snapshot at most this often, when something changed.
@@ -53,8 +53,6 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Trackers are told within this that it is over, or not at all.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Trackers of a link that are asked at the same time. Further ones stand in for those that fail.
-const TRACKERS_AT_ONCE: usize = 16;
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
 
@@ -150,7 +148,9 @@ pub(super) fn start(
 ) {
     let Added { services, registry, torrent, entry, view, number } = added;
     let (handle, senders, disk_done, inbox) = channels();
-    let crew = crew(&services, &magnet, &add, senders, &view);
+    let record = torrent.record();
+    let lists = TrackerLists::of(&add, record.as_deref());
+    let crew = crew(&services, &magnet, (&add, lists), senders, &view);
     *task_slot = TaskSlot::Awake(handle);
     drop(task_slot);
     let peers = named(&magnet, &add);
@@ -195,7 +195,7 @@ pub(super) fn start(
 fn crew(
     services: &Arc<Services>,
     magnet: &Magnet,
-    add: &AddTorrent,
+    (add, lists): (&AddTorrent, TrackerLists),
     senders: crew::Senders,
     view: &View,
 ) -> Crew<MetadataSwarm> {
@@ -217,7 +217,7 @@ fn crew(
     let base = Base {
         machine: Traced::new(services.trace.as_ref(), &handshake.info_hash.to_string(), start, now),
         names: Names { handshake, hashes },
-        trackers: Trackers::new(trackers(services, magnet, add), now),
+        trackers: Trackers::new(trackers(services, magnet, lists), now),
         limits: TorrentLimits::new(add.limits.down, add.limits.up),
         budget,
         told,
@@ -429,17 +429,10 @@ pub(super) fn ask_for(services: &Services, torrent: &Torrent, hosts: Vec<(String
     }
 }
 
-/// What the trackers of a link are told, of which a few are asked at the same time: one that does not answer must not hold
-/// up the others.
-fn trackers(services: &Services, magnet: &Magnet, add: &AddTorrent) -> TrackersOptions {
-    let (tiers, extra) = if add.no_trackers {
-        (Vec::new(), Vec::new())
-    } else {
-        (side_by_side(&magnet.trackers), add.extra_trackers.clone())
-    };
+/// How the trackers of a link are asked: a few at the same time, as one that does not answer must not hold up the others.
+fn trackers(services: &Services, magnet: &Magnet, lists: TrackerLists) -> TrackersOptions {
     TrackersOptions {
-        tiers,
-        extra,
+        lists,
         total: None,
         order: Order::EveryTier,
         info_hash: magnet.info_hashes.wire(),
@@ -447,31 +440,5 @@ fn trackers(services: &Services, magnet: &Magnet, add: &AddTorrent) -> TrackersO
         port: services.network.facts().port,
         bind: services.options.bind,
         trace: services.trace.clone(),
-    }
-}
-
-/// At most [`TRACKERS_AT_ONCE`] tiers, the first trackers of the link first in each.
-fn side_by_side(urls: &[String]) -> Vec<Vec<String>> {
-    let mut tiers = vec![Vec::new(); urls.len().min(TRACKERS_AT_ONCE)];
-    for (at, url) in urls.iter().enumerate() {
-        tiers[at % TRACKERS_AT_ONCE].push(url.clone());
-    }
-    tiers
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_few_trackers_of_a_link_are_asked_at_once_and_the_others_stand_in() {
-        let urls: Vec<String> = (0..TRACKERS_AT_ONCE + 2).map(|n| n.to_string()).collect();
-        let tiers = side_by_side(&urls);
-        assert_eq!(
-            (tiers.len(), &tiers[0], &tiers[2]),
-            (16, &vec!["0".into(), "16".into()], &vec!["2".into()])
-        );
-        assert_eq!(side_by_side(&urls[..1]), [["0"]]);
-        assert_eq!(side_by_side(&[]), [[""; 0]; 0]);
     }
 }

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::status::State;
 use crate::torrent::command::{Command, Order};
 use crate::torrent::refused::Refused;
+use crate::torrent::work::Work;
 use crate::torrent::{TaskSlot, peer_status};
 
 impl Search {
@@ -44,6 +45,11 @@ impl Search {
                 drop(reply.send(self.crew.machine().peers().map(peer_status).collect()));
             }
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),
+            Command::Work(Work::EditTrackers(edit, asker)) if self.ending.is_none() => {
+                let (refused, is_changed) = self.crew.edit_trackers(edit, now);
+                let changed = is_changed.then(|| self.crew.trackers().to_record());
+                self.torrent.answer_edit(changed, refused, asker);
+            }
             Command::Work(work) => {
                 work.refuse(if self.ending.is_some() { Refused::Stopped } else { Refused::Unresolved });
             }
