@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::look::Look;
 use super::refused::Refused;
+use super::setting::Setting;
 use super::work::Work;
 use crate::status::{PeerStatus, TrackerStatus};
 use crate::{AddTorrent, Error, FilePriority};
@@ -46,12 +47,5 @@ pub(super) enum Order {
     AddPeers(Vec<SocketAddr>),
     SetPriorities(Vec<FilePriority>),
     SetLimits { down: Option<u64>, up: Option<u64> },
-    SetSequential(Sequential),
-}
-
-/// Whether pieces come in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sequential {
-    Yes,
-    No,
+    Set(Setting),
 }

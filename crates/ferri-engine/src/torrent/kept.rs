@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Torrent;
 use super::account::Moved;
-use super::command::{Order, Sequential};
+use super::command::Order;
 use super::refused::Refused;
 use super::task::Task;
 use crate::options::RateLimits;
@@ -121,9 +121,9 @@ impl Order {
                 let limits = RateLimits { down: *down, up: *up };
                 Box::new(move |record| record.limits = limits)
             }
-            Self::SetSequential(order) => {
-                let sequential = *order == Sequential::Yes;
-                Box::new(move |record| record.sequential = sequential)
+            Self::Set(setting) => {
+                let setting = *setting;
+                Box::new(move |record| setting.keep(record))
             }
             Self::Stop | Self::Reannounce => return None,
         })

@@ -18,6 +18,7 @@ mod refused;
 mod removal;
 mod resolving;
 mod rest;
+mod setting;
 mod settings;
 mod spill;
 mod start;
@@ -39,7 +40,7 @@ use ferri_metainfo::{Info, InfoHash, InfoHashes};
 use ferri_swarm::Source;
 use tokio::sync::oneshot;
 
-use self::command::{Command, Order, Sequential};
+use self::command::{Command, Order};
 pub use self::reader::FileReader;
 pub use self::refused::{FilesError, Refused};
 use self::rest::{Resting, TaskHandle};
@@ -246,22 +247,6 @@ impl Torrent {
     /// [`Refused::Stopped`].
     pub async fn set_limits(&self, down: Option<u64>, up: Option<u64>) -> Result<(), Refused> {
         self.order(Order::SetLimits { down, up }).await
-    }
-
-    /// Fetches pieces in order.
-    ///
-    /// # Errors
-    /// [`Refused::Stopped`].
-    pub async fn fetch_in_order(&self) -> Result<(), Refused> {
-        self.order(Order::SetSequential(Sequential::Yes)).await
-    }
-
-    /// Fetches the rarest pieces first.
-    ///
-    /// # Errors
-    /// [`Refused::Stopped`].
-    pub async fn fetch_rarest_first(&self) -> Result<(), Refused> {
-        self.order(Order::SetSequential(Sequential::No)).await
     }
 
     /// The connected peers.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::account::{Account, Moved};
 use super::checking::Checking;
-use super::command::{Command, Order, Sequential};
+use super::command::{Command, Order};
 use super::disk::{Disk, DiskDone};
 use super::fault::Remains;
 use super::files::Files;
@@ -243,9 +243,7 @@ impl Task {
             }
             Order::SetPriorities(files) => return self.set_priorities(&files, now),
             Order::SetLimits { down, up } => self.crew.limits().set(down, up),
-            Order::SetSequential(order) => {
-                self.handle(Input::Sequential { sequential: order == Sequential::Yes }, now);
-            }
+            Order::Set(setting) => self.handle(setting.input(), now),
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::Error;
 use crate::clock;
 use crate::status::{Event, State};
 use crate::torrent::Torrent;
-use crate::torrent::command::{Command, Sequential};
+use crate::torrent::command::Command;
 use crate::torrent::opening::{Opened, open};
 use crate::torrent::start::{Added, Start};
 use crate::torrent::task::Inbox;
@@ -162,9 +162,7 @@ impl Search {
             ..
         } = self;
         let (Step::Opening(info, _), Some(Chosen { mut add, reply })) = (step, chosen) else { return };
-        if let Some(order) = noted.order {
-            add.sequential = order == Sequential::Yes;
-        }
+        noted.settings.into_iter().for_each(|setting| setting.prepare(&mut add));
         let added = Added { services, registry, torrent, entry, view, number };
         let start = Start::new(added, *add, info, opened);
         start.go_on(crew, (disk_done, inbox), noted.wishes);

@@ -12,6 +12,7 @@ mod orders;
 mod snapshot;
 
 use std::future::pending;
+use std::mem::discriminant;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
@@ -28,11 +29,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use self::cache::Cached;
-use super::command::Sequential;
 use super::disk::DiskDone;
 use super::fault::Remains;
 use super::opening::{Opened, Opening};
 use super::rest::channels;
+use super::setting::Setting;
 use super::start::Added;
 use super::task::{Inbox, View};
 use super::{TaskSlot, Torrent};
@@ -102,7 +103,15 @@ struct Chosen {
 #[derive(Debug, Default)]
 struct Noted {
     wishes: Option<Vec<FilePriority>>,
-    order: Option<Sequential>,
+    /// One of a kind.
+    settings: Vec<Setting>,
+}
+
+impl Noted {
+    fn set(&mut self, setting: Setting) {
+        self.settings.retain(|noted| discriminant(noted) != discriminant(&setting));
+        self.settings.push(setting);
+    }
 }
 
 /// How to begin with what an earlier run left.

@@ -81,7 +81,7 @@ impl Search {
                 self.noted.wishes = Some(files);
             }
             Order::SetLimits { down, up } => self.crew.limits().set(down, up),
-            Order::SetSequential(order) => self.noted.order = Some(order),
+            Order::Set(setting) => self.noted.set(setting),
         }
         Ok(())
     }
