@@ -122,10 +122,13 @@ pub(super) fn power(scene: &Scene<'_>) -> Result<String> {
             });
             thread::sleep(LOOK_INTERVAL);
         }
+        // The cut itself takes a while on a busy machine.
+        let cut_at = Instant::now();
         machine.cut(&mut life)?;
         asked_for_no(&mut seeder, &safe)?;
         fetched += verified(&life.events()?).count();
-        safe.extend(seen.iter().filter(|(_, at)| SYNCED_AFTER <= at.elapsed()).map(|(piece, _)| *piece));
+        let synced = seen.iter().filter(|(_, at)| SYNCED_AFTER <= cut_at.duration_since(**at));
+        safe.extend(synced.map(|(piece, _)| *piece));
     }
     machine.download.finish(&payload)?;
     asked_for_no(&mut seeder, &safe)?;
