@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Fmt,
     /// clippy has nothing to say.
     Clippy,
+    /// The program builds without any of its features and without each of them, and clippy has nothing to say.
+    Features,
     /// Licences, sources and duplicate versions of what we depend on are those of `deny.toml`.
     Deny,
     /// `cargo test`: units, properties, simulation, the fuzzers' corpora, tidy.
@@ -34,13 +36,22 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] =
-        [Self::Fmt, Self::Clippy, Self::Deny, Self::Unit, Self::Build, Self::Interop, Self::Kill];
+    const ALL: [Self; 8] = [
+        Self::Fmt,
+        Self::Clippy,
+        Self::Features,
+        Self::Deny,
+        Self::Unit,
+        Self::Build,
+        Self::Interop,
+        Self::Kill,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
+            Self::Features => "features",
             Self::Deny => "deny",
             Self::Unit => "unit",
             Self::Build => "build",
@@ -180,6 +191,9 @@ fn steps(options: &Options) -> Vec<Step> {
     steps
 }
 
+/// What a build of the program may leave out.
+const FEATURES: [&str; 5] = ["dht", "lsd", "port-mapping", "tls", "tracker-server"];
+
 /// How a command's success is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counts {
@@ -210,6 +224,18 @@ fn commands(root: &Path, step: Step, options: &Options) -> Result<Vec<(Command, 
         Step::Clippy => {
             let args = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
             vec![(cargo(&args), Counts::ExitCode)]
+        }
+        Step::Features => {
+            let without = |features: String| {
+                let mut command = cargo(&["clippy", "--quiet", "-p", "ferriswarm", "--no-default-features"]);
+                command.args(["--features", &features, "--", "-D", "warnings"]);
+                (command, Counts::ExitCode)
+            };
+            let all_but = |left_out| {
+                let features: Vec<_> = FEATURES.into_iter().filter(|feature| *feature != left_out).collect();
+                without(features.join(","))
+            };
+            [without(String::new())].into_iter().chain(FEATURES.map(all_but)).collect()
         }
         Step::Deny => {
             let mut deny = Command::new(install::cargo_deny(root)?);

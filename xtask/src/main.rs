@@ -21,7 +21,7 @@ use clients::{Kind, Tools};
 use report::{Tally, say};
 
 const USAGE: &str = "\
-cargo xtask test [--only fmt,clippy,deny,unit,build,interop,kill] [--filter NAME] [--hub CLIENT]
+cargo xtask test [--only fmt,clippy,features,deny,unit,build,interop,kill] [--filter NAME] [--hub CLIENT]
     The gate. Installs what is missing, runs the steps, ends with `N passed, N failed`.
     --filter NAME   interop, kill: only cases whose name contains NAME
     --hub CLIENT    interop: another client (libtorrent, transmission, ...) in ferriswarm's place

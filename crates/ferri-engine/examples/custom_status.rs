@@ -43,6 +43,7 @@ fn line(status: &TorrentStatus) -> String {
         State::Paused => "paused".to_owned(),
         State::Error { text, .. } => text.clone(),
         State::Stopped => "stopped".to_owned(),
+        _ => "doing something newer than this program".to_owned(),
     };
     let filled = usize::try_from(status.wanted_done * 20 / status.wanted.max(1)).unwrap_or(20);
     format!("[{:<20}] {doing}", "#".repeat(filled))

@@ -9,11 +9,14 @@ use ferri_metainfo::names::NameError;
 use ferri_metainfo::{InfoHash, MetainfoError};
 use ferri_storage::StorageError;
 
+use crate::feature::NotBuilt;
+use crate::fetch_error::FetchError;
 use crate::session_options::LimitsError;
 use crate::store::StoreError;
 
 /// Why the engine did not do what was asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The listening address is taken or not ours.
     #[error("cannot listen on {addr}: {source}; choose another port or address")]
@@ -28,9 +31,12 @@ pub enum Error {
         "torrent {0} is already running with this state folder; stop the other one or use another --state-dir"
     )]
     AlreadyRunning(InfoHash),
+    /// A session was to have what the build leaves out.
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
     /// The torrent can be described but not transferred.
-    #[error("{0}")]
-    Unsupported(String),
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// What a magnet link's hash stands for is no torrent that can be used.
     #[error("the torrent's description cannot be used: {0}")]
     BadInfo(MetainfoError),
@@ -53,12 +59,8 @@ pub enum Error {
     Fetch {
         /// From where, with its secrets; the text has none.
         url: String,
-        /// Why, in words.
-        reason: String,
-        /// Whether the name could not be resolved.
-        dns: bool,
-        /// Whether the server said that there is no such thing.
-        not_found: bool,
+        /// Why.
+        reason: FetchError,
     },
     /// A part of the engine failed by a fault of its own; the log says where.
     #[error("this is a fault of the program, please report it: {0}")]
@@ -80,9 +82,23 @@ pub enum Error {
     Closed,
 }
 
-/// Of work that was waited for on another thread.
-impl From<tokio::task::JoinError> for Error {
-    fn from(error: tokio::task::JoinError) -> Self {
+/// What cannot be transferred, or not from there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// A torrent that has no version 1 in it.
+    #[error(
+        "this torrent is version 2 only, and transfer of version 2 is not there yet; a hybrid of it would work"
+    )]
+    VersionTwoOnly,
+    /// A payload at a path that ends in no name, as `/` does.
+    #[error("{}: this is no file or folder with a name", .0.display())]
+    Nameless(PathBuf),
+}
+
+impl Error {
+    /// Of work that was waited for on another thread.
+    pub(crate) fn of_thread(error: tokio::task::JoinError) -> Self {
         if error.is_panic() {
             tracing::error!(%error, "work for a caller failed by a fault of ours");
             return Self::Fault(error.to_string());

@@ -11,7 +11,9 @@ use hyper::StatusCode;
 use crate::Error;
 use crate::address_policy::Named;
 use crate::egress::Egress;
-use crate::http::{Answer, Ask, Fault, Http};
+use crate::feature::{Feature, NotBuilt};
+use crate::fetch_error::FetchError;
+use crate::http::{Answer, Ask, Fault, Http, HttpError};
 
 /// What is behind an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +52,25 @@ pub async fn document(url: &str, bind: Option<IpAddr>, limit: usize) -> Result<V
 async fn get(url: &str, bind: Option<IpAddr>, limit: usize) -> Result<Answer, Error> {
     let ask = Ask { url, limit, named: Named::ByUser, family: None };
     let answer = Http::new(Arc::new(Egress::new(bind))).get(ask).await;
-    answer.map_err(|error| failed(url, error.text, error.fault == Fault::Name, false))
-}
-
-fn failed(url: &str, reason: String, dns: bool, not_found: bool) -> Error {
-    Error::Fetch { url: url.to_owned(), reason: redact_words(&reason, url), dns, not_found }
+    answer.map_err(|HttpError { text, fault }| {
+        let words = redact_words(&text, url);
+        let reason = match fault {
+            Fault::Name => FetchError::Name(words),
+            Fault::NoWay | Fault::Unseen => FetchError::Unreachable(words),
+            Fault::TimedOut => FetchError::TimedOut,
+            Fault::TooLong => FetchError::TooLong(words),
+            Fault::HungUp | Fault::Useless => FetchError::Useless(words),
+            Fault::NoTls => FetchError::NotBuilt(NotBuilt(Feature::Tls)),
+        };
+        Error::Fetch { url: url.to_owned(), reason }
+    })
 }
 
 fn refused(url: &str, status: StatusCode) -> Error {
-    let is_missing = matches!(status.as_u16(), 404 | 410);
-    failed(url, format!("the server answered {status}"), false, is_missing)
+    let status = status.as_u16();
+    let reason = match status {
+        404 | 410 => FetchError::NotFound { status },
+        _ => FetchError::Status { status },
+    };
+    Error::Fetch { url: url.to_owned(), reason }
 }

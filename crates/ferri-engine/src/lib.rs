@@ -13,6 +13,11 @@
 //! # }
 //! ```
 //!
+//! # Features
+//! All are on unless a build says otherwise ([`Feature`]): `dht`, `lsd` (local discovery), `port-mapping` (PCP, NAT-PMP, UPnP) and
+//! `tls` (HTTPS). What a build leaves out says so when it is asked for: [`WhyOff::NotBuilt`], [`Error::NotBuilt`],
+//! [`TrackerRefusal::NotBuilt`].
+//!
 //! # How it is built
 //! Every torrent is a task that owns two machines without I/O, a `ferri_swarm::Swarm` (a `MetadataSwarm` while a magnet
 //! link is all that is known of it) and a `ferri_tracker::Schedule`, and carries out what they say. Every connection is a task that owns a socket. Disk
@@ -27,27 +32,33 @@ mod check;
 mod clock;
 mod crew;
 mod crowd;
+#[cfg_attr(not(feature = "dht"), path = "dht/off.rs")]
 pub mod dht;
 mod egress;
 mod error;
 mod events;
 mod external;
+mod feature;
 mod feed;
 mod fetch;
+mod fetch_error;
 mod handshake;
 mod hosts;
 mod http;
 mod keeper;
 mod listen;
+#[cfg_attr(not(feature = "lsd"), path = "lsd/off.rs")]
 mod lsd;
 mod mailbox;
 mod network;
+mod note;
 mod options;
 mod pace;
 mod panics;
 mod peer;
 mod port_mapping;
 mod rate;
+mod refused;
 mod registry;
 mod route;
 mod scrape;
@@ -69,20 +80,23 @@ mod wiring;
 
 pub use check::{locate, verify, verify_places};
 pub use egress::{LookupError, look_up};
-pub use error::Error;
+pub use error::{Error, Unsupported};
 pub use events::{Events, EventsError, SessionEvent, SessionEvents};
+pub use feature::{Feature, NotBuilt};
 pub use feed::Changes;
 pub use fetch::{Fetched, document as fetch_document, torrent as fetch_torrent};
+pub use fetch_error::FetchError;
 pub use http::USER_AGENT;
 pub use network::{LsdStatus, NetworkStatus};
+pub use note::Note;
 pub use options::{AddTorrent, Check, FilePriority, RateLimits, Stored, TorrentSource};
-pub use port_mapping::{MappedPort, MappingProtocol, PortMappingStatus, Transport};
+pub use port_mapping::{MappedPort, MappingFailure, MappingProtocol, PortMappingStatus, Transport};
 pub use scrape::Scraper;
 pub use session::{Restored, Session};
 pub use session_options::{LimitsError, SessionLimits, SessionOptions};
 pub use status::{
-    AllTime, Event, FileStatus, PeerStatus, Resolving, Said, Sources, State, Stopwatch, TorrentStatus,
-    TrackerStatus, Wait,
+    AllTime, ErrorReason, Event, FileStatus, PeerStatus, Resolving, Said, Sources, State, StopReason,
+    Stopwatch, TorrentStatus, TrackerStatus, Wait,
 };
 pub use torrent::{
     FileReader, FilesError, PieceMap, ReadError, Rechecked, Refused, Torrent, TorrentSettings, known_torrent,

@@ -46,6 +46,7 @@ impl NetworkStatus {
 
 /// Whether peers are looked for on the local network (BEP 14).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LsdStatus {
     /// They are not.
     Off {

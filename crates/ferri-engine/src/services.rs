@@ -25,6 +25,7 @@ use crate::pace::Turns;
 use crate::panics;
 use crate::rate::Limiter;
 use crate::share::Shares;
+use crate::status::StopReason;
 use crate::store::Writer;
 use crate::trace_file::TraceFile;
 use crate::tracker_udp::UdpTrackers;
@@ -160,6 +161,14 @@ impl Services {
         self.lsd.forget(hashes);
         if let Some(dht) = &self.dht {
             hashes.names().for_each(|name| dht.remove(name));
+        }
+    }
+
+    /// Why a torrent stops that nobody deletes.
+    pub(crate) fn why_stopped(&self) -> StopReason {
+        match self.shutdown.stop_accepting.is_cancelled() {
+            true => StopReason::SessionEnded,
+            false => StopReason::Asked,
         }
     }
 

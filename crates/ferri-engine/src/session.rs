@@ -16,6 +16,7 @@ use crate::crowd::Crowds;
 use crate::dht::{self, Dht};
 use crate::egress::Egress;
 use crate::events::SessionEvents;
+use crate::feature::{Feature, NotBuilt};
 use crate::feed::Changes;
 use crate::hosts::Hosts;
 use crate::http::Http;
@@ -119,13 +120,10 @@ impl Session {
     /// panicked; the hook that was there goes on as before.
     ///
     /// # Errors
-    /// [`Error::NoRuntime`]; [`Error::Limits`]; [`Error::Store`]; [`Error::Listen`] when the address is not to be had; [`Error::Io`] when the state folder
-    /// cannot be made.
+    /// [`Error::NoRuntime`]; [`Error::NotBuilt`]; [`Error::Limits`]; [`Error::Store`]; [`Error::Listen`] when the address is not
+    /// to be had; [`Error::Io`] when the state folder cannot be made.
     pub async fn start(options: SessionOptions) -> Result<Self, Error> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(Error::NoRuntime);
-        }
-        options.limits.verify()?;
+        verify(&options)?;
         let io_error = |path: &PathBuf| {
             let path = path.clone();
             move |source| Error::Io { path, source }
@@ -149,7 +147,7 @@ impl Session {
             Some(path) => Some(Arc::new(TraceFile::create(path).map_err(io_error(path))?)),
             None => None,
         };
-        let node = open_node(&options, ways, trace.clone()).await;
+        let node = dht::open(&options, ways, trace.clone()).await;
         let services = Arc::new(Services {
             identity: Identity::new(listen_addr, PeerId::new("FS", version(), rand::random())),
             disk: DiskServices { pool, blocks: BlockPool::new(SPARE_BLOCKS), store },
@@ -170,7 +168,7 @@ impl Session {
             keeper: Arc::default(),
             network: Arc::new(Network::new(&options, listen_addr.port())),
             feed: Arc::default(),
-            lsd: Arc::new(Lsd::new(wiring::why_off(options.lsd, listen_addr).is_none())),
+            lsd: Arc::new(Lsd::new(wiring::why_off(options.lsd, Feature::Lsd, listen_addr).is_none())),
             dht: node.as_ref().map(dht::Driver::handle),
             egress,
             trace,
@@ -410,7 +408,7 @@ impl Drop for Life {
 async fn open_store(store: Option<Arc<dyn Store>>) -> Result<(Option<Writer>, Listed), Error> {
     let Some(store) = store else { return Ok((None, Listed::default())) };
     let asked = store.clone();
-    let listed = tokio::task::spawn_blocking(move || asked.list()).await??;
+    let listed = tokio::task::spawn_blocking(move || asked.list()).await.map_err(Error::of_thread)??;
     let writer = Writer::start(store).map_err(StoreError::new)?;
     Ok((Some(writer), listed))
 }
@@ -429,31 +427,24 @@ async fn stop_all(torrents: Vec<Torrent>) {
 }
 
 /// The sockets for datagrams, on the port of the listener unless another one is wished for.
+/// Whether a session can be started here, and so.
+fn verify(options: &SessionOptions) -> Result<(), Error> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(Error::NoRuntime);
+    }
+    options.limits.verify()?;
+    if options.dht && !Feature::Dht.is_built() {
+        return Err(NotBuilt(Feature::Dht).into());
+    }
+    Ok(())
+}
+
 fn open_sockets(options: &SessionOptions, egress: &Egress, listen_port: u16) -> Result<Sockets, Error> {
     match options.dht_port {
         Some(port) => Sockets::bind(egress, port),
         // Another program may have that port for UDP; any other one does as well.
         None => Sockets::bind(egress, listen_port).or_else(|_| Sockets::bind(egress, 0)),
     }
-}
-
-/// The DHT node, if it is wanted.
-async fn open_node(
-    options: &SessionOptions,
-    ways: dht::Ways,
-    trace: Option<Arc<TraceFile>>,
-) -> Option<dht::Driver> {
-    if !options.dht {
-        return None;
-    }
-    let node = dht::DhtOptions {
-        bind: options.bind,
-        port: options.dht_port,
-        routers: options.dht_routers.clone(),
-        state: Some(options.state_dir.join(dht::STATE_FILE)),
-        node: dht::Options::default(),
-    };
-    Some(dht::Driver::new(node, ways, trace).await)
 }
 
 /// The version as a peer id shows it: `0.1.0` is `0100`.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ferri_metainfo::limits::BLOCK_LENGTH;
 
+use crate::feature::Feature;
 use crate::store::Store;
 
 /// What a whole session does. Rates are in bytes per second, sizes in bytes.
@@ -29,7 +30,8 @@ pub struct SessionOptions {
     /// Where every input and output of the session's machines is recorded as JSON lines: a new file, made when it
     /// could start. One that is there already is an error.
     pub trace: Option<PathBuf>,
-    /// Whether the DHT is used (BEP 5). `false`: not a packet of it is sent or answered.
+    /// Whether the DHT is used (BEP 5). `false`: not a packet of it is sent or answered; the default in a build without the feature
+    /// `dht`, in which a session that is to have one does not start.
     pub dht: bool,
     /// The UDP port, of the DHT node and of what is asked of UDP trackers; `None` takes that of the listener, or any when it
     /// is taken.
@@ -58,7 +60,7 @@ impl SessionOptions {
             store: None,
             disk_threads: 2,
             trace: None,
-            dht: true,
+            dht: Feature::Dht.is_built(),
             dht_port: None,
             dht_routers: Vec::new(),
             pex: true,

@@ -1,18 +1,22 @@
 //! What a caller sees: snapshots of a torrent and the events between them. None of it is a promise about JSON;
 //! the edge converts.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, Info, InfoHash, InfoHashes};
-use ferri_storage::CheckPlace;
+use ferri_storage::{CheckPlace, StorageError};
 use ferri_swarm::{DisconnectReason, Standstill};
 use ferri_tracker::TrackerError;
 use ferri_tracker::schedule::TrackerState;
 
+use crate::note::Note;
+
 /// What a torrent is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// Only its hash is known: peers are asked for its info dictionary, or looked for ([`TorrentStatus::resolving`]). Or that
     /// is here, and [`crate::Torrent::choose`] is waited for.
@@ -32,21 +36,80 @@ pub enum State {
     /// Stopped by the caller; [`crate::Torrent::resume`] goes on.
     Paused,
     /// A disk did not take or give data, or a last touch (an empty file, a permission, a link, a final name) could not be put.
-    /// The torrent waits, tries again now and then, and goes on when the cause is gone. Or, with `fault`, the torrent has ended.
+    /// The torrent waits, tries again now and then, and goes on when the cause is gone. Or it has ended ([`ErrorReason::Fault`]).
     Error {
-        /// Path, cause and what to do, for a person.
+        /// What is the matter.
+        reason: ErrorReason,
+        /// The same for a person: path, cause and what to do.
         text: String,
         /// Whether the cause may go away without anybody doing something about it.
         recoverable: bool,
-        /// Bytes missing on the device, when it is full.
-        missing: Option<u64>,
-        /// Whether it is something of the user's, in the place of a file of the torrent, that only they can move or give up.
-        in_the_way: bool,
-        /// Whether the torrent's task failed by a fault of this program: it is no longer in the session, and may be added again.
-        fault: bool,
     },
     /// Shut down; nothing will change any more.
     Stopped,
+}
+
+/// Why a torrent is [`State::Stopped`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// A caller wanted it: [`Torrent::stop`](crate::Torrent::stop), [`Session::remove`](crate::Session::remove).
+    Asked,
+    /// It was deleted, with its data or without ([`Session::delete`](crate::Session::delete)).
+    Deleted,
+    /// It is the same as this torrent of the session, which goes on.
+    SameAs(InfoHash),
+    /// Its session ended.
+    SessionEnded,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("it was told to stop"),
+            Self::Deleted => f.write_str("it was deleted"),
+            Self::SameAs(name) => write!(f, "it is the same torrent as {name}, which goes on"),
+            Self::SessionEnded => f.write_str("the session ended"),
+        }
+    }
+}
+
+/// Why a torrent is in [`State::Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorReason {
+    /// The device is full.
+    DiskFull {
+        /// Bytes that it lacks.
+        missing: u64,
+    },
+    /// Something of the user's lies in the place of a file of the torrent; only they can move it or give it up.
+    InTheWay,
+    /// A disk does not take or give data, or a last touch could not be put.
+    Disk,
+    /// What its hash stands for cannot be used, or has no place on this disk.
+    BadTorrent,
+    /// The torrent is at work already, in this session or with the same state folder.
+    AlreadyRunning,
+    /// Its task failed by a fault of this program: it is no longer in the session, and may be added again.
+    Fault,
+}
+
+impl ErrorReason {
+    pub(crate) fn of(error: &StorageError) -> Self {
+        match error.bytes_missing() {
+            Some(missing) => Self::DiskFull { missing },
+            None if error.is_in_the_way() => Self::InTheWay,
+            None => Self::Disk,
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn of_disk(error: &StorageError) -> Self {
+        let reason = ErrorReason::of(error);
+        Self::Error { reason, text: error.to_string(), recoverable: error.is_recoverable() }
+    }
 }
 
 /// Why a torrent that wants something gets nothing at the moment.
@@ -80,6 +143,8 @@ pub struct TorrentStatus {
     pub info_hashes: InfoHashes,
     /// What it is doing.
     pub state: State,
+    /// Why it is [`State::Stopped`], once it is.
+    pub stopped: Option<StopReason>,
     /// Where it stands among those whose files are to be checked; see [`Self::checks_ahead`].
     pub check_place: Option<CheckPlace>,
     /// Why nothing comes, while it is [`State::Downloading`] and nothing does.
@@ -169,6 +234,7 @@ impl TorrentStatus {
             id: info_hashes.wire(),
             info_hashes,
             state: State::Checking { done: 0, total: 0 },
+            stopped: None,
             check_place: None,
             wait: None,
             total: 0,
@@ -306,8 +372,8 @@ pub struct TrackerStatus {
     pub seeders: Option<u32>,
     /// Leechers it reported last.
     pub leechers: Option<u32>,
-    /// What went wrong last, in words.
-    pub error: Option<String>,
+    /// What went wrong last.
+    pub error: Option<TrackerError>,
     /// Time until the next announce.
     pub next_announce: Option<Duration>,
 }
@@ -343,6 +409,7 @@ pub struct PeerStatus {
 
 /// Something that happened to a torrent, in the order it happened.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Event {
     /// A tracker is being asked; `event` is BEP 3's word (`started`, `completed`, `stopped`) or empty.
     Announcing {
@@ -420,11 +487,12 @@ pub enum Event {
     /// The state changed; [`TorrentStatus::state`] has the new one.
     StateChanged(State),
     /// Something a person should read once: pieces found changed on disk, a file name that had to change.
-    Note(String),
+    Note(Note),
 }
 
 /// A peer message, reduced to what a reader wants to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Said {
     /// It will answer no requests.
     Choke,

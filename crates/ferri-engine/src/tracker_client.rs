@@ -110,6 +110,7 @@ async fn over_http(
     client.http.get(ask).await.map_err(|error| match error.fault {
         Fault::NoWay => TrackerError::NoWay { why: error.text },
         Fault::Name | Fault::Unseen => TrackerError::Unreachable { why: error.text },
+        Fault::NoTls => TrackerError::BadUrl { why: error.text },
         Fault::TimedOut => TrackerError::TimedOut,
         Fault::TooLong => TrackerError::TooLong,
         Fault::HungUp | Fault::Useless => TrackerError::Malformed { why: error.text },

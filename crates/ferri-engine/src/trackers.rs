@@ -31,6 +31,7 @@ use crate::clock;
 use crate::events::EventLog;
 use crate::external::Voter;
 use crate::network::Network;
+use crate::note::Note;
 use crate::panics::{Panic, caught};
 use crate::services::Services;
 use crate::status::{Event, TrackerStatus};
@@ -377,9 +378,7 @@ fn tell_of(notice: Notice, events: &EventLog, network: &Network) {
             let (seeders, leechers) = (Some(scrape.seeders), Some(scrape.leechers));
             Event::TrackerAnswered { url, seeders, leechers, peers: 0, warning: None }
         }
-        Notice::LeftOut { trackers } => {
-            Event::Note(format!("{trackers} of the torrent's trackers are not used: there are too many"))
-        }
+        Notice::LeftOut { trackers } => Event::Note(Note::TrackersLeftOut { trackers }),
     };
     events.send(event);
 }

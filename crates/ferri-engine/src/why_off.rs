@@ -1,5 +1,7 @@
 //! Why a session does not look around: at the local network, or at a gateway.
 
+use crate::feature::NotBuilt;
+
 /// Why something that looks for others is off.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -10,6 +12,9 @@ pub enum WhyOff {
     /// The session's options say so.
     #[error("switched off")]
     SwitchedOff,
+    /// The build leaves it out.
+    #[error(transparent)]
+    NotBuilt(NotBuilt),
     /// The session reaches no other host.
     #[error("the session is bound to this host alone")]
     ThisHostAlone,

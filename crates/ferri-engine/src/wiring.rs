@@ -9,6 +9,7 @@ use ferri_swarm::Source;
 use tokio::net::TcpListener;
 
 use crate::external::Voter;
+use crate::feature::{Feature, NotBuilt};
 use crate::hosts::Hosts;
 use crate::network::{Facts, LsdStatus};
 use crate::port_mapping::{PortMappingStatus, Transport};
@@ -90,7 +91,7 @@ fn tell_node(dht: &dht::Dht, facts: Facts) {
 
 fn start_lsd(services: &Arc<Services>, hosts: &Arc<Hosts>) {
     let listen_addr = services.identity.listen_addr;
-    if let Some(why) = why_off(services.options.lsd, listen_addr) {
+    if let Some(why) = why_off(services.options.lsd, Feature::Lsd, listen_addr) {
         return services.network.update(|status| status.lsd = LsdStatus::Off { why });
     }
     let (ours, told) = (services.clone(), hosts.clone());
@@ -104,7 +105,7 @@ fn start_lsd(services: &Arc<Services>, hosts: &Arc<Hosts>) {
 /// Has the gateway forward our ports. It ends by itself: they are given back first.
 fn start_port_mapping(services: &Arc<Services>) {
     let listen_addr = services.identity.listen_addr;
-    if let Some(why) = why_off(services.options.port_mapping, listen_addr) {
+    if let Some(why) = why_off(services.options.port_mapping, Feature::PortMapping, listen_addr) {
         let off = PortMappingStatus::Off { why };
         return services.network.update(|status| status.port_mapping = off);
     }
@@ -141,10 +142,12 @@ fn start_node(services: &Arc<Services>, hosts: &Arc<Hosts>, node: dht::Driver) {
 }
 
 /// Whether something that looks for others has nobody to look for, and why.
-pub(crate) fn why_off(is_wanted: bool, listen_addr: SocketAddr) -> Option<WhyOff> {
-    match (is_wanted, listen_addr.ip().is_loopback()) {
-        (false, _) => Some(WhyOff::SwitchedOff),
-        (true, true) => Some(WhyOff::ThisHostAlone),
-        (true, false) => None,
+pub(crate) fn why_off(is_wanted: bool, feature: Feature, listen_addr: SocketAddr) -> Option<WhyOff> {
+    if !is_wanted {
+        Some(WhyOff::SwitchedOff)
+    } else if !feature.is_built() {
+        Some(WhyOff::NotBuilt(NotBuilt(feature)))
+    } else {
+        listen_addr.ip().is_loopback().then_some(WhyOff::ThisHostAlone)
     }
 }

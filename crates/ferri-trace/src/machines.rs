@@ -3,6 +3,7 @@
 //! What a trace tells to those who read it: info hashes, addresses of peers and nodes, hosts of trackers, what trackers answered,
 //! and the seeds of the machines. The seed of a DHT node makes the tokens that it gives to others, until it ends.
 
+#[cfg(feature = "dht")]
 mod dht;
 mod schedule;
 mod swarm;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::line::Kind;
+#[cfg(feature = "dht")]
 pub use dht::NodeStart;
 pub use schedule::{PaceStart, ScheduleStart};
 pub use swarm::{SearchStart, SwarmStart};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "dht")]
 use ferri_dht::Node;
 use ferri_swarm::{MetadataSwarm, Swarm};
 use ferri_tracker::Schedule;
@@ -53,6 +54,12 @@ pub enum ReplayError {
         line: u64,
         /// What does not fit.
         why: &'static str,
+    },
+    /// A line about a machine that this build leaves out.
+    #[error("line {line} is about a node of the DHT, and this build is made without the feature `dht`")]
+    NotBuilt {
+        /// Counted from 1.
+        line: u64,
     },
     /// The machine says something else than it did.
     #[error("line {line}: the trace says\n  {expected}\nbut the machine says\n  {found}")]
@@ -111,6 +118,7 @@ pub struct Replay {
     searches: Machines<MetadataSwarm>,
     schedules: Machines<Schedule>,
     paces: Machines<Pace>,
+    #[cfg(feature = "dht")]
     nodes: Machines<Node>,
     start: Instant,
     line: u64,
@@ -126,6 +134,7 @@ impl Replay {
             searches: Machines::new(),
             schedules: Machines::new(),
             paces: Machines::new(),
+            #[cfg(feature = "dht")]
             nodes: Machines::new(),
             start,
             line: 0,
@@ -159,7 +168,10 @@ impl Replay {
             Kind::Search => step(&mut self.searches, text, at),
             Kind::Schedule => step(&mut self.schedules, text, at),
             Kind::Pace => step(&mut self.paces, text, at),
+            #[cfg(feature = "dht")]
             Kind::Dht => step(&mut self.nodes, text, at),
+            #[cfg(not(feature = "dht"))]
+            Kind::Dht => Err(ReplayError::NotBuilt { line }),
         };
         step.map(Some)
     }
@@ -181,7 +193,10 @@ impl Replay {
             Kind::Search => self.searches.len(),
             Kind::Schedule => self.schedules.len(),
             Kind::Pace => self.paces.len(),
+            #[cfg(feature = "dht")]
             Kind::Dht => self.nodes.len(),
+            #[cfg(not(feature = "dht"))]
+            Kind::Dht => 0,
         }
     }
 }

@@ -664,7 +664,7 @@ impl Schedule {
             downloaded: heard.downloaded,
             peers: heard.peers,
             next_announce,
-            last_error: heard.error.as_ref().map(ToString::to_string),
+            last_error: heard.error.clone(),
             warning: heard.warning.clone(),
         }
     }

@@ -1,9 +1,11 @@
 //! What was typed: the command line, flag for flag. What it means is decided by each command.
 
 mod create;
+#[cfg(feature = "dht")]
 pub(crate) mod dht;
 pub(crate) mod files;
 pub(crate) mod life;
+#[cfg(feature = "tracker-server")]
 mod tracker;
 pub(crate) mod useless;
 pub(crate) mod verb;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
 pub(crate) use create::{About, Choice, CreateArgs};
+#[cfg(feature = "tracker-server")]
 pub(crate) use tracker::{AccessArgs, BelieveIp, Header, TrackerArgs};
 
 use crate::help;
@@ -75,12 +78,15 @@ pub(crate) enum Command {
     /// Compare data on disk with a torrent, and list what differs
     #[command(after_help = help::verify())]
     Verify(VerifyArgs),
+    #[cfg(feature = "tracker-server")]
     /// Be a tracker: HTTP, HTTPS and UDP
     #[command(after_help = help::tracker())]
     Tracker(Box<TrackerArgs>),
+    #[cfg(feature = "dht")]
     /// Run a DHT node, or find and store values in the DHT
     #[command(after_help = help::dht())]
     Dht(Box<dht::DhtArgs>),
+    #[cfg(feature = "tracker-server")]
     /// Watch a download happen inside this machine, without network or files
     #[command(after_help = help::demo())]
     Demo(DemoArgs),
@@ -367,6 +373,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) json: bool,
 }
 
+#[cfg(feature = "tracker-server")]
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// How much is downloaded

@@ -1,13 +1,16 @@
 //! One module a command; the smallest ones are here.
 
 pub(crate) mod create;
+#[cfg(feature = "tracker-server")]
 pub(crate) mod demo;
+#[cfg(feature = "dht")]
 pub(crate) mod dht;
 pub(crate) mod get;
 pub(crate) mod magnet;
 pub(crate) mod replay;
 pub(crate) mod show;
 pub(crate) mod torrent;
+#[cfg(feature = "tracker-server")]
 pub(crate) mod tracker;
 pub(crate) mod verify;
 

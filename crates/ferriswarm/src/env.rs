@@ -155,6 +155,10 @@ impl InterruptSource {
 
     /// As [`Self::listen`] for what has no terminal, where SIGHUP asks to read files again. When the terminal that it was started from
     /// is closed that is a stop all the same.
+    #[cfg_attr(
+        not(feature = "tracker-server"),
+        expect(dead_code, reason = "only `tracker` or `demo` needs it")
+    )]
     pub(crate) fn listen_apart(&self) -> (Interrupts, Hangups) {
         self.listen_as(Hangup::IsTold)
     }
@@ -212,6 +216,10 @@ pub(crate) struct Hangups(watch::Receiver<()>);
 
 impl Hangups {
     /// Returns after the next one. Several at once are one.
+    #[cfg_attr(
+        not(feature = "tracker-server"),
+        expect(dead_code, reason = "only `tracker` or `demo` needs it")
+    )]
     pub(crate) async fn next(&mut self) {
         if self.0.changed().await.is_err() {
             // There will be none.

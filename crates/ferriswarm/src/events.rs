@@ -201,6 +201,7 @@ pub(crate) fn state_word(state: &State) -> &'static str {
         State::Paused => "paused",
         State::Error { .. } => "error",
         State::Stopped => "stopped",
+        _ => "unknown",
     }
 }
 

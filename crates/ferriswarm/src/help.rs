@@ -255,6 +255,7 @@ data is missing then: the torrent is good, and get makes the file.
     )
 }
 
+#[cfg(feature = "tracker-server")]
 pub(crate) fn tracker() -> String {
     with(
         "  ferriswarm tracker
@@ -305,6 +306,7 @@ there may say where others reach it (ip=, a setting of most clients).
     )
 }
 
+#[cfg(feature = "dht")]
 pub(crate) fn dht() -> String {
     with(
         "  ferriswarm dht node
@@ -316,6 +318,7 @@ pub(crate) fn dht() -> String {
 }
 
 /// What every command of the DHT can end with.
+#[cfg(feature = "dht")]
 const DHT: [Exit; 9] = [
     Exit::Done,
     Exit::Internal,
@@ -328,6 +331,7 @@ const DHT: [Exit; 9] = [
     Exit::Killed,
 ];
 
+#[cfg(feature = "dht")]
 pub(crate) fn dht_node() -> String {
     with(
         "  ferriswarm dht node --dht-port 6881
@@ -341,6 +345,7 @@ that does not answer.
     )
 }
 
+#[cfg(feature = "dht")]
 pub(crate) fn dht_get() -> String {
     with(
         "  ferriswarm dht get e5f96f6f38320f0f33959cb4d3d656452117aadb
@@ -351,6 +356,7 @@ pub(crate) fn dht_get() -> String {
     )
 }
 
+#[cfg(feature = "dht")]
 pub(crate) fn dht_put() -> String {
     with(
         "  ferriswarm dht put 'Hello World!'                prints its hash
@@ -361,6 +367,7 @@ pub(crate) fn dht_put() -> String {
     )
 }
 
+#[cfg(feature = "tracker-server")]
 pub(crate) fn demo() -> String {
     with(
         "  ferriswarm demo

@@ -56,7 +56,9 @@ use tokio::runtime::Runtime;
 
 use crate::args::{Cli, Command};
 use crate::console::{Console, Wanted};
-use crate::env::{Hangups, Interrupts};
+#[cfg(feature = "tracker-server")]
+use crate::env::Hangups;
+use crate::env::Interrupts;
 use crate::exit::Failure;
 use crate::log::Log;
 
@@ -175,9 +177,11 @@ fn wanted(cli: &Cli) -> Wanted {
         Command::Torrent(args) => args.json,
         Command::Magnet(_) => false,
         Command::Verify(args) => args.json,
+        #[cfg(feature = "dht")]
         Command::Dht(args) => args.command.node().json,
-        Command::Tracker(_) | Command::Demo(_) | Command::Replay(_) => false,
-        Command::Completions(_) | Command::Man => false,
+        #[cfg(feature = "tracker-server")]
+        Command::Tracker(_) | Command::Demo(_) => false,
+        Command::Replay(_) | Command::Completions(_) | Command::Man => false,
     };
     Wanted { json, quiet: cli.common.quiet, verbose: cli.common.verbose }
 }
@@ -204,12 +208,15 @@ fn dispatch(env: &mut Env, console: &Console, cli: Cli) -> Result<Exit, Failure>
         Command::Seed(args) => interruptible(env, async |env, interrupts| {
             commands::get::seed(env, console, &args, interrupts).await
         }),
+        #[cfg(feature = "tracker-server")]
         Command::Tracker(args) => reloadable(env, async |env, interrupts, hangups| {
             commands::tracker::run(env, console, &args, interrupts, hangups).await
         }),
+        #[cfg(feature = "dht")]
         Command::Dht(args) => interruptible(env, async |env, interrupts| {
             commands::dht::run(env, console, *args, interrupts).await
         }),
+        #[cfg(feature = "tracker-server")]
         Command::Demo(args) => interruptible(env, async |env, interrupts| {
             commands::demo::run(env, console, &args, interrupts).await
         }),
@@ -229,6 +236,7 @@ fn interruptible(
 }
 
 /// The same for a command that reads its files again on SIGHUP.
+#[cfg(feature = "tracker-server")]
 fn reloadable(
     env: &mut Env,
     command: impl AsyncFnOnce(&mut Env, Interrupts, Hangups) -> Result<Exit, Failure>,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ferri_engine::{AddTorrent, SessionOptions};
+use ferri_engine::{AddTorrent, Feature, SessionOptions};
 use ferri_metainfo::magnet::Magnet;
 
 use crate::args::Network;
@@ -30,7 +30,7 @@ pub(crate) fn session_options(env: &Env, network: &Network) -> Result<SessionOpt
     options.limits.memory = network.memory;
     options.limits.down = network.down.and_then(|rate| rate.0);
     options.limits.up = network.up.and_then(|rate| rate.0);
-    options.dht = !network.no_dht;
+    options.dht = Feature::Dht.is_built() && !network.no_dht;
     options.dht_port = network.dht_port;
     options.dht_routers.clone_from(&network.dht_router);
     options.pex = !network.no_pex;

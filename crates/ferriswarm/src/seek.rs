@@ -250,9 +250,10 @@ impl Seeker {
     }
 
     fn hear(&mut self, event: &ferri_engine::Event, console: &Console) {
-        if let ferri_engine::Event::Note(text) = event {
-            console.event(&Event::Note { info_hash: &self.info_hash, message: text });
-            return console.news(&self.name, text);
+        if let ferri_engine::Event::Note(note) = event {
+            let text = note.to_string();
+            console.event(&Event::Note { info_hash: &self.info_hash, message: &text });
+            return console.news(&self.name, &text);
         }
         self.talk.hear(event, &self.info_hash, &self.name, console);
     }

@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ferri_engine::{AddTorrent, Error, Events, Fetched, Session, SessionOptions, StorageError, Torrent};
+use ferri_engine::{
+    AddTorrent, Error, Events, FetchError, Fetched, Session, SessionOptions, StorageError, Torrent,
+};
 
 use crate::exit::{Exit, Failure};
 
@@ -14,9 +16,10 @@ pub(crate) async fn fetch(url: &str, bind: Option<IpAddr>) -> Result<Fetched, Fa
 }
 
 /// Fetches what is at an address, of at most `limit` bytes, from `bind`, or says why not without naming it.
+#[cfg_attr(not(feature = "tracker-server"), expect(dead_code, reason = "only `tracker` or `demo` needs it"))]
 pub(crate) async fn fetch_document(url: &str, bind: Option<IpAddr>, limit: usize) -> Result<Vec<u8>, String> {
     ferri_engine::fetch_document(url, bind, limit).await.map_err(|error| match error {
-        Error::Fetch { reason, .. } => reason,
+        Error::Fetch { reason, .. } => reason.to_string(),
         error => error.to_string(),
     })
 }
@@ -78,13 +81,13 @@ pub(crate) fn failure(error: &Error) -> Failure {
                 .hint("choose another name, or take it away first");
         }
         Error::Io { path, source } => return Failure::file("use", path, source),
-        Error::Fetch { dns: true, .. } => Exit::Dns,
-        Error::Fetch { not_found: true, .. } => Exit::NotFound,
+        Error::Fetch { reason: FetchError::Name(_), .. } => Exit::Dns,
+        Error::Fetch { reason: FetchError::NotFound { .. }, .. } => Exit::NotFound,
         Error::Fetch { .. } => Exit::Network,
-        Error::Limits(_) => Exit::Usage,
+        Error::Limits(_) | Error::NotBuilt(_) => Exit::Usage,
         Error::Store(_) => Exit::Internal,
         Error::NoSuchTorrent => Exit::NotFound,
-        Error::NoRuntime | Error::Closed | Error::Fault(_) => Exit::Internal,
+        _ => Exit::Internal,
     };
     let failure = Failure::new(exit, error.to_string());
     match next_step(error) {
@@ -96,10 +99,10 @@ pub(crate) fn failure(error: &Error) -> Failure {
 /// What can be done about a refusal whose text does not say so.
 fn next_step(error: &Error) -> Option<&'static str> {
     match error {
-        Error::Fetch { dns: true, .. } => {
+        Error::Fetch { reason: FetchError::Name(_), .. } => {
             Some("check the name and this machine's connection, then try again")
         }
-        Error::Fetch { not_found: true, .. } => {
+        Error::Fetch { reason: FetchError::NotFound { .. }, .. } => {
             Some("open the address in a browser: the page it came from may have moved")
         }
         Error::Fetch { .. } => Some("try again, or fetch the file with a browser and give its name"),
@@ -107,10 +110,7 @@ fn next_step(error: &Error) -> Option<&'static str> {
         Error::Name(_) => Some("ask the maker of the torrent for another one"),
         Error::Closed | Error::Fault(_) => Some("run the command again"),
         // These say it.
-        Error::Listen { .. } | Error::AlreadyRunning(_) | Error::Unsupported(_) | Error::Storage(_) => None,
-        Error::Io { .. } | Error::Limits(_) | Error::NoRuntime | Error::Store(_) | Error::NoSuchTorrent => {
-            None
-        }
+        _ => None,
     }
 }
 
@@ -140,6 +140,8 @@ mod tests {
 
     use ferri_engine::Conflict;
     use ferri_metainfo::{Metainfo, MetainfoError};
+
+    use ferri_engine::Unsupported;
 
     use super::*;
     use crate::stutter::stutters;
@@ -206,21 +208,16 @@ mod tests {
     }
 
     fn errors() -> Vec<Error> {
-        let fetch = |reason: &str, dns, not_found| Error::Fetch {
-            url: "http://a.example/b".to_owned(),
-            reason: reason.to_owned(),
-            dns,
-            not_found,
-        };
+        let fetch = |reason| Error::Fetch { url: "http://a.example/b".to_owned(), reason };
         let mut errors = vec![
             Error::Listen { addr: ([127, 0, 0, 1], 1).into(), source: source() },
             Error::AlreadyRunning([7; 20].into()),
-            Error::Unsupported("this torrent is version 2 only".to_owned()),
+            Error::Unsupported(Unsupported::VersionTwoOnly),
             Error::Io { path: path(), source: source() },
             Error::Io { path: path(), source: ErrorKind::AlreadyExists.into() },
-            fetch("the server's name does not resolve", true, false),
-            fetch("the server answered 404 Not Found", false, true),
-            fetch("no answer in time", false, false),
+            fetch(FetchError::Name("the server's name does not resolve".to_owned())),
+            fetch(FetchError::NotFound { status: 404 }),
+            fetch(FetchError::TimedOut),
             Error::Fault("a thread panicked".to_owned()),
             Error::Closed,
         ];

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{EventsError, State, Torrent, TorrentStatus};
+use ferri_engine::{ErrorReason, EventsError, State, Torrent, TorrentStatus};
 use ferri_metainfo::display::redact_url;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -289,15 +289,13 @@ impl Watched {
                     }
                 }
             }
-            Engine::Note(text) => {
-                console.event(&Event::Note { info_hash, message: text });
-                console.news(&self.facts.name, text);
+            Engine::Note(note) => {
+                let text = note.to_string();
+                console.event(&Event::Note { info_hash, message: &text });
+                console.news(&self.facts.name, &text);
             }
             Engine::StateChanged(_) | Engine::Completed => self.look(console),
-            Engine::Announcing { .. }
-            | Engine::PeerConnected { .. }
-            | Engine::PeerDisconnected { .. }
-            | Engine::Said { .. } => {}
+            _ => {}
         }
     }
 
@@ -353,17 +351,17 @@ impl Watched {
                 let have = units::size_of(status.wanted_done, status.wanted);
                 self.say(console, &format!("continues: {have} are verified"));
             }
-            State::Error { text, fault: true, .. } => {
+            State::Error { reason: ErrorReason::Fault, text, .. } => {
                 console.event(&Event::Error { info_hash, message: text, recoverable: false, missing: None });
                 let failure = Failure::new(Exit::Internal, format!("{}: {text}", status.name));
                 self.failure = Some(failure.hint("run the same command again: it goes on where it was"));
             }
-            State::Error { text, recoverable, missing, in_the_way, .. } => {
-                let (recoverable, missing) = (*recoverable, *missing);
-                let exit = match (missing, in_the_way) {
-                    (Some(_), _) => Exit::DiskFull,
-                    (None, true) => Exit::WouldOverwrite,
-                    (None, false) => Exit::Io,
+            State::Error { reason, text, recoverable } => {
+                let recoverable = *recoverable;
+                let (exit, missing) = match reason {
+                    ErrorReason::DiskFull { missing } => (Exit::DiskFull, Some(*missing)),
+                    ErrorReason::InTheWay => (Exit::WouldOverwrite, None),
+                    _ => (Exit::Io, None),
                 };
                 self.trouble = Some(exit);
                 console.event(&Event::Error { info_hash, message: text, recoverable, missing });
@@ -386,9 +384,7 @@ impl Watched {
                         .hint("run the same command again: it goes on where it was"),
                 );
             }
-            State::Downloading | State::Seeding | State::Paused => {
-                self.trouble = None;
-            }
+            _ => self.trouble = None,
         }
     }
 
@@ -539,6 +535,7 @@ impl Audience for () {
 }
 
 /// Looks at torrents until they have reached their goals, one cannot, or Ctrl-C is pressed.
+#[cfg_attr(not(feature = "tracker-server"), expect(dead_code, reason = "only `tracker` or `demo` needs it"))]
 pub(crate) async fn watch(
     torrents: Vec<Watched>,
     audience: &mut dyn Audience,

@@ -28,9 +28,10 @@ pub use ferri_dht::{
 use self::announces::{Announces, Purpose};
 pub(crate) use self::driver::{Driver, Told, Ways};
 use self::news::News;
-use crate::Error;
 use crate::egress::{Egress, once_usable};
+use crate::trace_file::TraceFile;
 use crate::udp::{BATCHES_MAX, Sockets};
+use crate::{Error, SessionOptions};
 
 /// Nodes that are known everywhere, for the first time and for when all saved ones are gone.
 pub const ROUTERS: [&str; 4] = [
@@ -136,6 +137,25 @@ impl Search {
         while self.found.recv().await.is_some() {}
         self.outcome.await.ok()
     }
+}
+
+/// A session's node, if it is wanted.
+pub(crate) async fn open(
+    options: &SessionOptions,
+    ways: Ways,
+    trace: Option<Arc<TraceFile>>,
+) -> Option<Driver> {
+    if !options.dht {
+        return None;
+    }
+    let node = DhtOptions {
+        bind: options.bind,
+        port: options.dht_port,
+        routers: options.dht_routers.clone(),
+        state: Some(options.state_dir.join(STATE_FILE)),
+        node: Options::default(),
+    };
+    Some(Driver::new(node, ways, trace).await)
 }
 
 /// A node that runs by itself, without a session.

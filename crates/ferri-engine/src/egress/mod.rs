@@ -91,6 +91,7 @@ impl Egress {
     ///
     /// # Errors
     /// What the system says.
+    #[cfg_attr(not(feature = "port-mapping"), expect(dead_code, reason = "only `port-mapping` needs it"))]
     pub(crate) async fn connect_from(&self, local: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
         connect(Some(local.into()), to).await
     }
@@ -152,6 +153,7 @@ impl Egress {
     ///
     /// # Errors
     /// What the system says.
+    #[cfg_attr(not(feature = "port-mapping"), expect(dead_code, reason = "only `port-mapping` needs it"))]
     pub(crate) async fn datagrams_from(&self, local: Ipv4Addr) -> io::Result<UdpSocket> {
         sockets::datagrams_from(local).await
     }
@@ -160,6 +162,7 @@ impl Egress {
     ///
     /// # Errors
     /// What the system says; mostly that another program has the port alone, or that the family is not there.
+    #[cfg_attr(not(feature = "lsd"), expect(dead_code, reason = "only `lsd` needs it"))]
     pub(crate) fn group(&self, group: SocketAddr) -> io::Result<UdpSocket> {
         sockets::group(group)
     }

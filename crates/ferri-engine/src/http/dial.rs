@@ -14,6 +14,7 @@ use url::Url;
 use super::{Fault, HttpError};
 use crate::address_policy::{Hop, judge};
 use crate::egress::{Egress, LookupError, is_without_route};
+use crate::feature::Feature;
 
 /// How long an address has for itself before the next one is dialled as well (RFC 8305).
 const HEAD_START: Duration = Duration::from_millis(300);
@@ -36,7 +37,11 @@ impl Place {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return Err(HttpError::new(Fault::Useless, "not a usable address: it names no host"));
         };
-        Ok(Self { tls: url.scheme() == "https", host: host.to_owned(), port, family })
+        let tls = url.scheme() == "https";
+        if tls && !Feature::Tls.is_built() {
+            return Err(HttpError::no_tls());
+        }
+        Ok(Self { tls, host: host.to_owned(), port, family })
     }
 
     /// The host without brackets.

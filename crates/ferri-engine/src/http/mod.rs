@@ -13,9 +13,10 @@ mod body;
 mod dial;
 mod kept;
 mod link;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,15 +28,16 @@ use hyper::header::{
 };
 use hyper::{Request, StatusCode};
 use percent_encoding::percent_decode_str;
-use rustls::ClientConfig;
 use tokio::time::timeout;
 use url::{Position, Url};
 
 use crate::address_policy::{self, Hop, Named, Refusal, Zone};
 use crate::egress::Egress;
+use crate::feature::{Feature, NotBuilt};
 use dial::Place;
 use kept::Kept;
 use link::Link;
+use tls::Tls;
 
 /// From the first packet to the last byte.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -95,11 +97,17 @@ pub(crate) enum Fault {
     TooLong,
     /// It answered something that is of no use.
     Useless,
+    /// This build has no TLS.
+    NoTls,
 }
 
 impl HttpError {
     fn new(fault: Fault, text: impl Into<String>) -> Self {
         Self { text: text.into(), fault }
+    }
+
+    fn no_tls() -> Self {
+        Self::new(Fault::NoTls, NotBuilt(Feature::Tls).to_string())
     }
 }
 
@@ -109,19 +117,18 @@ impl From<Refusal> for HttpError {
     }
 }
 
-/// What asks servers. Reading the system's root certificates takes longer than everything else at the start of a process, so
-/// that is left to the first address that needs them.
+/// What asks servers.
 #[derive(Debug)]
 pub(crate) struct Http {
     egress: Arc<Egress>,
-    tls: OnceLock<Arc<ClientConfig>>,
+    tls: Tls,
     kept: Kept,
 }
 
 impl Http {
     /// Connects by way of `egress`.
     pub(crate) fn new(egress: Arc<Egress>) -> Self {
-        Self { egress, tls: OnceLock::new(), kept: Kept::default() }
+        Self { egress, tls: Tls::default(), kept: Kept::default() }
     }
 
     /// With an egress of its own, which is bound to no address.
@@ -131,9 +138,9 @@ impl Http {
     }
 
     /// As [`Self::new`], with these instead of the system's root certificates.
-    #[cfg(test)]
-    fn with_tls(tls: Arc<ClientConfig>) -> Self {
-        Self { tls: OnceLock::from(tls), ..Self::unbound() }
+    #[cfg(all(test, feature = "tls"))]
+    fn with_tls(tls: Tls) -> Self {
+        Self { tls, ..Self::unbound() }
     }
 
     /// Gets a document, by way of redirects.
@@ -200,7 +207,7 @@ impl Http {
     async fn open(&self, place: &Place, hop: &Hop<'_>) -> Result<Link, HttpError> {
         let (stream, ip) = dial::dial(&self.egress, place, hop).await?;
         if place.tls {
-            let tls = tls::handshake(&self.tls, place, stream).await?;
+            let tls = self.tls.handshake(place, stream).await?;
             Link::new(Box::new(tls), ip).await
         } else {
             Link::new(Box::new(stream), ip).await

@@ -305,12 +305,12 @@ async fn refusal_of(names: &[&str], years: (i32, i32), is_trusted: bool) -> Stri
     if is_trusted {
         roots.add(ca_cert.der().clone()).unwrap();
     }
-    let config = ClientConfig::builder_with_provider(provider)
+    let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let http = Http::with_tls(Arc::new(config));
+    let http = Http::with_tls(Tls::with(Arc::new(config)));
     match http.get(ask(&format!("https://localhost:{port}/announce?passkey=secret"))).await {
         Ok(answer) => String::from_utf8(answer.body).unwrap(),
         Err(error) => error.text,

@@ -15,25 +15,38 @@ use super::dial::Place;
 use super::link::innermost;
 use super::{Fault, HttpError};
 
-/// Makes the connection one to `place` that cannot be read on the way.
-pub(super) async fn handshake(
-    config: &OnceLock<Arc<ClientConfig>>,
-    place: &Place,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, HttpError> {
-    let unseen = |text: String| HttpError::new(Fault::Unseen, text);
-    let config = match config.get() {
-        Some(config) => config,
-        None => {
-            let made = verified().map_err(|error| unseen(format!("cannot set up TLS: {error}")))?;
-            // Two tasks may have made one at once; the first stays.
-            config.get_or_init(|| Arc::new(made))
-        }
-    };
-    let name = ServerName::try_from(place.name().to_owned())
-        .map_err(|_| unseen("its name cannot stand in a certificate".to_owned()))?;
-    let connector = TlsConnector::from(config.clone());
-    connector.connect(name, stream).await.map_err(|error| unseen(words(&error, place.name())))
+/// What TLS is spoken with. Reading the system's root certificates takes longer than everything else at the start of a process,
+/// so that is left to the first address that needs them.
+#[derive(Debug, Default)]
+pub(super) struct Tls(OnceLock<Arc<ClientConfig>>);
+
+impl Tls {
+    /// With these instead of the system's root certificates.
+    #[cfg(test)]
+    pub(super) fn with(config: Arc<ClientConfig>) -> Self {
+        Self(OnceLock::from(config))
+    }
+
+    /// Makes the connection one to `place` that cannot be read on the way.
+    pub(super) async fn handshake(
+        &self,
+        place: &Place,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, HttpError> {
+        let unseen = |text: String| HttpError::new(Fault::Unseen, text);
+        let config = match self.0.get() {
+            Some(config) => config,
+            None => {
+                let made = verified().map_err(|error| unseen(format!("cannot set up TLS: {error}")))?;
+                // Two tasks may have made one at once; the first stays.
+                self.0.get_or_init(|| Arc::new(made))
+            }
+        };
+        let name = ServerName::try_from(place.name().to_owned())
+            .map_err(|_| unseen("its name cannot stand in a certificate".to_owned()))?;
+        let connector = TlsConnector::from(config.clone());
+        connector.connect(name, stream).await.map_err(|error| unseen(words(&error, place.name())))
+    }
 }
 
 fn verified() -> Result<ClientConfig, Error> {

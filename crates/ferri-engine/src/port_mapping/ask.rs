@@ -12,9 +12,9 @@ use crab_nat::{
     InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp, pcp,
 };
 
-use super::lease::Granted;
+use super::lease::{Granted, Wish};
 use super::upnp;
-use super::{MappedPort, MappingProtocol, Transport, Wish};
+use super::{MappedPort, MappingProtocol, Transport};
 use crate::egress::Egress;
 
 /// What is asked for; gateways give less, some more.

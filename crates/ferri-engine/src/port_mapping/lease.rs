@@ -1,10 +1,10 @@
 //! When the gateway is asked for ports, and what is believed of its answers. A machine without I/O.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use super::{MappedPort, MappingProtocol, PortMappingStatus, Transport, Wish};
+use super::{MappedPort, MappingFailure, MappingProtocol, PortMappingStatus, Transport};
 use crate::route::Paths;
 use crate::why_off::WhyOff;
 
@@ -17,6 +17,16 @@ const RENEW_AGAIN_MIN: Duration = Duration::from_secs(4);
 /// What a gateway grants is renewed at half of it; for shorter or longer leases, as for these.
 const LIFETIME_MIN: Duration = Duration::from_secs(20);
 const LIFETIME_MAX: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Where the gateway is, and what is wanted there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) gateway: Ipv4Addr,
+    /// Our address as the gateway sees it.
+    pub(super) local: Ipv4Addr,
+    /// Not empty; the first one is what is announced.
+    pub(super) ports: Vec<(Transport, u16)>,
+}
 
 /// What happened.
 #[derive(Debug)]
@@ -195,21 +205,21 @@ impl Leases {
         self.next = Some(now + wait);
         // While the lease lasts, the port is open: people need not be frightened.
         if self.held.is_none() {
-            self.fail(why);
+            self.fail(MappingFailure::Refused(why));
         }
     }
 
     fn timeout(&mut self, now: Instant) {
         if self.held.as_ref().is_some_and(|held| held.until <= now) {
             self.held = None;
-            self.fail("the lease ended, and it does not answer".to_owned());
+            self.fail(MappingFailure::LeaseEnded);
         }
         if !self.is_asking && self.next.is_some_and(|at| at <= now) {
             self.ask(now);
         }
     }
 
-    fn fail(&mut self, why: String) {
+    fn fail(&mut self, why: MappingFailure) {
         if let Some(wish) = &self.wish {
             let gateway = wish.gateway.into();
             self.tell(PortMappingStatus::Failed { gateway, why });

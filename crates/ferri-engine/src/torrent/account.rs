@@ -147,6 +147,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::ErrorReason;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -164,8 +165,7 @@ mod tests {
         let mut account = Account::new(before(), now);
         account.follow(&State::Downloading, false, now);
         account.follow(&State::Seeding, true, now + SECOND);
-        let (recoverable, in_the_way, fault) = (true, false, false);
-        let error = State::Error { text: String::new(), recoverable, missing: None, in_the_way, fault };
+        let error = State::Error { reason: ErrorReason::Disk, text: String::new(), recoverable: true };
         account.follow(&error, true, now + 2 * SECOND);
         account.follow(&State::Paused, true, now + 4 * SECOND);
         let (seeding, active) = (63 * SECOND, 94 * SECOND);

@@ -10,7 +10,7 @@ use crate::events::EventLog;
 use crate::feed::Snapshots;
 use crate::panics::{Panic, caught};
 use crate::services::Services;
-use crate::status::{Event, State};
+use crate::status::{ErrorReason, Event, State};
 
 /// What is left of a torrent when its task is gone.
 pub(super) struct Remains {
@@ -51,14 +51,12 @@ impl Remains {
             let _ = tokio::task::spawn_blocking(close).await;
         }
         let state = State::Error {
+            reason: ErrorReason::Fault,
             text: format!(
                 "this is a fault of the program ({panic}), please report it; \
                  what was verified is kept, and goes on when the torrent is added again"
             ),
             recoverable: false,
-            missing: None,
-            in_the_way: false,
-            fault: true,
         };
         self.status.change(|status| {
             status.state = state.clone();
@@ -83,7 +81,7 @@ mod tests {
     use tracing::{Event, Level, Metadata, Subscriber};
 
     use super::super::command::Command;
-    use crate::{AddTorrent, Session, SessionOptions, State, Torrent};
+    use crate::{AddTorrent, ErrorReason, Session, SessionOptions, State, Torrent};
 
     /// Nothing here takes this long unless it hangs.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -98,7 +96,7 @@ mod tests {
         let mut status = torrent.watch();
         let failed = status.wait_for(|status| matches!(status.state, State::Error { .. }));
         let status = tokio::time::timeout(PATIENCE, failed).await.unwrap().unwrap();
-        let State::Error { text, recoverable: false, fault: true, .. } = status.state else {
+        let State::Error { reason: ErrorReason::Fault, text, recoverable: false } = status.state else {
             panic!("{status:?}")
         };
         text

@@ -13,7 +13,7 @@ use ferri_storage::{
 
 use super::wishes::wanted;
 use crate::services::Services;
-use crate::{AddTorrent, Check, Error, FilePriority, Stored};
+use crate::{AddTorrent, Check, Error, FilePriority, Stored, Unsupported};
 
 /// A torrent's files as they were found.
 pub(super) struct Opened {
@@ -55,10 +55,7 @@ pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -
     let wishes = if add.seed_only { Vec::new() } else { add.priorities.clone() };
     Box::pin(async move {
         let Some(info_hash) = info.info_hashes().v1 else {
-            return Err(Error::Unsupported(
-                "this torrent is version 2 only, and transfer of version 2 is not there yet; a hybrid of it would work"
-                    .to_owned(),
-            ));
+            return Err(Error::Unsupported(Unsupported::VersionTwoOnly));
         };
         if let Some(pieces) = elsewhere {
             return open_elsewhere(info, pieces, &wishes);
@@ -74,7 +71,7 @@ pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -
         let opened = tokio::task::spawn_blocking(move || {
             look(Storage::new(info, paths, place, options, &wanted)?, &checks)
         });
-        let opened = opened.await?;
+        let opened = opened.await.map_err(Error::of_thread)?;
         halt_on_drop.disarm();
         match opened {
             Ok(opened) => Ok(opened),
@@ -122,6 +119,6 @@ pub(crate) fn beside(payload: &Path) -> Result<(PathBuf, OsString), Error> {
         std::path::absolute(payload).map_err(|source| Error::Io { path: payload.to_owned(), source })?;
     match (payload.parent(), payload.file_name()) {
         (Some(parent), Some(name)) => Ok((parent.to_owned(), name.to_owned())),
-        _ => Err(Error::Unsupported(format!("{}: this is no file or folder with a name", payload.display()))),
+        _ => Err(Error::Unsupported(Unsupported::Nameless(payload))),
     }
 }

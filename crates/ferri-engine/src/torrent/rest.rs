@@ -28,6 +28,7 @@ use crate::crew::{self, Base, Permit, Senders};
 use crate::registry::Entry;
 use crate::services::Services;
 use crate::share::Claim;
+use crate::status::StopReason;
 
 /// Nobody goes to rest for less than this.
 const REST_MIN: Duration = Duration::from_secs(1);
@@ -196,6 +197,6 @@ impl Resting {
 
     /// The session was dropped: nobody will wake it any more.
     pub(super) fn abandon(&self) {
-        self.view.stopped();
+        self.view.stopped(StopReason::SessionEnded);
     }
 }

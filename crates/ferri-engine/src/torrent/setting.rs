@@ -1,11 +1,8 @@
 //! Settings of the machine that may change while the torrent runs. All that a new one needs of the engine is in this file,
-//! and in [`super::settings`], where it is read back.
+//! and in [`super::settings`], where it is set and read back.
 
 use ferri_swarm::Input;
 
-use super::Torrent;
-use super::command::Order;
-use super::refused::Refused;
 use crate::AddTorrent;
 use crate::store::Record;
 
@@ -36,23 +33,5 @@ impl Setting {
         match self {
             Self::Sequential(sequential) => record.sequential = sequential,
         }
-    }
-}
-
-impl Torrent {
-    /// Fetches pieces in order.
-    ///
-    /// # Errors
-    /// [`Refused::Stopped`].
-    pub async fn fetch_in_order(&self) -> Result<(), Refused> {
-        self.order(Order::Set(Setting::Sequential(true))).await
-    }
-
-    /// Fetches the rarest pieces first.
-    ///
-    /// # Errors
-    /// [`Refused::Stopped`].
-    pub async fn fetch_rarest_first(&self) -> Result<(), Refused> {
-        self.order(Order::Set(Setting::Sequential(false))).await
     }
 }

@@ -1,4 +1,4 @@
-//! What a torrent was told and what it has, read back. Nothing here wakes a torrent that rests.
+//! What a torrent was told and what it has, read back, and settings of its machine. Looking wakes no torrent.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use ferri_metainfo::Bitfield;
 use tokio::sync::oneshot;
 
-use super::command::Command;
+use super::command::{Command, Order};
 use super::look::{Look, Seen};
 use super::refused::Refused;
 use super::rest::Resting;
+use super::setting::Setting;
 use super::task::Task;
 use super::{TaskSlot, Torrent};
 use crate::FilePriority;
@@ -54,6 +55,22 @@ pub struct PieceMap {
 }
 
 impl Torrent {
+    /// Fetches pieces in order.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn fetch_in_order(&self) -> Result<(), Refused> {
+        self.order(Order::Set(Setting::Sequential(true))).await
+    }
+
+    /// Fetches the rarest pieces first.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub async fn fetch_rarest_first(&self) -> Result<(), Refused> {
+        self.order(Order::Set(Setting::Sequential(false))).await
+    }
+
     /// What it was told, as it stands. In every state; a torrent that rests goes on resting.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ use crate::dht::Dht;
 use crate::events::EventLog;
 use crate::feed::Snapshots;
 use crate::network::Facts;
+use crate::note::Note;
 use crate::registry::{Entry, Registry};
 use crate::services::Services;
 use crate::share::{Budget, Claim, Use};
@@ -82,6 +83,7 @@ pub(super) fn new(
         events,
         follow,
         state,
+        stop_reason: None,
         is_paused: false,
         completed_at: None,
         missing: Missing::default(),
@@ -166,7 +168,7 @@ impl Start {
         if let Some(wishes) = noted
             && let Err(refused) = task.set_priorities(&wishes, clock::now())
         {
-            task.view.event(Event::Note(refused.to_string()));
+            task.view.event(Event::Note(Note::NotDone(refused)));
         }
         task.launch(inbox);
     }
@@ -176,8 +178,9 @@ impl Start {
         let found = Found::new(&self.add, &self.opened.resumed, &self.info);
         let why = std::mem::take(&mut self.opened.resumed.why);
         let notes = self.opened.storage.files().map(Storage::take_given_up).unwrap_or_default();
-        for why in why.into_iter().chain(notes) {
-            self.view.event(Event::Note(why));
+        let notes = notes.into_iter().map(Note::FileOfTwo);
+        for note in why.into_iter().map(Note::LookedAt).chain(notes) {
+            self.view.event(Event::Note(note));
         }
         found
     }

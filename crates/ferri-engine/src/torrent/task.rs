@@ -27,9 +27,10 @@ use crate::clock;
 use crate::crew::{self, Allowed, Crew, Happened, Permit, Upload};
 use crate::events::EventLog;
 use crate::feed::Snapshots;
+use crate::note::Note;
 use crate::registry::Entry;
 use crate::services::Services;
-use crate::status::{Event, State, TorrentStatus, ratio};
+use crate::status::{Event, State, StopReason, TorrentStatus, ratio};
 use crate::{Error, FilePriority};
 
 /// A snapshot at most this often.
@@ -77,6 +78,7 @@ pub(super) struct View {
     pub(super) events: EventLog,
     pub(super) follow: Arc<AtomicBool>,
     pub(super) state: State,
+    pub(super) stop_reason: Option<StopReason>,
     /// The user wants it to do nothing.
     pub(super) is_paused: bool,
     pub(super) completed_at: Option<Instant>,
@@ -103,8 +105,8 @@ impl View {
     }
 
     /// The last thing to be seen.
-    pub(super) fn stopped(&self) {
-        self.status.change(|status| status.state = State::Stopped);
+    pub(super) fn stopped(&self, why: StopReason) {
+        self.status.change(|status| (status.state, status.stopped) = (State::Stopped, Some(why)));
     }
 }
 
@@ -310,6 +312,10 @@ impl Task {
         self.keep_totals(totals);
         self.keep_peers();
         let removal = self.removal.take();
+        let why = match removal {
+            Some(_) => StopReason::Deleted,
+            None => self.services.why_stopped(),
+        };
         let close = move || {
             let noted = storage.write_totals(&totals);
             let closed = storage.close().and(noted);
@@ -327,7 +333,7 @@ impl Task {
             Ok((Ok(()), answer)) => removed = answer,
             Ok((Err(error), answer)) => {
                 removed = answer;
-                self.view.event(Event::Note(error.to_string()));
+                self.view.event(Event::Note(Note::NotClosed(error.to_string())));
             }
             Err(error) => tracing::error!(%error, "closing the files failed"),
         }
@@ -338,6 +344,7 @@ impl Task {
         }
         *self.torrent.task_slot() = TaskSlot::Empty;
         self.view.state = State::Stopped;
+        self.view.stop_reason = Some(why);
         self.publish(clock::now());
         if let Some((asker, removed)) = removed {
             // Whoever asked may have stopped waiting.
@@ -460,14 +467,8 @@ impl Task {
                 return self.files_completed(complete);
             }
             Swarmed::PieceCorrupt { piece, .. } => Event::PieceFailed { piece: piece.get() },
-            Swarmed::Banned { addr, piece } => Event::Note(format!(
-                "{addr} sent wrong data in piece {}; it is refused from here on",
-                piece.get()
-            )),
-            Swarmed::OnParole { addr, piece } => Event::Note(format!(
-                "{addr} sent wrong data in piece {}; nobody else has it, so it is asked again",
-                piece.get()
-            )),
+            Swarmed::Banned { addr, piece } => Event::Note(Note::Banned { addr, piece: piece.get() }),
+            Swarmed::OnParole { addr, piece } => Event::Note(Note::OnParole { addr, piece: piece.get() }),
             Swarmed::RoleChanged { role: Role::Leech } => {
                 self.view.missing.lacks = true;
                 return;
@@ -505,6 +506,7 @@ impl Task {
         let all_time = self.account.all_time(Moved::from(&stats));
         let status = TorrentStatus {
             state: self.view.state.clone(),
+            stopped: self.view.stop_reason,
             check_place: self.checking.as_ref().and_then(|checking| checking.place()),
             wait: self.wait(now),
             wanted: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes },

@@ -24,7 +24,7 @@ use crate::services::{Capacity, DiskServices, Identity, Rates, Shutdown, Tracker
 use crate::share::Shares;
 use crate::tracker_udp::UdpTrackers;
 use crate::udp::Sockets;
-use crate::{AddTorrent, Event, SessionOptions, Stored};
+use crate::{AddTorrent, ErrorReason, Event, SessionOptions, Stored};
 
 const PIECE: usize = 32 << 10;
 const PIECES: usize = 12;
@@ -157,8 +157,8 @@ async fn a_store_that_is_full_is_told_once_costs_nothing_and_is_gone_on_with_whe
     let mut events = leech.torrent.events();
     seed.meet(&leech).await;
     let full = leech.until(|status| matches!(status.state, State::Error { .. })).await;
-    let State::Error { recoverable, missing, .. } = &full.state else { panic!("just seen") };
-    assert!(*recoverable && missing.is_some());
+    let State::Error { reason, recoverable, .. } = &full.state else { panic!("just seen") };
+    assert!(*recoverable && matches!(reason, ErrorReason::DiskFull { .. }), "{reason:?}");
     // It is tried every five seconds.
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(matches!(leech.torrent.status().state, State::Error { .. }));

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::lists::TrackerLists;
 use super::{Announced, Trackers};
+use crate::feature::{Feature, NotBuilt};
 use crate::store::RecordTrackers;
 
 /// What is to become of a torrent's trackers.
@@ -51,6 +52,9 @@ pub enum TrackerRefusal {
     /// Nobody can be asked by it.
     #[error(transparent)]
     Unusable(TrackerError),
+    /// The build cannot ask it.
+    #[error(transparent)]
+    NotBuilt(NotBuilt),
     /// The torrent has this tracker, or it was given twice.
     #[error("the torrent has this tracker already")]
     Listed,
@@ -159,8 +163,8 @@ impl Editor<'_> {
             let url = url.trim();
             if taken.contains(url) {
                 self.refuse(url, TrackerRefusal::Listed);
-            } else if let Err(error) = self.check(url) {
-                self.refuse(url, TrackerRefusal::Unusable(error));
+            } else if let Err(why) = self.check(url) {
+                self.refuse(url, why);
             } else if self.room == 0 {
                 self.refuse(url, TrackerRefusal::TooMany);
             } else {
@@ -173,16 +177,19 @@ impl Editor<'_> {
     }
 
     /// A torrent may list what cannot be used; who sets its list again need not know that.
-    fn check(&self, url: &str) -> Result<(), TrackerError> {
+    fn check(&self, url: &str) -> Result<(), TrackerRefusal> {
         if self.old.urls().any(|old| old == url) {
             return Ok(());
         }
-        match Transport::of(url)? {
+        match Transport::of(url).map_err(TrackerRefusal::Unusable)? {
             Transport::Http => match Url::parse(url) {
+                Ok(url) if url.scheme() == "https" && !Feature::Tls.is_built() => {
+                    Err(TrackerRefusal::NotBuilt(NotBuilt(Feature::Tls)))
+                }
                 Ok(_) => Ok(()),
-                Err(error) => Err(TrackerError::BadUrl { why: error.to_string() }),
+                Err(error) => Err(TrackerRefusal::Unusable(TrackerError::BadUrl { why: error.to_string() })),
             },
-            Transport::Udp => UdpTarget::parse(url).map(drop),
+            Transport::Udp => UdpTarget::parse(url).map(drop).map_err(TrackerRefusal::Unusable),
         }
     }
 
@@ -203,8 +210,8 @@ impl Editor<'_> {
         if new.urls().any(|listed| listed == with && listed != url) {
             return self.refuse(with, TrackerRefusal::Listed);
         }
-        if let Err(error) = self.check(with) {
-            return self.refuse(with, TrackerRefusal::Unusable(error));
+        if let Err(why) = self.check(with) {
+            return self.refuse(with, why);
         }
         let listed = new.tiers.iter_mut().flatten().chain(&mut new.extra);
         listed.filter(|listed| *listed == url).for_each(|listed| with.clone_into(listed));

@@ -64,12 +64,14 @@ impl Sockets {
     }
 
     /// The local port, the same for both families.
+    #[cfg_attr(not(feature = "dht"), expect(dead_code, reason = "only `dht` needs it"))]
     pub(crate) fn port(&self) -> u16 {
         let addr = self.0.v4.iter().chain(&self.0.v6).find_map(|socket| socket.local_addr().ok());
         addr.map_or(0, |addr| addr.port())
     }
 
     /// Which families there are: IPv4, IPv6.
+    #[cfg_attr(not(feature = "dht"), expect(dead_code, reason = "only `dht` needs it"))]
     pub(crate) fn families(&self) -> (bool, bool) {
         (self.0.v4.is_some(), self.0.v6.is_some())
     }

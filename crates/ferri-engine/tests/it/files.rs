@@ -5,7 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use ferri_engine::{AddTorrent, Check, Error, Event, Events, FilePriority, Refused, Session, State, Torrent};
+use ferri_engine::{
+    AddTorrent, Check, Error, ErrorReason, Event, Events, FilePriority, Note, Refused, Session, State,
+    Torrent,
+};
 use ferri_storage::StorageError;
 
 use crate::support::{Payload, Seed, options, within};
@@ -118,7 +121,7 @@ async fn edit_while_shared(seed_only: bool) {
     let mut notes = Vec::new();
     while notes.len() < 2 {
         if let Event::Note(note) = within(events.recv()).await.unwrap() {
-            notes.push(note);
+            notes.push(note.to_string());
         }
     }
     assert!(notes[0].contains("folder/c: another program changed this file"), "{notes:?}");
@@ -166,9 +169,9 @@ fn download(payload: &Payload, dir: &Path, seed: &Seed) -> AddTorrent {
 async fn is_refused(torrent: &Torrent, path: &Path) {
     let mut status = torrent.watch();
     let found = within(status.wait_for(|status| matches!(status.state, State::Error { .. }))).await.unwrap();
-    let State::Error { text, recoverable, in_the_way, .. } = &found.state else { panic!("just seen") };
+    let State::Error { reason, text, recoverable } = &found.state else { panic!("just seen") };
     assert!(text.starts_with(&format!("{}: ", path.display())), "{text}");
-    assert!(!recoverable && *in_the_way, "{text}");
+    assert!(!recoverable && *reason == ErrorReason::InTheWay, "{text}");
 }
 
 #[tokio::test]
@@ -342,7 +345,11 @@ async fn of_two_torrents_with_one_path_the_second_is_refused_before_anything_is_
     second.assert_at(dir.path());
     let told = loop {
         match within(events.recv()).await.unwrap() {
-            Event::Note(note) if note.contains(" was taken from torrent ") => break note,
+            Event::Note(note @ Note::FileOfTwo(_))
+                if note.to_string().contains(" was taken from torrent ") =>
+            {
+                break note.to_string();
+            }
             _ => {}
         }
     };

@@ -141,8 +141,8 @@ async fn a_poisoner_is_found_and_the_honest_seed_is_not_blamed() {
     payload.assert_at(out.path());
     let honest_addr = honest.session.listen_addr().to_string();
     while let Ok(Some(event)) = events.try_recv() {
-        if let Event::Note(text) = event {
-            assert!(!text.contains(&honest_addr), "{text}");
+        if let Event::Note(note) = event {
+            assert!(!note.to_string().contains(&honest_addr), "{note}");
         }
     }
     assert!(torrent.status().wasted < 4_000_000, "{}", torrent.status().wasted);

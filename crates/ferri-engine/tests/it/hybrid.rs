@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ferri_engine::dht::{DhtNode, DhtOptions};
-use ferri_engine::{AddTorrent, Error, Event, Events, Session, SessionOptions, Torrent};
+use ferri_engine::{AddTorrent, Error, Event, Events, Note, Session, SessionOptions, Torrent};
 use ferri_metainfo::create::{Builder, Content, Hasher};
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_metainfo::{InfoHash, InfoHashes, Metainfo, Version};
@@ -280,7 +280,7 @@ async fn of_two_links_for_one_hybrid_one_goes_on_and_the_other_says_so() {
         assert_eq!(std::fs::read(dir.path().join("payload.bin")).unwrap(), data());
         within(lonely.wait_stopped()).await;
         assert_eq!(lonely.same_as(), Some(torrent.info_hashes().wire()));
-        assert_eq!(count(&mut events, |event| matches!(event, Event::Note(_))), 1);
+        assert_eq!(count(&mut events, |event| matches!(event, Event::Note(Note::SameAs(_)))), 1);
         assert_eq!(session.torrents().len(), 1);
         let chosen = lonely.choose(AddTorrent::magnet(half(false), dir.path())).await;
         assert!(matches!(chosen, Err(Error::AlreadyRunning(_))), "{chosen:?}");

@@ -172,7 +172,7 @@ async fn what_was_sent_and_received_is_remembered_by_the_next_session() {
     within(torrent.wait_done()).await;
     assert_eq!(torrent.status().all_time.downloaded, 0);
     let is_told = std::iter::from_fn(|| events.try_recv().unwrap())
-        .any(|event| matches!(event, Event::Note(text) if text.contains("totals.aside-1")));
+        .any(|event| matches!(event, Event::Note(note) if note.to_string().contains("totals.aside-1")));
     assert!(is_told && state.join("totals.aside-1").exists());
     leech.shutdown().await;
 }

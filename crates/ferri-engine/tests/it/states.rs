@@ -6,8 +6,8 @@ use std::{fs, io};
 
 use ferri_bencode::Encoder;
 use ferri_engine::{
-    AddTorrent, Check, Data, FilePriority, FilesError, Rechecked, Refused, RefusedTracker, Session, State,
-    Torrent, TrackerRefusal, TrackerStatus,
+    AddTorrent, Check, Data, ErrorReason, FilePriority, FilesError, Rechecked, Refused, RefusedTracker,
+    Session, State, Torrent, TrackerRefusal, TrackerStatus,
 };
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::{FileIndex, Metainfo};
@@ -278,9 +278,9 @@ async fn told_while_it_waits_for_what_is_in_the_way() {
         fs::write(dir.join("folder/b"), vec![b'M'; 4 * PIECE]).unwrap();
     };
     let scene = Scene::new(mine, |_| {}).await;
-    scene.is(|state| matches!(state, State::Error { in_the_way: true, .. })).await;
+    scene.is(|state| matches!(state, State::Error { reason: ErrorReason::InTheWay, .. })).await;
     scene.tell(Ok(())).await;
-    scene.is(|state| matches!(state, State::Error { in_the_way: true, .. })).await;
+    scene.is(|state| matches!(state, State::Error { reason: ErrorReason::InTheWay, .. })).await;
     fs::remove_file(scene.dir.path().join("folder/b")).unwrap();
     assert_eq!(scene.torrent.resume().await, Ok(()));
     scene.has_two().await;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Instant;
 
+use crate::announce::TrackerError;
+
 /// One tracker at one moment. Text is as it came from outside; a caller that shows it sanitises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackerStatus {
@@ -25,7 +27,7 @@ pub struct TrackerStatus {
     /// When it will be asked next, as far as is known.
     pub next_announce: Option<Instant>,
     /// Why the last announce brought nothing; `None` when it did not fail.
-    pub last_error: Option<String>,
+    pub last_error: Option<TrackerError>,
     /// The remark in its last answer.
     pub warning: Option<String>,
 }

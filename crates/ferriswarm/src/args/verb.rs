@@ -44,6 +44,11 @@ fn could_be_source(word: &OsStr, dir: &Path) -> bool {
 }
 
 fn unknown(word: &str) -> Failure {
+    if let Some((command, feature)) = LEFT_OUT.iter().find(|(command, _)| *command == word) {
+        let why =
+            format!("this build has no command `{command}`: it is made without the feature `{feature}`");
+        return Failure::usage(why);
+    }
     let failure = Failure::usage(format!("there is no command `{word}`, and no file of that name here"));
     match command_meant(word) {
         Some(command) => failure.hint(format!("did you mean `ferriswarm {command}`?")),
@@ -55,6 +60,10 @@ fn unknown(word: &str) -> Failure {
         ),
     }
 }
+
+/// Commands that a build may leave out, and the features that they need. Those that are built are commands.
+const LEFT_OUT: [(&str, &str); 3] =
+    [("demo", "tracker-server"), ("dht", "dht"), ("tracker", "tracker-server")];
 
 /// More hex digits than any word has.
 const HASH_LIKE: usize = 20;

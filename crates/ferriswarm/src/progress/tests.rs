@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ferri_engine::{AllTime, CheckPlace, Sources, State, TorrentStatus, Wait};
+use ferri_engine::{AllTime, CheckPlace, ErrorReason, Sources, State, TorrentStatus, Wait};
 use ferri_metainfo::InfoHash;
 
 use super::*;
@@ -158,20 +158,15 @@ fn every_wait_has_its_words() {
 
 #[test]
 fn every_state_has_its_words() {
-    let error = |text: &str, recoverable, missing| State::Error {
-        text: text.to_owned(),
-        recoverable,
-        missing,
-        in_the_way: false,
-        fault: false,
-    };
+    let error = |text: &str, recoverable, reason| State::Error { reason, text: text.to_owned(), recoverable };
+    let full = ErrorReason::DiskFull { missing: 3 << 20 };
     let cases = [
         (State::Paused, "paused"),
         (State::Stopped, "stopped"),
         (State::Checking { done: 1, total: 2 }, "checking what is there"),
-        (error("/a/b: no space left", true, Some(3 << 20)), "disk full: 3 MiB more are needed"),
-        (error("/a/b: cannot write", true, None), "waiting for the disk: /a/b: cannot write"),
-        (error("/a/b: gone\u{1b}[2J", false, None), "failed: /a/b: gone\u{fffd}[2J"),
+        (error("/a/b: no space left", true, full), "disk full: 3 MiB more are needed"),
+        (error("/a/b: cannot write", true, ErrorReason::Disk), "waiting for the disk: /a/b: cannot write"),
+        (error("/a/b: gone\u{1b}[2J", false, ErrorReason::Disk), "failed: /a/b: gone\u{fffd}[2J"),
         (State::Downloading, "↓ 0 B/s"),
         (State::Seeding, "seeding"),
     ];

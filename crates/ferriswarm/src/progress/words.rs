@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ferri_engine::{Sources, State, TorrentStatus, Wait};
+use ferri_engine::{ErrorReason, Sources, State, TorrentStatus, Wait};
 
 use super::view::{Doing, Flow, View};
 use crate::text::harmless;
@@ -89,13 +89,14 @@ fn doing(status: &TorrentStatus) -> Doing {
         State::Error { recoverable: false, text, .. } => {
             says(["failed".to_owned(), format!("failed: {text}")])
         }
-        State::Error { missing: Some(missing), .. } => {
+        State::Error { reason: ErrorReason::DiskFull { missing }, .. } => {
             says(["disk full".to_owned(), format!("disk full: {} more are needed", units::size(*missing))])
         }
         State::Error { text, .. } => {
             let more = "waiting for the disk".to_owned();
             says(["disk".to_owned(), more.clone(), format!("{more}: {text}")])
         }
+        _ => Doing::Flows,
     }
 }
 

@@ -14,7 +14,7 @@ use url::Url;
 use super::description::{self, Service, ip_of};
 use super::http;
 use crate::egress::Egress;
-use crate::port_mapping::Wish;
+use crate::port_mapping::lease::Wish;
 
 /// Where devices are asked: all of a network.
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 255, 250);

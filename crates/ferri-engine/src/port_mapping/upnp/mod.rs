@@ -19,7 +19,8 @@ use hyper::Request as HttpRequest;
 use self::attempts::{Attempts, Lease, Outside, Request};
 use self::description::Service;
 use self::soap::{Answer, Fault};
-use super::{MappedPort, Transport, Wish};
+use super::lease::Wish;
+use super::{MappedPort, Transport};
 use crate::egress::Egress;
 
 /// What is asked for where a mapping can end.

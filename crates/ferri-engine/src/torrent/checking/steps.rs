@@ -105,13 +105,7 @@ impl Task {
         if let Some(checking) = &mut self.checking {
             checking.step = Step::Waiting(now + AGAIN);
         }
-        self.set_state(State::Error {
-            text: error.to_string(),
-            recoverable: error.is_recoverable(),
-            missing: error.bytes_missing(),
-            in_the_way: error.is_in_the_way(),
-            fault: false,
-        });
+        self.set_state(State::of_disk(error));
     }
 
     /// Does again what failed, if that is waited for.

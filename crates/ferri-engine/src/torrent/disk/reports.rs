@@ -8,7 +8,8 @@ use ferri_swarm::{Input, PeerKey};
 
 use super::{DiskDone, Verdict};
 use crate::clock;
-use crate::status::{Event, State};
+use crate::note::Note;
+use crate::status::{ErrorReason, Event, State};
 use crate::torrent::task::Task;
 
 impl Task {
@@ -31,7 +32,7 @@ impl Task {
             && self.disk.unreadable(piece)
             && !matches!(error, Changed { .. })
         {
-            let note = format!("piece {} is no longer on disk: {error}", piece.get());
+            let note = Note::PieceGone { piece: piece.get(), why: error.to_string() };
             self.view.event(Event::Note(note));
         }
         self.hear_of_changes();
@@ -44,7 +45,7 @@ impl Task {
             return;
         }
         for path in changed {
-            self.view.event(Event::Note(StorageError::Changed { path }.to_string()));
+            self.view.event(Event::Note(Note::FileChanged { path }));
         }
         self.disk.recheck(self.disk.storage().doubtful());
     }
@@ -86,13 +87,7 @@ impl Task {
         let count = pieces.len();
         let pieces = pieces.iter().map(|piece| piece.get()).collect();
         self.handle(Input::PiecesWithdrawn { pieces }, now);
-        let (pieces, their) = match count {
-            1 => ("1 piece is".to_owned(), "its"),
-            _ => (format!("{count} pieces are"), "their"),
-        };
-        self.view.event(Event::Note(format!(
-            "{pieces} not offered any more, and nothing is fetched in {their} place: the files are as somebody changed them"
-        )));
+        self.view.event(Event::Note(Note::Withdrawn { pieces: count }));
     }
 
     pub(in crate::torrent) fn disk_done(&mut self, done: DiskDone) {
@@ -100,7 +95,7 @@ impl Task {
         // A file that appeared since the start may be another torrent's that the user gives up.
         let notes = self.disk.storage().files().map(Storage::take_given_up);
         for note in notes.unwrap_or_default() {
-            self.view.event(Event::Note(note));
+            self.view.event(Event::Note(Note::FileOfTwo(note)));
         }
         match done {
             DiskDone::Piece { piece, result } => match self.disk.piece_done(piece, result, now) {
@@ -155,8 +150,7 @@ impl Task {
         match result {
             Ok(()) => self.account.noted(),
             Err(error) if self.account.failed(now) => {
-                let note = format!("what was sent and received cannot be remembered: {error}");
-                self.view.event(Event::Note(note));
+                self.view.event(Event::Note(Note::TotalsNotKept(error.to_string())));
             }
             Err(_) => {}
         }
@@ -212,17 +206,17 @@ impl Task {
     }
 
     fn tell_failure(&mut self, error: &StorageError, recoverable: bool, now: Instant) {
-        let missing = error.bytes_missing().map(|bytes| bytes.max(self.disk.parked_bytes()));
-        let was_working = !matches!(self.view.state, State::Error { .. });
-        let state = State::Error {
-            text: error.to_string(),
-            recoverable,
-            missing,
-            in_the_way: error.is_in_the_way(),
-            fault: false,
+        let reason = match ErrorReason::of(error) {
+            ErrorReason::DiskFull { missing } => {
+                ErrorReason::DiskFull { missing: missing.max(self.disk.parked_bytes()) }
+            }
+            reason => reason,
         };
-        let is_full = matches!(self.view.state, State::Error { missing: Some(_), .. });
-        if is_full && missing.is_some() {
+        let was_working = !matches!(self.view.state, State::Error { .. });
+        let state = State::Error { reason, text: error.to_string(), recoverable };
+        let is_full =
+            |state: &State| matches!(state, State::Error { reason: ErrorReason::DiskFull { .. }, .. });
+        if is_full(&self.view.state) && is_full(&state) {
             // Only the figures are other ones, at each try.
             (self.view.state, self.view.stale) = (state, true);
         } else {

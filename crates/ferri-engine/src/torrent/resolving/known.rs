@@ -9,7 +9,8 @@ use ferri_swarm::Input;
 use super::{Chosen, Search, Step};
 use crate::Error;
 use crate::clock;
-use crate::status::{Event, State};
+use crate::note::Note;
+use crate::status::{ErrorReason, Event, State};
 use crate::torrent::Torrent;
 use crate::torrent::command::Command;
 use crate::torrent::opening::{Opened, open};
@@ -139,8 +140,7 @@ impl Search {
         if let Some(reply) = self.chosen.as_mut().and_then(|chosen| chosen.reply.take()) {
             let _ = reply.send(Err(Error::AlreadyRunning(name)));
         }
-        let note = format!("this is the same torrent as {name}, which the session has; that one goes on");
-        self.view.event(Event::Note(note));
+        self.view.event(Event::Note(Note::SameAs(name)));
         self.stop(now);
         true
     }
@@ -174,15 +174,12 @@ impl Search {
 
 /// What a torrent is in whose files cannot be had.
 fn failed(error: &Error) -> State {
-    let storage = match error {
-        Error::Storage(error) => Some(error),
-        _ => None,
+    let reason = match error {
+        Error::Storage(error) => return State::of_disk(error),
+        Error::BadInfo(_) | Error::Name(_) | Error::Unsupported(_) => ErrorReason::BadTorrent,
+        Error::AlreadyRunning(_) => ErrorReason::AlreadyRunning,
+        Error::Fault(_) => ErrorReason::Fault,
+        _ => ErrorReason::Disk,
     };
-    State::Error {
-        text: error.to_string(),
-        recoverable: storage.is_some_and(|error| error.is_recoverable()),
-        missing: storage.and_then(|error| error.bytes_missing()),
-        in_the_way: storage.is_some_and(|error| error.is_in_the_way()),
-        fault: false,
-    }
+    State::Error { reason, text: error.to_string(), recoverable: false }
 }

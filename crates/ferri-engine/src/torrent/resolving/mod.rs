@@ -40,6 +40,7 @@ use super::{TaskSlot, Torrent};
 use crate::clock;
 use crate::crew::{self, Base, Crew, Happened, Names, Permit, Reporter, TorrentLimits};
 use crate::network::Facts;
+use crate::note::Note;
 use crate::registry::{Entry, Registry};
 use crate::services::Services;
 use crate::share::{Claim, Use};
@@ -127,7 +128,7 @@ pub(super) enum Begin {
 pub(super) async fn look(services: &Services, magnet: &Magnet) -> Result<Begin, Error> {
     let (state_dir, wanted) = (services.options.state_dir.clone(), magnet.info_hashes);
     let cached = tokio::task::spawn_blocking(move || cache::read(&state_dir, &wanted));
-    Ok(match cached.await? {
+    Ok(match cached.await.map_err(Error::of_thread)? {
         Cached::Info(info) => Begin::Known(info),
         Cached::Nothing => Begin::Unknown(None),
         Cached::Damaged(why) => Begin::Unknown(Some(why)),
@@ -191,7 +192,7 @@ pub(super) fn start(
         }
         Begin::Unknown(note) => {
             if let Some(note) = note {
-                search.view.event(Event::Note(note));
+                search.view.event(Event::Note(Note::InfoDamaged(note)));
             }
             search.begin(now);
         }
@@ -366,10 +367,7 @@ impl Search {
 
     fn event(&self, event: ferri_swarm::Event) {
         if let ferri_swarm::Event::MetadataCorrupt { senders, .. } = event {
-            let senders: Vec<_> = senders.iter().map(SocketAddr::to_string).collect();
-            let senders = senders.join(", ");
-            let note = format!("a description of the torrent was wrong (from {senders}); asking others");
-            self.view.event(Event::Note(note));
+            self.view.event(Event::Note(Note::InfoCorrupt { senders }));
         }
     }
 
@@ -395,7 +393,7 @@ impl Search {
         let events = self.view.events.clone();
         let write = move || {
             if let Err(error) = cache::write(&state_dir, &wanted, &bytes) {
-                events.send(Event::Note(format!("the next start has to ask peers again: {error}")));
+                events.send(Event::Note(Note::InfoNotKept(error.to_string())));
             }
         };
         let written = tokio::task::spawn_blocking(write);

@@ -7,7 +7,7 @@ use ferri_swarm::Input;
 use super::{Chosen, STOP_TIMEOUT, Search, Step};
 use crate::Error;
 use crate::clock;
-use crate::status::State;
+use crate::status::{State, StopReason};
 use crate::torrent::command::{Command, Order};
 use crate::torrent::refused::Refused;
 use crate::torrent::work::Work;
@@ -140,6 +140,8 @@ impl Search {
         self.hide();
         *self.torrent.task_slot() = TaskSlot::Empty;
         self.view.state = State::Stopped;
+        let twin = self.torrent.same_as().map(StopReason::SameAs);
+        self.view.stop_reason = Some(twin.unwrap_or_else(|| self.services.why_stopped()));
         self.publish(clock::now());
     }
 }

@@ -26,7 +26,7 @@ impl Search {
                 TorrentStatus::unknown(name.unwrap_or_else(|| hashes.wire().to_string()), hashes)
             }
         };
-        status.state = self.view.state.clone();
+        (status.state, status.stopped) = (self.view.state.clone(), self.view.stop_reason);
         status.peers = stats.peers;
         status.resolving = Some(Resolving {
             asked: stats.asked,

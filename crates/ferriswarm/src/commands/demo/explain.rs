@@ -189,9 +189,7 @@ impl Story {
                 "The peer that sent the wrong bytes is found out and banned.",
             ),
             Event::Completed => sentence("completed", "every piece is verified: done".to_owned(), ""),
-            Event::FilesCompleted { .. } | Event::StateChanged(_) | Event::Note(_) | Event::Said { .. } => {
-                None
-            }
+            _ => None,
         }
     }
 
@@ -251,7 +249,7 @@ fn words(message: Said, piece_count: u32, outgoing: bool) -> Option<(&'static st
         Said::Reject { piece, begin } => {
             ("reject", format!("\"I will not send byte {begin} of piece {piece}.\""), "")
         }
-        Said::Other(_) => return None,
+        _ => return None,
     })
 }
 
