@@ -95,8 +95,8 @@ pub use scrape::Scraper;
 pub use session::{Restored, Session};
 pub use session_options::{LimitsError, SessionLimits, SessionOptions};
 pub use status::{
-    AllTime, ErrorReason, Event, FileStatus, PeerStatus, Resolving, Said, Sources, State, StopReason,
-    Stopwatch, TorrentStatus, TrackerStatus, Wait,
+    AllTime, ErrorReason, Event, FileStatus, MovingStatus, PeerStatus, Resolving, Said, Sources, State,
+    StopReason, Stopwatch, TorrentStatus, TrackerStatus, Wait,
 };
 pub use torrent::{
     FileReader, FilesError, PieceMap, ReadError, Rechecked, Refused, Torrent, TorrentSettings, known_torrent,
@@ -114,7 +114,7 @@ pub use ferri_tracker::TrackerError;
 pub use ferri_tracker::schedule::TrackerState;
 
 pub use ferri_storage::{
-    Alias, CheckPlace, Conflict, Data, Found, Halt, Left, MemoryStore, PieceStore, Places, Removed,
+    Alias, CheckPlace, Conflict, Data, Found, Halt, Left, MemoryStore, Moved, PieceStore, Places, Removed,
     StorageError, atomic_write, check_folder, create_state_folder,
 };
 /// Recorded runs of a session's machines, and their replay.

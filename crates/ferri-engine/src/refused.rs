@@ -40,6 +40,20 @@ pub enum Refused {
         /// The number that was given, counted from 0.
         file: u32,
     },
+    /// Its pieces do not lie in files.
+    #[error("the torrent has no files: its pieces are kept elsewhere")]
+    NoFiles,
+    /// So many moves may not wait.
+    #[error("64 moves of the torrent's files wait already; wait for some first")]
+    TooManyMoves,
+    /// So long a name is none.
+    #[error("the name has {bytes} bytes, but at most {most} can be used")]
+    NameTooLong {
+        /// Bytes that were given.
+        bytes: usize,
+        /// The most that there may be.
+        most: usize,
+    },
     /// So many readers of one torrent there may not be.
     #[error("the torrent has 64 readers already; drop some first")]
     TooManyReaders,

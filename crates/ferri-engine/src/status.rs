@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -135,7 +136,8 @@ pub struct Sources {
 /// One torrent at one moment.
 #[derive(Debug, Clone)]
 pub struct TorrentStatus {
-    /// The torrent's name, as given: sanitise before printing. While it is not known, what its link calls it, or its hash.
+    /// What the user calls the torrent ([`crate::Torrent::rename`]), or its own name, as given: sanitise before printing. While
+    /// it is not known, what its link calls it, or its hash.
     pub name: String,
     /// What it is known by in its session from its first moment to its last: the hash that it was added by, as peers know it.
     pub id: InfoHash,
@@ -186,6 +188,21 @@ pub struct TorrentStatus {
     pub revision: u64,
     /// How the search for its info dictionary stands; `None` when its files are known.
     pub resolving: Option<Resolving>,
+    /// Its files are on their way to another place, which [`crate::Torrent::move_to`] and [`crate::Torrent::rename_file`] ask
+    /// for; `None` otherwise.
+    pub moving: Option<MovingStatus>,
+}
+
+/// How a move of a torrent's files stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MovingStatus {
+    /// The folder to which they go; `None` when a file is renamed.
+    pub folder: Option<PathBuf>,
+    /// Bytes that were copied to another file system.
+    pub done: u64,
+    /// Bytes to be copied; 0 on the same file system, where files are only renamed.
+    pub total: u64,
 }
 
 /// How the search for the info dictionary of a magnet link stands.
@@ -255,6 +272,7 @@ impl TorrentStatus {
             complete_since: None,
             revision: 0,
             resolving: None,
+            moving: None,
         }
     }
 
@@ -484,6 +502,11 @@ pub enum Event {
     /// Everything wanted is verified and on disk, and some of it was fetched since the torrent was added. What was complete by
     /// then, or needs nothing for nothing more is wanted, is not told; see [`TorrentStatus::complete_since`].
     Completed,
+    /// Its files are in this folder, see [`crate::Torrent::move_to`].
+    Moved {
+        /// The download folder.
+        folder: PathBuf,
+    },
     /// The state changed; [`TorrentStatus::state`] has the new one.
     StateChanged(State),
     /// Something a person should read once: pieces found changed on disk, a file name that had to change.

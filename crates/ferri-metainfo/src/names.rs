@@ -47,6 +47,7 @@ mod plain;
 mod restyle;
 mod style;
 mod tree;
+mod user;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -60,6 +61,7 @@ use self::restyle::Particulars;
 pub use self::restyle::Rival;
 pub use self::style::{Style, composed};
 use self::tree::{Source, Tree};
+pub use self::user::{PathProblem, user_path};
 use crate::display::sanitize;
 use crate::{FileIndex, Info};
 

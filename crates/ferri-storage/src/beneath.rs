@@ -161,10 +161,17 @@ impl Root {
 
     /// Gives a file another name; `EXIST` when something has it.
     pub(crate) fn rename_file(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        self.rename_into(from, self, to)
+    }
+
+    /// The same for a name beneath another folder. `XDEV` when that is on another file system.
+    pub(crate) fn rename_into(&self, from: &Path, other: &Self, to: &Path) -> Result<(), Errno> {
         self.may_write()?;
-        let folder = |path: &Path| self.open_folder(path.parent().unwrap_or_else(|| Path::new("")));
+        other.may_write()?;
+        let folder =
+            |root: &Self, path: &Path| root.open_folder(path.parent().unwrap_or_else(|| Path::new("")));
         let name = |path: &Path| path.file_name().map(ToOwned::to_owned).ok_or(Errno::INVAL);
-        let (old, new) = (folder(from)?, folder(to)?);
+        let (old, new) = (folder(self, from)?, folder(other, to)?);
         let (from, to) = (name(from)?, name(to)?);
         match rustix::fs::renameat_with(&old, &from, &new, &to, rustix::fs::RenameFlags::NOREPLACE) {
             // Old kernels, and file systems behind FUSE or a network, do not know the flag.
@@ -227,6 +234,17 @@ impl Root {
             Err(Errno::NOENT) => Folder::Absent,
             Err(_) => Folder::Odd,
         }
+    }
+
+    /// Makes the folders of `relative` that are missing. Those that were made, the outermost first.
+    pub(crate) fn make_folders(&self, relative: &Path) -> Result<Vec<PathBuf>, Errno> {
+        self.may_write()?;
+        let folders: Vec<&Path> = relative.ancestors().filter(|path| !path.as_os_str().is_empty()).collect();
+        let is_missing = |path: &&&Path| matches!(self.stat(path), Ok(None));
+        let missing = folders.iter().rev().skip_while(|path| !is_missing(path));
+        let missing: Vec<PathBuf> = missing.map(|path| path.to_path_buf()).collect();
+        self.create_folders(&self.actual(relative)?)?;
+        Ok(missing)
     }
 
     /// Every folder of `relative`, created where missing (mode 0777, less the umask); the last one, held open.

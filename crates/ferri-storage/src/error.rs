@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ferri_metainfo::names::PathProblem;
 use rustix::io::Errno;
 
 use crate::way;
@@ -177,6 +178,26 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
+    /// The files are on their way to another folder. This is over soon.
+    #[error("{}: the files are being moved to another folder; try again when they are there", .path.display())]
+    BeingMoved {
+        /// The download folder that they leave.
+        path: PathBuf,
+    },
+    /// Something lies where a file was to be moved, and is not replaced. Nothing was moved.
+    #[error("{}: something lies here already, and is not replaced; move it away or choose another folder or name", .path.display())]
+    Occupied {
+        /// What lies there.
+        path: PathBuf,
+    },
+    /// The path that a user gave a file is none that a file may have.
+    #[error("{}: {why}", .path.display())]
+    BadPath {
+        /// What was given.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: PathProblem,
+    },
     /// There is no state folder and this needs one.
     #[error("{}: this needs a state folder and none was given", .path.display())]
     NoState {
@@ -228,6 +249,7 @@ impl StorageError {
             Self::InTheWay { .. }
                 | Self::Taken { .. }
                 | Self::NameTaken { .. }
+                | Self::Occupied { .. }
                 | Self::Symlink { .. }
                 | Self::NotAFile { .. }
                 | Self::NotAFolder { .. }
@@ -243,6 +265,7 @@ impl StorageError {
             | Self::ReadOnly { .. }
             | Self::Denied { .. }
             | Self::InUse { .. }
+            | Self::BeingMoved { .. }
             | Self::Read { .. }
             | Self::Write { .. } => true,
             Self::Missing { .. }
@@ -260,6 +283,8 @@ impl StorageError {
             | Self::InTheWay { .. }
             | Self::Taken { .. }
             | Self::NameTaken { .. }
+            | Self::Occupied { .. }
+            | Self::BadPath { .. }
             | Self::OnlyRead { .. }
             | Self::Changed { .. }
             | Self::NoState { .. }
@@ -295,6 +320,9 @@ impl StorageError {
             | Self::NameTaken { path, .. }
             | Self::OnlyRead { path }
             | Self::Changed { path }
+            | Self::BeingMoved { path }
+            | Self::Occupied { path }
+            | Self::BadPath { path, .. }
             | Self::NoState { path } => Some(path),
             Self::Halted | Self::Invalid(_) => None,
         }

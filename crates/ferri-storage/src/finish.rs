@@ -33,6 +33,7 @@ impl Storage {
         if self.options().read_only {
             return Ok(());
         }
+        self.may_change(&self.placement())?;
         let wanted = self.wanted();
         let mut touches = Touches::default();
         let moved = self.decide_all(&wanted).and_then(|()| self.gather());
@@ -154,7 +155,7 @@ impl Storage {
         }
     }
 
-    fn make_link(&self, file: FileIndex) -> Result<(), StorageError> {
+    pub(crate) fn make_link(&self, file: FileIndex) -> Result<(), StorageError> {
         let (Some(path), Some(target)) = (self.local_path(file), self.paths().symlink_target(file)) else {
             return Ok(());
         };

@@ -58,6 +58,7 @@ impl Storage {
         if self.options().read_only {
             return Ok(());
         }
+        self.may_change(&self.placement())?;
         let on_disk = self.on_disk();
         let wanted = self.wanted();
         let strangers = self.ledger.strangers();
@@ -261,7 +262,7 @@ impl Storage {
     }
 
     /// Says to other processes with this state folder what is going to be made.
-    fn tell_others(&self, claimed: &Claim) -> Result<(), Elsewhere> {
+    pub(crate) fn tell_others(&self, claimed: &Claim) -> Result<(), Elsewhere> {
         let folder = self.state_folder();
         let torrents = folder.as_deref().and_then(Path::parent);
         torrents.map_or(Ok(()), |torrents| claims::claim(torrents, claimed, self.hooks()))
@@ -605,7 +606,7 @@ impl Storage {
 }
 
 /// A torrent as its user may know it; names are not unique.
-fn told(info: &Info) -> String {
+pub(crate) fn told(info: &Info) -> String {
     format!("{:?} ({})", info.name(), info.info_hashes().wire())
 }
 

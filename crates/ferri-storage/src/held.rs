@@ -60,6 +60,13 @@ impl Held {
         self.times.load(Ordering::Acquire)
     }
 
+    /// We gave a file another place, and it looks like this there.
+    pub(crate) fn restamp(&self, file: FileIndex, stamp: Stamp) {
+        if let Some(held) = self.lock().get_mut(&file.0) {
+            held.stamp = stamp;
+        }
+    }
+
     /// It is known whose the file is, or it is not wanted.
     pub(crate) fn release(&self, is_released: impl Fn(FileIndex) -> bool) {
         if self.is_any.load(Ordering::Acquire) {

@@ -21,6 +21,10 @@ use ferri_metainfo::limits::{FILES_MAX, PIECES_MAX};
 
 use crate::crc32c::crc32c;
 
+mod moves;
+
+pub(crate) use self::moves::{Birth, MoveRecord, Moves, UnderWay};
+
 const MAGIC: &[u8; 8] = b"ferrijnl";
 /// Version 1 knew no `ctime`; it is read and not gone on with.
 const VERSION: u16 = 2;
@@ -155,15 +159,19 @@ pub(crate) enum Record {
     Whole {
         file: u32,
     },
+    /// A file is moved or renamed.
+    Move(MoveRecord),
 }
 
-/// When a session began.
+/// When a session began, and its last word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Began {
     /// The boot of the machine in which it ran.
     pub(crate) boot: [u8; 16],
     /// ns since 1970.
     pub(crate) time: i64,
+    /// The latest time in any record, ns since 1970.
+    pub(crate) last: i64,
 }
 
 /// What a journal says.
@@ -179,8 +187,6 @@ pub struct State {
     pub(crate) intents: BTreeMap<u32, i64>,
     /// The last session.
     pub(crate) session: Began,
-    /// The latest time in any record.
-    pub(crate) last_time: i64,
     pub(crate) closed: bool,
     /// Files that changed since the last session ended in order, as they were then: as long as their times are not
     /// synced, a power cut may bring these back.
@@ -195,6 +201,8 @@ pub struct State {
     pub(crate) whole: BTreeSet<u32>,
     /// What the torrent is called; empty where the caller did not say.
     pub(crate) name: String,
+    /// Files that were moved or renamed, or are about to be.
+    pub(crate) moves: Moves,
     file_count: u32,
 }
 
@@ -206,8 +214,7 @@ impl State {
             stamps: BTreeMap::new(),
             written: BTreeSet::new(),
             intents: BTreeMap::new(),
-            session: Began { boot: [0; 16], time: 0 },
-            last_time: 0,
+            session: Began { boot: [0; 16], time: 0, last: 0 },
             closed: false,
             before: BTreeMap::new(),
             owners: BTreeMap::new(),
@@ -215,6 +222,7 @@ impl State {
             parted: BTreeSet::new(),
             whole: BTreeSet::new(),
             name: String::new(),
+            moves: Moves::default(),
             file_count,
         }
     }
@@ -248,14 +256,13 @@ impl State {
                     self.before.clear();
                     self.claims.clear();
                 }
-                self.session = Began { boot, time };
-                self.last_time = self.last_time.max(time);
+                self.session = Began { boot, time, last: self.session.last.max(time) };
             }
             Record::Intent { piece, time } if fits(piece, 1) => {
                 self.intents.insert(piece, time);
                 self.mark_unsure(piece);
                 self.written.insert(piece);
-                self.last_time = self.last_time.max(time);
+                self.session.last = self.session.last.max(time);
             }
             Record::Written { piece } if fits(piece, 1) => {
                 self.intents.remove(&piece);
@@ -322,6 +329,7 @@ impl State {
             Record::Whole { file } if file < self.file_count => {
                 self.whole.insert(file);
             }
+            Record::Move(ref record) => return self.moves.apply(record, self.file_count),
             _ => return false,
         }
         true
@@ -360,6 +368,7 @@ impl State {
         if !self.name.is_empty() {
             records.push(Record::Name(self.name.clone()));
         }
+        records.extend(self.moves.records().into_iter().map(Record::Move));
         if !self.closed {
             records.extend(self.before.iter().map(stamped));
         }
@@ -580,6 +589,7 @@ const fn kind(record: &Record) -> u8 {
         Record::Joined { .. } => 15,
         Record::Name(_) => 16,
         Record::Whole { .. } => 17,
+        Record::Move(record) => moves::kind(record),
     }
 }
 
@@ -644,6 +654,7 @@ fn encode_payload(record: &Record, out: &mut Vec<u8>) {
             out.extend(piece.to_le_bytes());
         }
         Record::Name(name) => out.extend(name.as_bytes().iter().take(NAME_MAX)),
+        Record::Move(record) => moves::encode(record, out),
     }
 }
 
@@ -690,7 +701,7 @@ fn decode(kind: u8, mut payload: &[u8]) -> Option<Record> {
         }
         17 => Record::Whole { file: u32::from_le_bytes(take(p)?) },
         16 if p.len() <= NAME_MAX => Record::Name(String::from_utf8_lossy(std::mem::take(p)).into_owned()),
-        _ => return None,
+        _ => Record::Move(moves::decode(kind, p)?),
     };
     p.is_empty().then_some(record)
 }

@@ -11,6 +11,7 @@
 //!
 //! **Cost.** Two small appends and two `fstat` a piece; nothing is synced here but by [`Ledger::commit`].
 
+mod moves;
 mod places;
 mod touched;
 

@@ -35,6 +35,7 @@ mod pool;
 mod prepare;
 mod reader;
 mod register;
+mod relocate;
 mod remove;
 pub mod resume;
 mod served;
@@ -75,6 +76,7 @@ pub use pool::{
     CheckNumber, CheckOrder, CheckPlace, CheckTicket, Closed, Done, Job, Lanes, Pool, PoolOptions, Rejected,
     Reply,
 };
+pub use relocate::{MoveProgress, Moved};
 pub use remove::{Data, Left, Removed};
 pub use resume::Resumed;
 pub use state_files::{StateFiles, Unsealed, seal, unseal};

@@ -1,8 +1,11 @@
 //! Where a torrent lives and how its files are treated.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+use ferri_metainfo::FileIndex;
 
 use crate::disk::FileCache;
 use crate::faults::FaultPlan;
@@ -48,6 +51,9 @@ pub struct StorageOptions {
     /// Where the files lie, from a caller that looked a moment ago ([`Places::find`] in the same folder, with the same
     /// `top`).
     pub places: Option<Places>,
+    /// Where files lie that the user renamed, relative to the download folder. A journal that is there knows better
+    /// ([`Storage::renamed`](crate::Storage::renamed)).
+    pub renamed: BTreeMap<FileIndex, PathBuf>,
     /// Ends looks at many files.
     pub halt: Halt,
     /// Faults to inject, for tests and simulations.
@@ -66,6 +72,7 @@ impl Default for StorageOptions {
             files: FileCache::process(),
             compact_length: 1 << 20,
             places: None,
+            renamed: BTreeMap::new(),
             halt: Halt::default(),
             faults: None,
             witness: None,

@@ -7,10 +7,11 @@
 //! - another client laid it down and names it otherwise ([`foreign_paths`]), or calls it unfinished;
 //! - the torrent's folder has another name for one of these reasons, or another client was told to make none.
 //!
-//! Nothing of this is written down. A start looks for the files ([`Places::find`]) and finds the same again, since what
-//! lies under a name of its own goes before what might be meant. A name of a style is believed when the file there has the
-//! length of the torrent's; one that only another client gives when the file holds a piece of it too, and may be shorter where
-//! the name says that it is unfinished; and none when it is another file of the torrent.
+//! Or the user renamed it, which the journal knows. Nothing else of this is written down. A start looks for the files
+//! ([`Places::find`]) and finds the same again, since what lies under a name of its own goes before what might be meant.
+//! A name of a style is believed when the file there has the length of the torrent's; one that only another client gives
+//! when the file holds a piece of it too, and may be shorter where the name says that it is unfinished; and none when it
+//! is another file of the torrent.
 
 mod find;
 mod settle;
@@ -41,6 +42,8 @@ pub enum Alias {
     Unfinished,
     /// The same, and it is another torrent's too, which has the same data and goes on under this name.
     OtherTorrent,
+    /// The user calls it so.
+    Renamed,
 }
 
 impl std::fmt::Display for Alias {
@@ -53,6 +56,7 @@ impl std::fmt::Display for Alias {
             Self::OtherClient => "another client's name for it",
             Self::Unfinished => "another client's name for it while it is unfinished",
             Self::OtherTorrent => "the name that it has in another torrent",
+            Self::Renamed => "the user renamed it",
         })
     }
 }
@@ -146,12 +150,12 @@ impl Places {
             format!("{named} lies at {found}: {}", styled.unwrap_or(Alias::OtherClient))
         };
         let mut told: Vec<String> = self.is_top_found.then_some(top).into_iter().collect();
-        told.extend(self.moved().take(MOVED_TOLD_MAX).map(sentence));
-        if MOVED_TOLD_MAX < self.moved.len() {
-            told.push(format!(
-                "and {} more files that have another name on disk",
-                self.moved.len() - MOVED_TOLD_MAX
-            ));
+        // What the user did is no news to the user.
+        let moved = || self.moved().filter(|(_, _, alias)| *alias != Alias::Renamed);
+        told.extend(moved().take(MOVED_TOLD_MAX).map(sentence));
+        let count = moved().count();
+        if MOVED_TOLD_MAX < count {
+            told.push(format!("and {} more files that have another name on disk", count - MOVED_TOLD_MAX));
         }
         told
     }
@@ -164,6 +168,14 @@ impl Places {
     #[must_use]
     pub fn names(&self) -> &LocalPaths {
         &self.paths
+    }
+
+    /// The folder beneath the download folder in which all files lie, or the only file; empty when that is the download folder
+    /// itself.
+    pub(crate) fn base(&self) -> &OsStr {
+        let top = self.top();
+        let is_outside = |path: &Path, alias| alias == Alias::Renamed && !path.starts_with(top);
+        if self.moved().any(|(_, path, alias)| is_outside(path, alias)) { OsStr::new("") } else { top }
     }
 
     pub(crate) fn place(&mut self, file: FileIndex, path: PathBuf, alias: Alias) {

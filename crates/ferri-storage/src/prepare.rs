@@ -45,11 +45,13 @@ impl Storage {
         let new = self.placement_for(wanted)?;
         if self.options().read_only {
             // What only serves reads each file where it is.
-            *self.placement_lock().write().unwrap_or_else(PoisonError::into_inner) = new;
+            let mut placement = self.placement_lock().write().unwrap_or_else(PoisonError::into_inner);
+            (placement.wanted, placement.real) = (new.wanted, new.real);
             return Ok(());
         }
         // Exclusive: no other thread may read or write bytes while they move.
         let mut placement = self.placement_lock().write().unwrap_or_else(PoisonError::into_inner);
+        self.may_change(&placement)?;
         let on_disk = self.on_disk();
         let added: Vec<FileIndex> = new.wanted.iter_and_not(&placement.wanted).map(FileIndex).collect();
         let real: Vec<FileIndex> =
@@ -60,7 +62,7 @@ impl Storage {
         let moved = self.join_all(&placement, &new.wanted, &parted);
         if moved.is_ok() {
             self.held.release(|file| !new.wanted.get(file.0));
-            *placement = new;
+            (placement.wanted, placement.real) = (new.wanted, new.real);
         } else {
             placement.real = new.real;
         }
@@ -80,6 +82,7 @@ impl Storage {
         let at_once = GATHERED_AT_ONCE / (self.layout().piece_length() as usize).max(1);
         for waiting in waiting.chunks(at_once.max(1)) {
             let placement = self.placement_lock().write().unwrap_or_else(PoisonError::into_inner);
+            self.may_change(&placement)?;
             self.join_all(&placement, &placement.wanted, waiting)?;
         }
         Ok(())
@@ -164,7 +167,7 @@ impl Storage {
     /// The placement of a selection, as the disk is.
     pub(crate) fn placement_for(&self, wanted: &[bool]) -> Result<Placement, StorageError> {
         let count = parts_number(self.layout());
-        let mut placement = Placement { wanted: Bitfield::new(count), real: Bitfield::new(count) };
+        let mut placement = Placement::new(count);
         let mut others = Vec::new();
         for file in self.layout().files() {
             let is_wanted = wanted.get(file.as_usize()).copied().unwrap_or(true);
@@ -345,7 +348,8 @@ impl Storage {
 
     /// `torrents/<info hash>` in the state folder.
     pub(crate) fn state_folder(&self) -> Option<PathBuf> {
-        let state = self.place().state_dir.as_ref()?;
+        let place = self.place();
+        let state = place.state_dir.as_ref()?;
         Some(state.join("torrents").join(self.info().info_hashes().wire().to_string()))
     }
 

@@ -195,12 +195,20 @@ pub(crate) fn is_shared(place: Place) -> bool {
 /// # Errors
 /// The first that another torrent of this process claimed for other data. Nothing is claimed then.
 pub(crate) fn claim(claim: &Claim) -> Result<(Claim, Bitfield), Clash> {
+    claim_beside(claim, claim.id)
+}
+
+/// The same; claims of this storage are the torrent's own too.
+pub(crate) fn claim_beside(claim: &Claim, own: u64) -> Result<(Claim, Bitfield), Clash> {
     let mut register = lock();
     let known = register.torrents.get(&claim.id).and_then(|torrent| torrent.base.clone());
     let base = known.unwrap_or_else(|| claim.base());
     let within = register.claims.range(base.clone()..).take_while(|(other, _)| other.starts_with(&base));
     let around = base.ancestors().skip(1).filter_map(|folder| register.claims.get_key_value(folder));
-    let met = within.chain(around).flat_map(|(_, claims)| claims).filter(|other| other.id != claim.id);
+    let met = within
+        .chain(around)
+        .flat_map(|(_, claims)| claims)
+        .filter(|other| other.id != claim.id && other.id != own);
     let mut mine = None;
     for other in met {
         let mine = mine.get_or_insert_with(|| Paths::of(claim));
@@ -222,6 +230,35 @@ pub(crate) fn claim(claim: &Claim) -> Result<(Claim, Bitfield), Clash> {
     }
     claims.push(claim.clone());
     Ok((claim.clone(), claim.files.clone()))
+}
+
+/// All that a torrent claims.
+pub(crate) fn claimed(id: u64) -> Option<Claim> {
+    let register = lock();
+    let base = register.torrents.get(&id)?.base.as_ref()?;
+    register.claims.get(base)?.iter().find(|claim| claim.id == id).cloned()
+}
+
+/// A torrent claims what `other` does, in the place of all that it claimed; `other` is gone. Both are the same torrent: it was
+/// about to move there.
+pub(crate) fn succeed(id: u64, other: u64, places: &Arc<RwLock<Places>>) {
+    let mut register = lock();
+    let register = &mut *register;
+    let base = register.torrents.get_mut(&id).and_then(|torrent| torrent.base.take());
+    if let Some(base) = base {
+        take_out(&mut register.claims, &base, |claim| claim.id == id);
+    }
+    let Some(Running { info, base: Some(base) }) = register.torrents.remove(&other) else { return };
+    take_out(&mut register.running, info.info_hashes().wire().as_bytes(), |running| *running == other);
+    let claims = register.claims.get_mut(&base).into_iter().flatten();
+    for claim in claims.filter(|claim| claim.id == other) {
+        (claim.id, claim.places) = (id, places.clone());
+    }
+    if let Some(torrent) = register.torrents.get_mut(&id) {
+        torrent.base = Some(base);
+    } else {
+        take_out(&mut register.claims, &base, |claim| claim.id == id);
+    }
 }
 
 /// A torrent does not claim these files after all.
@@ -291,7 +328,12 @@ fn take_out<K: Ord, T>(lists: &mut BTreeMap<K, Vec<T>>, key: &K, is_it: impl Fn(
 impl Claim {
     /// The folder or only file that holds all of the torrent's.
     pub(crate) fn base(&self) -> PathBuf {
-        self.root.join(self.places().top())
+        self.root.join(self.places().base())
+    }
+
+    /// Where a file will lie, relative to the root.
+    pub(crate) fn path(&self, file: FileIndex) -> Option<PathBuf> {
+        self.places().destined(file)
     }
 
     fn places(&self) -> RwLockReadGuard<'_, Places> {

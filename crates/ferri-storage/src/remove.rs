@@ -183,7 +183,7 @@ impl Storage {
     }
 
     /// Whether this is the link that the last touches put there.
-    fn is_our_link(&self, root: &Root, file: FileIndex, path: &Path) -> bool {
+    pub(crate) fn is_our_link(&self, root: &Root, file: FileIndex, path: &Path) -> bool {
         let target = self.paths().symlink_target(file);
         target.is_some_and(|target| root.read_link(path).is_ok_and(|found| found == target.as_os_str()))
     }

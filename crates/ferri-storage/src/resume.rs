@@ -213,7 +213,7 @@ impl Storage {
     fn open_journal(&self, folder: &Path, reasons: &mut Reasons) -> Result<Opened, StorageError> {
         create_folders(folder, PRIVATE_FOLDER, self.hooks()).map_err(|error| self.explain(error))?;
         let path = folder.join("journal");
-        let identity = self.identity();
+        let mut identity = self.identity();
         let lock = lock_torrent(&path, &identity)?;
         let mut parsed = None;
         let read = match read_journal(&path, self.hooks()) {
@@ -222,7 +222,12 @@ impl Storage {
             Err(error) => return Err(error),
         };
         if let Some(bytes) = read {
-            let verdict = match bytes.map(|bytes| parse(&bytes)) {
+            let mut read = bytes.map(|bytes| parse(&bytes));
+            if let Ok(Ok(found)) = &mut read {
+                let told = self.settle_move(found, &mut identity)?;
+                told.into_iter().for_each(|sentence| reasons.add(sentence));
+            }
+            let verdict = match read {
                 Ok(Ok(found)) if found.identity == identity => Ok(found),
                 Ok(Ok(found)) => Err(differences(&found.identity, &identity).to_owned()),
                 Ok(Err(error)) => Err(error.to_string()),
@@ -388,6 +393,7 @@ impl Storage {
         state.owners.clone_from(&found.owners);
         if let Some(last) = last {
             state.parted.clone_from(&last.parted);
+            state.moves.clone_from(&last.moves);
             let is_same = |file: &u32| {
                 let found = found.stamps.get(*file as usize).copied().flatten();
                 found.map(|found| found.inode) == last.stamps.get(file).map(|known| known.inode)
@@ -397,8 +403,8 @@ impl Storage {
         state.whole.extend(&found.whole);
         state.stamps =
             (0u32..).zip(&found.stamps).filter_map(|(number, stamp)| Some((number, (*stamp)?))).collect();
-        state.session = Began { boot: self.boot_id(), time: now() };
-        state.last_time = state.session.time;
+        let time = now();
+        state.session = Began { boot: self.boot_id(), time, last: time };
         state.closed = true;
         if let Some(last) = last.filter(|last| self.goes_on(last)) {
             // The process died and the machine did not: it still has to sync the times that the files show.
@@ -589,7 +595,7 @@ impl Rule {
         if !is_same_boot {
             return Self::Reboot(
                 state.session.time.saturating_sub(WRITE_DELAY),
-                state.last_time.saturating_add(WRITE_BACK_DELAY),
+                state.session.last.saturating_add(WRITE_BACK_DELAY),
                 state.before.clone(),
             );
         }

@@ -36,7 +36,7 @@ use crate::journal::Stamp;
 use crate::ledger::{InParts, Ledger, parts_number};
 use crate::neighbors::GivenUp;
 use crate::options::{Place, StorageOptions};
-use crate::places::{Places, is_refusal};
+use crate::places::{Alias, Places, is_refusal};
 use crate::served::Served;
 use crate::stamp::Likeness;
 use crate::verify::Verifier;
@@ -55,7 +55,7 @@ pub struct Storage {
     places: Arc<RwLock<Places>>,
     /// Files by device and inode that were opened for writing.
     identities: Mutex<HashMap<(u64, u64), FileIndex>>,
-    place: Place,
+    place: RwLock<Arc<Place>>,
     options: StorageOptions,
     hooks: Hooks,
     pub(crate) ledger: Ledger,
@@ -81,6 +81,29 @@ pub(crate) struct Placement {
     pub(crate) wanted: Bitfield,
     /// Files that are wanted or exist: what is not known to be in the parts file is in them.
     pub(crate) real: Bitfield,
+    pub(crate) transit: Transit,
+    /// Grows when files begin to leave their places and when they are in them again: a failure between two looks at this may
+    /// mean nothing.
+    pub(crate) moves: u64,
+}
+
+impl Placement {
+    /// Of so many files, none of which is wanted or exists.
+    pub(crate) fn new(count: u32) -> Self {
+        let none = || Bitfield::new(count);
+        Self { wanted: none(), real: none(), transit: Transit::None, moves: 0 }
+    }
+}
+
+/// Whether files are being moved to another place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transit {
+    /// They lie in their places.
+    None,
+    /// They do, and are copied: nothing is written to them.
+    Copied,
+    /// They are somewhere between: none is opened.
+    OnTheWay,
 }
 
 /// Where a run of bytes of a piece lies.
@@ -119,17 +142,20 @@ impl Storage {
         let layout = info.layout().clone();
         let count = parts_number(&layout);
         let hooks = Hooks { faults: options.faults.clone(), witness: options.witness.clone() };
-        let places = match options.places.take() {
+        let mut places = match options.places.take() {
             Some(places) => places,
             None => {
                 Places::find_until(&info, paths.clone(), &place.root, options.top.clone(), &options.halt)?
             }
         };
+        for (&file, path) in &options.renamed {
+            places.place(file, path.clone(), Alias::Renamed);
+        }
         let storage = Self {
             id: Self::next_id(),
             ledger: Ledger::new(layout.clone(), options.compact_length, hooks.clone()),
             hooks,
-            placement: RwLock::new(Placement { wanted: Bitfield::new(count), real: Bitfield::new(count) }),
+            placement: RwLock::new(Placement::new(count)),
             known_root: Mutex::default(),
             prepared: Mutex::new(Bitfield::new(count)),
             served: Served::new(),
@@ -143,7 +169,7 @@ impl Storage {
             paths,
             places: Arc::new(RwLock::new(places)),
             identities: Mutex::default(),
-            place,
+            place: RwLock::new(Arc::new(place)),
             options,
         };
         let placement = storage.placement_for(wanted)?;
@@ -163,10 +189,17 @@ impl Storage {
         &self.layout
     }
 
-    /// Where it lives; the root is absolute.
+    /// Where it lives at this moment; the root is absolute. [`Storage::move_to`] changes it.
     #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn place(&self) -> Arc<Place> {
+        self.place.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_root(&self, root: PathBuf) {
+        let mut place = self.place.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Arc::new(Place { root, state_dir: place.state_dir.clone() });
+        // It is another folder.
+        *self.known_root.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Where a file lies or will lie, relative to the root; `None` for padding.
@@ -221,15 +254,41 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError::Missing`] or [`StorageError::Truncated`] when the bytes are not there, [`StorageError::Changed`] when
-    /// they may be other ones.
+    /// they may be other ones, [`StorageError::BeingMoved`] when they are on their way to another folder.
     pub fn read(&self, piece: PieceIndex, begin: u32, buffer: &mut [u8]) -> Result<(), StorageError> {
+        let moves = self.placement().moves;
+        self.read_in_place(piece, begin, buffer).map_err(|error| self.unless_moved(moves, error))
+    }
+
+    /// An error of a read that began after so many moves: it means nothing when the files were moved meanwhile.
+    pub(crate) fn unless_moved(&self, moves: u64, error: StorageError) -> StorageError {
+        if self.placement().moves == moves { error } else { self.being_moved() }
+    }
+
+    pub(crate) fn being_moved(&self) -> StorageError {
+        StorageError::BeingMoved { path: self.place().root.clone() }
+    }
+
+    /// Files may be opened where they lie.
+    pub(crate) fn may_open(&self, placement: &Placement) -> Result<(), StorageError> {
+        if placement.transit == Transit::OnTheWay { Err(self.being_moved()) } else { Ok(()) }
+    }
+
+    /// Files may be written to where they lie.
+    pub(crate) fn may_change(&self, placement: &Placement) -> Result<(), StorageError> {
+        if placement.transit == Transit::None { Ok(()) } else { Err(self.being_moved()) }
+    }
+
+    fn read_in_place(&self, piece: PieceIndex, begin: u32, buffer: &mut [u8]) -> Result<(), StorageError> {
         let length = self.inside(piece, begin, buffer.len())?;
         let locations: Vec<Location> = {
             let placement = self.placement();
+            self.may_open(&placement)?;
             self.targets(&placement, piece, begin, length).map(|target| target.location).collect()
         };
         self.look_before_serving(piece, &locations)?;
         let placement = self.placement();
+        self.may_open(&placement)?;
         let mut rest = buffer;
         for target in self.targets(&placement, piece, begin, length) {
             let (now, after) = rest.split_at_mut(target.length);
@@ -246,6 +305,9 @@ impl Storage {
     pub fn read_cached(&self, piece: PieceIndex, begin: u32, buffer: &mut [u8]) -> bool {
         let Ok(length) = self.inside(piece, begin, buffer.len()) else { return false };
         let Ok(placement) = self.placement.try_read() else { return false };
+        if placement.transit == Transit::OnTheWay {
+            return false;
+        }
         let mut rest = buffer;
         for target in self.targets(&placement, piece, begin, length) {
             let (now, after) = rest.split_at_mut(target.length);
@@ -325,6 +387,7 @@ impl Storage {
         scratch: &mut Vec<u8>,
     ) -> Result<bool, StorageError> {
         let Some(mut verifier) = Verifier::new(&self.info, piece) else { return Ok(false) };
+        self.may_open(placement)?;
         for target in self.targets(placement, piece, 0, self.layout.piece_len(piece)) {
             let mut done = 0;
             while done < target.length {
@@ -550,7 +613,8 @@ impl Storage {
         if self.hooks.witness.is_some() {
             let folders: Vec<_> = relative.ancestors().skip(1).collect();
             let folders = folders.into_iter().rev().filter(|folder| !folder.as_os_str().is_empty());
-            folders.for_each(|folder| self.hooks.tell(Change::FolderCreated(&self.place.root.join(folder))));
+            folders
+                .for_each(|folder| self.hooks.tell(Change::FolderCreated(&self.place().root.join(folder))));
         }
     }
 
@@ -569,7 +633,8 @@ impl Storage {
     /// It is [`StorageError::Moved`] when this process saw our files in another one: what is written to those that are
     /// open goes where no user looks for it.
     pub(crate) fn root(&self, create: bool) -> Result<Root, StorageError> {
-        let path = &self.place.root;
+        let place = self.place();
+        let path = &place.root;
         let mut known = self.known_root.lock().unwrap_or_else(PoisonError::into_inner);
         let rights = if self.options.read_only { Rights::Read } else { Rights::Write };
         let opened = match Root::open(path, rights) {
@@ -607,7 +672,7 @@ impl Storage {
     /// name.
     pub(crate) fn may_write(&self) -> Result<(), StorageError> {
         if self.options.read_only {
-            Err(StorageError::OnlyRead { path: self.place.root.clone() })
+            Err(StorageError::OnlyRead { path: self.place().root.clone() })
         } else {
             Ok(())
         }

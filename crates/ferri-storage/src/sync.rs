@@ -284,7 +284,7 @@ impl Storage {
         missing.map(|piece| u64::from(self.layout().piece_len(piece))).sum::<u64>().max(1)
     }
 
-    fn lock_sync(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn lock_sync(&self) -> MutexGuard<'_, ()> {
         self.sync_lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

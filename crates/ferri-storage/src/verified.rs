@@ -66,8 +66,13 @@ impl Storage {
         if range.end < range.start || length < range.end {
             return Err(StorageError::Invalid("bytes beyond the end of a piece"));
         }
-        let found = self.read_whole(piece, range.start as usize..range.end as usize)?;
+        let moves = self.placement().moves;
+        let found = self.read_whole(piece, range.start as usize..range.end as usize);
+        let found = found.map_err(|error| self.unless_moved(moves, error))?;
         if found.is_none() {
+            if self.placement().moves != moves {
+                return Err(self.being_moved());
+            }
             self.look_for_changes(&[piece]);
         }
         Ok(found)
@@ -78,6 +83,7 @@ impl Storage {
         let length = self.layout().piece_len(piece);
         let (mut kept, mut scratch) = (Vec::with_capacity(range.len()), Vec::new());
         let (placement, mut at) = (self.placement(), 0);
+        self.may_open(&placement)?;
         for target in self.targets(&placement, piece, 0, length) {
             let mut done = 0;
             while done < target.length {

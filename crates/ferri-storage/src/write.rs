@@ -67,6 +67,7 @@ impl Storage {
             let times = self.held.times();
             self.decide(piece, new)?;
             let placement = self.placement();
+            self.may_change(&placement)?;
             let targets = self.destinations(&placement, piece);
             self.lay(piece, &targets).map_err(|error| self.explain(error))?;
             match write(&targets) {

@@ -1,6 +1,7 @@
 //! A record as bytes: one bencoded dictionary in its only correct form. The torrent itself is not in it, only its checksum;
 //! a magnet link is.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,9 +9,11 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferri_bencode::{Dict, Document, Encoder, List, Value};
+use ferri_metainfo::FileIndex;
 use ferri_metainfo::limits::{FILES_MAX, URL_BYTES_MAX, URLS_MAX};
+use ferri_metainfo::names::user_path;
 
-use super::record::{KNOWN_PEERS_MAX, PEERS_MAX, Record, RecordTrackers};
+use super::record::{KNOWN_PEERS_MAX, PEERS_MAX, Record, RecordNames, RecordTrackers};
 use crate::options::{FilePriority, RateLimits, TorrentSource};
 
 /// What a record says of its source.
@@ -51,7 +54,7 @@ pub(super) fn encode(record: &Record, torrent: Option<u32>) -> Vec<u8> {
     if let TorrentSource::Magnet(magnet) | TorrentSource::MagnetOnHold(magnet) = &record.source {
         out.key(b"magnet").bytes(magnet.to_string().as_bytes());
     }
-    if let Some(name) = &record.name {
+    if let Some(name) = &record.names.torrent {
         out.key(b"name").bytes(name.as_bytes());
     }
     flag(&mut out, b"no trackers", record.trackers.none);
@@ -71,6 +74,13 @@ pub(super) fn encode(record: &Record, torrent: Option<u32>) -> Vec<u8> {
     };
     let priorities: Vec<u8> = record.priorities.iter().map(number).collect();
     out.key(b"priorities").bytes(&priorities);
+    if !record.names.files.is_empty() {
+        out.key(b"renamed").begin_list();
+        for (file, path) in &record.names.files {
+            out.begin_list().int(i64::from(file.0)).bytes(path.as_os_str().as_bytes()).end();
+        }
+        out.end();
+    }
     flag(&mut out, b"seed only", record.seed_only);
     flag(&mut out, b"sequential", record.sequential);
     if let Some(checksum) = torrent {
@@ -113,7 +123,7 @@ pub(super) fn decode(document: &Document<'_>, source: TorrentSource) -> Option<R
             Some(tiers.as_list()?.iter().map(|tier| urls(tier.as_list()?)).collect::<Option<_>>()?)
         }
     };
-    let name = match dict.get(b"name") {
+    let torrent = match dict.get(b"name") {
         None => None,
         Some(name) => Some(name.as_str()?.to_owned()),
     };
@@ -121,7 +131,7 @@ pub(super) fn decode(document: &Document<'_>, source: TorrentSource) -> Option<R
         source,
         output: path(dict.get(b"output")?)?,
         payload: optional_path(dict, b"payload")?,
-        name,
+        names: RecordNames { torrent, files: renamed(dict)? },
         priorities: priorities(dict.get(b"priorities")?)?,
         sequential: flag(b"sequential")?,
         limits: RateLimits { down: rate(b"down limit")?, up: rate(b"up limit")? },
@@ -171,6 +181,20 @@ fn optional_path(dict: Dict<'_>, key: &[u8]) -> Option<Option<PathBuf>> {
         None => Some(None),
         Some(value) => Some(Some(path(value)?)),
     }
+}
+
+/// Where files lie that were renamed. Later versions of a record than 1 may have them.
+fn renamed(dict: Dict<'_>) -> Option<BTreeMap<FileIndex, PathBuf>> {
+    let Some(list) = dict.get(b"renamed") else { return Some(BTreeMap::new()) };
+    let mut files = BTreeMap::new();
+    for entry in list.as_list()?.iter() {
+        let mut entry = entry.as_list()?.iter();
+        let (Some(file), Some(name), None) = (entry.next(), entry.next(), entry.next()) else { return None };
+        let file = u32::try_from(file.as_int()?).ok().filter(|file| (*file as usize) < FILES_MAX)?;
+        // What was written by hand must not lead out of the folder either.
+        files.insert(FileIndex(file), user_path(&path(name)?).ok()?);
+    }
+    Some(files)
 }
 
 fn priorities(value: Value<'_>) -> Option<Vec<FilePriority>> {
@@ -236,7 +260,10 @@ mod tests {
             source: TorrentSource::MagnetOnHold(link()),
             output: PathBuf::from(OsString::from_vec(b"/srv/\xff name".to_vec())),
             payload: Some("/srv/elsewhere".into()),
-            name: Some("mine".to_owned()),
+            names: RecordNames {
+                torrent: Some("mine".to_owned()),
+                files: [(FileIndex(0), "mine/a".into()), (FileIndex(7), "b".into())].into(),
+            },
             priorities: vec![FilePriority::High, FilePriority::Skip, FilePriority::Low, FilePriority::Normal],
             sequential: true,
             limits: RateLimits { down: Some(u64::MAX >> 1), up: Some(1) },
@@ -269,7 +296,7 @@ mod tests {
         assert_eq!(format!("{found:?}"), format!("{expected:?}"));
         let plain = Record {
             payload: None,
-            name: None,
+            names: RecordNames::default(),
             priorities: Vec::new(),
             sequential: false,
             limits: RateLimits::default(),
@@ -303,6 +330,9 @@ mod tests {
         assert!(read(&good).is_some());
         let broken = [
             text.replace("6:output", "6:outpus"),
+            text.replace("6:mine/a", "6:../../"),
+            text.replace("li7e1:be", "li-1e1:be"),
+            text.replace("li7e1:be", "li7e1:b1:ce"),
             text.replace("6:pausedi1e", "6:pausedi2e"),
             text.replace("10:priorities4:\u{3}", "10:priorities4:\u{4}"),
             text.replace("5:addedi1700000000e", "5:addedi-1e"),

@@ -20,6 +20,9 @@ use crate::options::TorrentSource;
 
 const MAGIC: [u8; 8] = *b"ferrirec";
 const VERSION: u16 = 1;
+/// The same with names of files. A program that does not know these leaves such a record alone, for it would look for the files
+/// where they are not.
+const VERSION_WITH_NAMES: u16 = 2;
 /// A record is not longer: a million priorities, a thousand trackers in each of a thousand tiers are not meant.
 const RECORD_BYTES_MAX: usize = 16 << 20;
 /// Records that are written before the folder is synced: as much of them is in memory at once.
@@ -62,7 +65,8 @@ impl FolderStore {
                 }
                 TorrentSource::Magnet(_) | TorrentSource::MagnetOnHold(_) => None,
             };
-            let bytes = seal(MAGIC, VERSION, &codec::encode(record, checksum));
+            let version = if record.names.files.is_empty() { VERSION } else { VERSION_WITH_NAMES };
+            let bytes = seal(MAGIC, version, &codec::encode(record, checksum));
             if RECORD_BYTES_MAX < bytes.len() {
                 return Err(StoreError::new(format!(
                     "what is to be kept of torrent {info_hash} is too long"
@@ -79,7 +83,11 @@ impl FolderStore {
     /// Reads the record of a torrent. `Err`: what is wrong with it.
     fn read(&self, info_hash: InfoHash) -> Result<Result<Record, Wrong>, StorageError> {
         let bytes = self.files.read(&record_name(info_hash), RECORD_BYTES_MAX as u64)?.unwrap_or_default();
-        let content = match unseal(MAGIC, VERSION, &bytes) {
+        let unsealed = match unseal(MAGIC, VERSION, &bytes) {
+            Unsealed::OtherVersion(VERSION_WITH_NAMES) => unseal(MAGIC, VERSION_WITH_NAMES, &bytes),
+            unsealed => unsealed,
+        };
+        let content = match unsealed {
             Unsealed::Content(content) => content,
             Unsealed::OtherVersion(version) => return Ok(Err(Wrong::OtherVersion(version))),
             Unsealed::Damaged => return Ok(Err(Wrong::Damaged)),

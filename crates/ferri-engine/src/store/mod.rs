@@ -16,7 +16,7 @@ use ferri_metainfo::InfoHash;
 pub use ferri_storage::Totals;
 
 pub use self::folder::FolderStore;
-pub use self::record::{KNOWN_PEERS_MAX, PEERS_MAX, Record, RecordTrackers};
+pub use self::record::{KNOWN_PEERS_MAX, PEERS_MAX, Record, RecordNames, RecordTrackers};
 pub(crate) use self::writer::{Reply, Writer};
 
 /// Keeps a session's list of torrents. Its functions may wait for a disk: they are called from one thread of the session's

@@ -1,10 +1,11 @@
 //! A torrent as it is to be added again at the next start.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ferri_metainfo::{InfoHash, InfoHashes};
+use ferri_metainfo::{FileIndex, InfoHash, InfoHashes};
 
 use crate::options::{AddTorrent, FilePriority, RateLimits, TorrentSource};
 
@@ -22,8 +23,8 @@ pub struct Record {
     pub output: PathBuf,
     /// [`AddTorrent::payload`].
     pub payload: Option<PathBuf>,
-    /// What a person calls it; `None`: as it is called itself.
-    pub name: Option<String>,
+    /// What a person calls it and its files.
+    pub names: RecordNames,
     /// [`AddTorrent::priorities`].
     pub priorities: Vec<FilePriority>,
     /// [`AddTorrent::sequential`].
@@ -48,6 +49,15 @@ pub struct Record {
     pub added_at: SystemTime,
 }
 
+/// What a person calls a torrent and its files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordNames {
+    /// The torrent; `None`: as it is called itself.
+    pub torrent: Option<String>,
+    /// Files that were renamed: where they lie, relative to [`Record::output`].
+    pub files: BTreeMap<FileIndex, PathBuf>,
+}
+
 /// Whom a torrent asks for peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordTrackers {
@@ -67,7 +77,7 @@ impl Record {
             source: add.source.clone(),
             output: add.output.clone(),
             payload: add.payload.clone(),
-            name: None,
+            names: RecordNames::default(),
             priorities: add.priorities.clone(),
             sequential: add.sequential,
             limits: add.limits,
@@ -100,6 +110,15 @@ impl Record {
         self.info_hashes().wire()
     }
 
+    /// Its files are in this folder from here on.
+    pub(crate) fn move_to(&mut self, folder: &Path) {
+        if let Some(payload) = &mut self.payload {
+            let name = payload.file_name().map(ToOwned::to_owned).unwrap_or_default();
+            *payload = folder.join(name);
+        }
+        self.output = folder.to_owned();
+    }
+
     /// A person named these peers too.
     pub(crate) fn add_peers(&mut self, peers: &[SocketAddr]) {
         self.peers.retain(|known| !peers.contains(known));
@@ -118,7 +137,7 @@ impl Record {
         trackers.extra.extend(chosen.trackers.extra);
         let before = std::mem::replace(self, Self { source, trackers, added_at: self.added_at, ..chosen });
         self.add_peers(&before.peers);
-        (self.name, self.known_peers) = (before.name, before.known_peers);
+        (self.names, self.known_peers) = (before.names, before.known_peers);
     }
 
     /// How to add it again.

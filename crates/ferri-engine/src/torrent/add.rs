@@ -68,7 +68,8 @@ async fn add_known(
     earlier: Earlier,
     (info, number): (Arc<Info>, CheckNumber),
 ) -> Result<Torrent, Error> {
-    let mut opened = open(services, &mut add, info.clone()).await?;
+    let renamed = earlier.record.as_ref().map(|record| record.names.files.clone()).unwrap_or_default();
+    let mut opened = open(services, &mut add, info.clone(), renamed).await?;
     if let Some(totals) = earlier.totals {
         opened.totals = opened.totals.or_more(&totals);
     }

@@ -46,6 +46,11 @@ pub(super) enum Order {
     Reannounce,
     AddPeers(Vec<SocketAddr>),
     SetPriorities(Vec<FilePriority>),
-    SetLimits { down: Option<u64>, up: Option<u64> },
+    SetLimits {
+        down: Option<u64>,
+        up: Option<u64>,
+    },
     Set(Setting),
+    /// `None`: by its own name again.
+    Rename(Option<String>),
 }

@@ -4,6 +4,7 @@
 //! is kept, so that a full disk costs no verified byte: it is written when a probe finds the cause gone. A job that the
 //! threads have no room for is kept too, and given to them a little later.
 
+mod hold;
 mod reports;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,8 @@ use bytes::Bytes;
 use ferri_metainfo::limits::BLOCK_LENGTH;
 use ferri_metainfo::{Bitfield, Block, Info, Layout, PieceIndex};
 use ferri_storage::{
-    CheckOrder, CheckTicket, Done, Job, PieceHash, Pool, Rejected, StorageError, Store, Totals,
+    CheckOrder, CheckTicket, Done, Job, MoveProgress, Moved, PieceHash, Pool, Rejected, StorageError, Store,
+    Totals,
 };
 use tokio::sync::mpsc;
 
@@ -82,6 +84,10 @@ pub(crate) enum DiskDone {
     Selected(Vec<bool>, Result<(), StorageError>),
     /// The torrent's totals are in the state folder, or not.
     Noted(Result<(), StorageError>),
+    /// Files are being copied to another place.
+    Moving(MoveProgress),
+    /// They are there, or where they were.
+    Moved(Result<Moved, StorageError>),
     /// A job failed by a fault of ours: what it was to tell will never be known.
     Panicked(String),
 }
@@ -122,6 +128,8 @@ pub(crate) struct Disk {
     selection: Option<Vec<bool>>,
     selecting: bool,
     looks: Looks,
+    /// The files are being moved.
+    is_held: bool,
 }
 
 /// How a disk that failed is found to work again.
@@ -131,6 +139,8 @@ struct Recovery {
     probe_at: Option<Instant>,
     /// What failed last.
     failed: Option<PathBuf>,
+    /// It is being tried.
+    is_out: bool,
     /// The device takes data, and what had failed is done again: only that tells whether the cause is gone.
     is_retried: bool,
 }
@@ -234,6 +244,7 @@ impl Disk {
             selection: None,
             selecting: false,
             looks: Looks::default(),
+            is_held: false,
         }
     }
 
@@ -244,6 +255,11 @@ impl Disk {
 
     pub(crate) fn storage(&self) -> &Arc<Store> {
         &self.storage
+    }
+
+    /// Where disk threads report to.
+    pub(crate) fn reports(&self) -> mpsc::UnboundedSender<DiskDone> {
+        self.done.clone()
     }
 
     /// Keeps a block until its piece is whole.
@@ -308,6 +324,9 @@ impl Disk {
     }
 
     fn submit(&mut self, piece: PieceIndex, blocks: Vec<Bytes>, hash: Arc<PieceHash>) {
+        if self.is_held {
+            return self.parked.push((piece, blocks));
+        }
         let done = self.done.clone();
         let job = Job::WritePiece {
             storage: self.storage.clone(),
@@ -354,6 +373,11 @@ impl Disk {
     fn spill(&mut self, piece: PieceIndex, step: Option<Step>) {
         match step {
             None => {}
+            Some(Step::Write(round, runs)) if self.is_held => {
+                // As if the disk had not taken it.
+                drop(self.spills.written(piece.get(), round, runs));
+            }
+            Some(Step::Commit) if self.is_held => self.spills.committed(piece.get(), None),
             Some(Step::Write(round, mut runs)) => {
                 self.run(move |storage| {
                     while let Some((begin, blocks)) = runs.last() {
@@ -441,6 +465,9 @@ impl Disk {
         if self.looks.out.contains(&piece) || !self.looks.due.insert(piece) {
             return false;
         }
+        if self.is_held {
+            return true;
+        }
         self.run(move |storage| DiskDone::Doubtful(storage.lost_with(piece).unwrap_or_else(|_| vec![piece])))
     }
 
@@ -474,6 +501,9 @@ impl Disk {
 
     /// Has all pieces checked that are due.
     fn look(&mut self) {
+        if self.is_held {
+            return;
+        }
         self.looks.at = None;
         let pieces: Vec<_> = std::mem::take(&mut self.looks.due).into_iter().collect();
         if pieces.is_empty() {
@@ -518,7 +548,9 @@ impl Disk {
 
     /// Puts the last touches to a finished download: empty files, permissions, links.
     pub(crate) fn finish(&mut self) {
-        if self.touches != Touches::Asked {
+        if self.is_held {
+            self.touches = Touches::Failed;
+        } else if self.touches != Touches::Asked {
             self.touches = Touches::Asked;
             self.run(|storage| DiskDone::Finished(storage.finish()));
         }
@@ -546,6 +578,7 @@ impl Disk {
     /// One at a time, so that the last wish is the last to be carried out.
     fn select(&mut self) {
         if !self.selecting
+            && !self.is_held
             && let Some(wanted) = self.selection.take()
         {
             self.selecting = self.run(move |storage| {
@@ -570,12 +603,16 @@ impl Disk {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.give_again();
         }
+        if self.is_held {
+            return;
+        }
         if self.sync_at().is_some_and(|at| at <= now) {
             self.sync();
         }
         if self.recovery.probe_at.take_if(|at| *at <= now).is_some() {
             let failed = self.recovery.failed.clone();
-            self.run(move |storage| DiskDone::Probed(storage.probe(failed.as_deref())));
+            self.recovery.is_out =
+                self.run(move |storage| DiskDone::Probed(storage.probe(failed.as_deref())));
         }
         if self.looks.at.is_some_and(|at| at <= now) {
             self.look();
@@ -584,6 +621,9 @@ impl Disk {
 
     /// When [`Self::tick`] has something to do.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
+        if self.is_held {
+            return self.retry_at;
+        }
         [self.sync_at(), self.recovery.probe_at, self.retry_at, self.looks.at].into_iter().flatten().min()
     }
 
@@ -594,7 +634,7 @@ impl Disk {
 
     /// Makes what was written durable and records it, at once or as soon as the sync under way is over.
     pub(crate) fn sync(&mut self) {
-        if self.syncing {
+        if self.syncing || self.is_held {
             self.sync_again = true;
             return;
         }
@@ -627,21 +667,31 @@ impl Disk {
         self.syncing = false;
         if result.is_err() {
             self.unsynced_since = Some(now);
-        } else if self.sync_again {
+        } else if self.sync_again && !self.is_held {
             self.sync();
         }
     }
 
     /// Books a probe. `true`: the device takes data again, and what had failed is done again.
     pub(crate) fn probed(&mut self, result: &Result<(), StorageError>, now: Instant) -> bool {
+        self.recovery.is_out = false;
         if result.is_err() {
             self.recovery.probe_at = Some(now + PROBE_INTERVAL);
             return false;
         }
         self.recovery.failed = None;
+        self.recovery.is_retried = self.do_again();
+        true
+    }
+
+    /// Does again what the disk did not take or what was held back. `false`: there is nothing.
+    fn do_again(&mut self) -> bool {
+        if self.is_held {
+            return false;
+        }
         let parked = std::mem::take(&mut self.parked);
         let spilled = self.spills.resume();
-        self.recovery.is_retried = !parked.is_empty() || !spilled.is_empty() || self.selection.is_some();
+        let is_any = !parked.is_empty() || !spilled.is_empty() || self.selection.is_some();
         for (piece, blocks) in parked {
             let hash = PieceHash::new(self.storage.info(), piece);
             self.submit(piece, blocks, hash);
@@ -652,7 +702,7 @@ impl Disk {
                 self.spill(piece, Some(step));
             }
         }
-        true
+        is_any
     }
 
     /// Tries the failed disk again soon.

@@ -125,6 +125,10 @@ impl Order {
                 let setting = *setting;
                 Box::new(move |record| setting.keep(record))
             }
+            Self::Rename(name) => {
+                let name = name.clone();
+                Box::new(move |record| record.names.torrent = name)
+            }
             Self::Stop | Self::Reannounce => return None,
         })
     }

@@ -9,6 +9,7 @@ mod fault;
 mod files;
 mod kept;
 mod look;
+mod moving;
 mod news;
 mod opening;
 mod reader;

@@ -1,12 +1,13 @@
 //! The look for a torrent's files, and at what earlier sessions noted of them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use ferri_metainfo::Info;
 use ferri_metainfo::names::LocalPaths;
+use ferri_metainfo::{FileIndex, Info};
 use ferri_storage::{
     Halt, PieceStore, Place, PlainStore, Resumed, Storage, StorageError, StorageOptions, Store, Totals,
 };
@@ -31,7 +32,13 @@ pub(super) struct Opened {
 pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Opened, Error>> + Send>>;
 
 /// Looks for the torrent's files, and at what the journal says of them.
-pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -> Opening {
+/// `renamed`: what the user calls files, as far as a store knows.
+pub(super) fn open(
+    services: &Services,
+    add: &mut AddTorrent,
+    info: Arc<Info>,
+    renamed: BTreeMap<FileIndex, PathBuf>,
+) -> Opening {
     let (payload, output) = (add.payload.clone(), add.output.clone());
     let state_dir = services.options.state_dir.clone();
     let checks = add.check.clone();
@@ -48,6 +55,7 @@ pub(super) fn open(services: &Services, add: &mut AddTorrent, info: Arc<Info>) -
         read_only: add.seed_only,
         overwrite: add.overwrite,
         places,
+        renamed,
         halt: halt.clone(),
         ..StorageOptions::default()
     };

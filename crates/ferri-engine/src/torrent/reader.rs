@@ -144,7 +144,15 @@ impl FileReader {
         let skipped = (inside(self.place.start + self.position) - begin) / CHUNK_MAX * CHUNK_MAX;
         let range = begin + skipped..end.min((begin + skipped).saturating_add(CHUNK_MAX));
         let start = piece_start + u64::from(range.start) - self.place.start;
-        let answer = self.runtime.spawn_blocking(move || storage.read_verified(piece, range));
+        let answer = self.runtime.spawn_blocking(move || {
+            loop {
+                match (storage.read_verified(piece, range.clone()), storage.files()) {
+                    // A matter of moments.
+                    (Err(StorageError::BeingMoved { .. }), Some(files)) => files.wait_until_moved(),
+                    (answer, _) => return answer,
+                }
+            }
+        });
         self.job = Some(Job { piece, start, answer });
     }
 

@@ -28,6 +28,8 @@ impl Task {
             Work::Recheck(asker) => self.recheck_all(asker),
             Work::EditTrackers(edit, asker) => self.edit_trackers(edit, asker, now),
             Work::Remove(data, asker) => self.remove(data, asker, now),
+            Work::Move(folder, asker) => self.move_files(folder, asker, now),
+            Work::RenameFile(file, path, asker) => self.rename_file(file, path, asker, now),
         }
     }
 

@@ -20,6 +20,7 @@ use super::account::{Account, Moved};
 use super::command::Command;
 use super::disk::{Disk, DiskDone};
 use super::files::Files;
+use super::moving::Moves;
 use super::readers::Readers;
 use super::task::{Inbox, Task, View};
 use super::{COMMANDS_MAX, TaskSlot, Torrent};
@@ -74,7 +75,7 @@ impl Inbox {
     /// no dial, peer, disk job or announce under way.
     fn is_quiet(&self) -> bool {
         self.commands.sender_strong_count() == 1
-            && self.disk.sender_strong_count() == 2
+            && self.disk.sender_strong_count() == 1
             && self.commands.is_empty()
             && self.disk.is_empty()
             && self.crew.is_quiet()
@@ -88,6 +89,7 @@ impl Task {
             && self.checking.is_none()
             && self.crew.is_alone()
             && self.readers.is_empty()
+            && !self.moves.is_any()
             && !self.view.stale
             && !self.disk.is_busy()
             && self.disk.next_tick().is_none()
@@ -151,7 +153,7 @@ impl Resting {
             self.info.layout().clone(),
             services.disk.pool.clone(),
             services.capacity.shares.memory(),
-            disk_done.clone(),
+            disk_done,
         );
         let claim = Claim::new(services.capacity.shares.clone());
         let crew = self.crew.gather(services.clone(), claim, Permit::EVERYTHING, senders);
@@ -166,7 +168,7 @@ impl Resting {
             readers: Readers::default(),
             account: self.account,
             disk,
-            disk_done,
+            moves: Moves::default(),
             view: self.view,
             seed_only: self.seed_only,
             ending: None,

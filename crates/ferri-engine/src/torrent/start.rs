@@ -19,11 +19,13 @@ use super::account::Account;
 use super::checking::{Checking, Pieces};
 use super::disk::{Disk, DiskDone};
 use super::files::Files;
+use super::moving::Moves;
 use super::opening::Opened;
 use super::readers::Readers;
 use super::rest::channels;
 use super::task::{Inbox, Missing, Task, View};
 use super::wishes::piece_priorities;
+use super::work::Work;
 use super::{Inner, TaskSlot, Torrent};
 use crate::clock;
 use crate::crew::{self, Base, Crew, Names, Permit, Reporter, Senders, TorrentLimits};
@@ -61,6 +63,8 @@ pub(super) fn new(
     record: Option<Arc<Record>>,
 ) -> (Torrent, View) {
     let (state, is_known) = (first.state.clone(), info.is_some());
+    let name = record.as_ref().and_then(|record| record.names.torrent.clone());
+    let first = TorrentStatus { name: name.clone().unwrap_or(first.name), ..first };
     let status = Snapshots::new(first, services.feed.clone());
     let events = EventLog::of(hashes.wire(), services.feed.events.clone());
     let follow = Arc::new(AtomicBool::new(false));
@@ -84,6 +88,7 @@ pub(super) fn new(
         follow,
         state,
         stop_reason: None,
+        name,
         is_paused: false,
         completed_at: None,
         missing: Missing::default(),
@@ -160,7 +165,7 @@ impl Start {
         mut self,
         crew: Crew<MetadataSwarm>,
         (disk_done, mut inbox): (UnboundedSender<DiskDone>, Inbox),
-        noted: Option<Vec<FilePriority>>,
+        (noted, work): (Option<Vec<FilePriority>>, Vec<Work>),
     ) {
         let found = self.found();
         let crew = self.inherit(crew, &found, &mut inbox.crew);
@@ -170,6 +175,7 @@ impl Start {
         {
             task.view.event(Event::Note(Note::NotDone(refused)));
         }
+        work.into_iter().for_each(|work| task.work(work, clock::now()));
         task.launch(inbox);
     }
 
@@ -194,8 +200,7 @@ impl Start {
         let files = Files::new(layout.clone(), crew.machine().have(), wanted, is_finished);
         crew.serve_from(storage.clone());
         let pool = self.services.disk.pool.clone();
-        let disk =
-            Disk::new(storage, layout, pool, self.services.capacity.shares.memory(), disk_done.clone());
+        let disk = Disk::new(storage, layout, pool, self.services.capacity.shares.memory(), disk_done);
         let mut task = Task {
             services: self.services,
             torrent: self.torrent,
@@ -206,13 +211,14 @@ impl Start {
             readers: Readers::default(),
             account: Account::new(self.opened.totals, now),
             disk,
-            disk_done,
+            moves: Moves::default(),
             view: self.view,
             seed_only: self.add.seed_only,
             ending: None,
             removal: None,
             checking: None,
         };
+        task.torrent.keep_place(task.disk.storage());
         task.prefer(&self.add.priorities, now);
         if let Some(dht) = task.services.dht.as_ref().filter(|_| !task.info.is_private()) {
             dht.add_hosts(self.add.source.nodes());

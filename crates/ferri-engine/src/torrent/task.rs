@@ -19,6 +19,7 @@ use super::command::{Command, Order};
 use super::disk::{Disk, DiskDone};
 use super::fault::Remains;
 use super::files::Files;
+use super::moving::Moves;
 use super::readers::Readers;
 use super::refused::{FilesError, Refused};
 use super::work::RemoveAsker;
@@ -60,8 +61,7 @@ pub(super) struct Task {
     pub(super) readers: Readers,
     pub(super) account: Account,
     pub(super) disk: Disk,
-    /// Where disk threads report to.
-    pub(super) disk_done: mpsc::UnboundedSender<DiskDone>,
+    pub(super) moves: Moves,
     pub(super) view: View,
     /// What is already on disk is served, nothing more is fetched.
     pub(super) seed_only: bool,
@@ -79,6 +79,8 @@ pub(super) struct View {
     pub(super) follow: Arc<AtomicBool>,
     pub(super) state: State,
     pub(super) stop_reason: Option<StopReason>,
+    /// What the user calls the torrent; `None`: as it is called itself.
+    pub(super) name: Option<String>,
     /// The user wants it to do nothing.
     pub(super) is_paused: bool,
     pub(super) completed_at: Option<Instant>,
@@ -100,6 +102,11 @@ pub(super) struct Missing {
 }
 
 impl View {
+    /// What the torrent is called, whose own name this is.
+    pub(super) fn name(&self, own: String) -> String {
+        self.name.clone().unwrap_or(own)
+    }
+
     pub(super) fn event(&self, event: Event) {
         self.events.send(event);
     }
@@ -146,6 +153,9 @@ impl Task {
                 () = tokio::time::sleep_until(wake.into()) => self.timeout(),
                 happened = inbox.crew.next() => self.happened(happened, &mut inbox.crew),
             }
+            if self.moves.is_any() {
+                self.move_next();
+            }
             self.drain();
         }
         self.services.disk.blocks.release();
@@ -158,7 +168,7 @@ impl Task {
         let wakes = [
             self.crew.next_due(),
             self.disk.next_tick(),
-            self.checking.as_ref().and_then(|checking| checking.next_try()),
+            self.checking.as_ref().filter(|_| !self.moves.is_any()).and_then(|checking| checking.next_try()),
             publish,
             self.ending,
         ];
@@ -246,6 +256,10 @@ impl Task {
             Order::SetPriorities(files) => return self.set_priorities(&files, now),
             Order::SetLimits { down, up } => self.crew.limits().set(down, up),
             Order::Set(setting) => self.handle(setting.input(), now),
+            Order::Rename(name) => {
+                self.view.name = name;
+                self.publish(now);
+            }
         }
         Ok(())
     }
@@ -287,6 +301,9 @@ impl Task {
             if let Some(checking) = &mut self.checking {
                 checking.stop();
             }
+            if self.moves.give_up() {
+                self.disk.release(now, false);
+            }
             self.hide();
             self.handle(Input::Stop, now);
             self.crew.stop_trackers(now);
@@ -301,13 +318,18 @@ impl Task {
                 && !self.disk.is_busy()
                 && !is_checking
                 && self.account.is_quiet();
-            is_done || deadline <= clock::now()
+            // A move hears that it is to end, and ends with the files at one place.
+            !self.moves.is_out() && (is_done || deadline <= clock::now())
         })
     }
 
     async fn end(mut self) {
         self.crew.close_all();
         let storage = self.disk.storage().clone();
+        if self.moves.is_out() {
+            // The files are closed when they are at one place.
+            storage.halt();
+        }
         let totals = self.account.totals(Moved::from(&self.crew.machine().stats()), clock::now());
         self.keep_totals(totals);
         self.keep_peers();
@@ -424,7 +446,8 @@ impl Task {
     pub(super) fn apply_budget(&mut self, now: Instant) {
         let dials = if self.checking.is_none() { Allowed::Yes } else { Allowed::No };
         // While the disk takes nothing, no further piece is begun; those under way are kept in memory.
-        let pieces = if matches!(self.view.state, State::Error { .. }) { Allowed::No } else { dials };
+        let is_held = self.moves.is_any() || matches!(self.view.state, State::Error { .. });
+        let pieces = if is_held { Allowed::No } else { dials };
         self.crew.permit(Permit { dials, pieces }, now);
     }
 
@@ -524,6 +547,8 @@ impl Task {
             ratio: ratio(all_time.uploaded, all_time.downloaded, stats.have_bytes),
             all_time,
             complete_since: self.view.completed_at,
+            moving: self.moving_status(),
+            name: self.view.name(self.info.name().to_owned()),
             ..TorrentStatus::of(&self.info)
         };
         // Rates fall while nothing arrives: keep looking until they are at rest.

@@ -1,8 +1,10 @@
 //! Commands whose answer is more than yes or no.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use ferri_storage::{Data, Removed};
+use ferri_metainfo::FileIndex;
+use ferri_storage::{Data, Moved, Removed};
 use tokio::sync::oneshot;
 
 use super::refused::{FilesError, Refused};
@@ -20,6 +22,10 @@ pub(super) enum Work {
     EditTrackers(TrackerEdit, EditAsker),
     /// Stops it and removes it, with its data or without.
     Remove(Data, RemoveAsker),
+    /// Moves its files to this folder.
+    Move(PathBuf, MoveAsker),
+    /// Gives a file this path in the folder.
+    RenameFile(FileIndex, PathBuf, RenameAsker),
 }
 
 impl Work {
@@ -31,12 +37,20 @@ impl Work {
             Self::Recheck(asker) => drop(asker.send(Err(why))),
             Self::EditTrackers(_, asker) => drop(asker.send(Err(why))),
             Self::Remove(_, asker) => drop(asker.send(Err(why.into()))),
+            Self::Move(_, asker) => drop(asker.send(Err(why.into()))),
+            Self::RenameFile(_, _, asker) => drop(asker.send(Err(why.into()))),
         }
     }
 }
 
 /// Who waits until a torrent is removed.
 pub(super) type RemoveAsker = oneshot::Sender<Result<Removed, FilesError>>;
+
+/// Who waits until files are moved.
+pub(super) type MoveAsker = oneshot::Sender<Result<Moved, FilesError>>;
+
+/// Who waits until a file is renamed.
+pub(super) type RenameAsker = oneshot::Sender<Result<(), FilesError>>;
 
 /// Who waits for the end of a second look.
 pub(super) type RecheckAsker = oneshot::Sender<Result<Rechecked, Refused>>;

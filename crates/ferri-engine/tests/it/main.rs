@@ -8,6 +8,7 @@ mod hybrid;
 mod limits;
 mod magnet;
 mod many;
+mod moving;
 mod network;
 mod reader;
 mod removal;

@@ -27,6 +27,9 @@ const HOG: u64 = 64 << 30;
 /// The last file is not wanted.
 const TWO: [FilePriority; 3] = [FilePriority::Normal, FilePriority::High, FilePriority::Skip];
 
+/// What the last file is renamed to.
+const LAST: &str = "folder/named/last";
+
 fn payload() -> Payload {
     Payload::several(&[("a", FILE), ("b", FILE), ("c", FILE)], PIECE)
 }
@@ -44,6 +47,8 @@ struct Scene {
     readers: Mutex<Vec<JoinHandle<io::Result<Vec<u8>>>>>,
     /// Those who had everything looked at again.
     rechecks: Mutex<Vec<JoinHandle<Result<Rechecked, Refused>>>>,
+    /// Those who had the last file renamed.
+    renames: Mutex<Vec<JoinHandle<Result<(), FilesError>>>>,
 }
 
 impl Scene {
@@ -79,6 +84,7 @@ impl Scene {
             hogs,
             readers: Mutex::default(),
             rechecks: Mutex::default(),
+            renames: Mutex::default(),
         }
     }
 
@@ -133,7 +139,12 @@ impl Scene {
         assert_eq!(within(torrent.trackers()).await.len(), 1);
         within(torrent.peers()).await;
         edit_trackers(torrent, &self.tracker.http_url()).await;
+        assert_eq!(torrent.rename("mine").await, Ok(()));
         self.read_back(reannounced == Err(Refused::Paused)).await;
+        // It may have to wait until the files were looked at.
+        let renamed = torrent.clone();
+        let rename = async move { renamed.rename_file(FileIndex(2), LAST).await };
+        self.renames.lock().unwrap().push(tokio::spawn(rename));
         let torrent = torrent.clone();
         self.rechecks.lock().unwrap().push(tokio::spawn(async move { torrent.recheck().await }));
     }
@@ -146,6 +157,7 @@ impl Scene {
         assert_eq!((settings.sequential, settings.paused, settings.seed_only), (true, paused, false));
         assert_eq!((&*settings.folder, settings.name.to_str()), (self.dir.path(), Some("folder")));
         assert_eq!(settings.trackers, [[self.tracker.http_url()]]);
+        assert_eq!(self.torrent.status().name, "mine");
         let map = within(self.torrent.piece_map()).await.unwrap();
         assert_eq!((map.have.len(), map.availability.len()), (60, 60));
     }
@@ -165,6 +177,21 @@ impl Scene {
         let readers = std::mem::take(&mut *self.readers.lock().unwrap());
         for reader in readers {
             assert!(within(reader).await.unwrap().unwrap() == self.payload.files[0].1);
+        }
+        let renames = std::mem::take(&mut *self.renames.lock().unwrap());
+        let last = if renames.is_empty() { "folder/c" } else { LAST };
+        for rename in renames {
+            within(rename).await.unwrap().unwrap();
+        }
+        let paths = within(self.torrent.file_paths()).await.unwrap();
+        assert_eq!(paths[2].as_deref(), Some(Path::new(last)));
+        // All of it goes to another folder.
+        let new = self.dir.path().join("moved");
+        within(self.torrent.move_to(&new)).await.unwrap();
+        assert_eq!(within(self.torrent.settings()).await.unwrap().folder, new);
+        for (path, data) in &self.payload.files[..2] {
+            assert_eq!(fs::read(new.join("folder").join(path)).unwrap(), *data, "{path}");
+            assert!(!self.dir.path().join("folder").join(path).exists());
         }
         within(async {
             while self.tracker.counts().1 == 0 {
@@ -190,9 +217,15 @@ impl Scene {
             torrent.set_priorities(Vec::new()).await,
             torrent.set_limits(None, None).await,
             torrent.fetch_in_order().await,
+            torrent.rename("mine").await,
             torrent.stop().await,
         ];
-        assert_eq!(answers, [const { Err(Refused::Stopped) }; 8]);
+        assert_eq!(answers, [const { Err(Refused::Stopped) }; 9]);
+        let moved = torrent.move_to(self.dir.path()).await.map(drop);
+        for moved in [moved, torrent.rename_file(FileIndex(0), "x").await] {
+            assert!(matches!(moved, Err(FilesError::Refused(Refused::Stopped))), "{moved:?}");
+        }
+        assert_eq!(torrent.file_paths().await, Err(Refused::Stopped));
         assert_eq!(torrent.settings().await, Err(Refused::Stopped));
         assert_eq!(torrent.set_trackers(Vec::new()).await, Err(Refused::Stopped));
         assert_eq!(torrent.add_trackers(Vec::new()).await, Err(Refused::Stopped));
@@ -385,6 +418,7 @@ impl Sought {
             hogs: Vec::new(),
             readers: Mutex::default(),
             rechecks: Mutex::default(),
+            renames: Mutex::default(),
         }
     }
 
@@ -405,6 +439,11 @@ impl Sought {
         assert_eq!(torrent.piece_map().await, Err(Refused::Unresolved));
         assert_eq!(torrent.recheck().await, Err(Refused::Unresolved));
         assert_eq!(torrent.reader(FileIndex(0)).await.err(), Some(Refused::Unresolved));
+        assert_eq!(torrent.file_paths().await, Err(Refused::Unresolved));
+        let renamed = torrent.rename_file(FileIndex(2), LAST).await;
+        assert!(matches!(renamed, Err(FilesError::Refused(Refused::Unresolved))), "{renamed:?}");
+        within(torrent.move_to(self.dir.path())).await.unwrap();
+        assert_eq!(torrent.rename("mine").await, Ok(()));
         assert_eq!(torrent.set_priorities(TWO.to_vec()).await, Err(Refused::Unresolved));
         assert_eq!(torrent.set_limits(Some(50 << 20), Some(50 << 20)).await, Ok(()));
         assert_eq!(torrent.fetch_rarest_first().await, Ok(()));

@@ -45,6 +45,16 @@ fn every_kind() -> Vec<Record> {
         Record::Name("früher".to_owned()),
         Record::Name("ein Name".to_owned()),
         Record::Whole { file: 2 },
+        Record::Move(MoveRecord::Renamed { file: 0, path: Some("t/another".into()) }),
+        Record::Move(MoveRecord::Renamed { file: 1, path: Some("t/b".into()) }),
+        Record::Move(MoveRecord::Renamed { file: 1, path: None }),
+        Record::Move(MoveRecord::Begin { root: "/srv".into() }),
+        Record::Move(MoveRecord::End),
+        Record::Move(MoveRecord::From { root: "/home".into() }),
+        Record::Move(MoveRecord::Left { file: 2, path: "t/c".into(), left: Birth { inode: 7, born: -1 } }),
+        Record::Move(MoveRecord::Begin { root: "/mnt".into() }),
+        Record::Move(MoveRecord::Path { file: 1, from: "t/b.part".into(), to: "u/b".into() }),
+        Record::Move(MoveRecord::Copy { file: 1, copy: Birth { inode: 8, born: 9 } }),
     ]
 }
 
@@ -87,7 +97,7 @@ fn what_was_written_is_read_and_compacts_to_the_same() {
     assert_eq!(parsed.state.unsure().iter_ones().collect::<Vec<_>>(), [16, 110, 111, 19_999]);
     assert_eq!(parsed.state.stamps, BTreeMap::from([(3, STAMP)]));
     assert_eq!(parsed.state.intents, BTreeMap::from([(19_999, 3_000)]));
-    assert_eq!((parsed.state.last_time, parsed.state.session.time), (3_000, 1_000));
+    assert_eq!((parsed.state.session.last, parsed.state.session.time), (3_000, 1_000));
 
     let origins: Vec<_> = parsed.state.owners.iter().map(|(file, owner)| (*file, owner.origin)).collect();
     assert_eq!(origins, [(1, Origin::Found), (2, Origin::Theirs)]);
@@ -200,6 +210,10 @@ fn nonsense_with_a_good_checksum_is_damage() {
         Record::Joined { file: 0, piece: 20_000 },
         Record::DurableBits { first: 19_992, bits: vec![0, 1] },
         Record::DurableBits { first: 24_000, bits: vec![] },
+        Record::Move(MoveRecord::Renamed { file: 3, path: None }),
+        Record::Move(MoveRecord::Path { file: 0, from: "a".into(), to: "b".into() }),
+        Record::Move(MoveRecord::Copy { file: 0, copy: Birth { inode: 1, born: 1 } }),
+        Record::Move(MoveRecord::Left { file: 0, path: "a".into(), left: Birth { inode: 1, born: 1 } }),
         Record::Identity(identity()),
     ] {
         let parsed = parse(&encoded(std::slice::from_ref(&record))).unwrap();

@@ -81,6 +81,8 @@ impl Storage {
         let mut places = self.places_mut();
         let last = match places.alias(file) {
             Some(Alias::Styled(style)) => style,
+            // The user wants no other name.
+            Some(Alias::Renamed) => return None,
             _ => Style::Exact,
         };
         let now = places.path(file)?;

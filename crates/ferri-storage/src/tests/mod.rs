@@ -17,6 +17,7 @@ mod places;
 mod pool;
 mod read_only;
 mod register;
+mod relocate;
 mod resume;
 mod served;
 mod store;

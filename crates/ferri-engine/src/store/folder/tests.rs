@@ -91,16 +91,33 @@ fn what_is_damaged_is_set_aside_and_told_and_the_rest_goes_on() {
 }
 
 #[test]
+fn names_of_files_are_kept_in_a_version_that_programs_without_them_leave_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FolderStore::open(dir.path()).unwrap();
+    let mut renamed = (*record("a")).clone();
+    renamed.names.files = [(ferri_metainfo::FileIndex(0), "b".into())].into();
+    store.put(&[Arc::new(renamed.clone()), record("c")]).unwrap();
+    let listed = store.list().unwrap();
+    let found = listed.torrents.iter().find(|kept| kept.record.info_hash() == renamed.info_hash()).unwrap();
+    assert_eq!((&found.record.names, listed.torrents.len()), (&renamed.names, 2));
+    let version = |name: InfoHash| {
+        let bytes = fs::read(store.files.path(&record_name(name))).unwrap();
+        matches!(unseal(MAGIC, VERSION, &bytes), Unsealed::Content(_))
+    };
+    assert!(!version(renamed.info_hash()) && version(record("c").info_hash()));
+}
+
+#[test]
 fn what_a_newer_program_keeps_is_left_alone_and_told_each_time() {
     let dir = tempfile::tempdir().unwrap();
     let store = FolderStore::open(dir.path()).unwrap();
     let record = record("a");
     store.put(std::slice::from_ref(&record)).unwrap();
     let name = record_name(record.info_hash());
-    store.files.write([(name.as_str(), &seal(MAGIC, VERSION + 1, b"de")[..])]).unwrap();
+    store.files.write([(name.as_str(), &seal(MAGIC, VERSION_WITH_NAMES + 1, b"de")[..])]).unwrap();
     for _ in 0..2 {
         let listed = store.list().unwrap();
-        assert!(listed.torrents.is_empty() && listed.damaged[0].contains("version 2"), "{listed:?}");
+        assert!(listed.torrents.is_empty() && listed.damaged[0].contains("version 3"), "{listed:?}");
     }
     assert!(store.files.names().unwrap().contains(&torrent_name(record.info_hash())));
 }

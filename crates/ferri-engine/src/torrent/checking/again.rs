@@ -51,6 +51,7 @@ impl Task {
             return drop(asker.send(Err(Refused::Stopped)));
         }
         match &mut self.checking {
+            _ if self.moves.is_any() => self.recheck_after_moves(asker),
             Some(checking) => checking.askers.push(asker),
             None => self.look_again(vec![asker]),
         }

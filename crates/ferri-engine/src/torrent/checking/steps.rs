@@ -58,7 +58,7 @@ impl Task {
     pub(in crate::torrent) fn choose_while_checking(&mut self, wishes: &[FilePriority]) {
         let Some(checking) = &mut self.checking else { return };
         (checking.wishes, checking.choice) = (wishes.to_vec(), Choice::New);
-        if matches!(checking.step, Step::Waiting(_)) && checking.found.is_some() {
+        if matches!(checking.step, Step::Waiting(_)) && checking.found.is_some() && !self.moves.is_any() {
             self.look_for_obstacles();
         }
     }
@@ -69,7 +69,7 @@ impl Task {
         let Some(checking) = &mut self.checking else { return };
         checking.step = Step::Guarding;
         let wanted = checking.take_choice().map(|wishes| wishes::wanted(&self.info, wishes));
-        let (storage, done) = (self.disk.storage().clone(), self.disk_done.clone());
+        let (storage, done) = (self.disk.storage().clone(), self.disk.reports());
         let guard = tokio::task::spawn_blocking(move || {
             wanted.map_or(Ok(()), |wanted| storage.set_wanted(&wanted))?;
             storage.guard()
@@ -111,10 +111,21 @@ impl Task {
     /// Does again what failed, if that is waited for.
     pub(in crate::torrent) fn check_again(&mut self) {
         match self.checking.as_deref() {
+            // They are looked at when they lie still.
+            _ if self.moves.is_any() => {}
             Some(Checking { step: Step::Waiting(_), found: Some(_), .. }) => self.look_for_obstacles(),
             Some(Checking { step: Step::Waiting(_), found: None, .. }) => self.look_at_pieces(),
             _ => {}
         }
+    }
+
+    /// The files are at another place: what was in the way may not be there.
+    pub(in crate::torrent) fn check_elsewhere(&mut self) {
+        let device = self.disk.storage().files().map_or(0, |files| files.place().device());
+        if let Some(checking) = &mut self.checking {
+            checking.pieces.device = device;
+        }
+        self.check_again();
     }
 
     /// The files are known: the torrent works.

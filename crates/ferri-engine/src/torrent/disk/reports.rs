@@ -24,7 +24,11 @@ impl Task {
     ) {
         let (piece, begin, length) = (block.piece(), block.begin(), block.length());
         self.handle(Input::BlockUnreadable { peer, piece: piece.get(), begin, length }, now);
-        use StorageError::{Changed, Missing, Truncated};
+        use StorageError::{BeingMoved, Changed, Missing, Truncated};
+        if matches!(error, BeingMoved { .. }) {
+            // The peer asks again, and the file is in its place then.
+            return;
+        }
         if !matches!(error, Missing { .. } | Truncated { .. } | Changed { .. }) {
             self.disk.failed(error, now);
             self.disk_failed(error, now);
@@ -141,6 +145,8 @@ impl Task {
             DiskDone::Doubtful(pieces) => self.disk.recheck(pieces),
             DiskDone::Rechecked(result) => self.rechecked(result, now),
             DiskDone::Probed(result) => self.probed(&result, now),
+            DiskDone::Moving(progress) => self.moving(progress),
+            DiskDone::Moved(result) => self.moved(result, now),
         }
         self.disk.tick(now);
     }

@@ -80,7 +80,8 @@ impl Search {
         }
         self.torrent.begin();
         let Some(chosen) = &mut self.chosen else { return };
-        let opening = open(&self.services, &mut chosen.add, info.clone());
+        let renamed = self.torrent.record().map(|record| record.names.files.clone()).unwrap_or_default();
+        let opening = open(&self.services, &mut chosen.add, info.clone(), renamed);
         self.step = Step::Opening(info, opening);
         self.set_state(State::Checking { done: 0, total: 0 });
     }
@@ -165,7 +166,7 @@ impl Search {
         noted.settings.into_iter().for_each(|setting| setting.prepare(&mut add));
         let added = Added { services, registry, torrent, entry, view, number };
         let start = Start::new(added, *add, info, opened);
-        start.go_on(crew, (disk_done, inbox), noted.wishes);
+        start.go_on(crew, (disk_done, inbox), (noted.wishes, noted.work));
         if let Some(reply) = reply {
             let _ = reply.send(Ok(()));
         }

@@ -36,6 +36,7 @@ use super::rest::channels;
 use super::setting::Setting;
 use super::start::Added;
 use super::task::{Inbox, View};
+use super::work::Work;
 use super::{TaskSlot, Torrent};
 use crate::clock;
 use crate::crew::{self, Base, Crew, Happened, Names, Permit, Reporter, TorrentLimits};
@@ -106,6 +107,8 @@ struct Noted {
     wishes: Option<Vec<FilePriority>>,
     /// One of a kind.
     settings: Vec<Setting>,
+    /// Moves and renames.
+    work: Vec<Work>,
 }
 
 impl Noted {

@@ -1,17 +1,23 @@
 //! What a torrent is told while it is not known: done at once, noted for later, or refused with the reason.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
+use ferri_storage::{Moved, StorageError};
 use ferri_swarm::Input;
 
 use super::{Chosen, STOP_TIMEOUT, Search, Step};
 use crate::Error;
 use crate::clock;
 use crate::status::{State, StopReason};
+use crate::store::StoreError;
 use crate::torrent::command::{Command, Order};
-use crate::torrent::refused::Refused;
-use crate::torrent::work::Work;
+use crate::torrent::refused::{FilesError, Refused};
+use crate::torrent::work::{MoveAsker, Work};
 use crate::torrent::{TaskSlot, peer_status};
+
+/// Moves and renames that wait until the files are there.
+const NOTED_MAX: usize = 64;
 
 impl Search {
     pub(super) fn command(&mut self, command: Command) {
@@ -45,14 +51,18 @@ impl Search {
                 drop(reply.send(self.crew.machine().peers().map(peer_status).collect()));
             }
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),
-            Command::Work(Work::EditTrackers(edit, asker)) if self.ending.is_none() => {
+            Command::Work(work) if self.ending.is_some() => work.refuse(Refused::Stopped),
+            Command::Work(Work::EditTrackers(edit, asker)) => {
                 let (refused, is_changed) = self.crew.edit_trackers(edit, now);
                 let changed = is_changed.then(|| self.crew.trackers().to_record());
                 self.torrent.answer_edit(changed, refused, asker);
             }
-            Command::Work(work) => {
-                work.refuse(if self.ending.is_some() { Refused::Stopped } else { Refused::Unresolved });
+            Command::Work(Work::Move(folder, asker)) => self.move_to(folder, asker, now),
+            // Its files are looked for.
+            Command::Work(work @ Work::RenameFile(..)) if matches!(self.step, Step::Opening(..)) => {
+                self.note_work(work);
             }
+            Command::Work(work) => work.refuse(Refused::Unresolved),
             Command::Look(look) => look.at_nothing(),
             Command::SameAs(name) => drop(self.is_twin_of(name, now)),
             // There are no files yet.
@@ -82,8 +92,54 @@ impl Search {
             }
             Order::SetLimits { down, up } => self.crew.limits().set(down, up),
             Order::Set(setting) => self.noted.set(setting),
+            Order::Rename(name) => {
+                self.view.name = name;
+                self.publish(now);
+            }
         }
         Ok(())
+    }
+
+    /// Its files will go to this folder.
+    fn move_to(&mut self, folder: PathBuf, asker: MoveAsker, now: Instant) {
+        let chosen = match (&self.step, &mut self.chosen) {
+            (Step::Opening(..), Some(_)) => return self.note_work(Work::Move(folder, asker)),
+            (_, Some(chosen)) => chosen,
+            // The choice says where.
+            (_, None) => return Work::Move(folder, asker).refuse(Refused::Unresolved),
+        };
+        if chosen.add.seed_only || chosen.add.stored.is_some() {
+            let why = if chosen.add.seed_only { Refused::OnlyServes } else { Refused::NoFiles };
+            return Work::Move(folder, asker).refuse(why);
+        }
+        let folder = match std::path::absolute(&folder) {
+            Ok(folder) => folder,
+            Err(source) => {
+                let error = StorageError::Folder { path: folder, source };
+                return drop(asker.send(Err(FilesError::Storage(error))));
+            }
+        };
+        if let Some(payload) = &mut chosen.add.payload {
+            let name = payload.file_name().map(ToOwned::to_owned).unwrap_or_default();
+            *payload = folder.join(name);
+        }
+        chosen.add.output.clone_from(&folder);
+        let reply = |kept: Result<(), StoreError>| {
+            let moved = kept.map(|()| Moved::default());
+            drop(asker.send(moved.map_err(|error| FilesError::Refused(Refused::NotKept(error)))));
+        };
+        self.torrent.keep(|record| record.move_to(&folder), Box::new(reply));
+        if matches!(self.step, Step::Failed(..)) {
+            self.open(now);
+        }
+    }
+
+    /// To be done when its files are there.
+    fn note_work(&mut self, work: Work) {
+        if NOTED_MAX <= self.noted.work.len() {
+            return work.refuse(Refused::TooManyMoves);
+        }
+        self.noted.work.push(work);
     }
 
     fn pause(&mut self, now: Instant) {

@@ -27,6 +27,7 @@ impl Search {
             }
         };
         (status.state, status.stopped) = (self.view.state.clone(), self.view.stop_reason);
+        status.name = self.view.name(status.name);
         status.peers = stats.peers;
         status.resolving = Some(Resolving {
             asked: stats.asked,
