@@ -63,8 +63,8 @@ pub(crate) async fn dial(
     ours: &Handshake,
     other: Option<InfoHash>,
 ) -> Result<(Link, Handshake), HandshakeError> {
-    let mut link = match timeout(CONNECT_TIMEOUT, egress.connect(addr)).await {
-        Ok(stream) => Link::tcp(stream.map_err(HandshakeError::Connect)?, addr),
+    let mut link = match timeout(CONNECT_TIMEOUT, egress.link(addr)).await {
+        Ok(link) => link.map_err(HandshakeError::Connect)?,
         Err(_) => return Err(HandshakeError::Timeout),
     };
     let theirs = timeout(HANDSHAKE_TIMEOUT, async {

@@ -115,7 +115,7 @@ pub use ferri_tracker::schedule::TrackerState;
 
 pub use ferri_storage::{
     Alias, CheckPlace, Conflict, Data, Found, Halt, Left, MemoryStore, Moved, PieceStore, Places, Removed,
-    StorageError, atomic_write, check_folder, create_state_folder,
+    StorageError, atomic_write, check_folder, create_state_folder, is_out_of_files, unfinished_beside,
 };
 /// Recorded runs of a session's machines, and their replay.
 pub use ferri_trace as trace;

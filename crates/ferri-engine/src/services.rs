@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferri_metainfo::{InfoHash, InfoHashes};
-use ferri_storage::{BlockPool, Pool};
+use ferri_storage::{BlockPool, LockOwner, Pool};
 use ferri_swarm::PeerKey;
 use ferri_wire::{Handshake, PeerId, Reserved};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,9 @@ pub(crate) struct Identity {
     pub(crate) listen_addr: SocketAddr,
     pub(crate) peer_id: PeerId,
     next_peer: AtomicU64,
+    /// A test wants the same chance again.
+    #[cfg(test)]
+    seeds: Option<AtomicU64>,
     /// What the log lines of the session's tasks are known by.
     span: Span,
 }
@@ -67,6 +70,14 @@ pub(crate) struct DiskServices {
     pub(crate) pool: Pool,
     pub(crate) blocks: BlockPool,
     pub(crate) store: Option<Writer>,
+    /// Torrents are locked in the state folder on its behalf.
+    pub(crate) lock_owner: LockOwner,
+}
+
+impl DiskServices {
+    pub(crate) fn new(pool: Pool, blocks: BlockPool, store: Option<Writer>) -> Self {
+        Self { pool, blocks, store, lock_owner: LockOwner::new() }
+    }
 }
 
 /// Rates of all torrents together.
@@ -107,7 +118,29 @@ pub(crate) struct Shutdown {
 impl Identity {
     pub(crate) fn new(listen_addr: SocketAddr, peer_id: PeerId) -> Self {
         let span = tracing::error_span!("session", listen = %listen_addr);
-        Self { listen_addr, peer_id, next_peer: AtomicU64::new(1), span }
+        Self {
+            listen_addr,
+            peer_id,
+            next_peer: AtomicU64::new(1),
+            #[cfg(test)]
+            seeds: None,
+            span,
+        }
+    }
+
+    /// The same with chance that comes from a seed.
+    #[cfg(test)]
+    pub(crate) fn seeded(listen_addr: SocketAddr, peer_id: PeerId, seed: u64) -> Self {
+        Self { seeds: Some(AtomicU64::new(seed)), ..Self::new(listen_addr, peer_id) }
+    }
+
+    /// The seed of a machine.
+    pub(crate) fn seed(&self) -> u64 {
+        #[cfg(test)]
+        if let Some(seeds) = &self.seeds {
+            return seeds.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        }
+        rand::random()
     }
 
     /// A name for a connection.

@@ -150,7 +150,7 @@ impl Session {
         let node = dht::open(&options, ways, trace.clone()).await;
         let services = Arc::new(Services {
             identity: Identity::new(listen_addr, PeerId::new("FS", version(), rand::random())),
-            disk: DiskServices { pool, blocks: BlockPool::new(SPARE_BLOCKS), store },
+            disk: DiskServices::new(pool, BlockPool::new(SPARE_BLOCKS), store),
             limits: Rates {
                 down: Arc::new(Limiter::new(options.limits.down)),
                 up: Arc::new(Limiter::new(options.limits.up)),
@@ -188,6 +188,16 @@ impl Session {
         let session = Self { _life: Some(Arc::new(life)), ..worker.clone() };
         session.services.spawn_until_stop(restore::all(worker, listed, done));
         Ok(session)
+    }
+
+    /// A session of these services: without a listener, a store or anything that looks for peers.
+    #[cfg(test)]
+    pub(crate) fn in_memory(services: Arc<Services>) -> (Self, Arc<Hosts>) {
+        panics::note_places();
+        let hosts = Arc::new(Hosts::default());
+        wiring::start_keeper(&services, &hosts);
+        let (_, restored) = watch::channel(Some(Restored::default()));
+        (Self { services, hosts: hosts.clone(), restored: Watch::new(restored), _life: None }, hosts)
     }
 
     /// Where peers can reach this session.

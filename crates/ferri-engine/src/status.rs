@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -151,6 +151,9 @@ pub struct TorrentStatus {
     pub check_place: Option<CheckPlace>,
     /// Why nothing comes, while it is [`State::Downloading`] and nothing does.
     pub wait: Option<Wait>,
+    /// Where the file of a single-file torrent lies, while that is not where its name says: it is unfinished, another client
+    /// named it, or the file system does not take the name.
+    pub lies_at: Option<Arc<Path>>,
     /// Bytes of all files.
     pub total: u64,
     /// Bytes of the wanted pieces; of those served, when nothing is to be fetched.
@@ -254,6 +257,7 @@ impl TorrentStatus {
             stopped: None,
             check_place: None,
             wait: None,
+            lies_at: None,
             total: 0,
             wanted: 0,
             wanted_done: 0,

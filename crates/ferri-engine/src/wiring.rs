@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ferri_metainfo::InfoHash;
 use ferri_swarm::Source;
+use ferri_wire::Handshake;
 use tokio::net::TcpListener;
 
 use crate::external::Voter;
@@ -14,6 +15,7 @@ use crate::hosts::Hosts;
 use crate::network::{Facts, LsdStatus};
 use crate::port_mapping::{PortMappingStatus, Transport};
 use crate::services::Services;
+use crate::torrent::Torrent;
 use crate::why_off::WhyOff;
 use crate::{dht, keeper, listen, lsd, network, panics, port_mapping};
 
@@ -25,12 +27,7 @@ pub(crate) fn start(
     node: Option<dht::Driver>,
 ) {
     start_listener(services, hosts, listener);
-    let waking = hosts.clone();
-    let keeper = services.keeper.clone();
-    services.keep("the alarm clock of resting torrents", move || {
-        let waking = waking.clone();
-        keeper::run(keeper.clone(), move |name| waking.wake(name))
-    });
+    start_keeper(services, hosts);
     let http = services.trackers.http.clone();
     services.keep("closing idle connections", move || {
         let http = http.clone();
@@ -44,16 +41,33 @@ pub(crate) fn start(
     }
 }
 
+/// Wakes torrents that rest when their time has come.
+pub(crate) fn start_keeper(services: &Arc<Services>, hosts: &Arc<Hosts>) {
+    let (waking, keeper) = (hosts.clone(), services.keeper.clone());
+    services.keep("the alarm clock of resting torrents", move || {
+        let waking = waking.clone();
+        keeper::run(keeper.clone(), move |name| waking.wake(name))
+    });
+}
+
 fn start_listener(services: &Arc<Services>, hosts: &Arc<Hosts>, listener: TcpListener) {
+    let find = finder(services, hosts);
+    let listener = Arc::new(listener);
+    services.keep("the listener", move || listen::run(listener.clone(), find.clone()));
+}
+
+/// Says who goes by an info hash, and what is said to its peers.
+pub(crate) fn finder(
+    services: &Arc<Services>,
+    hosts: &Arc<Hosts>,
+) -> impl Fn(&InfoHash) -> Option<(Torrent, Handshake)> + Clone + Send + Sync + 'static {
     let (known, ours) = (hosts.clone(), services.clone());
-    let find = move |name: &InfoHash| {
+    move |name| {
         let host = known.get(*name)?;
         // A hybrid has two names; whoever calls it by the second hears that one.
         let handshake = if host.is_private() { ours.private_handshake(*name) } else { ours.handshake(*name) };
         Some((host, handshake))
-    };
-    let listener = Arc::new(listener);
-    services.keep("the listener", move || listen::run(listener.clone(), find.clone()));
+    }
 }
 
 /// Tells everybody where we are. On loopback there is nowhere to move.

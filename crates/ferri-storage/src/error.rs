@@ -25,6 +25,14 @@ pub enum StorageError {
         /// Bytes the file system would give us.
         available: u64,
     },
+    /// The file system has room for bytes and none for another file or folder: its inodes are used up.
+    #[error("{}: the file system has no room for more files (its inodes are used up, though {available} bytes are free); it goes on by itself when others are removed", .path.display())]
+    NoFiles {
+        /// What could not be made.
+        path: PathBuf,
+        /// Bytes the file system would give us.
+        available: u64,
+    },
     /// The file system is mounted read-only.
     #[error("{}: the file system is read-only; remount it for writing or choose another folder", .path.display())]
     ReadOnly {
@@ -262,6 +270,7 @@ impl StorageError {
     pub const fn is_recoverable(&self) -> bool {
         match self {
             Self::NoSpace { .. }
+            | Self::NoFiles { .. }
             | Self::ReadOnly { .. }
             | Self::Denied { .. }
             | Self::InUse { .. }
@@ -298,6 +307,7 @@ impl StorageError {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::NoSpace { path, .. }
+            | Self::NoFiles { path, .. }
             | Self::ReadOnly { path }
             | Self::Denied { path }
             | Self::Read { path, .. }
@@ -328,11 +338,13 @@ impl StorageError {
         }
     }
 
-    /// How many bytes must be freed before this torrent fits; `None` unless space is what is missing.
+    /// How many bytes must be freed before this torrent fits; `None` unless space is what is missing. 0 where bytes are free
+    /// and files are what there may be no more of.
     #[must_use]
     pub const fn bytes_missing(&self) -> Option<u64> {
         match self {
             Self::NoSpace { needed, available, .. } => Some(needed.saturating_sub(*available)),
+            Self::NoFiles { .. } => Some(0),
             _ => None,
         }
     }

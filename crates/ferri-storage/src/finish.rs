@@ -1,7 +1,8 @@
 //! The last step of a download: files without bytes, permissions, final names, and then, when the whole tree stands, links.
 //!
 //! Each of these touches stands alone: what is in the way of one keeps no other from being put. Until all are put the download
-//! is not done.
+//! is not done. What a file system does not have (modes, links) or only a file's owner may do is no failure: it is told once,
+//! and the download is done.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::faults::Op;
 use crate::journal::Stamp;
 use crate::neighbors::Neighbors;
 use crate::places::{Alias, is_refusal};
+use crate::remarks::Fate;
 use crate::storage::Storage;
 use crate::witness::Change;
 
@@ -132,6 +134,13 @@ impl Storage {
         })
     }
 
+    /// What a person should know of files since this was asked last, and is no failure: a sentence for each kind. Files were
+    /// taken from other torrents, because the user gives them up ([`StorageOptions::overwrite`](crate::StorageOptions)), or left
+    /// under the name that they have there; a mode or a link is one that the file system does not have.
+    pub fn take_remarks(&self) -> Vec<String> {
+        self.remarks.take()
+    }
+
     fn make_executable(&self, file: FileIndex) -> Result<(), StorageError> {
         let opened = self.open_beneath(file, Access::Read)?;
         let failed = |errno| StorageError::writing(opened.path(), errno);
@@ -149,8 +158,12 @@ impl Storage {
                 let after = rustix::fs::fstat(&opened).map_err(failed)?;
                 self.ledger.own_touch(file.0, Stamp::of(&before), Stamp::of(&after))
             }
-            // FAT and its kin have one mode for all files, and only its owner may change a file's; the bytes are none the worse.
-            Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
+            // FAT and its kin have one mode for all files, and only its owner may change a file's: another try helps as little,
+            // and the bytes are none the worse.
+            Err(Errno::PERM | Errno::OPNOTSUPP) => {
+                self.remarks.add(Fate::NotExecutable, opened.path());
+                Ok(())
+            }
             Err(errno) => Err(failed(errno)),
         }
     }
@@ -173,6 +186,7 @@ impl Storage {
             Err(errno)
                 if is_refusal(errno) || matches!(errno, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS) =>
             {
+                self.remarks.add(Fate::NoLink, &full);
                 Ok(())
             }
             Err(errno) => Err(self.explain(root.blame(&path, StorageError::writing(&full, errno)))),
@@ -209,7 +223,7 @@ impl Storage {
         };
         let opened = self.open_beneath(file, Access::Read)?;
         if let Some(by) = self.owner_beside_us(file, &opened, neighbors)? {
-            self.given_up.add_shared(by, opened.path());
+            self.remarks.add(Fate::Shared(by), opened.path());
             self.places_mut().place(file, from, Alias::OtherTorrent);
             return Ok(());
         }

@@ -16,8 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use ferri_metainfo::Bitfield;
 use ferri_metainfo::limits::{FILES_MAX, PIECES_MAX};
+use ferri_metainfo::{Bitfield, InfoHashV2, InfoHashes};
 
 use crate::crc32c::crc32c;
 
@@ -50,6 +50,15 @@ pub struct Identity {
     pub paths: [u8; 8],
     /// The download folder, absolute.
     pub root: PathBuf,
+}
+
+impl Identity {
+    /// What the torrent is known by on the wire, each once.
+    pub(crate) fn hashes(&self) -> InfoHashes {
+        let v2 = (self.info_hash_v2 != [0; 32]).then(|| InfoHashV2::from(self.info_hash_v2));
+        let is_v1 = v2.is_none() || !self.info_hash_v2.starts_with(&self.info_hash);
+        InfoHashes { v1: is_v1.then(|| self.info_hash.into()), v2 }
+    }
 }
 
 /// What is remembered of a file to notice a change by another program.

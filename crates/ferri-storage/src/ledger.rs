@@ -30,7 +30,7 @@ use crate::disk::OpenFile;
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::journal::{Encoder, Identity, Owner, Record, Stamp, State, runs};
-use crate::lock::TorrentLock;
+use crate::lock::{LockOwner, TorrentLock};
 use crate::stamp::Likeness;
 use crate::witness::{Change, Hooks, Synced, errno};
 
@@ -693,7 +693,7 @@ impl Journal {
     /// The file, opened; `None` when it is not what we left and has to be written anew.
     fn open(&mut self, hooks: &Hooks) -> Result<Option<&File>, StorageError> {
         if self.lock.is_none() {
-            self.lock = Some(lock_torrent(&self.path, &self.identity)?);
+            self.lock = Some(lock_torrent(&self.path, &self.identity, LockOwner::new())?);
         }
         if self.file.is_none() {
             let opened = hooks.call(Op::JournalOpen, &self.path, || {
@@ -762,10 +762,14 @@ impl Journal {
     }
 }
 
-/// Takes the lock of the torrent whose journal this is: in the lock file beside the torrents' folders.
-pub(crate) fn lock_torrent(journal: &Path, identity: &Identity) -> Result<TorrentLock, StorageError> {
+/// Takes the lock of the torrent whose journal this is, by each of its names: in the lock file beside the torrents' folders.
+pub(crate) fn lock_torrent(
+    journal: &Path,
+    identity: &Identity,
+    owner: LockOwner,
+) -> Result<TorrentLock, StorageError> {
     let torrents = journal.ancestors().nth(2).unwrap_or_else(|| Path::new("."));
-    TorrentLock::take(&torrents.join("lock"), &identity.info_hash)
+    TorrentLock::work(&torrents.join("lock"), &identity.hashes(), owner)
 }
 
 /// The number of the parts file: the one after the last file.

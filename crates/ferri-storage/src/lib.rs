@@ -36,6 +36,7 @@ mod prepare;
 mod reader;
 mod register;
 mod relocate;
+mod remarks;
 mod remove;
 pub mod resume;
 mod served;
@@ -68,10 +69,10 @@ pub use error::{Conflict, StorageError};
 pub use faults::{Fault, FaultPlan, Op};
 pub use folder::check_folder;
 pub use halt::{Halt, RaiseOnDrop};
-pub use lock::try_lock_file;
+pub use lock::{LockOwner, TorrentLock, try_lock_file};
 pub use options::{Place, StorageOptions};
 pub use piece_hash::PieceHash;
-pub use places::{Alias, Found, Places};
+pub use places::{Alias, Found, Places, unfinished_beside};
 pub use pool::{
     CheckNumber, CheckOrder, CheckPlace, CheckTicket, Closed, Done, Job, Lanes, Pool, PoolOptions, Rejected,
     Reply,
@@ -82,5 +83,6 @@ pub use resume::Resumed;
 pub use state_files::{StateFiles, Unsealed, seal, unseal};
 pub use storage::Storage;
 pub use store::{MemoryStore, PieceStore, PlainStore, Store};
+pub use sync::is_out_of_files;
 pub use totals::Totals;
 pub use witness::{Change, Synced, Witness};

@@ -7,54 +7,131 @@
 //! Where the file system has no locks (some network ones), only this process is kept from itself; then the user must
 //! see to it that there is no other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use ferri_metainfo::InfoHashes;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
-use crate::atomic::PRIVATE_FILE;
+use crate::atomic::{PRIVATE_FILE, create_state_folder};
 use crate::error::StorageError;
 
-/// The right to work on a torrent; given back when dropped.
+/// The right to work on a torrent, or to look for what its hash stands for; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct TorrentLock {
+pub struct TorrentLock {
     file: Arc<LockFile>,
-    byte: i64,
+    /// Those that it has, one for each name of the torrent.
+    bytes: Vec<i64>,
+    number: u64,
+}
+
+/// On whose behalf torrents are locked: a session. It sees to it by itself that it does one thing with a torrent at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockOwner(u64);
+
+/// What a lock is held for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To read and write its files and its journal: one at a time.
+    Work,
+    /// To find out what its hash stands for: beside other searches and the work of the same owner.
+    Search,
+}
+
+/// One lock of a byte.
+#[derive(Debug)]
+struct Holder {
+    number: u64,
+    owner: LockOwner,
+    purpose: Purpose,
 }
 
 /// The lock file of a state folder, open as long as a lock in it is held.
 #[derive(Debug)]
 struct LockFile {
     file: File,
-    /// Bytes that this process has.
-    held: Mutex<BTreeSet<i64>>,
+    /// Bytes that this process has. Never an empty list.
+    held: Mutex<BTreeMap<i64, Vec<Holder>>>,
 }
 
 /// By path.
 static LOCK_FILES: Mutex<BTreeMap<PathBuf, Weak<LockFile>>> = Mutex::new(BTreeMap::new());
 
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+impl LockOwner {
+    /// One that is no other's.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "no two are alike")]
+    pub fn new() -> Self {
+        Self(NUMBERS.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 impl TorrentLock {
-    /// Takes the lock of a torrent in the lock file at `path`, which is created if missing.
+    /// Locks the torrent with these hashes, of which more may turn out to be its own, for a search for its info dictionary.
     ///
     /// # Errors
-    /// [`StorageError::Busy`] when this or another process has it; any error of opening the file.
+    /// [`StorageError::Busy`] when another owner or process has it; any error of making or opening the lock file.
+    pub fn search(state_dir: &Path, hashes: &InfoHashes, owner: LockOwner) -> Result<Self, StorageError> {
+        let torrents = state_dir.join("torrents");
+        create_state_folder(&torrents).map_err(|error| StorageError::writing_io(&torrents, error))?;
+        Self::take_all(&torrents.join("lock"), hashes, owner, Purpose::Search)
+    }
+
+    /// Locks the torrent with these hashes for who works on it, in the lock file at `path`, which is created if missing. A link
+    /// to one of its names meets a link to the other.
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`] when another one has it, in this process or in another; any error of opening the file.
+    pub(crate) fn work(path: &Path, hashes: &InfoHashes, owner: LockOwner) -> Result<Self, StorageError> {
+        Self::take_all(path, hashes, owner, Purpose::Work)
+    }
+
+    #[cfg(test)]
     pub(crate) fn take(path: &Path, info_hash: &[u8; 20]) -> Result<Self, StorageError> {
+        let hashes = InfoHashes { v1: Some((*info_hash).into()), v2: None };
+        Self::work(path, &hashes, LockOwner::new())
+    }
+
+    fn take_all(
+        path: &Path,
+        hashes: &InfoHashes,
+        owner: LockOwner,
+        purpose: Purpose,
+    ) -> Result<Self, StorageError> {
         let file = LockFile::open(path)?;
-        let byte = byte_of(info_hash);
-        let mut held = lock(&file.held);
-        if held.contains(&byte) || file.set(byte, libc::F_WRLCK) == Err(Errno::EAGAIN) {
-            return Err(StorageError::Busy { path: path.into() });
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        // What was taken is given back when the rest is not to be had.
+        let mut taken = Self { file, bytes: Vec::new(), number };
+        for name in hashes.names() {
+            let byte = byte_of(name.as_bytes());
+            let mut held = lock(&taken.file.held);
+            let holders = held.get(&byte).map_or(&[][..], |holders| holders);
+            let stands_alone = |holder: &Holder| {
+                holder.owner != owner || (holder.purpose, purpose) == (Purpose::Work, Purpose::Work)
+            };
+            let is_free = match holders {
+                // That locks are missing where they are is no refusal.
+                [] => taken.file.set(byte, libc::F_WRLCK) != Err(Errno::EAGAIN),
+                holders => !holders.iter().any(stands_alone),
+            };
+            if !is_free {
+                return Err(StorageError::Busy { path: path.into() });
+            }
+            held.entry(byte).or_default().push(Holder { number, owner, purpose });
+            drop(held);
+            taken.bytes.push(byte);
         }
-        held.insert(byte);
-        drop(held);
-        Ok(Self { file, byte })
+        Ok(taken)
     }
 }
 
@@ -108,7 +185,7 @@ fn open_lock_file(path: &Path) -> std::io::Result<File> {
 pub(crate) fn is_held_elsewhere(path: &Path, info_hash: &[u8; 20]) -> bool {
     let Ok(file) = LockFile::open(path) else { return false };
     let (byte, held) = (byte_of(info_hash), lock(&file.held));
-    if held.contains(&byte) {
+    if held.contains_key(&byte) {
         return false;
     }
     is_locked(&file.file, byte, 1)
@@ -134,9 +211,15 @@ const TURN_INTERVAL: Duration = Duration::from_millis(1);
 impl Drop for TorrentLock {
     fn drop(&mut self) {
         let mut held = lock(&self.file.held);
-        // That it fails where locks are missing is no news.
-        let _ = self.file.set(self.byte, libc::F_UNLCK);
-        held.remove(&self.byte);
+        for byte in &self.bytes {
+            let Some(holders) = held.get_mut(byte) else { continue };
+            holders.retain(|holder| holder.number != self.number);
+            if holders.is_empty() {
+                held.remove(byte);
+                // That it fails where locks are missing is no news.
+                let _ = self.file.set(*byte, libc::F_UNLCK);
+            }
+        }
     }
 }
 
@@ -219,6 +302,33 @@ mod tests {
     }
 
     #[test]
+    fn a_search_stands_beside_the_work_of_its_session_and_of_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (LockOwner::new(), LockOwner::new());
+        let v1 = InfoHashes { v1: Some(A.into()), v2: None };
+        let v2 = InfoHashes { v1: None, v2: Some([7; 32].into()) };
+        let both = InfoHashes { v1: v1.v1, v2: v2.v2 };
+        let search = |hashes, owner| TorrentLock::search(folder.path(), hashes, owner);
+        let work = |hashes, owner| TorrentLock::work(&folder.path().join("torrents/lock"), hashes, owner);
+        let is_busy =
+            |taken: Result<TorrentLock, StorageError>| matches!(taken, Err(StorageError::Busy { .. }));
+        let (first, second) = (search(&v1, ours).unwrap(), search(&v2, ours).unwrap());
+        assert!(
+            is_busy(search(&v1, theirs)) && is_busy(search(&v2, theirs)) && is_busy(search(&both, theirs))
+        );
+        assert!(is_busy(work(&both, theirs)));
+        // The search turns into work while another link to the same torrent is still looked for.
+        let known = work(&both, ours).unwrap();
+        assert!(is_busy(work(&both, ours)), "two that work are never let in");
+        drop((first, second));
+        assert!(is_busy(search(&v1, theirs)) && is_busy(search(&v2, theirs)));
+        drop(known);
+        // What was refused half-way has left nothing behind.
+        search(&v1, theirs).unwrap();
+        search(&v2, theirs).unwrap();
+    }
+
+    #[test]
     fn asking_about_a_lock_keeps_nobody_from_taking_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
@@ -230,12 +340,12 @@ mod tests {
         let until = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !until.load(std::sync::atomic::Ordering::Relaxed) {
+                while !until.load(Ordering::Relaxed) {
                     is_held_elsewhere(&theirs, &A);
                 }
             });
             let taken = (0..20_000).all(|_| TorrentLock::take(&path, &A).is_ok());
-            until.store(true, std::sync::atomic::Ordering::Relaxed);
+            until.store(true, Ordering::Relaxed);
             assert!(taken);
         });
         let held = TorrentLock::take(&path, &A).unwrap();

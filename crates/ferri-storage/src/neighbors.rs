@@ -10,8 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ferri_metainfo::FileIndex;
 
@@ -22,8 +21,9 @@ use crate::error::StorageError;
 use crate::guard::is_born;
 use crate::journal::{Encoder, Identity, Origin, Owner, Record, Stamp, each_record, parse};
 use crate::ledger::lock_torrent;
-use crate::lock::is_held;
+use crate::lock::{LockOwner, is_held};
 use crate::register::{self, Runs};
+use crate::remarks::Fate;
 use crate::resume::{read_journal, set_aside};
 use crate::stamp::Likeness;
 use crate::storage::Storage;
@@ -75,62 +75,6 @@ impl Neighbor {
         let is_as_known = self.stamp.is_some_and(|known| stamp.compare(&known) != Likeness::Changed);
         let root = || rustix::fs::stat(&self.torrent.identity.root);
         is_as_known && root().is_ok_and(|root| device_of(&root) == device)
-    }
-}
-
-/// Files that were taken from other torrents or left with them and were not told yet: the first of each torrent, and how
-/// many more.
-#[derive(Debug, Default)]
-pub(crate) struct GivenUp {
-    /// A torrent at work asks often, and mostly there is nothing.
-    is_any: AtomicBool,
-    /// By who has them.
-    files: Mutex<BTreeMap<(String, Fate), (PathBuf, usize)>>,
-}
-
-/// What became of another torrent's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
-    Taken,
-    Shared,
-}
-
-impl GivenUp {
-    fn add(&self, torrent: String, fate: Fate, path: &Path) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let more = files.entry((torrent, fate)).and_modify(|(_, more)| *more += 1);
-        more.or_insert_with(|| (path.to_path_buf(), 0));
-        self.is_any.store(true, Ordering::Release);
-    }
-
-    /// A whole file was left with another torrent under its name.
-    pub(crate) fn add_shared(&self, torrent: String, path: &Path) {
-        self.add(torrent, Fate::Shared, path);
-    }
-
-    fn take(&self) -> Vec<String> {
-        if !self.is_any.swap(false, Ordering::AcqRel) {
-            return Vec::new();
-        }
-        let files = std::mem::take(&mut *self.files.lock().unwrap_or_else(PoisonError::into_inner));
-        let sentence = |((torrent, fate), (path, more)): ((String, Fate), (PathBuf, usize))| {
-            let path = path.display();
-            match (fate, more) {
-                (Fate::Taken, 0) => {
-                    format!("{path} was taken from torrent {torrent}, which lacks it from here on")
-                }
-                (Fate::Taken, _) => {
-                    format!(
-                        "{path} and {more} more files were taken from torrent {torrent}, which lacks them from here on"
-                    )
-                }
-                (Fate::Shared, 0) => format!("{path} is used by {torrent} too, and keeps its name"),
-                (Fate::Shared, _) => {
-                    format!("{path} and {more} more files are used by {torrent} too, and keep their names")
-                }
-            }
-        };
-        files.into_iter().map(sentence).collect()
     }
 }
 
@@ -255,7 +199,7 @@ impl Storage {
                     Err(StorageError::Busy { .. }) => return Err(taken()),
                     disowned => {
                         disowned?;
-                        self.given_up.add(neighbor.told(), Fate::Taken, opened.path());
+                        self.remarks.add(Fate::Taken(neighbor.told()), opened.path());
                     }
                 },
                 Runs::WithOtherData | Runs::No => return Err(taken()),
@@ -268,7 +212,7 @@ impl Storage {
     /// at no moment it is both's.
     fn disown_at(&self, neighbor: &Neighbor) -> Result<(), StorageError> {
         let (path, hooks) = (&neighbor.torrent.journal, self.hooks());
-        let _lock = lock_torrent(path, &neighbor.torrent.identity)?;
+        let _lock = lock_torrent(path, &neighbor.torrent.identity, LockOwner::new())?;
         let Some(bytes) = read_journal(path, hooks)? else { return Ok(()) };
         let parsed = match parse(&bytes) {
             Ok(parsed) if !parsed.is_torn => parsed,
@@ -284,13 +228,6 @@ impl Storage {
         let mut encoder = Encoder::begin(&parsed.identity);
         state.records().iter().for_each(|record| encoder.push(record));
         stage(path, &encoder.bytes, PRIVATE_FILE, hooks)?.put(hooks)
-    }
-
-    /// What was taken from other torrents since this was asked last, because the user gives it up
-    /// ([`StorageOptions::overwrite`](crate::StorageOptions)), and what was left under the name that it has in them: a sentence
-    /// for each torrent.
-    pub fn take_given_up(&self) -> Vec<String> {
-        self.given_up.take()
     }
 }
 

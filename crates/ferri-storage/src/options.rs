@@ -10,6 +10,7 @@ use ferri_metainfo::FileIndex;
 use crate::disk::FileCache;
 use crate::faults::FaultPlan;
 use crate::halt::Halt;
+use crate::lock::LockOwner;
 use crate::places::Places;
 use crate::witness::Witness;
 
@@ -54,6 +55,8 @@ pub struct StorageOptions {
     /// Where files lie that the user renamed, relative to the download folder. A journal that is there knows better
     /// ([`Storage::renamed`](crate::Storage::renamed)).
     pub renamed: BTreeMap<FileIndex, PathBuf>,
+    /// On whose behalf the torrent is locked. `None`: another user of this process is kept out as well.
+    pub lock_owner: Option<LockOwner>,
     /// Ends looks at many files.
     pub halt: Halt,
     /// Faults to inject, for tests and simulations.
@@ -73,6 +76,7 @@ impl Default for StorageOptions {
             compact_length: 1 << 20,
             places: None,
             renamed: BTreeMap::new(),
+            lock_owner: None,
             halt: Halt::default(),
             faults: None,
             witness: None,

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use ferri_metainfo::FileIndex;
 use ferri_metainfo::names::{LocalPaths, Style, composed};
 
-pub use find::Found;
+pub use find::{Found, unfinished_beside};
 pub(crate) use settle::is_refusal;
 
 /// Why a file has another path than its name says.
@@ -131,11 +131,17 @@ impl Places {
         self.moved.get(&file).map(|(_, alias)| *alias)
     }
 
-    /// A sentence for each of the first few files that do not lie where their names say.
-    pub(crate) fn describe_moved(&self) -> Vec<String> {
+    /// A sentence for each of the first few files that do not lie where their names say. `is_whole`: nothing of a file is missing.
+    pub(crate) fn describe_moved(&self, is_whole: impl Fn(FileIndex) -> bool) -> Vec<String> {
         let sentence = |(file, path, alias): (FileIndex, &Path, Alias)| {
             let named = self.named(file).unwrap_or_default();
-            format!("{} lies at {}: {alias}", named.display(), path.display())
+            let why = if alias == Alias::Unfinished && is_whole(file) {
+                "it is whole, and kept this name since another torrent has it too or its own name was taken"
+                    .to_owned()
+            } else {
+                alias.to_string()
+            };
+            format!("{} lies at {}: {why}", named.display(), path.display())
         };
         let named = self.paths.top().display();
         let found = self.top().to_string_lossy();

@@ -36,7 +36,7 @@ use crate::guard::is_born;
 use crate::journal::{Began, Record};
 pub use crate::journal::{Identity, JournalError, Origin, Owner, Parsed, Stamp, State, parse};
 use crate::ledger::{Journal, Retouched, WRITE_DELAY, lock_torrent, losing, parts_number};
-use crate::lock::TorrentLock;
+use crate::lock::{LockOwner, TorrentLock};
 use crate::register;
 use crate::stamp::Likeness;
 use crate::storage::{Placement, Storage};
@@ -125,7 +125,8 @@ impl Storage {
         }
         self.ledger.claim(absent.into_iter());
         // They are as good a place as any, and no reason to write a journal.
-        let places = self.places().describe_moved();
+        let is_whole = |file| self.layout().file_pieces(file).all(|piece| resumed.have.get(piece));
+        let places = self.places().describe_moved(is_whole);
         Ok(Resumed { why: resumed.why.into_iter().chain(places).collect(), ..resumed })
     }
 
@@ -214,7 +215,8 @@ impl Storage {
         create_folders(folder, PRIVATE_FOLDER, self.hooks()).map_err(|error| self.explain(error))?;
         let path = folder.join("journal");
         let mut identity = self.identity();
-        let lock = lock_torrent(&path, &identity)?;
+        let owner = self.options().lock_owner.unwrap_or_else(LockOwner::new);
+        let lock = lock_torrent(&path, &identity, owner)?;
         let mut parsed = None;
         let read = match read_journal(&path, self.hooks()) {
             Ok(bytes) => bytes.map(Ok),

@@ -34,9 +34,9 @@ use crate::faults::{FaultPlan, Op};
 use crate::held::Held;
 use crate::journal::Stamp;
 use crate::ledger::{InParts, Ledger, parts_number};
-use crate::neighbors::GivenUp;
 use crate::options::{Place, StorageOptions};
 use crate::places::{Alias, Places, is_refusal};
+use crate::remarks::Remarks;
 use crate::served::Served;
 use crate::stamp::Likeness;
 use crate::verify::Verifier;
@@ -66,7 +66,7 @@ pub struct Storage {
     prepared: Mutex<Bitfield>,
     pub(crate) served: Served,
     pub(crate) held: Held,
-    pub(crate) given_up: GivenUp,
+    pub(crate) remarks: Remarks,
     /// Wanted files in whose place something lies that is no file, as of the start.
     odd_places: Mutex<Vec<FileIndex>>,
     /// One sync at a time.
@@ -160,7 +160,7 @@ impl Storage {
             prepared: Mutex::new(Bitfield::new(count)),
             served: Served::new(),
             held: Held::default(),
-            given_up: GivenUp::default(),
+            remarks: Remarks::default(),
             odd_places: Mutex::default(),
             sync_lock: Mutex::default(),
             totals: Mutex::default(),
@@ -206,6 +206,17 @@ impl Storage {
     #[must_use]
     pub fn local_path(&self, file: FileIndex) -> Option<PathBuf> {
         self.places().path(file)
+    }
+
+    /// Where the file of a single-file torrent lies, if that is not where its name says.
+    #[must_use]
+    pub fn only_file_elsewhere(&self) -> Option<PathBuf> {
+        if self.info.is_multi_file() {
+            return None;
+        }
+        let places = self.places();
+        places.alias(FileIndex(0))?;
+        Some(self.place().root.join(places.path(FileIndex(0))?))
     }
 
     /// Where all files lie, see [`Places`].

@@ -253,6 +253,9 @@ impl Storage {
                 let how = (rustix::fs::Access::WRITE_OK, AtFlags::empty());
                 rustix::fs::accessat(&folder, ".", how.0, how.1).map_err(failed)?;
             }
+            Err(Errno::NOSPC) if is_out_of_files(&path) => {
+                return Err(StorageError::NoFiles { available: available(&path).unwrap_or(0), path });
+            }
             Err(errno) => return Err(failed(errno)),
         }
         if rustix::fs::fstatvfs(&folder).is_ok_and(|stat| room_on(&stat) < room) {
@@ -268,6 +271,11 @@ impl Storage {
             self.state_folder().is_some_and(|folder| path.starts_with(folder) && !path.ends_with("parts"));
         let needed = if is_journal { JOURNAL_ROOM } else { self.bytes_to_come() };
         let available = path.ancestors().find_map(available).unwrap_or(0);
+        // What is there already needs bytes alone.
+        let wants_bytes = available < needed && path.symlink_metadata().is_ok();
+        if !wants_bytes && available != 0 && is_out_of_files(&path) {
+            return StorageError::NoFiles { path, available };
+        }
         StorageError::NoSpace { path, needed, available }
     }
 
@@ -294,6 +302,13 @@ type SyncFile = fn(&OpenFile, &Hooks) -> Result<(), Errno>;
 /// Bytes that an ordinary user may still write to the file system of `path`; `None` when it cannot be asked.
 fn available(path: &Path) -> Option<u64> {
     rustix::fs::statvfs(path).ok().map(|stat| room_on(&stat))
+}
+
+/// Whether the file system that holds `path`, or will hold it, takes no more files. Some count none, and never say so.
+#[must_use]
+pub fn is_out_of_files(path: &Path) -> bool {
+    let stat = path.ancestors().find_map(|there| rustix::fs::statvfs(there).ok());
+    stat.is_some_and(|stat| stat.f_files != 0 && stat.f_favail == 0)
 }
 
 fn room_on(stat: &StatVfs) -> u64 {

@@ -187,11 +187,17 @@ impl Failure {
 
     /// A file operation: `doing` is a verb such as `read`.
     pub(crate) fn file(doing: &str, path: &Path, error: &io::Error) -> Self {
+        let place = path;
         let path = path.display();
         match error.kind() {
             io::ErrorKind::NotFound => {
                 Self::new(Exit::NotFound, format!("cannot {doing} {path}: there is no such file or folder"))
                     .hint("check the name, and the folder that you are in")
+            }
+            io::ErrorKind::StorageFull if ferri_engine::is_out_of_files(place) => {
+                let message = format!("cannot {doing} {path}: the file system has no room for more files");
+                Self::new(Exit::DiskFull, message)
+                    .hint("its inodes are used up: remove files, or choose another folder with -o")
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::new(Exit::DiskFull, format!("cannot {doing} {path}: no space left"))
@@ -200,6 +206,21 @@ impl Failure {
             io::ErrorKind::PermissionDenied => {
                 Self::new(Exit::Io, format!("cannot {doing} {path}: permission denied"))
                     .hint("change its owner or mode, or run this as a user who may")
+            }
+            io::ErrorKind::NotADirectory if doing == "read" => {
+                Self::new(Exit::NotFound, format!("cannot {doing} {path}: a file is in the way to it"))
+                    .hint("check the name, and the folder that you are in")
+            }
+            io::ErrorKind::NotADirectory => {
+                Self::new(Exit::WouldOverwrite, format!("cannot {doing} {path}: a file is in the way to it"))
+                    .hint("move that file away, or choose another folder with -o")
+            }
+            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) && doing != "read" => {
+                Self::new(
+                    Exit::WouldOverwrite,
+                    format!("cannot {doing} {path}: a link is in the way that leads to itself"),
+                )
+                .hint("remove that link, or choose another folder with -o")
             }
             _ => Self::new(Exit::Io, format!("cannot {doing} {path}: {error}"))
                 .hint("look at the device and the file system, then run the command again"),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use ferri_engine::Places;
 use ferri_metainfo::display::redact_url;
 use ferri_metainfo::magnet::Magnet;
 use ferri_metainfo::names::{LinkProblem, LocalPaths, NameError};
@@ -76,7 +77,8 @@ pub(crate) struct FileFacts<'a> {
     pub(crate) size: u64,
     /// BEP 47 letters: `p` padding, `h` hidden, `x` executable, `l` symbolic link.
     pub(crate) attr: String,
-    /// Where it goes on a disk that keeps all names, beneath the folder of the download.
+    /// Where it was found beneath the folder of the download; where nothing was looked for, where it goes on a disk that keeps
+    /// all names.
     pub(crate) disk_path: Option<Cow<'a, str>>,
     /// Why it is not stored.
     pub(crate) not_stored: Option<String>,
@@ -87,6 +89,8 @@ pub(crate) struct FileFacts<'a> {
 pub(crate) struct FileList {
     info: Arc<Info>,
     names: Result<LocalPaths, NameError>,
+    /// Where they were found on this disk.
+    places: Option<Arc<Places>>,
     /// Which are padding, ascending.
     pads: Vec<FileIndex>,
 }
@@ -94,7 +98,7 @@ pub(crate) struct FileList {
 impl FileList {
     pub(crate) fn new(info: Arc<Info>) -> Self {
         let pads = info.files().iter().filter(|file| file.is_pad()).map(|file| file.index).collect();
-        Self { names: LocalPaths::new(&info), pads, info }
+        Self { names: LocalPaths::new(&info), places: None, pads, info }
     }
 
     /// What `--select` takes for this file; `None` for padding.
@@ -136,7 +140,16 @@ impl FileList {
 
     fn disk_path(&self, file: FileIndex) -> Option<Cow<'_, str>> {
         let names = self.names.as_ref().ok()?;
-        if self.link_problem(file).is_some() { None } else { names.path(file).map(Path::to_string_lossy) }
+        if self.link_problem(file).is_some() {
+            return None;
+        }
+        match &self.places {
+            Some(places) => match places.lies_at(file)? {
+                Cow::Borrowed(path) => Some(path.to_string_lossy()),
+                Cow::Owned(path) => Some(Cow::Owned(local_text(&path))),
+            },
+            None => names.path(file).map(Path::to_string_lossy),
+        }
     }
 
     fn not_stored(&self, file: &File<'_>) -> Option<String> {
@@ -193,6 +206,12 @@ impl Facts {
             warnings: metainfo.warnings().iter().map(ToString::to_string).collect(),
             note: note(metainfo),
         }
+    }
+
+    /// The same of files that were looked for on this disk.
+    pub(crate) fn found_at(mut self, places: Arc<Places>) -> Self {
+        self.files.places = Some(places);
+        self
     }
 
     /// The same with addresses redacted. The magnet link is left with what it is about.

@@ -8,6 +8,17 @@ TB are powers of 1000. A rate of 0 is unlimited. Durations: 90s, 10m, 2h, 1d,
 1h30m.
 ";
 
+/// What the exit codes of file operations mean, the same in every command.
+const OBSTACLES: &str = "\
+A path that cannot be used, in every command:
+  3   what is to be read is not there, or the folder of a file that is to be
+      written is not (get makes the folder of -o)
+  9   there is no room, for bytes or for another file
+  13  a file, a folder or a link is in the way of what is to be written
+  17  it is not allowed, or the system cannot: no permission, a file system
+      that is read-only, a name that is too long, a disk that fails
+";
+
 fn with(examples: &str, codes: &[Exit]) -> String {
     format!("Examples:\n{examples}\n{}", Exit::table(codes))
 }
@@ -22,7 +33,8 @@ pub(crate) fn program() -> String {
   ferriswarm create photos -t http://tracker.example/announce
   ferriswarm COMMAND --help               flags and examples of a command
 
-{}",
+{}
+{OBSTACLES}",
         Exit::whole_table()
     )
 }
@@ -100,9 +112,11 @@ pub(crate) fn seed() -> String {
   ferriswarm seed ~/torrents/*.torrent ~/downloads
 
 PATH is verified first. It may be the payload itself or the folder that holds
-it. With --select, --only or --exclude the other files are neither looked at
-nor served. The last word is PATH if it is a folder, or if it follows a single
-SOURCE and does not look like a torrent. Several torrents share one PATH.
+it. Pieces that match are served; a file that is not what the torrent says is
+named, as by verify. With --select, --only or --exclude the other files are
+neither looked at nor served. The last word is PATH if it is a folder, or if it
+follows a single SOURCE and does not look like a torrent. Several torrents
+share one PATH.
 ";
     let mut codes = TRANSFER.to_vec();
     codes.push(Exit::VerifyFailed);

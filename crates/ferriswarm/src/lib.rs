@@ -27,6 +27,7 @@ mod facts;
 mod help;
 mod hook;
 mod json;
+mod judged;
 mod loading;
 mod log;
 mod network;

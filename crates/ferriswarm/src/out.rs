@@ -59,8 +59,15 @@ impl Out {
         let path = env.path(&typed);
         nothing_in_the_way(&path, &typed, existing)?;
         // A file without a name, gone when it is closed: proof that one with a name can be made.
-        tempfile::tempfile_in(path.parent().unwrap_or(&path))
-            .map_err(|error| Failure::file("write", &typed, &error))?;
+        let folder = path.parent().unwrap_or(&path);
+        tempfile::tempfile_in(folder).map_err(|error| match error.kind() {
+            // As some file systems say it, `/proc` among them.
+            io::ErrorKind::NotFound if folder.is_dir() => {
+                Failure::new(Exit::Io, format!("cannot write {}: no file can be made there", typed.display()))
+                    .hint("choose another folder with -o")
+            }
+            _ => Failure::file("write", &typed, &error),
+        })?;
         Ok(Self::File { path, typed, existing })
     }
 
@@ -257,7 +264,7 @@ mod tests {
     fn what_cannot_be_written_is_told_at_once() {
         let place = Place::new();
         place.refused("missing/a", Existing::Keep, Exit::NotFound, "missing/a");
-        place.refused("/proc/a", Existing::Keep, Exit::NotFound, "/proc/a");
+        place.refused("/proc/a", Existing::Keep, Exit::Io, "/proc/a");
         place.refused(&"n".repeat(256), Existing::Keep, Exit::Io, "cannot write");
         let longest = "n".repeat(255);
         let out = place.out(&longest, Existing::Keep).unwrap();

@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use ferri_engine::{Alias, Error, Found, Halt, Places, StorageError};
+use ferri_engine::{Alias, Error, Found, Halt, Places, StorageError, unfinished_beside};
 use ferri_metainfo::names::LocalPaths;
 use ferri_metainfo::{FileIndex, Info, Metainfo};
 
@@ -29,17 +30,21 @@ impl Place {
         Ok(Self { places, root: folder.to_owned(), payload })
     }
 
-    /// At `path`, which is the payload or the folder that holds it; `typed` is how the person wrote it.
-    pub(crate) fn at(metainfo: &Metainfo, path: &Path, typed: &Path, halt: &Halt) -> Result<Self, Failure> {
-        let info = metainfo.info();
-        let payload = payload_at(metainfo, path, typed)?;
+    /// Of a path that is known to be the payload.
+    pub(crate) fn of_payload(info: &Info, payload: &Path, halt: &Halt) -> Result<Self, Failure> {
         let (root, top) = match (payload.parent(), payload.file_name()) {
             (Some(root), Some(top)) => (root.to_owned(), top.to_owned()),
             // A folder without a name of its own (`..`): the files lie in it all the same.
-            _ => (payload.clone(), OsString::new()),
+            _ => (payload.to_owned(), OsString::new()),
         };
         let places = Places::find_until(info, names(info)?, &root, Some(top), halt).map_err(halted)?;
-        Ok(Self { places, root, payload })
+        Ok(Self { places, root, payload: payload.to_owned() })
+    }
+
+    /// At `path`, which is the payload or the folder that holds it; `typed` is how the person wrote it.
+    pub(crate) fn at(metainfo: &Metainfo, path: &Path, typed: &Path, halt: &Halt) -> Result<Self, Failure> {
+        let info = metainfo.info();
+        Self::of_payload(info, &payload_at(metainfo, path, typed)?, halt)
     }
 
     /// What a torrent that is added is told, so that no file is looked at twice.
@@ -49,6 +54,12 @@ impl Place {
 
     pub(crate) fn payload(&self) -> &Path {
         &self.payload
+    }
+
+    /// The payload as it lies now: the file of a single-file torrent may have another name while it is unfinished.
+    pub(crate) fn lies_at(&self, info: &Info) -> PathBuf {
+        let only = if info.is_multi_file() { None } else { self.path(FileIndex(0)) };
+        only.unwrap_or_else(|| self.payload.clone())
     }
 
     /// What the files' places are relative to.
@@ -83,7 +94,13 @@ impl Place {
 
 /// The payload of a torrent, at `path` or in it; `typed` is how the person wrote that.
 pub(crate) fn payload_at(metainfo: &Metainfo, path: &Path, typed: &Path) -> Result<PathBuf, Failure> {
-    let meta = fs::metadata(path).map_err(|error| Failure::file("read", typed, &error))?;
+    let meta = fs::metadata(path).map_err(|error| match unfinished_beside(path) {
+        Some(beside) if error.kind() == ErrorKind::NotFound => {
+            let message = format!("{} is not there, but {} is", typed.display(), beside.display());
+            Failure::new(Exit::NotFound, message).hint(UNFINISHED)
+        }
+        _ => Failure::file("read", typed, &error),
+    })?;
     let info = metainfo.info();
     if info.is_multi_file() && !meta.is_dir() {
         let message = format!("{} is a file, but the torrent is a folder of files", typed.display());
@@ -91,6 +108,10 @@ pub(crate) fn payload_at(metainfo: &Metainfo, path: &Path, typed: &Path) -> Resu
     }
     ferri_engine::locate(info, path).map_err(|error| session::failure(&error))
 }
+
+/// What to do about a file that lies beside its name.
+pub(crate) const UNFINISHED: &str = "that is what an unfinished download is called: `ferriswarm get` finishes it, or name it as \
+     the payload";
 
 fn halted(error: StorageError) -> Failure {
     session::failure(&Error::Storage(error))

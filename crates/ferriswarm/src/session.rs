@@ -117,7 +117,7 @@ fn next_step(error: &Error) -> Option<&'static str> {
 /// What a disk's refusal means. Nearly every text says path, cause and next step already.
 pub(crate) fn disk(error: &StorageError) -> Failure {
     let exit = match error {
-        StorageError::NoSpace { .. } => Exit::DiskFull,
+        StorageError::NoSpace { .. } | StorageError::NoFiles { .. } => Exit::DiskFull,
         StorageError::Busy { .. } => Exit::AlreadyRunning,
         error if error.is_in_the_way() => Exit::WouldOverwrite,
         // Only a fault of this program writes to what is shared, or takes a look that was stopped for a result.
@@ -158,6 +158,7 @@ mod tests {
         let (path, source) = (path, source);
         vec![
             StorageError::NoSpace { path: path(), needed: 2, available: 1 },
+            StorageError::NoFiles { path: path(), available: 1 },
             StorageError::ReadOnly { path: path() },
             StorageError::Denied { path: path() },
             StorageError::Read { path: path(), source: source() },

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ferri_engine::{ErrorReason, EventsError, State, Torrent, TorrentStatus};
+use ferri_engine::{ErrorReason, EventsError, State, Torrent, TorrentStatus, unfinished_beside};
 use ferri_metainfo::display::redact_url;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,7 +14,9 @@ use crate::events::{Event, Progress, state_word};
 use crate::exit::{Exit, Failure};
 use crate::facts::{self, Facts, local_text};
 use crate::hook::Done;
+use crate::judged::Odd;
 use crate::loading::Loads;
+use crate::place::UNFINISHED;
 use crate::progress::{self, View, wait_words};
 use crate::seek::Seekers;
 use crate::select::Part;
@@ -66,8 +68,12 @@ type Events = ferri_engine::Events;
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) facts: Facts,
-    /// Where its file or folder is.
+    /// Where its file or folder is by its name.
     pub(crate) path: PathBuf,
+    /// Where it lies at the start, which differs while a single file is unfinished or another client's.
+    pub(crate) lies_at: PathBuf,
+    /// Of a seeder: files that are not what the torrent says.
+    pub(crate) odd: Odd,
     /// Where peers reach us.
     pub(crate) port: u16,
     pub(crate) goal: Goal,
@@ -87,8 +93,11 @@ pub(crate) struct Watched {
     events: Option<Events>,
     facts: Facts,
     info_hash: String,
-    /// Where its file or folder is.
+    /// Where its file or folder is by its name.
     path: PathBuf,
+    /// Where it lay at the start.
+    lay_at: PathBuf,
+    odd: Odd,
     port: u16,
     goal: Goal,
     is_seeder: bool,
@@ -116,7 +125,7 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn new((torrent, events): (Torrent, Events), setup: Setup) -> Self {
-        let Setup { facts, path, port, goal, is_seeder, part, talk } = setup;
+        let Setup { facts, path, lies_at, odd, port, goal, is_seeder, part, talk } = setup;
         let info_hash = torrent.info_hashes().wire().to_string();
         let now = Instant::now();
         Self {
@@ -125,6 +134,8 @@ impl Watched {
             facts,
             info_hash,
             path,
+            lay_at: lies_at,
+            odd,
             port,
             goal,
             is_seeder,
@@ -201,12 +212,17 @@ impl Watched {
         Some(Done {
             name: self.facts.name.clone(),
             info_hash: self.info_hash.clone(),
-            path: self.path.clone(),
+            path: self.lies_at(&status),
             source: source.to_owned(),
             size: status.wanted,
             downloaded: status.downloaded,
             uploaded: status.uploaded,
         })
+    }
+
+    /// Where its file or folder lies.
+    fn lies_at(&self, status: &TorrentStatus) -> PathBuf {
+        status.lies_at.as_ref().map_or_else(|| self.path.clone(), |path| path.to_path_buf())
     }
 
     /// Whether it wants something and nothing useful came for so long. To be asked now and then.
@@ -250,7 +266,7 @@ impl Watched {
     /// What it is, before anything moves.
     pub(crate) fn introduce(&self, console: &Console) {
         let (info_hash, facts) = (self.info_hash.as_str(), &self.facts);
-        let path = local_text(&self.path);
+        let path = local_text(&self.lay_at);
         let wanted_size = self.status().wanted;
         console.event(&Event::Added { info_hash, facts: facts.redacted(), wanted_size, path: &path });
         console.line(&facts.headline(console));
@@ -371,6 +387,7 @@ impl Watched {
                             .hint("mend that, then run the same command again: it goes on where it was"),
                     );
                 } else if !console.is_json() {
+                    let missing = missing.filter(|bytes| 0 < *bytes);
                     let missing = missing.map(|bytes| format!(" ({} are missing)", units::size(bytes)));
                     console.warn(&format!("{}: {text}{}", status.name, missing.unwrap_or_default()));
                 }
@@ -389,8 +406,11 @@ impl Watched {
     }
 
     fn tell_done(&self, status: &TorrentStatus, console: &Console) {
+        if let Some(odd) = self.odd.words() {
+            return self.tell_odd(&odd, status, console);
+        }
         let time = self.started.elapsed();
-        let path = local_text(&self.path);
+        let path = local_text(&self.lies_at(status));
         let fetched = status.wanted_done.saturating_sub(self.found.unwrap_or(0));
         let rate = units::mean_rate(fetched, time);
         console.event(&Event::Done {
@@ -419,6 +439,15 @@ impl Watched {
         }
     }
 
+    /// `seed` of a payload whose pieces all match, though a file is not what the torrent says.
+    fn tell_odd(&self, odd: &str, status: &TorrentStatus, console: &Console) {
+        let message =
+            format!("all pieces match, and yet it is not what the torrent says: {odd}; serving the pieces");
+        console.event(&Event::Note { info_hash: &self.info_hash, message: &message });
+        self.say(console, &message);
+        self.tell_seeding(status, console);
+    }
+
     fn tell_seeding(&self, status: &TorrentStatus, console: &Console) {
         let (info_hash, name, port) = (self.info_hash.as_str(), self.facts.name.as_str(), self.port);
         console.event(&Event::Seeding { info_hash, name, size: status.wanted_done, port });
@@ -430,6 +459,11 @@ impl Watched {
         let path = local_text(&self.path);
         if status.pieces_done == 0 {
             let message = format!("nothing of {} is in {path}", self.facts.name);
+            if let Some(beside) = unfinished_beside(&self.path) {
+                let message = format!("{message}, but {} lies beside it", beside.display());
+                self.failure = Some(Failure::new(Exit::VerifyFailed, message).hint(UNFINISHED));
+                return;
+            }
             let quoted = shell_quote([path.as_str()]);
             self.failure = Some(Failure::new(Exit::VerifyFailed, message).hint(format!(
                 "name the file or folder that holds it, or the one above: `ferriswarm seed SOURCE PATH`; \
@@ -439,7 +473,8 @@ impl Watched {
         }
         let have = status.pieces_done;
         let all = self.part.as_ref().map_or(status.pieces_total as usize, |part| part.pieces.len());
-        self.say(console, &format!("only {have} of {all} pieces match; serving those"));
+        let odd = self.odd.words().map(|odd| format!(" ({odd})")).unwrap_or_default();
+        self.say(console, &format!("only {have} of {all} pieces match{odd}; serving those"));
         self.tell_seeding(status, console);
     }
 

@@ -12,6 +12,8 @@ mod sockets;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+#[cfg(test)]
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferri_tracker::udp::Family;
@@ -19,6 +21,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use self::names::Names;
 use crate::Error;
+use crate::peer::link::Link;
+#[cfg(test)]
+use crate::peer::memory::Net;
 
 pub use self::names::LookupError;
 pub(crate) use self::names::host_and_port;
@@ -37,12 +42,38 @@ pub(crate) struct Egress {
     /// As the user said it; an unspecified address chooses a family alone.
     bind: Option<IpAddr>,
     names: Names,
+    /// Instead of the system's network: where peers are, and our address among them.
+    #[cfg(test)]
+    in_memory: Option<(Arc<Net>, SocketAddr)>,
 }
 
 impl Egress {
     /// Everything leaves from `bind`, when given.
     pub(crate) fn new(bind: Option<IpAddr>) -> Self {
-        Self { bind, names: Names::of_the_system() }
+        Self {
+            bind,
+            names: Names::of_the_system(),
+            #[cfg(test)]
+            in_memory: None,
+        }
+    }
+
+    /// Peers are dialled in memory, from `addr`.
+    #[cfg(test)]
+    pub(crate) fn in_memory(net: Arc<Net>, addr: SocketAddr) -> Self {
+        Self { in_memory: Some((net, addr)), ..Self::new(None) }
+    }
+
+    /// A connection to a peer.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) async fn link(&self, to: SocketAddr) -> io::Result<Link> {
+        #[cfg(test)]
+        if let Some((net, addr)) = &self.in_memory {
+            return net.dial(*addr, to).await;
+        }
+        Ok(Link::tcp(self.connect(to).await?, to))
     }
 
     /// The address that everything leaves from; `None`: the system chooses.
@@ -79,7 +110,7 @@ impl Egress {
         Ok(addrs)
     }
 
-    /// A connection to a peer or a server.
+    /// A connection to a server.
     ///
     /// # Errors
     /// What the system says.

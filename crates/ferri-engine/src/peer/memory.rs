@@ -3,14 +3,15 @@
 //! What passes is enciphered by a stream that both ends count along, so that a byte that is sealed twice, not at all or in
 //! the wrong order does not arrive as it left.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::pending;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{Interest, Ready};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::link::Link;
 
@@ -21,6 +22,62 @@ pub(crate) fn pair(addrs: [SocketAddr; 2], room: usize) -> (Link, Link) {
     let (first, second) = (end(back.clone(), there.clone()), end(there, back));
     // Each knows the address of the other.
     (Link::memory(first, addrs[1]), Link::memory(second, addrs[0]))
+}
+
+/// Addresses in memory at which peers can be dialled.
+#[derive(Debug)]
+pub(crate) struct Net {
+    room: usize,
+    listeners: Mutex<BTreeMap<SocketAddr, Listener>>,
+}
+
+/// What comes of a call.
+#[derive(Debug)]
+enum Listener {
+    /// It is heard.
+    Hears(mpsc::UnboundedSender<Link>),
+    /// Nothing, as behind a firewall.
+    Silent,
+}
+
+impl Net {
+    /// Both ends' buffers of a connection hold `room` bytes together, in each direction.
+    pub(crate) fn new(room: usize) -> Self {
+        Self { room, listeners: Mutex::default() }
+    }
+
+    /// Connections to this address come here from now on, whoever had it before.
+    pub(crate) fn listen(&self, addr: SocketAddr) -> mpsc::UnboundedReceiver<Link> {
+        let (sender, calls) = mpsc::unbounded_channel();
+        self.listeners().insert(addr, Listener::Hears(sender));
+        calls
+    }
+
+    /// Whoever dials this address waits for ever.
+    pub(crate) fn silence(&self, addr: SocketAddr) {
+        self.listeners().insert(addr, Listener::Silent);
+    }
+
+    /// Nothing is there any more.
+    pub(crate) fn close(&self, addr: SocketAddr) {
+        self.listeners().remove(&addr);
+    }
+
+    /// Connects.
+    pub(crate) async fn dial(&self, from: SocketAddr, to: SocketAddr) -> io::Result<Link> {
+        let (ours, theirs) = pair([from, to], self.room);
+        let heard = match self.listeners().get(&to) {
+            None => return Err(io::ErrorKind::ConnectionRefused.into()),
+            Some(Listener::Hears(calls)) => Some(calls.send(theirs).is_ok()),
+            Some(Listener::Silent) => None,
+        };
+        let Some(heard) = heard else { return pending().await };
+        if heard { Ok(ours) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One end. Dropped, it is hung up: what was sent can still be read.

@@ -56,6 +56,7 @@ pub(super) fn open(
         overwrite: add.overwrite,
         places,
         renamed,
+        lock_owner: Some(services.disk.lock_owner),
         halt: halt.clone(),
         ..StorageOptions::default()
     };

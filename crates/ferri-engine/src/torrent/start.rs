@@ -183,7 +183,7 @@ impl Start {
     fn found(&mut self) -> Found {
         let found = Found::new(&self.add, &self.opened.resumed, &self.info);
         let why = std::mem::take(&mut self.opened.resumed.why);
-        let notes = self.opened.storage.files().map(Storage::take_given_up).unwrap_or_default();
+        let notes = self.opened.storage.files().map(Storage::take_remarks).unwrap_or_default();
         let notes = notes.into_iter().map(Note::FileOfTwo);
         for note in why.into_iter().map(Note::LookedAt).chain(notes) {
             self.view.event(Event::Note(note));
@@ -306,7 +306,12 @@ impl Start {
             ..SwarmOptions::new(self.handshake.info_hash, self.handshake.peer_id)
         };
         let of = self.handshake.info_hash.to_string();
-        let start = SwarmStart { options, layout: self.info.layout().clone(), have, seed: rand::random() };
+        let start = SwarmStart {
+            options,
+            layout: self.info.layout().clone(),
+            have,
+            seed: self.services.identity.seed(),
+        };
         Traced::new(self.services.trace.as_ref(), &of, start, now)
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{FileIndex, Info};
-use ferri_storage::{Data, Removed};
+use ferri_storage::{Data, Removed, Storage};
 use ferri_swarm::{Input, Output, Priority, Role, Source, Swarm};
 use tokio::sync::mpsc;
 
@@ -532,6 +532,7 @@ impl Task {
             stopped: self.view.stop_reason,
             check_place: self.checking.as_ref().and_then(|checking| checking.place()),
             wait: self.wait(now),
+            lies_at: self.disk.storage().files().and_then(Storage::only_file_elsewhere).map(Arc::from),
             wanted: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes },
             wanted_done: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes - stats.left },
             downloaded: stats.downloaded,

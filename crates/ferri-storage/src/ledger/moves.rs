@@ -66,7 +66,11 @@ impl Ledger {
         let inner = &mut *inner;
         if let Some(journal) = &mut inner.journal {
             if journal.lock.is_none() {
-                journal.lock = Some(super::lock_torrent(&journal.path, &journal.identity)?);
+                journal.lock = Some(super::lock_torrent(
+                    &journal.path,
+                    &journal.identity,
+                    crate::lock::LockOwner::new(),
+                )?);
             }
             let before = std::mem::replace(&mut journal.identity.root, root);
             if let Err(error) = journal.rewrite(&state, &self.hooks) {

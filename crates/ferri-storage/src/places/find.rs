@@ -27,6 +27,17 @@ const ENTRIES_MAX: usize = 1 << 21;
 /// What other clients append to a file that lacks something: qBittorrent, Transmission.
 pub(super) const UNFINISHED: [&str; 2] = [".!qB", ".part"];
 
+/// What lies beside `path` under a name that clients give an unfinished file.
+#[must_use]
+pub fn unfinished_beside(path: &Path) -> Option<PathBuf> {
+    let named = UNFINISHED.into_iter().map(|end| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    });
+    named.into_iter().find(|path| path.symlink_metadata().is_ok_and(|found| found.is_file()))
+}
+
 /// Files that are looked at to find out whether the download folder itself is the torrent's.
 const SAMPLE: usize = 16;
 

@@ -8,7 +8,9 @@ use super::*;
 use crate::{Alias, Op};
 
 const P: u64 = PIECE as u64;
+const EPERM: i32 = 1;
 const EACCES: i32 = 13;
+const EOPNOTSUPP: i32 = 95;
 const EIO: i32 = 5;
 
 /// Two files without bytes, two that are to be run, and a link.
@@ -109,6 +111,31 @@ fn the_first_touch_that_fails_is_told_and_the_others_are_put() {
 }
 
 #[test]
+fn what_the_file_system_does_not_have_is_told_once_and_keeps_no_download_from_being_done() {
+    for (op, errno, names, told) in [
+        (Op::SetMode, EPERM, ["x1", "x2"], " and 1 more file are not executable as the torrent says: "),
+        (Op::SetMode, EOPNOTSUPP, ["x1", "x2"], " and 1 more file are not executable as the torrent says: "),
+        (Op::SetMode, EPERM, ["x1", "x1"], " is not executable as the torrent says: "),
+        (Op::CreateLink, EPERM, ["l", "l"], ", a symbolic link of the torrent, was not made: "),
+        (Op::CreateLink, EOPNOTSUPP, ["l", "l"], ", a symbolic link of the torrent, was not made: "),
+    ] {
+        let t = touches();
+        let at = names.map(|name| t.file(name));
+        let plan = FaultPlan::new(move |found, path, _| {
+            (found == op && at.iter().any(|at| at == path)).then_some(Fault::Errno(errno))
+        });
+        let storage = t.start_with_faults(plan);
+        t.write_all(&storage);
+        storage.finish().unwrap();
+        let remarks = storage.take_remarks();
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        let expected = format!("{}{told}", t.file(names[0]).display());
+        assert!(remarks[0].starts_with(&expected), "{remarks:?}");
+        assert!(storage.take_remarks().is_empty());
+    }
+}
+
+#[test]
 fn a_mode_that_its_user_locked_stays() {
     for (mode, expected) in [(0o400, 0o400), (0o444, 0o444), (0o644, 0o755), (0o600, 0o700), (0o640, 0o750)] {
         let t = Fixture::new(&[("run", P, "x")]);
@@ -154,16 +181,20 @@ fn a_whole_file_of_another_torrent_keeps_its_name_and_is_shared_as_it_lies() {
         assert_eq!(one.good(&first), [0, 1, 2]);
         first.close().unwrap();
         let mut told = Vec::new();
-        for _ in 0..2 {
+        for round in 0..2 {
             let (second, resumed) = beside(&two, &one, one.state(), Fixture::options());
             let found = check::run(&second, &resumed.recheck, 2, &|_| {}).unwrap();
             assert_eq!(found.count_ones() + resumed.have.count_ones(), 3);
+            let why = resumed.why.iter().find(|why| why.starts_with("t/a lies at t/a.part: ")).unwrap();
+            let was_whole = resumed.have.count_ones() == 3;
+            assert_eq!(why.ends_with("it is whole, and kept this name since another torrent has it too or its own name was taken"), was_whole, "{why}");
+            assert!(was_whole || round == 0, "the journal says so by then");
             second.guard().unwrap();
             second.finish().unwrap();
             assert!(second.is_finished());
             let aliases: Vec<_> = second.places().moved().map(|(.., alias)| alias).collect();
             assert_eq!(aliases, [Alias::OtherTorrent]);
-            told.extend(second.take_given_up());
+            told.extend(second.take_remarks());
             let mut buffer = vec![0; PIECE];
             second.read(two.piece(1), 0, &mut buffer).unwrap();
             assert_eq!(buffer, two.piece_bytes(1));
@@ -223,5 +254,5 @@ fn the_journals_are_read_once_for_all_files_that_are_unfinished_by_their_names()
     second.finish().unwrap();
     assert_eq!(*reads.lock().unwrap() - before, 1);
     assert_eq!(names(&one.file("")).len(), 200);
-    assert!(second.take_given_up()[0].contains(" and 199 more files are used by torrent "));
+    assert!(second.take_remarks()[0].contains(" and 199 more files are used by torrent "));
 }

@@ -103,6 +103,37 @@ fn a_really_full_file_system_is_told_and_recovers() {
     });
 }
 
+#[test]
+fn a_file_system_with_bytes_and_no_more_files_is_told_as_such_and_recovers() {
+    let name = "a_file_system_with_bytes_and_no_more_files_is_told_as_such_and_recovers";
+    with_mounts(name, User::Anybody, || {
+        let t = Fixture::new(&[("a", PIECE as u64, ""), ("b", PIECE as u64, ""), ("c", 0, "")]);
+        std::fs::create_dir(t.root()).unwrap();
+        // The folder itself, the torrent's, and one file.
+        let args = ["-t", "tmpfs", "-o", "size=8m,nr_inodes=4", "none"].map(Path::new);
+        run("mount", "mount", &[&args[..], &[&t.root()]].concat());
+        let _mounted = Mounted(t.root());
+        let (storage, _) = t.start();
+        let filler = |n: u32| t.root().join(format!("filler{n}"));
+        let made = (0..4).take_while(|n| std::fs::write(filler(*n), "").is_ok()).count();
+        assert!(made < 4, "the mount has its limit");
+        (0..made.min(2)).for_each(|n| std::fs::remove_file(filler(u32::try_from(n).unwrap())).unwrap());
+        let error = (0..2).find_map(|piece| t.try_write(&storage, piece).err()).unwrap();
+        let StorageError::NoFiles { path, available } = &error else { panic!("{error}") };
+        assert!(*path == t.file("b") && *available > 1 << 20, "{error}");
+        assert!(error.is_recoverable() && error.bytes_missing() == Some(0), "{error}");
+        assert!(crate::is_out_of_files(&t.file("b")));
+        let still = storage.probe_after(path).unwrap_err();
+        assert!(matches!(still, StorageError::NoFiles { .. }), "{still}");
+        let args = ["-o", "remount,nr_inodes=100"].map(Path::new);
+        run("mount", "mount", &[&args[..], &[&t.root()]].concat());
+        storage.probe_after(path).unwrap();
+        t.write_all(&storage);
+        storage.finish().unwrap();
+        assert_eq!(t.good(&storage).len(), 2);
+    });
+}
+
 /// An exFAT file system in a file, behind FUSE, whose inode numbers mean nothing. The device ends with the mount.
 fn mount_exfat(folder: &Path, dir: &Path) -> Mounted {
     let image = folder.join("image");

@@ -276,7 +276,7 @@ fn a_file_that_is_given_up_is_the_other_torrents_from_then_on() {
         let path = t.file("a");
         let told =
             format!("{} was taken from torrent {}, which lacks it from here on", path.display(), told(&t));
-        assert_eq!((second.take_given_up(), second.take_given_up()), (vec![told], vec![]));
+        assert_eq!((second.take_remarks(), second.take_remarks()), (vec![told], vec![]));
         second.close().unwrap();
         drop(second);
         // Nothing of it is written yet, and still it is not the first one's any more.

@@ -452,7 +452,7 @@ fn a_length_may_survive_a_power_cut_without_its_time() {
     edit_journal(&t, |state| {
         state.session.boot = [1; 16];
         state.session.time += 3_600_000_000_000;
-        state.last_time = state.session.time;
+        state.session.last = state.session.time;
     });
     let (_, resumed) = t.start_with(Fixture::options(), &[true, false]);
     assert_eq!((have(&resumed), numbers(&resumed.recheck)), (vec![4], vec![]), "{:?}", resumed.why);

@@ -19,6 +19,7 @@ use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
+use crate::judged::Odd;
 use crate::session::Hearing;
 use crate::talk::TrackerTalk;
 use crate::watch::{Audience, Ended, Goal, Setup, Watched, watch};
@@ -206,7 +207,9 @@ impl Download<'_> {
         let path = output.join(NAME);
         let setup = Setup {
             facts: Facts::new(metainfo),
+            lies_at: path.clone(),
             path,
+            odd: Odd::default(),
             port: session.listen_addr().port(),
             goal: Goal::Verified,
             is_seeder: false,

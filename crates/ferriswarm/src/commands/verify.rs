@@ -21,6 +21,7 @@ use crate::ends::{self, End, Outcome};
 use crate::env::{Env, Interrupts};
 use crate::exit::{Exit, Failure};
 use crate::facts;
+use crate::judged::FileStatus;
 use crate::place::Place;
 use crate::select::{Part, Selection};
 use crate::text::harmless;
@@ -281,26 +282,6 @@ struct FileVerdict<'a> {
     bad_pieces: &'a [u32],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum FileStatus {
-    Good,
-    /// A piece that touches it does not match.
-    Bad,
-    Missing,
-    /// It is not there and has no bytes, so no data is missing: Transmission makes no empty files, others no links.
-    Absent,
-    Short,
-    /// Its pieces match, but bytes follow that are not the torrent's.
-    Long,
-}
-
-impl FileStatus {
-    fn is_bad(self) -> bool {
-        !matches!(self, Self::Good | Self::Absent)
-    }
-}
-
 impl Verdict {
     fn new(
         source: String,
@@ -321,7 +302,7 @@ impl Verdict {
         place.look_at(chosen.iter().map(|(_, file)| *file), halt, |file, found| {
             let is_link = info.file(file).is_some_and(|file| file.attributes.symlink);
             let has_bad_pieces = !touching(&bad_pieces, layout.file_pieces(file)).is_empty();
-            let status = status(found, layout.file_len(file), is_link, has_bad_pieces);
+            let status = FileStatus::of(found, layout.file_len(file), is_link, has_bad_pieces);
             files.extend(numbers.next().map(|number| Judged { number, file, status }));
         })?;
         let lengths = bad_pieces.iter().filter_map(|piece| layout.piece(*piece));
@@ -421,19 +402,6 @@ fn touching(pieces: &[u32], range: Range<u32>) -> &[u32] {
     &pieces[from..to]
 }
 
-fn status(found: Found, size: u64, is_link: bool, has_bad_pieces: bool) -> FileStatus {
-    match found {
-        Found::Nothing if size == 0 => FileStatus::Absent,
-        Found::Nothing => FileStatus::Missing,
-        _ if is_link => FileStatus::Good,
-        Found::File { length, .. } if length < size => FileStatus::Short,
-        Found::File { .. } if has_bad_pieces => FileStatus::Bad,
-        Found::File { length, .. } if size < length => FileStatus::Long,
-        Found::File { .. } => FileStatus::Good,
-        _ => FileStatus::Missing,
-    }
-}
-
 fn tell(verdict: &Verdict, started: Instant, console: &Console) {
     let moved =
         verdict.files.iter().filter_map(|judged| Some((judged.file, verdict.place.alias(judged.file)?)));
@@ -453,14 +421,7 @@ fn tell(verdict: &Verdict, started: Instant, console: &Console) {
     // A million lines are not handed on one by one.
     let mut lines = String::new();
     for judged in verdict.bad() {
-        let what = match judged.status {
-            FileStatus::Good => "good",
-            FileStatus::Bad => "bad",
-            FileStatus::Missing => "missing",
-            FileStatus::Absent => "absent",
-            FileStatus::Short => "too short",
-            FileStatus::Long => "too long",
-        };
+        let what = judged.status.word();
         if PORTION < lines.len() {
             console.line(&std::mem::take(&mut lines));
         }

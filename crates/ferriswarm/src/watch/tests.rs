@@ -28,6 +28,8 @@ async fn alone(folder: &TempDir) -> (Session, Torrent, Watched) {
     let setup = Setup {
         facts,
         path: folder.path().join("n"),
+        lies_at: folder.path().join("n"),
+        odd: Odd::default(),
         port: 1,
         goal: Goal::Verified,
         is_seeder: false,

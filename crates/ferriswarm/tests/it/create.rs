@@ -138,7 +138,7 @@ fn no_output_is_its_own_input() {
 fn what_cannot_be_is_told_before_anything_is_read() {
     let desk = desk_with_album();
     desk.run(&["create", "album", "-o", "missing/a.torrent"]).failed(Exit::NotFound, "missing/a.torrent");
-    desk.run(&["create", "album", "-o", "/proc/a.torrent"]).failed(Exit::NotFound, "/proc/a.torrent");
+    desk.run(&["create", "album", "-o", "/proc/a.torrent"]).failed(Exit::Io, "/proc/a.torrent");
     for length in ["20k", "1G", "8k", "0"] {
         desk.run(&["create", "album", "-l", length]).failed(Exit::Usage, "no piece length");
     }

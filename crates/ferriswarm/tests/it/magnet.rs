@@ -62,6 +62,36 @@ fn bare_hashes_in_hex_and_base32_are_enough_with_a_peer() {
 }
 
 #[test]
+fn a_link_that_another_process_looks_for_with_the_same_state_folder_is_refused_at_once() {
+    let desk = desk_with_payload();
+    let hash = info_hash(&desk, "p.torrent");
+    let v2 = format!("1220{}", "7".repeat(64));
+    let both = format!("magnet:?xt=urn:btih:{hash}&xt=urn:btmh:{v2}");
+    let first = start(&desk, &["get", "--json", &both]);
+    first.wait_for("\"event\":\"searching\"");
+    for link in [both.clone(), format!("magnet:?xt=urn:btmh:{v2}"), format!("magnet:?xt=urn:btih:{hash}")] {
+        let refused = start(&desk, &["get", &link]).finish();
+        refused.is(Exit::AlreadyRunning);
+        assert!(refused.stderr.contains("is already running with this state folder"), "{}", refused.stderr);
+    }
+    // Another link, and the same one with another state folder, have nothing to do with it.
+    let other = format!("magnet:?xt=urn:btih:{}", "8".repeat(40));
+    for words in [vec!["get", "--json", &other], vec!["get", "--json", &both, "--state-dir", "elsewhere"]] {
+        let running =
+            if words.len() == 3 { start(&desk, &words) } else { desk.start(&[&words[..], &ALONE].concat()) };
+        running.wait_for("\"event\":\"searching\"");
+        running.interrupt();
+        running.finish().is(Exit::Interrupted);
+    }
+    first.interrupt();
+    first.finish().is(Exit::Interrupted);
+    let again = start(&desk, &["get", "--json", &both]);
+    again.wait_for("\"event\":\"searching\"");
+    again.interrupt();
+    again.finish().is(Exit::Interrupted);
+}
+
+#[test]
 fn a_search_tells_what_it_waits_for_and_stops_at_once() {
     let desk = desk_with_payload();
     let link = link(&desk, "&dn=wanted");

@@ -73,6 +73,43 @@ fn a_folder_that_cannot_be_made_is_told_before_anybody_is_asked() {
     assert_eq!(desk.read("file"), b"mine");
 }
 
+/// The same obstacle has one code, whatever is to be written or read there.
+#[test]
+fn a_path_that_cannot_be_used_ends_every_command_with_the_same_code() {
+    let desk = rivals();
+    desk.write("file", "mine");
+    std::os::unix::fs::symlink("loop", desk.path("loop")).unwrap();
+    let link = format!("magnet:?xt=urn:btih:{}", "ab".repeat(20));
+    let long = "x".repeat(256);
+    let is = |words: &[&str], exit: Exit| {
+        let outcome = desk.run(words);
+        assert_eq!(outcome.exit, exit, "{words:?}: {}{}", outcome.stdout, outcome.stderr);
+    };
+    for (place, writing, reading) in [
+        ("file/deeper", Exit::WouldOverwrite, Exit::NotFound),
+        ("loop/deeper", Exit::WouldOverwrite, Exit::Io),
+        (&format!("{long}/deeper"), Exit::Io, Exit::Io),
+        ("/proc/none", Exit::Io, Exit::NotFound),
+    ] {
+        // That no folder can be made in `/proc` shows when one is made: when the first piece comes.
+        if !place.starts_with("/proc") {
+            for source in ["a.torrent", &link] {
+                is(&[&["get", source, "-o", place, "--no-trackers"][..], &ALONE].concat(), writing);
+            }
+        }
+        is(&["create", "a/x.bin", "-o", place], writing);
+        is(&[&["torrent", &link, "-o", place][..], &ALONE].concat(), writing);
+        is(&["verify", "a.torrent", place], reading);
+        is(&[&["seed", "a.torrent", place, "--no-trackers"][..], &ALONE].concat(), reading);
+        is(&["create", place, "-o", "new.torrent"], reading);
+    }
+    // Only `get` makes folders.
+    is(&["create", "a/x.bin", "-o", "none/x.torrent"], Exit::NotFound);
+    is(&[&["torrent", &link, "-o", "none/x.torrent"][..], &ALONE].concat(), Exit::NotFound);
+    is(&["verify", "a.torrent", "none"], Exit::NotFound);
+    assert_eq!(desk.read("file"), b"mine");
+}
+
 /// Refused with 13, naming the file, both torrents and what can be done.
 #[track_caller]
 fn is_refused(desk: &Desk, outcome: &Outcome) {

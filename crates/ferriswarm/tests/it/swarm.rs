@@ -436,3 +436,88 @@ fn a_check_that_is_stopped_does_not_say_that_nothing_is_there() {
     assert!(said.is(Exit::Interrupted).stdout.contains("was not checked to the end"), "{}", said.stdout);
     assert!(!said.stdout.contains("verified and saved"), "{}", said.stdout);
 }
+
+#[test]
+fn a_folder_in_the_place_of_an_empty_file_is_no_complete_payload_to_a_seeder_either() {
+    let desk = Desk::new();
+    desk.write("set/a.bin", noise(100_000, 1));
+    desk.write("set/none", "");
+    desk.run(&["create", "set", "-o", "set.torrent"]).is(Exit::Done);
+    std::fs::remove_file(desk.path("set/none")).unwrap();
+    std::fs::create_dir(desk.path("set/none")).unwrap();
+    desk.run(&["verify", "set.torrent", "set"]).is(Exit::VerifyFailed);
+    let words = [&["seed", "set.torrent", "set", "--json", "--no-trackers"][..], &ALONE].concat();
+    let seeder = desk.start(&words);
+    let said = seeder.wait_for("\"event\":\"seeding\"");
+    assert!(said.contains("none is no plain file; serving the pieces"), "{said}");
+    assert!(!said.contains("\"event\":\"done\""), "{said}");
+    stop(seeder);
+    // What no program makes from such a torrent is no fault.
+    std::fs::remove_dir(desk.path("set/none")).unwrap();
+    let seeder = desk.start(&words);
+    seeder.wait_for("\"event\":\"seeding\"");
+    assert_eq!(stop(seeder).is(Exit::Done).events("done").len(), 1);
+}
+
+#[test]
+fn a_seeder_names_the_unfinished_file_beside_the_one_that_is_wanted() {
+    let desk = desk_with_payload();
+    std::fs::rename(desk.path("there/payload.bin"), desk.path("there/payload.bin.part")).unwrap();
+    let seed = |path: &str| desk.run(&[&["seed", "p.torrent", path, "--no-trackers"][..], &ALONE].concat());
+    let missing = seed("there/payload.bin");
+    missing.is(Exit::NotFound);
+    assert!(missing.stderr.contains("payload.bin.part is"), "{}", missing.stderr);
+    // As after a download whose name was taken.
+    desk.write("there/payload.bin", "mine");
+    let other = seed("there");
+    other.is(Exit::VerifyFailed);
+    assert!(other.stderr.contains("payload.bin.part lies beside it"), "{}", other.stderr);
+}
+
+#[test]
+fn a_whole_file_that_keeps_an_unfinished_name_is_called_so_everywhere() {
+    let desk = Desk::new();
+    for name in ["x.part", "x"] {
+        desk.write(&format!("{name}-in/{name}"), noise(100_000, 1));
+        let (payload, torrent) = (format!("{name}-in/{name}"), format!("{name}.torrent"));
+        desk.run(&["create", &payload, "-o", &torrent]).is(Exit::Done);
+    }
+    desk.write("here/x.part", noise(100_000, 1));
+    let get = |torrent: &str, more: &[&str]| {
+        let words = ["get", torrent, "-o", "here", "--no-trackers", "--json"];
+        desk.run(&[&words[..], &ALONE, more].concat())
+    };
+    get("x.part.torrent", &[]).is(Exit::Done);
+    let told = desk.path("told");
+    desk.write("hook", format!("#!/bin/sh\nprintf '%s' \"$1\" > {}\n", told.display()));
+    let hook = desk.path("hook");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for _ in 0..2 {
+        let outcome = get("x.torrent", &["--on-done", hook.to_str().unwrap()]);
+        outcome.is(Exit::Done);
+        let lies_at = desk.path("here/x.part").to_str().unwrap().to_owned();
+        let added = &outcome.events("added")[0];
+        assert_eq!(
+            (&added["path"], &added["files"][0]["disk_path"]),
+            (&lies_at.clone().into(), &"x.part".into())
+        );
+        assert_eq!(outcome.events("done")[0]["path"], lies_at.as_str());
+        assert_eq!(String::from_utf8(desk.read("told")).unwrap(), lies_at);
+        assert_eq!(names(&desk.path("here")), ["x.part"]);
+    }
+    let last = get("x.torrent", &[]);
+    let notes = last.is(Exit::Done).events("note");
+    assert!(
+        notes
+            .iter()
+            .any(|note| note["message"].as_str().unwrap().contains("it is whole, and kept this name")),
+        "{notes:?}"
+    );
+    // Without the other torrent it gets its own name, and is called so.
+    std::fs::remove_dir_all(desk.path("state-home")).unwrap();
+    let outcome = get("x.torrent", &[]);
+    outcome.is(Exit::Done);
+    let lies_at = desk.path("here/x").to_str().unwrap().to_owned();
+    assert_eq!(outcome.events("done")[0]["path"], lies_at.as_str());
+    assert_eq!(names(&desk.path("here")), ["x"]);
+}

@@ -97,7 +97,7 @@ impl Task {
     pub(in crate::torrent) fn disk_done(&mut self, done: DiskDone) {
         let now = clock::now();
         // A file that appeared since the start may be another torrent's that the user gives up.
-        let notes = self.disk.storage().files().map(Storage::take_given_up);
+        let notes = self.disk.storage().files().map(Storage::take_remarks);
         for note in notes.unwrap_or_default() {
             self.view.event(Event::Note(Note::FileOfTwo(note)));
         }
@@ -212,10 +212,10 @@ impl Task {
     }
 
     fn tell_failure(&mut self, error: &StorageError, recoverable: bool, now: Instant) {
+        // What is parked waits for bytes, if bytes are what is missing.
+        let parked = if matches!(error, StorageError::NoFiles { .. }) { 0 } else { self.disk.parked_bytes() };
         let reason = match ErrorReason::of(error) {
-            ErrorReason::DiskFull { missing } => {
-                ErrorReason::DiskFull { missing: missing.max(self.disk.parked_bytes()) }
-            }
+            ErrorReason::DiskFull { missing } => ErrorReason::DiskFull { missing: missing.max(parked) },
             reason => reason,
         };
         let was_working = !matches!(self.view.state, State::Error { .. });
@@ -279,11 +279,12 @@ impl Task {
     /// Not all last touches could be put. Every byte is there, so nothing is gained by waiting for a person who does not know of
     /// it: but for what goes away by itself, a caller is told that this is the end. They are tried again all the same.
     fn lacks_touches(&mut self, error: &StorageError, now: Instant) {
-        use StorageError::{Halted, InUse, NoSpace};
+        use StorageError::{Halted, InUse, NoFiles, NoSpace};
         // It was asked to stop, and does.
         if !matches!(error, Halted) {
             self.disk.failed(error, now);
-            self.tell_failure(error, matches!(error, NoSpace { .. } | InUse { .. }), now);
+            let passes = matches!(error, NoSpace { .. } | NoFiles { .. } | InUse { .. });
+            self.tell_failure(error, passes, now);
         }
     }
 }

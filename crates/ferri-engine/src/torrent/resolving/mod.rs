@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_metainfo::{Info, Metainfo, MetainfoError};
-use ferri_storage::CheckNumber;
+use ferri_storage::{CheckNumber, StorageError, TorrentLock};
 use ferri_swarm::{Input, MetadataSwarm, Output, Source, SwarmOptions};
 use ferri_trace::machines::SearchStart;
 use ferri_tracker::schedule::Order;
@@ -71,6 +71,8 @@ pub(super) struct Search {
     view: View,
     /// Its turn among those that are checked.
     number: CheckNumber,
+    /// Until its files are opened, which has a lock of its own.
+    _lock: Option<TorrentLock>,
     step: Step,
     /// Where its files go, once that is known.
     chosen: Option<Chosen>,
@@ -123,19 +125,32 @@ impl Noted {
 pub(super) enum Begin {
     /// The info dictionary is here.
     Known(Box<Info>),
-    /// It has to be fetched. A note for a person.
-    Unknown(Option<String>),
+    /// It has to be fetched.
+    Unknown {
+        /// For a person.
+        note: Option<String>,
+        /// `None`: the state folder has no locks, or cannot be written to, which is told when files are opened.
+        lock: Option<TorrentLock>,
+    },
 }
 
-/// Looks for what an earlier run left of a magnet link's torrent.
+/// Looks for what an earlier run left of a magnet link's torrent. Where that is nothing, the torrent is locked from here on: a
+/// second process with the same state folder would otherwise hear of the first one only when the info dictionary is there.
 pub(super) async fn look(services: &Services, magnet: &Magnet) -> Result<Begin, Error> {
     let (state_dir, wanted) = (services.options.state_dir.clone(), magnet.info_hashes);
-    let cached = tokio::task::spawn_blocking(move || cache::read(&state_dir, &wanted));
-    Ok(match cached.await.map_err(Error::of_thread)? {
-        Cached::Info(info) => Begin::Known(info),
-        Cached::Nothing => Begin::Unknown(None),
-        Cached::Damaged(why) => Begin::Unknown(Some(why)),
-    })
+    let owner = services.disk.lock_owner;
+    let look = move || {
+        let note = match cache::read(&state_dir, &wanted) {
+            Cached::Info(info) => return Ok(Begin::Known(info)),
+            Cached::Nothing => None,
+            Cached::Damaged(why) => Some(why),
+        };
+        match TorrentLock::search(&state_dir, &wanted, owner) {
+            Err(StorageError::Busy { .. }) => Err(Error::AlreadyRunning(wanted.wire())),
+            lock => Ok(Begin::Unknown { note, lock: lock.ok() }),
+        }
+    };
+    tokio::task::spawn_blocking(look).await.map_err(Error::of_thread)?
 }
 
 /// The torrent of a magnet link, if an earlier run left its info dictionary in `state_dir`. Asks no peer; waits for the disk.
@@ -167,6 +182,10 @@ pub(super) fn start(
     *task_slot = TaskSlot::Awake(handle);
     drop(task_slot);
     let peers = named(&magnet, &add);
+    let (begin, lock) = match begin {
+        Begin::Known(info) => (Ok(info), None),
+        Begin::Unknown { note, lock } => (Err(note), lock),
+    };
     let mut search = Search {
         services,
         registry,
@@ -177,6 +196,7 @@ pub(super) fn start(
         disk_done,
         view,
         number,
+        _lock: lock,
         step: Step::Seeking,
         chosen: (!is_held).then(|| Chosen { add: Box::new(add), reply: None }),
         noted: Noted::default(),
@@ -188,12 +208,12 @@ pub(super) fn start(
     let span = search.crew.span().clone();
     let _entered = span.enter();
     match begin {
-        Begin::Known(info) => {
+        Ok(info) => {
             // There is nothing to ask peers for.
             search.crew.permit(Permit::NOTHING, now);
             search.learn(Arc::new(*info), now);
         }
-        Begin::Unknown(note) => {
+        Err(note) => {
             if let Some(note) = note {
                 search.view.event(Event::Note(Note::InfoDamaged(note)));
             }
@@ -226,7 +246,7 @@ fn crew(
         other_hash: hashes.other(),
         ..SwarmOptions::new(handshake.info_hash, handshake.peer_id)
     };
-    let start = SearchStart::new(options, hashes, rand::random());
+    let start = SearchStart::new(options, hashes, services.identity.seed());
     let base = Base {
         machine: Traced::new(services.trace.as_ref(), &handshake.info_hash.to_string(), start, now),
         names: Names { handshake, hashes },

@@ -443,7 +443,7 @@ async fn start(plan: &Plan, session: Arc<Session>, ready: Ready) -> Result<Start
     };
     let magnet = found.as_ref().map(|found| &found.magnet);
     let add = plan.add(metainfo.clone(), magnet)?;
-    let Measured { add, path, missing, room } = plan.measure(add, &metainfo).await?;
-    let watched = plan.start(&session, &metainfo, (add, path), found).await?;
+    let Measured { add, lies, missing, room } = plan.measure(add, &metainfo).await?;
+    let watched = plan.start(&session, &metainfo, (add, lies), found).await?;
     Ok(Started::Torrent { watched: Box::new(watched), missing, room })
 }

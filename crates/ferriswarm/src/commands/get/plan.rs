@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferri_engine::{AddTorrent, Check, Halt, Session, SessionOptions, Stored};
+use ferri_engine::{AddTorrent, Check, Halt, Places, Session, SessionOptions, Stored};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 
@@ -14,6 +14,7 @@ use super::Wishes;
 use crate::args::{Network, Report};
 use crate::exit::{Exit, Failure};
 use crate::facts::Facts;
+use crate::judged::Odd;
 use crate::place::{self, Place};
 use crate::seek::Found;
 use crate::select::{Part, Selection};
@@ -83,20 +84,29 @@ impl Plan {
         mut add: AddTorrent,
         metainfo: &Metainfo,
     ) -> Result<Measured, Failure> {
-        if let (true, Some(payload)) = (add.seed_only, add.payload.clone()) {
-            return Ok(Measured { add, path: payload, missing: 0, room: None });
-        }
         // A torrent may have a million files, and a disk may sleep.
         let halt = Halt::default();
         let _halt_on_drop = halt.raise_on_drop();
         let metainfo = metainfo.clone();
         let measured = tokio::task::spawn_blocking(move || {
-            let place = Place::in_folder(metainfo.info(), &add.output, &halt)?;
-            let missing = space::missing(&metainfo, &place, &add.priorities, &halt)?;
-            let room = space::room(&add.output);
-            let path = place.payload().to_owned();
-            add.stored = Some(Stored::At(place.into_places()));
-            Ok(Measured { add, path, missing, room })
+            let info = metainfo.info();
+            let (place, odd, missing, room) = match (add.seed_only, &add.payload) {
+                (true, Some(payload)) => {
+                    let place = Place::of_payload(info, payload, &halt)?;
+                    let odd = Odd::find(info, &place, &add.priorities, &halt)?;
+                    (place, odd, 0, None)
+                }
+                _ => {
+                    let place = Place::in_folder(info, &add.output, &halt)?;
+                    let missing = space::missing(&metainfo, &place, &add.priorities, &halt)?;
+                    (place, Odd::default(), missing, space::room(&add.output))
+                }
+            };
+            let (path, lies_at) = (place.payload().to_owned(), place.lies_at(info));
+            let places = place.into_places();
+            let lies = Lies { path, lies_at, places: Arc::new(places.clone()), odd };
+            add.stored = Some(Stored::At(places));
+            Ok(Measured { add, lies, missing, room })
         });
         measured
             .await
@@ -108,7 +118,7 @@ impl Plan {
         &self,
         session: &Arc<Session>,
         metainfo: &Metainfo,
-        (mut add, path): (AddTorrent, PathBuf),
+        (mut add, lies): (AddTorrent, Lies),
         found: Option<Found>,
     ) -> Result<Watched, Failure> {
         add.extra_trackers.clone_from(&self.network.tracker);
@@ -119,8 +129,10 @@ impl Plan {
             None => (None, TrackerTalk::default()),
         };
         let setup = Setup {
-            facts: Facts::new(metainfo),
-            path,
+            facts: Facts::new(metainfo).found_at(lies.places),
+            path: lies.path,
+            lies_at: lies.lies_at,
+            odd: lies.odd,
             port: session.listen_addr().port(),
             goal: self.goal,
             is_seeder: add.seed_only,
@@ -140,12 +152,23 @@ impl Plan {
     }
 }
 
+/// Where a torrent's files are, as they were found before it is added.
+#[derive(Debug)]
+pub(super) struct Lies {
+    /// Its file or folder by its name.
+    path: PathBuf,
+    /// The same as it lies.
+    lies_at: PathBuf,
+    places: Arc<Places>,
+    /// Of what is only served.
+    odd: Odd,
+}
+
 /// What is known of a torrent before it is added.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) add: AddTorrent,
-    /// Where the torrent's file or folder is.
-    pub(super) path: PathBuf,
+    pub(super) lies: Lies,
     /// Bytes of what is wanted that are not on disk yet.
     pub(super) missing: u64,
     /// What there is for them.

@@ -60,7 +60,7 @@ impl Summary {
 fn what_is_safe(done: u64, wanted: u64, (unchecked, torrents): (usize, usize)) -> String {
     let have = units::size_of(done, wanted);
     match unchecked {
-        _ if torrents == 0 => "nothing was downloaded yet".to_owned(),
+        _ if torrents == 0 => NOTHING.to_owned(),
         0 => format!("{have} are verified and saved"),
         _ if unchecked == torrents => {
             "what is there was not checked to the end, and nothing of it was changed".to_owned()
@@ -72,15 +72,18 @@ fn what_is_safe(done: u64, wanted: u64, (unchecked, torrents): (usize, usize)) -
     }
 }
 
+/// No torrent was at work: its files may be whole, and were not looked at to the end.
+const NOTHING: &str = "nothing was fetched, and nothing of what is there was changed";
+
 #[cfg(test)]
 mod tests {
-    use super::what_is_safe;
+    use super::{NOTHING, what_is_safe};
 
     #[test]
     fn what_was_not_looked_at_is_not_called_missing() {
         let unchecked = "what is there was not checked to the end, and nothing of it was changed";
         for (done, wanted, torrents, said) in [
-            (0, 0, (0, 0), "nothing was downloaded yet"),
+            (0, 0, (0, 0), NOTHING),
             (512, 1024, (0, 1), "0.50/1 KiB are verified and saved"),
             (0, 1024, (1, 1), unchecked),
             (0, 1024, (2, 2), unchecked),
