@@ -17,7 +17,8 @@ const SESSION_EVENTS_MAX: usize = 16_384;
 /// Events kept for the first listener before it asks: enough for one that asks right after a torrent was added, and little
 /// for ten thousand torrents without a listener.
 const EVENTS_UNASKED: usize = 64;
-/// The same when the torrent came to rest before it asked.
+/// The same when the torrent came to rest for the second time before it asked. The first time may be the end of a short download,
+/// a moment after it was added.
 const EVENTS_AT_REST: usize = 8;
 
 /// Why there is no event.
@@ -90,6 +91,7 @@ struct Queues {
     /// What happened last, until the first listener asks for it.
     first: Option<Arc<Queue<Event>>>,
     others: Vec<Weak<Queue<Event>>>,
+    has_rested: bool,
 }
 
 #[derive(Debug)]
@@ -145,7 +147,7 @@ impl SessionEvents {
 impl EventLog {
     /// Of the torrent `info_hash`.
     pub(crate) fn of(info_hash: InfoHash, session: Arc<SessionLog>) -> Self {
-        let queues = Queues { first: Some(Arc::default()), others: Vec::new() };
+        let queues = Queues { first: Some(Arc::default()), others: Vec::new(), has_rested: false };
         Self(Arc::new(Listeners { queues: Mutex::new(queues), session: (info_hash, session) }))
     }
 
@@ -179,8 +181,10 @@ impl EventLog {
         let mut queues = self.0.lock();
         queues.others.retain(|queue| queue.strong_count() != 0);
         queues.others.shrink_to_fit();
+        let most = if queues.has_rested { EVENTS_AT_REST } else { EVENTS_UNASKED };
+        queues.has_rested = true;
         if let Some(first) = &queues.first {
-            first.trim(EVENTS_AT_REST);
+            first.trim(most);
         }
     }
 }
@@ -355,11 +359,13 @@ mod tests {
 
     #[test]
     fn at_rest_little_is_kept_for_who_never_asks() {
-        let log = log_of(0..100);
-        log.rest();
-        let mut events = log.subscribe();
-        assert_eq!(piece(events.try_recv()), Err(EventsError::Missed(92)));
-        assert_eq!(piece(events.try_recv()), Ok(Some(92)));
+        for (rests, missed) in [(1, 36), (2, 92), (3, 92)] {
+            let log = log_of(0..100);
+            (0..rests).for_each(|_| log.rest());
+            let mut events = log.subscribe();
+            assert_eq!(piece(events.try_recv()), Err(EventsError::Missed(missed)));
+            assert_eq!(piece(events.try_recv()), Ok(Some(missed as u32)));
+        }
     }
 
     #[test]

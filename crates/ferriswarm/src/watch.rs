@@ -107,7 +107,7 @@ pub(crate) struct Watched {
     /// The last tenth that was told, on a plain output.
     tenth: u64,
     told_at: Instant,
-    is_done_told: bool,
+    done: End,
     /// Pieces that were verified when downloading began; the rest was fetched now.
     found: Option<u64>,
     talk: TrackerTalk,
@@ -121,6 +121,17 @@ pub(crate) struct Watched {
     failure: Option<Failure>,
     /// The disk is in the way now; with Ctrl-C this is how the program ends.
     trouble: Option<Exit>,
+}
+
+/// Whether a download is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not as far as was seen.
+    Unseen,
+    /// It is, and what led to that may not be told yet.
+    Seen,
+    /// It is, and that is told.
+    Told,
 }
 
 impl Watched {
@@ -144,7 +155,7 @@ impl Watched {
             state: "",
             tenth: 0,
             told_at: now,
-            is_done_told: false,
+            done: End::Unseen,
             found: None,
             talk,
             waiting: None,
@@ -205,7 +216,7 @@ impl Watched {
 
     /// Once, when it is complete. `source` is how it was named.
     pub(crate) fn take_done(&mut self, source: &str) -> Option<Done> {
-        if !self.is_done_told || std::mem::replace(&mut self.is_done_taken, true) {
+        if self.done != End::Told || std::mem::replace(&mut self.is_done_taken, true) {
             return None;
         }
         let status = self.status();
@@ -231,7 +242,7 @@ impl Watched {
         let is_waiting = matches!(status.state, State::Downloading | State::Error { .. });
         let useful = status.downloaded.saturating_sub(status.wasted);
         // All bytes are there, and something is in the way of the last step.
-        let lacks_touches = matches!(status.state, State::Error { .. }) && !self.is_done_told;
+        let lacks_touches = matches!(status.state, State::Error { .. }) && self.done != End::Told;
         let is_served = status.complete_since.is_some() && !lacks_touches;
         if self.moved.1 < useful || !is_waiting || is_served {
             self.moved = (Instant::now(), self.moved.1.max(useful));
@@ -255,7 +266,7 @@ impl Watched {
 
     pub(crate) fn has_reached_its_goal(&self) -> bool {
         let status = self.status();
-        (self.is_done_told || !is_complete(&status)) && self.goal.is_reached(&status)
+        (self.done == End::Told || !is_complete(&status)) && self.goal.is_reached(&status)
     }
 
     /// How the program ends when it is interrupted while this torrent waits for a disk.
@@ -310,7 +321,10 @@ impl Watched {
                 console.event(&Event::Note { info_hash, message: &text });
                 console.news(&self.facts.name, &text);
             }
-            Engine::StateChanged(_) | Engine::Completed => self.look(console),
+            Engine::StateChanged(State::Seeding) | Engine::Completed => self.look(console),
+            // The end is told when its own event comes, after all that led to it.
+            Engine::StateChanged(_) if self.is_at_its_end() => {}
+            Engine::StateChanged(_) => self.look(console),
             _ => {}
         }
     }
@@ -331,11 +345,27 @@ impl Watched {
         if is_new_state {
             self.tell_state(&status, console);
         }
-        if is_complete(&status) && !self.is_done_told && matches!(status.state, State::Seeding) {
-            self.is_done_told = true;
+        if self.is_at_its_end() {
+            self.done = End::Told;
             self.tell_done(&status, console);
         }
         self.tell_web_seeds(&status, console);
+    }
+
+    /// Four times a second. What led to the end is told before it: that comes with its event, and without one, when too much
+    /// happened for them to be heard, at the second look.
+    fn look_in_passing(&mut self, console: &Console) {
+        if self.is_at_its_end() && self.done == End::Unseen {
+            self.done = End::Seen;
+            return;
+        }
+        self.look(console);
+    }
+
+    /// It is complete, which is not told yet.
+    fn is_at_its_end(&self) -> bool {
+        let status = self.status();
+        is_complete(&status) && matches!(status.state, State::Seeding) && self.done != End::Told
     }
 
     /// That those who have it cannot be asked yet.
@@ -500,7 +530,7 @@ impl Watched {
         };
         let is_due = match every {
             Some(every) => every <= self.told_at.elapsed(),
-            None => tenth != self.tenth && !self.is_done_told,
+            None => tenth != self.tenth && self.done != End::Told,
         };
         self.tenth = tenth;
         if !is_due {
@@ -669,7 +699,7 @@ impl Crew {
     /// Four times a second: how everything stands.
     pub(crate) fn tick<T: Send + 'static>(&mut self, seekers: &Seekers, loads: &Loads<T>, console: &Console) {
         for watched in self.torrents.iter_mut().filter(|watched| !watched.has_ended) {
-            watched.look(console);
+            watched.look_in_passing(console);
             watched.tell_progress(console, seekers.every());
         }
         self.show(seekers, loads, console);

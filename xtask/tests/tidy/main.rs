@@ -10,6 +10,7 @@ mod code;
 mod heads;
 mod layers;
 mod makers;
+mod meetings;
 mod modules;
 mod pages;
 mod riddles;

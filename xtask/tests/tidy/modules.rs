@@ -106,7 +106,7 @@ fn tree(text: &str) -> &str {
 }
 
 /// `a::{b, c::{d, e}}` as `a::b`, `a::c::d` and `a::c::e`.
-fn branches(tree: &str) -> Vec<String> {
+pub(super) fn branches(tree: &str) -> Vec<String> {
     let Some((head, body)) = tree.split_once('{') else { return vec![tree.trim().to_owned()] };
     let body = body.trim_end().strip_suffix('}').unwrap_or(body);
     let mut depth = 0;

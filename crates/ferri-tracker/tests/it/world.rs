@@ -58,6 +58,9 @@ pub(crate) struct World {
     pub(crate) sent: Vec<Sent>,
     pub(crate) peers: usize,
     pub(crate) notices: Vec<Notice>,
+    /// Trackers that an edit took off the list, with what was sent to anyone until then. One that is listed again is asked at
+    /// once if it never knew us.
+    unlisted: BTreeMap<String, usize>,
     /// When each [`Output::Stopped`] came.
     pub(crate) stopped: Vec<Duration>,
     pub(crate) cancelled: usize,
@@ -89,6 +92,7 @@ impl World {
             sent: Vec::new(),
             peers: 0,
             notices: Vec::new(),
+            unlisted: BTreeMap::new(),
             stopped: Vec::new(),
             cancelled: 0,
             patience: BACKOFF_FIRST,
@@ -127,6 +131,12 @@ impl World {
     pub(crate) fn input(&mut self, input: Input) {
         if matches!(input, Input::Stop) {
             self.leaving_until = self.now + OWED_TIME;
+        }
+        if let Input::SetTrackers { tiers, beside } = &input {
+            let is_listed = |url: &String| tiers.iter().flatten().chain(beside).any(|listed| listed == url);
+            let gone = self.sent.iter().map(|sent| &sent.url).filter(|url| !is_listed(url));
+            let gone: Vec<_> = gone.map(|url| (url.clone(), self.sent.len())).collect();
+            self.unlisted.extend(gone);
         }
         self.schedule.handle(input, self.now);
         self.drain();
@@ -198,7 +208,8 @@ impl World {
             self.pending.values().any(|(index, _)| self.sent.get(*index).as_ref().is_some_and(is_same));
         assert!(!in_flight, "two announces to {url} at once");
         let is_owed = matches!(announce.event, Some(Event::Started | Event::Completed));
-        let earlier = self.sent.iter().rev().find(is_same);
+        let since = self.unlisted.get(&url).copied().unwrap_or(0);
+        let earlier = self.sent[since..].iter().rev().find(is_same);
         if let Some(earlier) = earlier {
             // `stopped` is said at once, and after it everything begins anew.
             let least = match (earlier.announce.event, announce.event) {

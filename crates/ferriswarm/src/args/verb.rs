@@ -47,7 +47,7 @@ fn unknown(word: &str) -> Failure {
     if let Some((command, feature)) = LEFT_OUT.iter().find(|(command, _)| *command == word) {
         let why =
             format!("this build has no command `{command}`: it is made without the feature `{feature}`");
-        return Failure::usage(why);
+        return Failure::usage(why).hint("build it with its default features");
     }
     let failure = Failure::usage(format!("there is no command `{word}`, and no file of that name here"));
     match command_meant(word) {

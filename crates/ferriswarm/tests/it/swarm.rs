@@ -106,7 +106,7 @@ fn json_lines_tell_each_wanted_file_once_when_it_is_complete() {
     let at = |kind: &str| order.iter().rposition(|other| other == kind).unwrap();
     assert!(at("piece") < at("file") && at("file") < at("done"), "{order:?}");
     let rest = get(&desk, &peer, &["--json"]).finish();
-    assert_eq!(told(&rest), named(&[2, 5]), "what was there when it began is not told");
+    assert_eq!(told(&rest), named(&[2, 5]), "what was there when it began is not told\n{}", rest.stdout);
     assert_eq!(told(&get(&desk, &peer, &["--json"]).finish()), []);
     stop(seeder);
 }
