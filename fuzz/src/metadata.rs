@@ -170,7 +170,7 @@ impl<'a> World<'a> {
         };
         self.sizes.insert(peer, size);
         let m = [("ut_metadata".to_owned(), THEIRS), ("ut_pex".to_owned(), 1)].into();
-        let hello = extension::Handshake { m, metadata_size: Some(size), ..Default::default() };
+        let hello = extension::ExtensionHandshake { m, metadata_size: Some(size), ..Default::default() };
         self.tell(peer, Message::Extended { id: HANDSHAKE_ID, payload: hello.encode().into() });
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ferri_metainfo::{Bitfield, Block, Layout};
-use ferri_swarm::{Direction, Event, Input, Output, PeerKey, Priority, Source, Swarm, SwarmOptions};
+use ferri_swarm::{Direction, Input, Output, PeerKey, Priority, Source, Swarm, SwarmEvent, SwarmOptions};
 use ferri_trace::machines::SwarmStart;
 use ferri_trace::{Machine, Recorder, Replay, first_line};
 use ferri_wire::{Handshake, HashRange, Message, PeerId, Reserved};
@@ -558,7 +558,7 @@ impl<'a> World<'a> {
                 assert!(!self.verifying.contains(&piece.get()), "piece {piece} is being verified");
                 self.stored.remove(&piece.get());
             }
-            Output::Event(Event::Banned { addr, .. }) => {
+            Output::Event(SwarmEvent::Banned { addr, .. }) => {
                 self.dialled.retain(|(dialled, _)| dialled.ip() != addr.ip());
             }
             Output::Metadata { .. } => panic!("this machine has the metadata"),

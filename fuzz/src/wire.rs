@@ -119,7 +119,7 @@ pub fn handshake(data: &[u8]) {
 /// Any bytes as extension messages. What is kept is bounded, writes as canonical bencode and reads back the same.
 pub fn extension(data: &[u8]) {
     let mut script = Script::new(data);
-    let mut so_far = extension::Handshake::default();
+    let mut so_far = extension::ExtensionHandshake::default();
     while !script.is_empty() {
         let payload = match script.u8() {
             // One payload in the common case, several with a separator otherwise.
@@ -135,21 +135,21 @@ pub fn extension(data: &[u8]) {
         if let Ok(message) = extension::UploadOnly::decode(payload) {
             assert_eq!(extension::UploadOnly::decode(&message.encode()), Ok(message));
         }
-        let Ok(handshake) = extension::Handshake::decode(payload) else { continue };
+        let Ok(handshake) = extension::ExtensionHandshake::decode(payload) else { continue };
         check_extension(&handshake);
         so_far.update(handshake);
         check_extension(&so_far);
     }
 }
 
-fn check_extension(handshake: &extension::Handshake) {
+fn check_extension(handshake: &extension::ExtensionHandshake) {
     assert!(handshake.m.len() <= extension::EXTENSIONS_MAX);
     assert!(handshake.m.keys().all(|name| (1..=extension::EXTENSION_NAME_MAX).contains(&name.len())));
     assert!(handshake.v.as_ref().is_none_or(|name| name.len() <= extension::CLIENT_NAME_MAX));
     assert!(handshake.m.keys().all(|name| handshake.id(name) != Some(0)));
     let bytes = handshake.encode();
     ferri_bencode::Document::parse(&bytes).expect("canonical");
-    assert_eq!(extension::Handshake::decode(&bytes).as_ref(), Ok(handshake));
+    assert_eq!(extension::ExtensionHandshake::decode(&bytes).as_ref(), Ok(handshake));
 }
 
 /// Any bytes as a `ut_metadata` message. What is understood lies inside the dictionary it is about, and comes back from its own

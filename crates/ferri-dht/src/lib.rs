@@ -46,6 +46,6 @@ pub use input::{ContactKind, Input, Lookup};
 pub use items::{Author, Item, ItemError, ItemKey, SALT_MAX, SigningKey, VALUE_MAX};
 pub use node::Node;
 pub use options::Options;
-pub use output::{End, Event, Family, Outcome, Output, Scrape};
+pub use output::{End, Family, NodeEvent, Outcome, Output, Scrape};
 pub use state::{State, StateError};
 pub use status::{BucketStatus, Counts, FamilyStatus, NodeStatus, Quality, TableNodeStatus};

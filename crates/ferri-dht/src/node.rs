@@ -20,7 +20,7 @@ use crate::limiter::{Bucket, Limiter};
 use crate::network::Network;
 use crate::operation::{Announcement, Operation, Wish};
 use crate::options::Options;
-use crate::output::{Event, Family, Output};
+use crate::output::{Family, NodeEvent, Output};
 use crate::peers::Peers;
 use crate::random::Random;
 use crate::state::State;
@@ -235,7 +235,7 @@ impl Node {
         self.outputs.push_back(Output::Send { to, bytes: Bytes::from(bytes) });
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: NodeEvent) {
         self.outputs.push_back(Output::Event(event));
     }
 
@@ -296,7 +296,7 @@ impl Node {
 
     /// Our address in a family is another one: our id follows (BEP 42).
     fn moved(&mut self, family: Family, ip: IpAddr, now: Instant) {
-        self.event(Event::ExternalAddress { ip });
+        self.event(NodeEvent::ExternalAddress { ip });
         let random = self.random.bytes();
         let Some(network) = self.network_mut(family).filter(|network| !network.id().fits(ip)) else { return };
         let id = NodeId::for_address(ip, random);
@@ -305,7 +305,7 @@ impl Node {
         network.entry.retry_soon(now);
         network.bootstrapped = false;
         self.upkeep_at = now;
-        self.event(Event::IdChanged { family, id });
+        self.event(NodeEvent::IdChanged { family, id });
     }
 }
 

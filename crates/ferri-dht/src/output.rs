@@ -79,7 +79,7 @@ pub enum Output {
         family: Family,
     },
     /// Something worth knowing.
-    Event(Event),
+    Event(NodeEvent),
 }
 
 /// How an operation went. All counts are of both families together.
@@ -128,7 +128,7 @@ pub struct Scrape {
 
 /// Something worth knowing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum NodeEvent {
     /// Several nodes agree that this is our address, or the caller said so.
     ExternalAddress {
         /// As others see us.

@@ -325,7 +325,7 @@ impl Trackers {
     }
 
     pub(crate) fn statuses(&self, now: Instant) -> Vec<TrackerStatus> {
-        let status = |tracker: ferri_tracker::schedule::TrackerStatus| TrackerStatus {
+        let status = |tracker: ferri_tracker::schedule::ScheduledTracker| TrackerStatus {
             url: tracker.url,
             tier: tracker.tier,
             state: tracker.state,

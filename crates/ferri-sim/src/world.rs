@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ferri_metainfo::{Block, Layout};
-use ferri_swarm::{Direction, Event as SwarmEvent, Input, Output, PeerKey, Source};
+use ferri_swarm::{Direction, Input, Output, PeerKey, Source, SwarmEvent};
 use ferri_wire::{Message, Reserved};
 
 use crate::node::{Node, PORT, Remote, content, is_genuine};

@@ -166,7 +166,7 @@ pub enum Input {
         digests: Vec<u64>,
     },
     /// Pieces that were on disk without having been fetched: a check found them and their hashes match. They were not
-    /// fetched, so they make nothing complete as [`Event::Completed`](crate::Event::Completed) means it.
+    /// fetched, so they make nothing complete as [`SwarmEvent::Completed`](crate::SwarmEvent::Completed) means it.
     PiecesFound {
         /// Which.
         pieces: Vec<u32>,

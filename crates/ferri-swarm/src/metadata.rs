@@ -25,9 +25,9 @@ use crate::bans::Known;
 use crate::candidates::{Candidates, Need};
 use crate::input::{Input, PeerKey};
 use crate::options::SwarmOptions;
-use crate::output::{Event, Output};
+use crate::output::{Output, SwarmEvent};
 use crate::reason::{DisconnectReason, Misbehavior};
-use crate::status::{PeerFlags, PeerStatus};
+use crate::status::{PeerFlags, PeerStats};
 use assembly::{Assemblies, Claim, Took, Whole};
 pub use hand_over::HandOver;
 use peer::Peer;
@@ -214,8 +214,8 @@ impl MetadataSwarm {
     }
 
     /// The connections. Of pieces it is known how many a peer named, but not of how many.
-    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
-        self.peers.iter().map(|(key, peer)| PeerStatus {
+    pub fn peers(&self) -> impl Iterator<Item = PeerStats> + '_ {
+        self.peers.iter().map(|(key, peer)| PeerStats {
             peer: *key,
             addr: peer.addr,
             direction: peer.direction,
@@ -342,7 +342,7 @@ impl MetadataSwarm {
         }
         self.corrupt += 1;
         let senders = whole.senders.values().copied().collect();
-        self.emit(Event::MetadataCorrupt { size, senders });
+        self.emit(SwarmEvent::MetadataCorrupt { size, senders });
         match whole.only_sender() {
             // No other peer can have done it.
             Some(key) => {
@@ -389,7 +389,7 @@ impl MetadataSwarm {
         }
     }
 
-    fn emit(&mut self, event: Event) {
+    fn emit(&mut self, event: SwarmEvent) {
         self.out.push_back(Output::Event(event));
     }
 

@@ -80,12 +80,12 @@ pub enum Output {
     /// There are too few peers and no addresses left to try. At most once in 30 s.
     WantPeers,
     /// Something to tell.
-    Event(Event),
+    Event(SwarmEvent),
 }
 
 /// What people and other parts of the program may want to know. Nothing needs to be done.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum SwarmEvent {
     /// A connection was accepted into the swarm.
     PeerConnected {
         /// Which.

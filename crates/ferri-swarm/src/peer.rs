@@ -15,7 +15,7 @@ use crate::picker::PeerSlot;
 use crate::pieces::PeerPieces;
 use crate::rate::Bucket;
 use crate::requests::Requests;
-use crate::status::{PeerFlags, PeerStatus};
+use crate::status::{PeerFlags, PeerStats};
 use crate::upload::{INCOMING_REQUESTS_MAX, Upload};
 
 /// Who it is, fixed for the length of the connection.
@@ -126,7 +126,7 @@ pub(crate) struct Peer {
     pub(crate) bitfield_due: bool,
     pub(crate) down: Requests,
     pub(crate) up: Upload,
-    pub(crate) extension: extension::Handshake,
+    pub(crate) extension: extension::ExtensionHandshake,
     pub(crate) hints: Hints,
     pub(crate) pex: PexCursor,
     /// Pieces it lets us ask for while it chokes us (BEP 6).
@@ -171,7 +171,7 @@ impl Peer {
             bitfield_due: true,
             down: Requests::new(now),
             up: Upload::new(now),
-            extension: extension::Handshake::default(),
+            extension: extension::ExtensionHandshake::default(),
             hints: Hints::default(),
             pex: PexCursor::new(now),
             allowed_in: Vec::new(),
@@ -258,8 +258,8 @@ impl Peer {
     }
 
     /// As people see it.
-    pub(crate) fn status(&self, pieces: u32, share: usize, now: Instant) -> PeerStatus {
-        PeerStatus {
+    pub(crate) fn status(&self, pieces: u32, share: usize, now: Instant) -> PeerStats {
+        PeerStats {
             peer: self.id.key,
             addr: self.id.addr,
             direction: self.id.direction,

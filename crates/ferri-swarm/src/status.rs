@@ -175,7 +175,7 @@ pub struct PeerFlags {
 
 /// One connection.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PeerStatus {
+pub struct PeerStats {
     /// The caller's name for it.
     pub peer: PeerKey,
     /// The other end.

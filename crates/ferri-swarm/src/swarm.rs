@@ -26,13 +26,13 @@ use crate::blame::Blame;
 use crate::candidates::Candidates;
 use crate::input::Input;
 use crate::options::SwarmOptions;
-use crate::output::{Event, Output};
+use crate::output::{Output, SwarmEvent};
 use crate::peer::Peers;
 use crate::pex::PexLog;
 use crate::picker::{PeerSlot, Picker};
 use crate::rate::Rate;
 use crate::rng::Rng;
-use crate::status::{PeerStatus, Role, SourceCounts, SwarmStats};
+use crate::status::{PeerStats, Role, SourceCounts, SwarmStats};
 use choking::Slots;
 use end_game::SlowPeers;
 use suggest::SuggestedPieces;
@@ -243,12 +243,12 @@ impl Swarm {
     }
 
     /// The connections.
-    pub fn peers(&self) -> impl Iterator<Item = PeerStatus> + '_ {
+    pub fn peers(&self) -> impl Iterator<Item = PeerStats> + '_ {
         let share = self.share();
         self.peers.iter().map(move |(_, peer)| peer.status(self.layout.piece_count(), share, self.timers.now))
     }
 
-    fn emit(&mut self, event: Event) {
+    fn emit(&mut self, event: SwarmEvent) {
         self.out.push_back(Output::Event(event));
     }
 

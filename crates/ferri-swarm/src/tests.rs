@@ -70,9 +70,9 @@ fn disconnected(peer: PeerKey, outputs: &[Output]) -> Option<DisconnectReason> {
 }
 
 /// An extension handshake that names these extensions.
-fn hello(names: &[(&str, u8)], change: impl FnOnce(&mut extension::Handshake)) -> Message {
+fn hello(names: &[(&str, u8)], change: impl FnOnce(&mut extension::ExtensionHandshake)) -> Message {
     let m = names.iter().map(|(name, id)| ((*name).to_owned(), *id)).collect();
-    let mut handshake = extension::Handshake { m, ..Default::default() };
+    let mut handshake = extension::ExtensionHandshake { m, ..Default::default() };
     change(&mut handshake);
     Message::Extended { id: HANDSHAKE_ID, payload: handshake.encode().into() }
 }

@@ -30,5 +30,5 @@ pub mod url;
 pub use announce::{Announce, AnnounceResponse, Event, RetryIn, Scrape, TrackerError};
 pub use peers::is_peer_address;
 pub use schedule::{
-    Input, Notice, Output, Role, Schedule, ScheduleOptions, TrackerId, TrackerState, TrackerStatus,
+    Input, Notice, Output, Role, Schedule, ScheduleOptions, ScheduledTracker, TrackerId, TrackerState,
 };

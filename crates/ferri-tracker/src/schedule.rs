@@ -44,7 +44,7 @@ use crate::random::Random;
 use crate::url::Transport;
 pub use list::NEW_AT_ONCE;
 pub use messages::{Input, Notice, Order, Output, Role, ScheduleOptions, TrackerId};
-pub use status::{TrackerState, TrackerStatus};
+pub use status::{ScheduledTracker, TrackerState};
 pub use tier::TIERS_AT_ONCE;
 use tier::{Chain, Round};
 use tracker::{Listing, Tracker};
@@ -185,7 +185,7 @@ impl Schedule {
     }
 
     /// How every tracker stands, in the order of the torrent; those added later behind.
-    pub fn trackers(&self) -> Vec<TrackerStatus> {
+    pub fn trackers(&self) -> Vec<ScheduledTracker> {
         (0..self.listed()).map(|index| self.status(index)).collect()
     }
 
@@ -644,7 +644,7 @@ impl Schedule {
         TrackerId::new(self.trackers[index].number, self.request)
     }
 
-    fn status(&self, index: usize) -> TrackerStatus {
+    fn status(&self, index: usize) -> ScheduledTracker {
         let Tracker { url, tier, listing, heard, .. } = &self.trackers[index];
         let state = self.state(index);
         let chain = self.chains.iter().find(|chain| chain.contains(index));
@@ -654,7 +654,7 @@ impl Schedule {
             TrackerState::Failing => next_round.max(self.trackers[index].pace.blocked_until()),
             _ => None,
         };
-        TrackerStatus {
+        ScheduledTracker {
             url: url.clone(),
             tier: *tier,
             is_beside: *listing == Listing::Beside,

@@ -83,7 +83,7 @@ pub enum Error {
 /// What a peer says about itself in the extension handshake. Everything is a claim and everything is optional.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Handshake {
+pub struct ExtensionHandshake {
     /// Extension names and the numbers their messages shall have when sent to this peer. 0 switches one off.
     pub m: BTreeMap<String, u8>,
     /// The program and its version, in the peer's words: make it harmless before showing it.
@@ -106,7 +106,7 @@ pub struct Handshake {
     pub ipv6: Option<Ipv6Addr>,
 }
 
-impl Handshake {
+impl ExtensionHandshake {
     /// The number for messages of the extension `name`. `None` when the peer does not want them.
     pub fn id(&self, name: &str) -> Option<u8> {
         self.m.get(name).copied().filter(|&id| id != 0)
@@ -302,19 +302,19 @@ mod tests {
 
     use super::*;
 
-    fn decode(payload: &[u8]) -> Handshake {
-        Handshake::decode(payload).unwrap()
+    fn decode(payload: &[u8]) -> ExtensionHandshake {
+        ExtensionHandshake::decode(payload).unwrap()
     }
 
     #[test]
     fn the_example_of_bep_10_is_read() {
         let got = decode("d1:md11:LT_metadatai1e7:µT_PEXi2ee1:pi6881e1:v13:µTorrent 1.2e".as_bytes());
         let m = [("LT_metadata", 1), ("µT_PEX", 2)].map(|(name, id)| (name.to_owned(), id));
-        let expected = Handshake {
+        let expected = ExtensionHandshake {
             m: m.into(),
             p: Some(6881),
             v: Some("µTorrent 1.2".to_owned()),
-            ..Handshake::default()
+            ..ExtensionHandshake::default()
         };
         assert_eq!(got, expected);
     }
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn all_fields_are_written_in_order_and_read_back() {
         let m = [(UT_METADATA, 2), (UT_PEX, 1), (LT_DONTHAVE, 7)].map(|(name, id)| (name.to_owned(), id));
-        let all = Handshake {
+        let all = ExtensionHandshake {
             m: m.into(),
             v: Some("Ferriswarm 0.1.0".to_owned()),
             reqq: Some(500),
@@ -337,16 +337,17 @@ mod tests {
         let bytes = all.encode();
         Document::parse(&bytes).unwrap();
         assert_eq!(decode(&bytes), all);
-        assert_eq!(Handshake::default().encode(), b"d1:mdee");
-        let v6 = Handshake { yourip: Some(Ipv6Addr::LOCALHOST.into()), ..Handshake::default() };
+        assert_eq!(ExtensionHandshake::default().encode(), b"d1:mdee");
+        let v6 =
+            ExtensionHandshake { yourip: Some(Ipv6Addr::LOCALHOST.into()), ..ExtensionHandshake::default() };
         assert_eq!(decode(&v6.encode()), v6);
     }
 
     #[test]
     fn fields_that_make_no_sense_are_left_out() {
-        assert_eq!(decode(b"de"), Handshake::default());
-        assert_eq!(decode(b"d1:m3:abc1:pi0e4:reqqi-1e1:vi1e6:yourip3:abce"), Handshake::default());
-        assert_eq!(decode(b"d1:pi65536e13:metadata_sizei-1ee"), Handshake::default());
+        assert_eq!(decode(b"de"), ExtensionHandshake::default());
+        assert_eq!(decode(b"d1:m3:abc1:pi0e4:reqqi-1e1:vi1e6:yourip3:abce"), ExtensionHandshake::default());
+        assert_eq!(decode(b"d1:pi65536e13:metadata_sizei-1ee"), ExtensionHandshake::default());
         assert_eq!(
             decode(b"d1:md1:ai256e1:bi-1e1:ci3e0:i4eee").m.into_iter().collect::<Vec<_>>(),
             [("c".into(), 3)]
@@ -362,11 +363,11 @@ mod tests {
 
     #[test]
     fn what_is_not_a_dictionary_is_refused() {
-        assert_eq!(Handshake::decode(b"le"), Err(Error::NotADictionary));
-        assert!(matches!(Handshake::decode(b""), Err(Error::Bencode(_))));
-        assert!(matches!(Handshake::decode(b"d1:v"), Err(Error::Bencode(_))));
+        assert_eq!(ExtensionHandshake::decode(b"le"), Err(Error::NotADictionary));
+        assert!(matches!(ExtensionHandshake::decode(b""), Err(Error::Bencode(_))));
+        assert!(matches!(ExtensionHandshake::decode(b"d1:v"), Err(Error::Bencode(_))));
         let long = vec![b' '; 65_537];
-        assert_eq!(Handshake::decode(&long), Err(Error::TooLong { length: 65_537 }));
+        assert_eq!(ExtensionHandshake::decode(&long), Err(Error::TooLong { length: 65_537 }));
     }
 
     #[test]
@@ -395,7 +396,10 @@ mod tests {
         assert_eq!((first.id(UT_PEX), first.id(UT_METADATA)), (None, Some(3)));
         assert_eq!(first.v.as_deref(), Some("x"));
         for number in 0..100u8 {
-            first.update(Handshake { m: [(format!("x{number}"), 1)].into(), ..Handshake::default() });
+            first.update(ExtensionHandshake {
+                m: [(format!("x{number}"), 1)].into(),
+                ..ExtensionHandshake::default()
+            });
         }
         assert_eq!(first.m.len(), EXTENSIONS_MAX);
     }
@@ -421,7 +425,7 @@ mod tests {
                     .prop_map(String::into_bytes),
             ],
         ) {
-            if let Ok(handshake) = Handshake::decode(&payload) {
+            if let Ok(handshake) = ExtensionHandshake::decode(&payload) {
                 prop_assert_eq!(decode(&handshake.encode()), handshake);
             }
         }

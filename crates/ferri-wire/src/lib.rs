@@ -2,7 +2,7 @@
 //!
 //! A connection starts with a [`Handshake`] each way ([BEP 3]), after which both sides send [`Message`]s, each behind
 //! a four-byte length. Peers that both set the bit for it also speak the extension protocol ([BEP 10]): a
-//! bencoded [`extension::Handshake`] that gives names to further messages. Beside connections, peers of one network find
+//! bencoded [`extension::ExtensionHandshake`] that gives names to further messages. Beside connections, peers of one network find
 //! each other by [`lsd`] ([BEP 14]).
 //!
 //! What the peer claims is not believed here and not checked against a torrent either: indexes are bare `u32`s, because

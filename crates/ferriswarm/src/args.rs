@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 
-pub(crate) use create::{About, Choice, CreateArgs};
+pub(crate) use create::{About, ChoiceArgs, CreateArgs};
 #[cfg(feature = "tracker-server")]
 pub(crate) use tracker::{AccessArgs, BelieveIp, Header, TrackerArgs};
 
 use crate::help;
 use crate::units::{Rate, parse_duration, parse_rate, parse_size};
 
-use files::{Files, Wishes};
+use files::{FileWishes, Files};
 
 /// Download, share, make and check torrents.
 ///
@@ -138,7 +138,7 @@ pub(crate) struct GetArgs {
     pub(crate) files: Files,
 
     #[command(flatten)]
-    pub(crate) wishes: Wishes,
+    pub(crate) wishes: FileWishes,
 
     #[command(flatten)]
     pub(crate) until: SeedUntil,

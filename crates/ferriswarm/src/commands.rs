@@ -25,7 +25,7 @@ use percent_encoding::percent_decode_str;
 use crate::args::Cli;
 use crate::console::Console;
 use crate::env::Env;
-use crate::events::Event;
+use crate::events::JsonEvent;
 use crate::exit::{Exit, Failure};
 use crate::facts::without_addresses;
 use crate::text;
@@ -35,7 +35,7 @@ pub(crate) fn stopped(env: &Env, console: &Console, what: &str) {
     let words: Vec<_> = env.args.iter().map(|word| word.to_string_lossy()).collect();
     let shown: Vec<_> = words.iter().map(|word| without_secrets(word)).collect();
     let command = text::shell_quote(shown.iter().map(String::as_str));
-    console.event(&Event::Stopped { command: &command });
+    console.event(&JsonEvent::Stopped { command: &command });
     let is_whole = words.iter().zip(&shown).all(|(word, shown)| word == shown);
     let how = if is_whole { "" } else { " (with what you typed for ***)" };
     console.line(&format!("stopped: {what}. To continue{how}:"));

@@ -14,7 +14,7 @@ use std::io;
 use serde::Serialize;
 
 use crate::env::{Env, Width};
-use crate::events::Event;
+use crate::events::JsonEvent;
 use crate::exit::{Exit, Failure};
 use crate::log::Log;
 use crate::progress::{self, Charset, Size, View};
@@ -233,7 +233,7 @@ impl Console {
         self.log(&format!("error: {whose}{message}"));
         self.write_err(&format!("{label} {whose}{message}\n{below}"));
         let (code, hint) = (failure.exit.code(), hint.as_deref());
-        self.event(&Event::Failed { source, code, message: &message, hint });
+        self.event(&JsonEvent::Failed { source, code, message: &message, hint });
     }
 
     fn log(&self, text: &str) {
@@ -258,7 +258,7 @@ impl Console {
     /// What a reader is told who has taken nothing for a while.
     fn lost(&self, lines: u64) -> String {
         let text = match self.mode {
-            Mode::Json => json::line(&Event::Lost { lines }).ok(),
+            Mode::Json => json::line(&JsonEvent::Lost { lines }).ok(),
             Mode::Live | Mode::Plain | Mode::Quiet => None,
         };
         text.unwrap_or_else(|| {

@@ -6,7 +6,7 @@ use ferri_metainfo::InfoHashes;
 use ferri_metainfo::display::redact_url;
 
 use crate::console::Console;
-use crate::events::{Event, SourceEnd};
+use crate::events::{JsonEvent, SourceEnd};
 use crate::exit::{Exit, Failure};
 use crate::text::{harmless, shorten};
 use crate::{loading, units};
@@ -90,7 +90,7 @@ pub(crate) fn list(ends: &[End], console: &Console) {
             message: why,
         });
     }
-    console.event(&Event::Summary { sources: &sources });
+    console.event(&JsonEvent::Summary { sources: &sources });
     console.line(&format!("{done} of {} done", units::count(ends.len() as u64, "source", "sources")));
     for line in lines {
         console.line(&line);

@@ -10,7 +10,7 @@ use crate::progress::{queue_words, wait_words};
 /// What happened, under the key `event`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(crate) enum Event<'a> {
+pub(crate) enum JsonEvent<'a> {
     /// A magnet link's torrent is not known yet: what is waited for. Once a second, and when the words change.
     Searching {
         info_hash: &'a str,
@@ -224,9 +224,9 @@ mod tests {
             "x".repeat(20)
         );
         let facts = Facts::new(&Metainfo::parse(torrent.as_bytes()).unwrap());
-        let added = Event::Added { info_hash: "", facts: facts.redacted(), wanted_size: 1, path: "n" };
+        let added = JsonEvent::Added { info_hash: "", facts: facts.redacted(), wanted_size: 1, path: "n" };
         let (seeders, leechers, peers, error) = (None, None, 0, None);
-        let tracker = Event::Tracker { info_hash: "", url, seeders, leechers, peers, error };
+        let tracker = JsonEvent::Tracker { info_hash: "", url, seeders, leechers, peers, error };
         for event in [added, tracker] {
             let line = json::line(&event).unwrap();
             assert!(line.contains("https://t.example/***/announce?***"), "{line}");

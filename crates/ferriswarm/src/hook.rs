@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
-use crate::events::Event;
+use crate::events::JsonEvent;
 use crate::exit::{Exit, Failure};
 use crate::text::harmless;
 use crate::units;
@@ -134,7 +134,7 @@ impl Hooks {
             (_, None, Some(signal)) => Some(format!("was ended by signal {signal}")),
             (_, None, None) => Some("ended in an unknown way".to_owned()),
         };
-        console.event(&Event::OnDone {
+        console.event(&JsonEvent::OnDone {
             info_hash: &done.info_hash,
             program: &typed,
             code,

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::console::Console;
 use crate::env::{Env, Input, Interrupts};
-use crate::events::Event;
+use crate::events::JsonEvent;
 use crate::exit::{Exit, Failure};
 use crate::progress::{Doing, Flow, View};
 use crate::source::{self, Source};
@@ -99,7 +99,7 @@ impl<T: Send + 'static> Loads<T> {
             if !load.is_told && TOLD_AFTER <= load.since.elapsed() {
                 load.is_told = true;
                 let words = format!("{} {}", load.doing, load.name);
-                console.event(&Event::Loading { message: &words });
+                console.event(&JsonEvent::Loading { message: &words });
                 if !console.is_live() {
                     console.line(&words);
                 }

@@ -16,7 +16,7 @@ use crate::args::Network;
 use crate::args::life::Patience;
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
-use crate::events::Event;
+use crate::events::JsonEvent;
 use crate::exit::{Exit, Failure};
 use crate::progress::{Doing, Flow, View, looking, places};
 use crate::session::Hearing;
@@ -252,7 +252,7 @@ impl Seeker {
     fn hear(&mut self, event: &ferri_engine::Event, console: &Console) {
         if let ferri_engine::Event::Note(note) = event {
             let text = note.to_string();
-            console.event(&Event::Note { info_hash: &self.info_hash, message: &text });
+            console.event(&JsonEvent::Note { info_hash: &self.info_hash, message: &text });
             return console.news(&self.name, &text);
         }
         self.talk.hear(event, &self.info_hash, &self.name, console);
@@ -261,7 +261,7 @@ impl Seeker {
     fn tell_found(&self, info: &Info, console: &Console) {
         let (took, from_state) = (self.since.elapsed(), self.from_state);
         let (info_hash, name) = (self.info_hash.as_str(), info.name());
-        console.event(&Event::Found { info_hash, name, seconds: took.as_secs_f64(), from_state });
+        console.event(&JsonEvent::Found { info_hash, name, seconds: took.as_secs_f64(), from_state });
         let how = if from_state {
             "its description is here from an earlier run".to_owned()
         } else {
@@ -289,7 +289,7 @@ impl Seeker {
             return;
         }
         self.told_at = Some(Instant::now());
-        console.event(&Event::Searching {
+        console.event(&JsonEvent::Searching {
             info_hash: &self.info_hash,
             name: self.magnet.display_name.as_deref(),
             message: &words,

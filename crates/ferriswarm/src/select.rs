@@ -10,7 +10,7 @@ use ferri_engine::FilePriority;
 use ferri_metainfo::magnet::SelectOnly;
 use ferri_metainfo::{FileIndex, Metainfo};
 
-use crate::args::files::{Files, Wishes};
+use crate::args::files::{FileWishes, Files};
 use crate::exit::{Exit, Failure};
 use crate::facts;
 use pattern::Pattern;
@@ -113,7 +113,7 @@ struct Paths<'a> {
 }
 
 impl Selection {
-    pub(crate) fn new(files: &Files, wishes: &Wishes) -> Self {
+    pub(crate) fn new(files: &Files, wishes: &FileWishes) -> Self {
         let patterns = |typed: &[String]| typed.iter().map(|typed| Pattern::new(typed)).collect();
         Self {
             numbers: files.select.clone(),

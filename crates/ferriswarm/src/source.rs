@@ -20,7 +20,7 @@ use crate::args::verb::command_meant;
 use crate::console::Console;
 use crate::ends;
 use crate::env::Env;
-use crate::events::Event;
+use crate::events::JsonEvent;
 use crate::exit::{Exit, Failure};
 use crate::session;
 
@@ -49,7 +49,7 @@ impl Source {
             Self::Magnet(_) => "magnet link",
         };
         for message in self.warnings() {
-            console.event(&Event::Warning { source: &source, message: &message });
+            console.event(&JsonEvent::Warning { source: &source, message: &message });
             console.warn(&format!("{name}: {message}"));
         }
     }

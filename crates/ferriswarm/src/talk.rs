@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ferri_metainfo::display::redact_url;
 
 use crate::console::Console;
-use crate::events::Event;
+use crate::events::JsonEvent;
 use crate::units;
 
 /// What each tracker of a torrent said last: its failure, or nothing when it answered.
@@ -25,7 +25,7 @@ impl TrackerTalk {
         let (url, news) = match event {
             Engine::TrackerAnswered { url, seeders, leechers, peers, warning } => {
                 let (seeders, leechers, peers) = (*seeders, *leechers, *peers);
-                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error: None });
+                console.event(&JsonEvent::Tracker { info_hash, url, seeders, leechers, peers, error: None });
                 let warning =
                     warning.as_deref().map_or_else(String::new, |text| format!("; it says: {text}"));
                 let answer = format!(
@@ -42,7 +42,7 @@ impl TrackerTalk {
                 let text = error.to_string();
                 let error = Some(text.as_str());
                 let (seeders, leechers, peers) = (None, None, 0);
-                console.event(&Event::Tracker { info_hash, url, seeders, leechers, peers, error });
+                console.event(&JsonEvent::Tracker { info_hash, url, seeders, leechers, peers, error });
                 let is_news = self.0.insert(url.clone(), text.clone()).as_ref() != Some(&text);
                 (url, is_news.then_some(text))
             }

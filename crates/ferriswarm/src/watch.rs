@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::console::{Area, Console};
 use crate::env::Interrupts;
-use crate::events::{Event, Progress, state_word};
+use crate::events::{JsonEvent, Progress, state_word};
 use crate::exit::{Exit, Failure};
 use crate::facts::{self, Facts, local_text};
 use crate::hook::Done;
@@ -279,7 +279,7 @@ impl Watched {
         let (info_hash, facts) = (self.info_hash.as_str(), &self.facts);
         let path = local_text(&self.lay_at);
         let wanted_size = self.status().wanted;
-        console.event(&Event::Added { info_hash, facts: facts.redacted(), wanted_size, path: &path });
+        console.event(&JsonEvent::Added { info_hash, facts: facts.redacted(), wanted_size, path: &path });
         console.line(&facts.headline(console));
         let hashes = [("info hash", &facts.info_hash_v1), ("info hash v2", &facts.info_hash_v2)];
         for (what, hash) in hashes {
@@ -303,22 +303,22 @@ impl Watched {
                 self.talk.hear(event, info_hash, &self.facts.name, console);
             }
             Engine::PieceVerified { piece } => {
-                console.event(&Event::Piece { info_hash, piece: *piece, ok: true });
+                console.event(&JsonEvent::Piece { info_hash, piece: *piece, ok: true });
             }
             Engine::PieceFailed { piece } => {
-                console.event(&Event::Piece { info_hash, piece: *piece, ok: false });
+                console.event(&JsonEvent::Piece { info_hash, piece: *piece, ok: false });
             }
             Engine::FilesCompleted { files } => {
                 for file in files.iter() {
                     if let Some(path) = self.facts.files.path(*file) {
                         let number = self.facts.files.number(*file);
-                        console.event(&Event::File { info_hash, number, path: &path });
+                        console.event(&JsonEvent::File { info_hash, number, path: &path });
                     }
                 }
             }
             Engine::Note(note) => {
                 let text = note.to_string();
-                console.event(&Event::Note { info_hash, message: &text });
+                console.event(&JsonEvent::Note { info_hash, message: &text });
                 console.news(&self.facts.name, &text);
             }
             Engine::StateChanged(State::Seeding) | Engine::Completed => self.look(console),
@@ -380,7 +380,7 @@ impl Watched {
         }
         self.is_web_seed_told = true;
         let message = format!("no peer was found so far; {}", facts::NO_WEB_SEEDS);
-        console.event(&Event::Note { info_hash: &self.info_hash, message: &message });
+        console.event(&JsonEvent::Note { info_hash: &self.info_hash, message: &message });
         self.say(console, &message);
     }
 
@@ -390,7 +390,7 @@ impl Watched {
             // What is watched is known.
             State::Resolving => {}
             State::Checking { done, total } => {
-                console.event(&Event::Checking { info_hash, done: *done, total: *total });
+                console.event(&JsonEvent::Checking { info_hash, done: *done, total: *total });
             }
             State::Downloading if 0 < status.wanted_done => {
                 self.trouble = None;
@@ -398,7 +398,12 @@ impl Watched {
                 self.say(console, &format!("continues: {have} are verified"));
             }
             State::Error { reason: ErrorReason::Fault, text, .. } => {
-                console.event(&Event::Error { info_hash, message: text, recoverable: false, missing: None });
+                console.event(&JsonEvent::Error {
+                    info_hash,
+                    message: text,
+                    recoverable: false,
+                    missing: None,
+                });
                 let failure = Failure::new(Exit::Internal, format!("{}: {text}", status.name));
                 self.failure = Some(failure.hint("run the same command again: it goes on where it was"));
             }
@@ -410,7 +415,7 @@ impl Watched {
                     _ => (Exit::Io, None),
                 };
                 self.trouble = Some(exit);
-                console.event(&Event::Error { info_hash, message: text, recoverable, missing });
+                console.event(&JsonEvent::Error { info_hash, message: text, recoverable, missing });
                 if !recoverable {
                     self.failure = Some(
                         Failure::new(exit, format!("{}: {text}", status.name))
@@ -443,7 +448,7 @@ impl Watched {
         let path = local_text(&self.lies_at(status));
         let fetched = status.wanted_done.saturating_sub(self.found.unwrap_or(0));
         let rate = units::mean_rate(fetched, time);
-        console.event(&Event::Done {
+        console.event(&JsonEvent::Done {
             info_hash: &self.info_hash,
             name: &self.facts.name,
             path: &path,
@@ -473,14 +478,14 @@ impl Watched {
     fn tell_odd(&self, odd: &str, status: &TorrentStatus, console: &Console) {
         let message =
             format!("all pieces match, and yet it is not what the torrent says: {odd}; serving the pieces");
-        console.event(&Event::Note { info_hash: &self.info_hash, message: &message });
+        console.event(&JsonEvent::Note { info_hash: &self.info_hash, message: &message });
         self.say(console, &message);
         self.tell_seeding(status, console);
     }
 
     fn tell_seeding(&self, status: &TorrentStatus, console: &Console) {
         let (info_hash, name, port) = (self.info_hash.as_str(), self.facts.name.as_str(), self.port);
-        console.event(&Event::Seeding { info_hash, name, size: status.wanted_done, port });
+        console.event(&JsonEvent::Seeding { info_hash, name, size: status.wanted_done, port });
         self.say(console, &format!("seeding on port {port}; Ctrl-C stops"));
     }
 
@@ -521,7 +526,7 @@ impl Watched {
             }
             self.told_at = Instant::now();
             let progress = Progress::new(&status);
-            return console.event(&Event::Progress { info_hash: &self.info_hash, progress });
+            return console.event(&JsonEvent::Progress { info_hash: &self.info_hash, progress });
         }
         self.tell_wait(&status, console);
         let tenth = match status.state {
@@ -687,7 +692,7 @@ impl Crew {
         let event = match event {
             Ok(event) => event,
             // What it was shows in the next snapshot; a script may have counted on the lines.
-            Err(missed) => return console.event(&Event::Lost { lines: missed }),
+            Err(missed) => return console.event(&JsonEvent::Lost { lines: missed }),
         };
         audience.hear(&event, console);
         let watched = &mut self.torrents[at];

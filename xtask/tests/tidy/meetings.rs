@@ -12,22 +12,11 @@ use super::tree::{all_rust_files, read, relative};
 const MEETINGS: &[&str] = &[
     "crates/ferri-engine/src/crew/machine.rs: Machine",
     "crates/ferri-engine/src/crew/machine.rs: Role",
-    "crates/ferri-engine/src/crew/mod.rs: Event",
-    "crates/ferri-engine/src/torrent/mod.rs: PeerStatus",
-    "crates/ferri-engine/src/torrent/resolving/mod.rs: Event",
-    "crates/ferri-engine/src/torrent/task.rs: Event",
-    "crates/ferri-engine/src/trackers.rs: TrackerStatus",
     "crates/ferri-hash/src/kernels.rs: Kernel",
     "crates/ferri-metainfo/src/bitfield.rs: Bitfield",
     "crates/ferri-sim/src/node.rs: Node",
     "crates/ferri-sim/src/world.rs: Node",
-    "crates/ferri-swarm/src/metadata/peer.rs: Handshake",
     "crates/ferri-wire/src/extension.rs: Error",
-    "crates/ferriswarm/src/commands/create/choice.rs: Choice",
-    "crates/ferriswarm/src/commands/get.rs: Wishes",
-    "crates/ferriswarm/src/seek.rs: Event",
-    "crates/ferriswarm/src/talk.rs: Event",
-    "crates/ferriswarm/src/watch.rs: Event",
     "xtask/src/sim.rs: Scenario",
 ];
 

@@ -33,7 +33,7 @@ const LARGE_STRUCTS: &[&str] = &[
     "crates/ferri-swarm/src/peer.rs: Peer",
     "crates/ferri-swarm/src/picker/mod.rs: Picker",
     "crates/ferri-swarm/src/requests.rs: Requests",
-    "crates/ferri-swarm/src/status.rs: PeerStatus",
+    "crates/ferri-swarm/src/status.rs: PeerStats",
     "crates/ferri-swarm/src/status.rs: SwarmStats",
     "crates/ferri-swarm/src/swarm.rs: Swarm",
     "crates/ferriswarm/src/args.rs: Network",

@@ -12,7 +12,7 @@ use crate::id::{NodeId, is_node_address, may_name};
 use crate::input::{ContactKind, Lookup};
 use crate::krpc::{Response, compact};
 use crate::operation::{Operation, Stage, Wish};
-use crate::output::{End, Event, Family, Outcome, Output};
+use crate::output::{End, Family, NodeEvent, Outcome, Output};
 use crate::search::Search;
 use crate::table::Contact;
 use crate::transactions::{OperationKey, Purpose};
@@ -182,7 +182,7 @@ impl Node {
             if is_first {
                 // What our address is can be asked now.
                 self.upkeep_at = now;
-                self.event(Event::Bootstrapped { family, nodes });
+                self.event(NodeEvent::Bootstrapped { family, nodes });
             }
         }
         // Where a router alone answered, it is the network.

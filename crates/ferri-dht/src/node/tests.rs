@@ -195,7 +195,7 @@ fn contacts_are_asked_for_with_growing_pauses() {
         while let Some(output) = node.poll_output() {
             match output {
                 Output::WantContacts { family: Family::V4 } => asked.push(at - start),
-                Output::Event(Event::Lonely { .. }) => {}
+                Output::Event(NodeEvent::Lonely { .. }) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -296,7 +296,7 @@ fn the_dead_leave_the_tables_and_a_network_that_was_gone_comes_back() {
     world.unplug(3);
     world.run(Duration::from_secs(40 * 60));
     assert_eq!(good(&world, 3), []);
-    assert!(world.told(3).iter().any(|output| matches!(output, Output::Event(Event::Lonely { .. }))));
+    assert!(world.told(3).iter().any(|output| matches!(output, Output::Event(NodeEvent::Lonely { .. }))));
     world.plug(3);
     let now = world.now();
     world.input(3, Input::NetworkChanged);

@@ -10,7 +10,7 @@ use crate::id::{NodeId, is_node_address};
 use crate::input::ContactKind;
 use crate::krpc::Method;
 use crate::operation::Wish;
-use crate::output::{Event, Family, Output};
+use crate::output::{Family, NodeEvent, Output};
 use crate::table::Contact;
 use crate::transactions::{Open, Overdue, Purpose};
 
@@ -175,7 +175,7 @@ impl Node {
             network.lonely = true;
             network.bootstrapped = false;
             let family = network.family;
-            self.event(Event::Lonely { family });
+            self.event(NodeEvent::Lonely { family });
         }
     }
 

@@ -338,13 +338,13 @@ impl<M: Machine> Crew<M> {
     }
 
     /// Tells of peers that came and went; other events are the owner's.
-    fn event(&self, event: ferri_swarm::Event) -> Option<ferri_swarm::Event> {
-        use ferri_swarm::Event as Swarmed;
+    fn event(&self, event: ferri_swarm::SwarmEvent) -> Option<ferri_swarm::SwarmEvent> {
+        use ferri_swarm::SwarmEvent;
         let event = match event {
-            Swarmed::PeerConnected { addr, client, peer } => {
+            SwarmEvent::PeerConnected { addr, client, peer } => {
                 Event::PeerConnected { addr, client, incoming: self.is_incoming(peer) }
             }
-            Swarmed::PeerDisconnected { addr, reason, .. } => Event::PeerDisconnected { addr, reason },
+            SwarmEvent::PeerDisconnected { addr, reason, .. } => Event::PeerDisconnected { addr, reason },
             other => return Some(other),
         };
         self.base.reporter.events.send(event);

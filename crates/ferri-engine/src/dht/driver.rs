@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ferri_dht::{ContactKind, Event, Family, Input, Lookup, Node, Outcome, Output, State};
+use ferri_dht::{ContactKind, Family, Input, Lookup, Node, NodeEvent, Outcome, Output, State};
 use ferri_metainfo::InfoHash;
 use ferri_trace::machines::NodeStart;
 use tokio::sync::{mpsc, oneshot};
@@ -356,16 +356,16 @@ impl Driver {
         }
     }
 
-    fn event(&mut self, event: Event, tell: &impl Fn(Told), now: Instant) {
+    fn event(&mut self, event: NodeEvent, tell: &impl Fn(Told), now: Instant) {
         match event {
-            Event::ExternalAddress { ip } => tell(Told::ExternalAddress(ip)),
-            Event::Bootstrapped { family, nodes } => {
+            NodeEvent::ExternalAddress { ip } => tell(Told::ExternalAddress(ip)),
+            NodeEvent::Bootstrapped { family, nodes } => {
                 tracing::info!(?family, nodes, "the DHT is reached");
                 self.torrents.announces().bootstrapped(now);
                 self.reach.entered(now);
             }
-            Event::IdChanged { family, id } => tracing::debug!(?family, %id, "the node has a new id"),
-            Event::Lonely { family } => tracing::info!(?family, "no DHT node answers"),
+            NodeEvent::IdChanged { family, id } => tracing::debug!(?family, %id, "the node has a new id"),
+            NodeEvent::Lonely { family } => tracing::info!(?family, "no DHT node answers"),
         }
     }
 

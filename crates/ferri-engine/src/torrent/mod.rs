@@ -477,7 +477,7 @@ impl Torrent {
 }
 
 /// A connection as a user sees it.
-fn peer_status(peer: ferri_swarm::PeerStatus) -> PeerStatus {
+fn peer_status(peer: ferri_swarm::PeerStats) -> PeerStatus {
     PeerStatus {
         addr: peer.addr,
         client: peer.client,

@@ -480,29 +480,29 @@ impl Task {
         }
     }
 
-    fn event(&mut self, event: ferri_swarm::Event, now: Instant) {
-        use ferri_swarm::Event as Swarmed;
+    fn event(&mut self, event: ferri_swarm::SwarmEvent, now: Instant) {
+        use ferri_swarm::SwarmEvent;
         let event = match event {
-            Swarmed::PieceCompleted { piece } => {
+            SwarmEvent::PieceCompleted { piece } => {
                 self.view.event(Event::PieceVerified { piece: piece.get() });
                 self.readers.stale();
                 let complete = self.files.piece(piece, self.crew.machine().have());
                 return self.files_completed(complete);
             }
-            Swarmed::PieceCorrupt { piece, .. } => Event::PieceFailed { piece: piece.get() },
-            Swarmed::Banned { addr, piece } => Event::Note(Note::Banned { addr, piece: piece.get() }),
-            Swarmed::OnParole { addr, piece } => Event::Note(Note::OnParole { addr, piece: piece.get() }),
-            Swarmed::RoleChanged { role: Role::Leech } => {
+            SwarmEvent::PieceCorrupt { piece, .. } => Event::PieceFailed { piece: piece.get() },
+            SwarmEvent::Banned { addr, piece } => Event::Note(Note::Banned { addr, piece: piece.get() }),
+            SwarmEvent::OnParole { addr, piece } => Event::Note(Note::OnParole { addr, piece: piece.get() }),
+            SwarmEvent::RoleChanged { role: Role::Leech } => {
                 self.view.missing.lacks = true;
                 return;
             }
             // Of files that are not known it cannot be said.
-            Swarmed::Completed | Swarmed::RoleChanged { .. } if self.checking.is_some() => return,
-            Swarmed::RoleChanged { .. } if !std::mem::take(&mut self.view.missing.lacks) => return,
-            Swarmed::RoleChanged { .. } => return self.lacks_nothing(now),
+            SwarmEvent::Completed | SwarmEvent::RoleChanged { .. } if self.checking.is_some() => return,
+            SwarmEvent::RoleChanged { .. } if !std::mem::take(&mut self.view.missing.lacks) => return,
+            SwarmEvent::RoleChanged { .. } => return self.lacks_nothing(now),
             // Only a file of a reader was missing.
-            Swarmed::Completed if self.view.missing.is_loan => return,
-            Swarmed::Completed => return self.completed(now),
+            SwarmEvent::Completed if self.view.missing.is_loan => return,
+            SwarmEvent::Completed => return self.completed(now),
             _ => return,
         };
         self.view.event(event);

@@ -9,7 +9,7 @@ use ferri_engine::{AddTorrent, Error, Event, Events, Session, State, Torrent, kn
 use ferri_metainfo::magnet::{Magnet, PeerAddress};
 use ferri_tracker_server::{Options, TrackerServer};
 use ferri_wire::extension::metadata::Metadata;
-use ferri_wire::extension::{HANDSHAKE_ID, Handshake as Extensions, UT_METADATA};
+use ferri_wire::extension::{ExtensionHandshake, HANDSHAKE_ID, UT_METADATA};
 use ferri_wire::{Handshake, Message, PeerId, Reserved, decode, encode};
 use tempfile::TempDir;
 
@@ -270,10 +270,10 @@ fn liar(payload: &Payload) -> SocketAddr {
             let mut theirs = [0; 68];
             let reserved = Reserved::default().with_fast().with_extensions();
             let ours = Handshake { reserved, info_hash, peer_id: PeerId::new("XX", [0; 4], [3; 12]) };
-            let introduction = Extensions {
+            let introduction = ExtensionHandshake {
                 m: [(UT_METADATA.to_owned(), 9)].into(),
                 metadata_size: Some(size as u32),
-                ..Extensions::default()
+                ..ExtensionHandshake::default()
             };
             let mut out = BytesMut::new();
             encode(&Message::HaveAll, &mut out);
@@ -296,7 +296,7 @@ fn lie(stream: &mut std::net::TcpStream, size: usize) {
         while let Ok(Some(message)) = decode(&mut buffer) {
             let Message::Extended { id, payload } = message else { continue };
             if id == HANDSHAKE_ID {
-                theirs = Extensions::decode(&payload).unwrap().id(UT_METADATA).unwrap_or(0);
+                theirs = ExtensionHandshake::decode(&payload).unwrap().id(UT_METADATA).unwrap_or(0);
             } else if let Ok(Some(Metadata::Request { part })) = Metadata::decode(&payload) {
                 let length = (size - part as usize * 16_384).min(16_384);
                 let data = Bytes::from(vec![b'x'; length]);

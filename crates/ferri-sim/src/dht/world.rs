@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ferri_dht::{ContactKind, Event as NodeEvent, Family, Input, Node, Output};
+use ferri_dht::{ContactKind, Family, Input, Node, NodeEvent, Output};
 use ferri_metainfo::InfoHash;
 
 use crate::scenario::Dice;

@@ -13,7 +13,7 @@ use crate::candidates::{Need, Parting, canonical};
 use crate::duplicate::keeps_newer;
 use crate::input::{Direction, PeerKey, Source};
 use crate::network::Network;
-use crate::output::{Event, Output};
+use crate::output::{Output, SwarmEvent};
 use crate::reason::{DisconnectReason, Misbehavior};
 
 /// A connection without any message for so long is dead (BEP 3: two minutes).
@@ -101,7 +101,7 @@ impl MetadataSwarm {
         let client = peer.client();
         self.candidates.connected(addr);
         self.peers.insert(key, peer);
-        self.emit(Event::PeerConnected { peer: key, addr, client });
+        self.emit(SwarmEvent::PeerConnected { peer: key, addr, client });
         if handshake.reserved.has_extensions() {
             self.send_extension_handshake(key);
         }
@@ -257,7 +257,7 @@ impl MetadataSwarm {
             _ => Parting::Useless,
         };
         self.candidates.disconnected(peer.dial_addr(), parting, peer.kept.is_seed(), self.now);
-        self.emit(Event::PeerDisconnected { peer: key, addr: peer.addr, reason });
+        self.emit(SwarmEvent::PeerDisconnected { peer: key, addr: peer.addr, reason });
         if !peer.asked.is_empty() {
             self.ask_all();
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use ferri_wire::extension::metadata::Metadata;
 use ferri_wire::extension::pex::Pex;
-use ferri_wire::extension::{DontHave, HANDSHAKE_ID, Handshake, UT_METADATA, UploadOnly};
+use ferri_wire::extension::{DontHave, ExtensionHandshake, HANDSHAKE_ID, UT_METADATA, UploadOnly};
 use ferri_wire::{Message, encoded_len};
 
 use super::MetadataSwarm;
@@ -19,13 +19,13 @@ impl MetadataSwarm {
     /// Says what we want. Nothing about pieces, and no `metadata_size`: we have none.
     pub(super) fn send_extension_handshake(&mut self, key: PeerKey) {
         let Some(peer) = self.peers.get(&key) else { return };
-        let handshake = Handshake {
+        let handshake = ExtensionHandshake {
             m: names(true, self.options.pex),
             v: Some(self.options.client.clone()),
             reqq: Some(self.options.reqq),
             yourip: Some(peer.addr.ip()),
             p: self.options.listen_port,
-            ..Handshake::default()
+            ..ExtensionHandshake::default()
         };
         let payload = Bytes::from(handshake.encode());
         self.send(key, Message::Extended { id: HANDSHAKE_ID, payload });
@@ -89,7 +89,7 @@ impl MetadataSwarm {
         }
         let understood = match id {
             HANDSHAKE_ID => {
-                Handshake::decode(payload).map(|handshake| self.extension_handshake(key, handshake))
+                ExtensionHandshake::decode(payload).map(|handshake| self.extension_handshake(key, handshake))
             }
             PEX_ID if self.options.pex => Pex::decode(payload).map(|pex| self.addresses(key, &pex)),
             DONTHAVE_ID => DontHave::decode(payload).map(|lost| peer.kept.lost(lost.piece)),
@@ -111,7 +111,7 @@ impl MetadataSwarm {
         }
     }
 
-    fn extension_handshake(&mut self, key: PeerKey, handshake: Handshake) {
+    fn extension_handshake(&mut self, key: PeerKey, handshake: ExtensionHandshake) {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let claim = peer.claim();

@@ -43,7 +43,7 @@ pub(crate) struct Peer {
     pub(crate) last_received: Instant,
     pub(crate) last_sent: Instant,
     /// Its extension handshakes, taken together. `None`: there was none.
-    pub(crate) extension: Option<extension::Handshake>,
+    pub(crate) extension: Option<extension::ExtensionHandshake>,
     pub(crate) listens: Option<SocketAddr>,
     /// When the last part came.
     pub(crate) gave_at: Option<Instant>,

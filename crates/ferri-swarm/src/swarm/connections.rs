@@ -13,7 +13,7 @@ use crate::candidates::{Need, Parting, canonical};
 use crate::duplicate::keeps_newer;
 use crate::input::{Direction, PeerKey, Source};
 use crate::network::Network;
-use crate::output::{Event, Output};
+use crate::output::{Output, SwarmEvent};
 use crate::peer::{Identity, Peer};
 use crate::picker::{PeerSlot, Sender};
 use crate::reason::{DisconnectReason, Misbehavior};
@@ -133,7 +133,7 @@ impl Swarm {
         let client = peer.client();
         self.candidates.connected(addr);
         let slot = self.peers.insert(peer);
-        self.emit(Event::PeerConnected { peer: key, addr, client });
+        self.emit(SwarmEvent::PeerConnected { peer: key, addr, client });
         self.send_pieces(slot);
         if reserved.has_extensions() {
             self.send_extension_handshake(slot);
@@ -328,7 +328,7 @@ impl Swarm {
             _ => Parting::Useless,
         };
         self.candidates.disconnected(peer.dial_addr(), parting, peer.wants_nothing(), self.timers.now);
-        self.emit(Event::PeerDisconnected { peer: peer.id.key, addr: peer.id.addr, reason });
+        self.emit(SwarmEvent::PeerDisconnected { peer: peer.id.key, addr: peer.id.addr, reason });
         if !peer.terms.am_choking {
             self.fill_slots();
         }
@@ -343,7 +343,7 @@ impl Swarm {
         {
             peer.strikes += 1;
             peer.suspect = true;
-            return self.emit(Event::OnParole { addr: sender.addr, piece });
+            return self.emit(SwarmEvent::OnParole { addr: sender.addr, piece });
         }
         self.ban(sender, piece);
     }
@@ -364,7 +364,7 @@ impl Swarm {
     fn ban(&mut self, sender: Sender, piece: PieceIndex) {
         if !self.candidates.is_banned(sender.addr) {
             self.candidates.ban(sender.addr, sender.known);
-            self.emit(Event::Banned { addr: sender.addr, piece });
+            self.emit(SwarmEvent::Banned { addr: sender.addr, piece });
         }
         let banned = |peer: &Peer| {
             peer.id.key == sender.peer || !peer.proven && self.candidates.is_banned(peer.dial_addr())

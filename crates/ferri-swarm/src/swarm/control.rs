@@ -7,7 +7,7 @@ use ferri_wire::Message;
 
 use super::{State, Swarm};
 use crate::input::Priority;
-use crate::output::Event;
+use crate::output::SwarmEvent;
 use crate::reason::DisconnectReason;
 use crate::status::Role;
 
@@ -118,7 +118,7 @@ impl Swarm {
     pub(super) fn update_role(&mut self) {
         if self.change_role() == Some(Role::Leech) {
             if std::mem::take(&mut self.totals.fetched) {
-                self.emit(Event::Completed);
+                self.emit(SwarmEvent::Completed);
             }
             self.for_each_peer(Self::drop_if_pointless);
         }
@@ -135,7 +135,7 @@ impl Swarm {
         if before == role {
             return None;
         }
-        self.emit(Event::RoleChanged { role });
+        self.emit(SwarmEvent::RoleChanged { role });
         if role == Role::Leech || before == Role::Leech {
             self.timers.end_game = false;
             self.announce_upload_only();

@@ -10,7 +10,7 @@ use ferri_wire::Message;
 use super::{Swarm, cancel_of, request_of};
 use crate::bans::Known;
 use crate::blame::Verdict;
-use crate::output::{Event, Output};
+use crate::output::{Output, SwarmEvent};
 use crate::peer::Peer;
 use crate::picker::{Arrival, Asker, PeerSlot, Sender};
 use crate::reason::Misbehavior;
@@ -202,7 +202,7 @@ impl Swarm {
             peer.down.unchoked(self.timers.now);
             let peer = peer.id.key;
             self.timers.downloading += 1;
-            self.emit(Event::UnchokedUs { peer });
+            self.emit(SwarmEvent::UnchokedUs { peer });
             self.refill(slot);
         }
     }
@@ -219,7 +219,7 @@ impl Swarm {
             // BEP 3: a choke drops every request. With BEP 6 each one is rejected.
             self.take_back(slot, |_| true);
         }
-        self.emit(Event::ChokedUs { peer: key });
+        self.emit(SwarmEvent::ChokedUs { peer: key });
         self.refill(slot);
     }
 
@@ -283,7 +283,7 @@ impl Swarm {
         let wanted = self.picker.is_missing(piece);
         self.picker.verified(piece);
         self.totals.fetched = true;
-        self.emit(Event::PieceCompleted { piece });
+        self.emit(SwarmEvent::PieceCompleted { piece });
         // Peers that have everything need no Have, and what they have for us is known without counting.
         let partial: Vec<PeerSlot> = self.peers.partial().collect();
         for slot in partial {
@@ -307,7 +307,10 @@ impl Swarm {
         self.totals.wasted += u64::from(self.layout.piece_len(piece));
         let block_senders = self.picker.corrupt(piece);
         let senders = block_senders.senders.clone();
-        self.emit(Event::PieceCorrupt { piece, senders: senders.iter().map(|sender| sender.addr).collect() });
+        self.emit(SwarmEvent::PieceCorrupt {
+            piece,
+            senders: senders.iter().map(|sender| sender.addr).collect(),
+        });
         match self.blame.failed(piece, block_senders, digests) {
             Verdict::Guilty(sender) => self.convict(sender, piece),
             Verdict::Suspects => {

@@ -8,7 +8,7 @@ use ferri_metainfo::Block;
 
 use super::Swarm;
 use super::download::asker;
-use crate::output::Event;
+use crate::output::SwarmEvent;
 use crate::peer::{Peer, Peers};
 use crate::picker::{Asker, Copied, PeerSlot, Picker};
 use crate::requests::Trust;
@@ -58,7 +58,7 @@ impl Swarm {
             self.look_for_laggards();
             self.copy_from_laggards(slot, until, blocks);
             if !std::mem::replace(&mut self.timers.end_game, true) {
-                self.emit(Event::EndGame);
+                self.emit(SwarmEvent::EndGame);
             }
         } else {
             self.copy_late(slot, until, blocks);

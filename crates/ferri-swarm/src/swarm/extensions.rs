@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use ferri_wire::Message;
-use ferri_wire::extension::{DontHave, HANDSHAKE_ID, Handshake, LT_DONTHAVE, UPLOAD_ONLY, UploadOnly};
+use ferri_wire::extension::{
+    DontHave, ExtensionHandshake, HANDSHAKE_ID, LT_DONTHAVE, UPLOAD_ONLY, UploadOnly,
+};
 
 use super::Swarm;
 use crate::extensions::{DONTHAVE_ID, METADATA_ID, PEX_ID, UPLOAD_ONLY_ID, names};
@@ -15,7 +17,7 @@ use crate::status::Role;
 impl Swarm {
     pub(super) fn send_extension_handshake(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get(slot) else { return };
-        let handshake = Handshake {
+        let handshake = ExtensionHandshake {
             m: names(self.options.metadata.is_some(), self.exchanges_peers()),
             v: Some(self.options.client.clone()),
             reqq: Some(self.options.reqq),
@@ -23,7 +25,7 @@ impl Swarm {
             upload_only: self.role != Role::Leech,
             p: self.options.listen_port,
             metadata_size: self.metadata_size(),
-            ..Handshake::default()
+            ..ExtensionHandshake::default()
         };
         let payload = Bytes::from(handshake.encode());
         self.send(slot, Message::Extended { id: HANDSHAKE_ID, payload });
@@ -42,7 +44,7 @@ impl Swarm {
             return self.punish(slot, Misbehavior::ExtensionFlood);
         }
         match id {
-            HANDSHAKE_ID => match Handshake::decode(payload) {
+            HANDSHAKE_ID => match ExtensionHandshake::decode(payload) {
                 Ok(handshake) => self.extension_handshake(slot, handshake),
                 Err(_) => self.punish(slot, Misbehavior::BadExtension),
             },
@@ -60,7 +62,7 @@ impl Swarm {
         }
     }
 
-    fn extension_handshake(&mut self, slot: PeerSlot, handshake: Handshake) {
+    fn extension_handshake(&mut self, slot: PeerSlot, handshake: ExtensionHandshake) {
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.extension.update(handshake);
         if let Some(ip) = peer.extension.yourip

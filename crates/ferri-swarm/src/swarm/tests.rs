@@ -17,7 +17,7 @@ use ferri_wire::{Handshake, Message, PeerId, Reserved, extension};
 use super::Swarm;
 use crate::input::{Direction, Input, PeerKey, Source};
 use crate::options::SwarmOptions;
-use crate::output::{Event, Output};
+use crate::output::{Output, SwarmEvent};
 use crate::reason::{DisconnectReason, Misbehavior};
 
 const BLOCK: u32 = 16 << 10;
@@ -157,6 +157,6 @@ fn disconnected(peer: PeerKey, outputs: &[Output]) -> Option<DisconnectReason> {
     })
 }
 
-fn has_event(outputs: &[Output], event: impl Fn(&Event) -> bool) -> bool {
+fn has_event(outputs: &[Output], event: impl Fn(&SwarmEvent) -> bool) -> bool {
     outputs.iter().any(|output| matches!(output, Output::Event(told) if event(told)))
 }

@@ -7,7 +7,7 @@ use ferri_wire::Message;
 use super::{State, Swarm, cancel_of};
 use crate::admission;
 use crate::candidates::Need;
-use crate::output::{Event, Output};
+use crate::output::{Output, SwarmEvent};
 use crate::picker::PeerSlot;
 use crate::reason::DisconnectReason;
 use crate::status::Role;
@@ -161,7 +161,7 @@ impl Swarm {
         }
         if silent {
             self.picker.disown(slot);
-            self.emit(Event::Snubbed { peer: key });
+            self.emit(SwarmEvent::Snubbed { peer: key });
         }
         self.lose_interest(slot);
         self.send_metadata(slot);

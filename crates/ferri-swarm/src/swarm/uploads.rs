@@ -139,7 +139,7 @@ impl Swarm {
         if fast {
             dropped.into_iter().for_each(|block| self.send(slot, reject_of(block)));
         }
-        self.emit(crate::output::Event::Choked { peer: key });
+        self.emit(crate::output::SwarmEvent::Choked { peer: key });
     }
 
     pub(super) fn unchoke(&mut self, slot: PeerSlot, optimistic: bool) {
@@ -153,7 +153,7 @@ impl Swarm {
         peer.up.sent_in_turn = 0;
         let key = peer.id.key;
         self.send(slot, Message::Unchoke);
-        self.emit(crate::output::Event::Unchoked { peer: key, optimistic });
+        self.emit(crate::output::SwarmEvent::Unchoked { peer: key, optimistic });
         self.suggest(slot);
         self.release(slot);
     }

@@ -174,7 +174,7 @@ fn a_private_torrent_hears_and_says_nothing_of_it() {
     }
     let (peer, outputs) = lab.connect(0, Direction::Incoming, capable().with_dht());
     let Some(Message::Extended { payload, .. }) = said(peer, &outputs).last().copied() else { panic!() };
-    assert_eq!(extension::Handshake::decode(payload).unwrap().id(UT_PEX), None);
+    assert_eq!(extension::ExtensionHandshake::decode(payload).unwrap().id(UT_PEX), None);
     lab.says(peer, hello(&[(UT_PEX, PEX)], |_| {}));
     assert_eq!(lab.tells(peer, [addr(60)]), []);
     assert_eq!(lab.says(peer, Message::Port(7)), []);
@@ -272,7 +272,7 @@ fn who_has_no_dictionary_does_not_offer_one() {
     let mut lab = Lab::new(|_| {});
     let (peer, outputs) = lab.connect(0, Direction::Incoming, capable());
     let Some(Message::Extended { payload, .. }) = said(peer, &outputs).last().copied() else { panic!() };
-    assert_eq!(extension::Handshake::decode(payload).unwrap().id(UT_METADATA), None);
+    assert_eq!(extension::ExtensionHandshake::decode(payload).unwrap().id(UT_METADATA), None);
     let payload = Metadata::Request { part: 0 }.encode().into();
     assert_eq!(lab.says(peer, Message::Extended { id: 2, payload }), []);
 }

@@ -158,7 +158,7 @@ fn it_says_what_it_wants_and_nothing_about_pieces() {
         crowd: 0,
     });
     let [Message::Extended { id: 0, payload }] = &said(peer, &outputs)[..] else { panic!("{outputs:?}") };
-    let handshake = extension::Handshake::decode(payload).unwrap();
+    let handshake = extension::ExtensionHandshake::decode(payload).unwrap();
     assert_eq!((handshake.id("ut_metadata"), handshake.id("ut_pex")), (Some(2), Some(1)));
     assert_eq!((handshake.metadata_size, handshake.yourip), (None, Some(addr(5).ip())));
 }
@@ -426,7 +426,7 @@ fn our_address_and_nodes_of_the_dht_are_passed_on_and_the_vote_is_not_repeated()
     assert_eq!(lab.says(peer, Message::Port(99)), [Output::DhtNode { addr: node }]);
     let kept = lab.kept(peer, 20);
     let [Message::Extended { id: 0, payload }] = &kept[..] else { panic!("{kept:?}") };
-    assert_eq!(extension::Handshake::decode(payload).unwrap().yourip, None);
+    assert_eq!(extension::ExtensionHandshake::decode(payload).unwrap().yourip, None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::announce::TrackerError;
 
 /// One tracker at one moment. Text is as it came from outside; a caller that shows it sanitises it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrackerStatus {
+pub struct ScheduledTracker {
     /// As the torrent has it. May hold a passkey.
     pub url: String,
     /// Its tier, from 0. Trackers beside the tiers of the torrent have one each, behind those.

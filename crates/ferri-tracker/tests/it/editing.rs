@@ -20,7 +20,7 @@ fn listed(world: &World) -> Vec<(String, usize)> {
 }
 
 fn state(world: &World, name: &str) -> Option<TrackerState> {
-    let is_it = |tracker: &ferri_tracker::TrackerStatus| tracker.url == url(name);
+    let is_it = |tracker: &ferri_tracker::ScheduledTracker| tracker.url == url(name);
     world.schedule.trackers().into_iter().find(is_it).map(|tracker| tracker.state)
 }
 

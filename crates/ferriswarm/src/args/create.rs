@@ -29,7 +29,7 @@ pub(crate) struct CreateArgs {
     pub(crate) about: About,
 
     #[command(flatten)]
-    pub(crate) choice: Choice,
+    pub(crate) choice: ChoiceArgs,
 
     /// Print each result as one JSON object
     #[arg(long)]
@@ -102,7 +102,7 @@ pub(crate) struct About {
 /// Which files of a folder.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Files of a folder")]
-pub(crate) struct Choice {
+pub(crate) struct ChoiceArgs {
     /// Only files whose path or name matches, or that lie in a folder that does; also what is left out otherwise (hidden
     /// files, what systems leave behind); repeatable
     #[arg(long, value_name = "GLOB")]

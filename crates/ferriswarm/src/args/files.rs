@@ -24,7 +24,7 @@ pub(crate) struct Files {
 /// How much the chosen files are wanted.
 #[derive(Debug, Args, Clone, Default)]
 #[command(next_help_heading = "Files")]
-pub(crate) struct Wishes {
+pub(crate) struct FileWishes {
     /// How much files are wanted, by number or pattern: 3=high, 4-9=low, '*.nfo=skip'; repeatable, the last one counts
     #[arg(long, value_name = "FILES=LEVEL")]
     pub(crate) priority: Vec<Wish>,

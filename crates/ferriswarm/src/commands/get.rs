@@ -12,7 +12,7 @@ use ferri_engine::{AddTorrent, Check};
 use ferri_metainfo::Metainfo;
 use ferri_metainfo::magnet::Magnet;
 
-use crate::args::files::Wishes as FileWishes;
+use crate::args::files::FileWishes;
 use crate::args::{GetArgs, SeedArgs, SeedUntil};
 use crate::console::Console;
 use crate::env::{Env, Interrupts};

@@ -15,7 +15,7 @@ use ferri_metainfo::{Bitfield, FileIndex, Metainfo};
 use serde::{Serialize, Serializer};
 
 use crate::args::VerifyArgs;
-use crate::args::files::Wishes;
+use crate::args::files::FileWishes;
 use crate::console::Console;
 use crate::ends::{self, End, Outcome};
 use crate::env::{Env, Interrupts};
@@ -43,7 +43,7 @@ pub(crate) async fn run(
             .map_or_else(|| env.default_state_dir(), |dir| Some(env.path(dir))),
         path: env.path(&typed),
         typed,
-        selection: Arc::new(Selection::new(&args.files, &Wishes::default())),
+        selection: Arc::new(Selection::new(&args.files, &FileWishes::default())),
         console,
         interrupts: &interrupts,
     };

@@ -12,7 +12,7 @@ fn files(only: &[&str], exclude: &[&str]) -> Files {
 }
 
 fn choose(files: &Files, priorities: &[&str]) -> Result<Vec<FilePriority>, Failure> {
-    let wishes = Wishes { priority: priorities.iter().map(|text| text.parse().unwrap()).collect() };
+    let wishes = FileWishes { priority: priorities.iter().map(|text| text.parse().unwrap()).collect() };
     let selection = Selection::new(files, &wishes);
     let paths = Paths { name: "album", paths: &PATHS };
     let chosen = selection.chosen(&paths)?;

@@ -52,11 +52,11 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The variants of `Event` and their fields; a flattened struct gives its own.
+/// The variants of `JsonEvent` and their fields; a flattened struct gives its own.
 fn of_code() -> Kinds {
     let events = read("src/events.rs");
     let structs = [events.clone(), read("src/facts.rs")].concat();
-    let body = item(&events, "pub(crate) enum Event<'a> {");
+    let body = item(&events, "pub(crate) enum JsonEvent<'a> {");
     let mut kinds = Kinds::new();
     let mut kind = String::new();
     let mut is_flattened = false;

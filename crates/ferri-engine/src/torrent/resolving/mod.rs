@@ -388,8 +388,8 @@ impl Search {
         self.view.stale |= self.crew.take_change();
     }
 
-    fn event(&self, event: ferri_swarm::Event) {
-        if let ferri_swarm::Event::MetadataCorrupt { senders, .. } = event {
+    fn event(&self, event: ferri_swarm::SwarmEvent) {
+        if let ferri_swarm::SwarmEvent::MetadataCorrupt { senders, .. } = event {
             self.view.event(Event::Note(Note::InfoCorrupt { senders }));
         }
     }

@@ -100,10 +100,10 @@ impl Stage {
         if role == Role::IsDialled {
             self.say(&ours).await?;
         }
-        let extensions = extension::Handshake {
+        let extensions = extension::ExtensionHandshake {
             m: [(UT_METADATA.to_owned(), 1)].into(),
             metadata_size: u32::try_from(self.puppet.info().len()).ok(),
-            ..extension::Handshake::default()
+            ..extension::ExtensionHandshake::default()
         };
         self.tell(&Message::Extended { id: 0, payload: extensions.encode().into() }).await?;
         let layout = self.puppet.torrent.0.info().layout().clone();
@@ -131,7 +131,7 @@ impl Stage {
                 self.tell(&Message::Piece { piece, begin, data: data.into() }).await
             }
             Message::Extended { id: 0, payload } => {
-                let theirs = extension::Handshake::decode(&payload).map_err(|_| Over)?;
+                let theirs = extension::ExtensionHandshake::decode(&payload).map_err(|_| Over)?;
                 self.metadata_id = theirs.id(UT_METADATA);
                 Ok(())
             }

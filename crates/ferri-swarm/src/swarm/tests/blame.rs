@@ -8,7 +8,7 @@ fn seed_at(lab: &mut Lab, at: &str, listens: Option<u16>) -> (PeerKey, Vec<(u32,
     lab.next += 1;
     let reserved = Reserved::NONE.with_fast().with_extensions();
     lab.connect_as(peer, at.parse().unwrap(), Direction::Incoming, peer_id(peer.0), reserved);
-    let handshake = extension::Handshake { p: listens, ..Default::default() };
+    let handshake = extension::ExtensionHandshake { p: listens, ..Default::default() };
     lab.says(peer, Message::Extended { id: 0, payload: handshake.encode().into() });
     lab.says(peer, Message::HaveAll);
     let outputs = lab.says(peer, Message::Unchoke);
@@ -25,7 +25,7 @@ fn sends_piece(lab: &mut Lab, peer: PeerKey, asked: &[(u32, u32)], ok: bool) -> 
 }
 
 fn is_banned(outputs: &[Output], at: &str) -> bool {
-    has_event(outputs, |event| matches!(event, Event::Banned { addr, .. } if addr.to_string() == at))
+    has_event(outputs, |event| matches!(event, SwarmEvent::Banned { addr, .. } if addr.to_string() == at))
 }
 
 fn is_refused(lab: &mut Lab, at: &str) -> Option<DisconnectReason> {
@@ -104,7 +104,7 @@ fn a_port_that_a_liar_names_is_dialled_while_it_is_connected_and_gives_nothing()
     let at = "10.78.5.5:50001".parse().unwrap();
     let reserved = Reserved::NONE.with_extensions();
     lab.connect_as(PeerKey(liar), at, Direction::Incoming, peer_id(liar), reserved);
-    let handshake = extension::Handshake { p: Some(7000), ..Default::default() };
+    let handshake = extension::ExtensionHandshake { p: Some(7000), ..Default::default() };
     lab.says(PeerKey(liar), Message::Extended { id: 0, payload: handshake.encode().into() });
     let outputs = lab.input(Input::PeersFound { source: Source::Tracker, addrs: vec![neighbour] });
     let dial = Output::Connect { addr: neighbour };
@@ -118,7 +118,7 @@ fn the_only_source_is_on_parole_and_its_next_good_piece_ends_that() {
     let mut lab = Lab::new(&[]);
     let (only, asked) = seed_at(&mut lab, "10.0.0.1:1", None);
     let outputs = sends_piece(&mut lab, only, &asked, false);
-    assert!(has_event(&outputs, |event| matches!(event, Event::OnParole { .. })), "{outputs:?}");
+    assert!(has_event(&outputs, |event| matches!(event, SwarmEvent::OnParole { .. })), "{outputs:?}");
     assert!(lab.swarm.peers().all(|status| status.flags.suspect));
     // The same piece is asked of it again, and is right.
     let mut open: Vec<_> = asked.into_iter().skip(2).chain(requests(only, &outputs)).collect();

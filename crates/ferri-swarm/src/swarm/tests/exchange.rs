@@ -32,7 +32,7 @@ fn the_extension_handshake_says_what_people_want_to_know() {
     let mut lab = Lab::with(&[], change);
     let (peer, outputs) = lab.connect(Reserved::NONE.with_extensions());
     let Some(Message::Extended { id: 0, payload }) = said(peer, &outputs).first() else { panic!() };
-    let handshake = extension::Handshake::decode(payload).unwrap();
+    let handshake = extension::ExtensionHandshake::decode(payload).unwrap();
     assert!(handshake.v.unwrap().starts_with("Ferriswarm "));
     assert_eq!((handshake.reqq, handshake.p, handshake.metadata_size), (Some(500), Some(6881), Some(12_345)));
     assert_eq!(handshake.yourip, Some(addr(peer.0).ip()));
@@ -64,7 +64,7 @@ fn a_torrent_is_fetched_announced_and_completed() {
             let outputs = lab.verified(piece, true);
             asked.extend(requests(peer, &outputs));
             announced.extend(said(watcher, &outputs).into_iter().cloned());
-            completed |= has_event(&outputs, |event| *event == Event::Completed);
+            completed |= has_event(&outputs, |event| *event == SwarmEvent::Completed);
         }
     }
     assert!(completed);
@@ -164,7 +164,7 @@ fn a_stalled_peer_loses_its_blocks_to_others_within_seconds() {
     let (stalled, held) = lab.generous_seed();
     assert_eq!(held.len(), 4);
     let outputs = lab.wait(seconds(6));
-    assert!(has_event(&outputs, |event| matches!(event, Event::Snubbed { .. })));
+    assert!(has_event(&outputs, |event| matches!(event, SwarmEvent::Snubbed { .. })));
     let cancelled =
         said(stalled, &outputs).iter().filter(|message| matches!(message, Message::Cancel { .. })).count();
     assert_eq!(cancelled, 4);
@@ -201,7 +201,7 @@ fn of_several_senders_of_a_bad_piece_only_the_proven_one_is_banned() {
     let (honest, liar) = (lab.peer(), lab.peer());
     for peer in [honest, liar] {
         // Each is asked for one block only.
-        let handshake = extension::Handshake { reqq: Some(1), ..Default::default() };
+        let handshake = extension::ExtensionHandshake { reqq: Some(1), ..Default::default() };
         lab.says(peer, Message::Extended { id: 0, payload: handshake.encode().into() });
         lab.says(peer, Message::HaveAll);
     }
@@ -225,12 +225,11 @@ fn of_several_senders_of_a_bad_piece_only_the_proven_one_is_banned() {
     }
     assert!(compared, "the digests of the good copy are asked for");
     let outputs = lab.input(Input::PieceVerified { piece: 0, ok: true, digests: vec![7, 9] });
-    let banned =
-        |event: &Event| matches!(event, Event::Banned { addr: banned, .. } if *banned == addr(liar.0));
+    let banned = |event: &SwarmEvent| matches!(event, SwarmEvent::Banned { addr: banned, .. } if *banned == addr(liar.0));
     assert!(has_event(&outputs, banned), "{outputs:?}");
     assert!(!has_event(
         &outputs,
-        |event| matches!(event, Event::Banned { addr: banned, .. } if *banned == addr(honest.0))
+        |event| matches!(event, SwarmEvent::Banned { addr: banned, .. } if *banned == addr(honest.0))
     ));
 }
 
@@ -260,7 +259,7 @@ fn a_block_that_cannot_be_read_is_rejected_where_that_is_spoken_and_makes_room_f
 
 #[test]
 fn what_is_complete_without_a_transfer_is_not_told_as_completed() {
-    let is_told = |outputs: &[Output]| outputs.contains(&Output::Event(Event::Completed));
+    let is_told = |outputs: &[Output]| outputs.contains(&Output::Event(SwarmEvent::Completed));
     // Nothing of what is missing is wanted, from the first moment on.
     let mut lab = Lab::new(&[0, 1]);
     let skip = |from: u32| {
@@ -268,7 +267,7 @@ fn what_is_complete_without_a_transfer_is_not_told_as_completed() {
         Input::Priorities { priorities: (0..PIECES).map(wish).collect() }
     };
     let outputs = lab.input(skip(2));
-    assert!(has_event(&outputs, |event| *event == Event::RoleChanged { role: Role::PartialSeed }));
+    assert!(has_event(&outputs, |event| *event == SwarmEvent::RoleChanged { role: Role::PartialSeed }));
     assert!(!is_told(&outputs));
     // One more is wanted, and fetched.
     lab.input(skip(3));
@@ -293,7 +292,8 @@ fn what_is_complete_without_a_transfer_is_not_told_as_completed() {
 fn a_lost_piece_is_taken_back_and_fetched_again() {
     let mut lab = Lab::seed();
     let peer = lab.peer();
-    let handshake = extension::Handshake { m: [("lt_donthave".to_owned(), 9)].into(), ..Default::default() };
+    let handshake =
+        extension::ExtensionHandshake { m: [("lt_donthave".to_owned(), 9)].into(), ..Default::default() };
     lab.says(peer, Message::Extended { id: 0, payload: handshake.encode().into() });
     lab.says(peer, Message::Bitfield(Bytes::from_static(&[0xff, 0xff, 0xe0])));
     let outputs = lab.input(Input::PieceLost { piece: 2 });
@@ -320,7 +320,7 @@ fn pieces_found_on_disk_are_offered_and_not_fetched_and_complete_nothing() {
     lab.says(leech, Message::HaveNone);
     let outputs = lab.input(Input::PiecesFound { pieces: vec![PIECES - 1] });
     assert!(said(leech, &outputs).contains(&&Message::Have { piece: PIECES - 1 }));
-    assert!(!outputs.contains(&Output::Event(Event::Completed)), "nobody fetched it");
+    assert!(!outputs.contains(&Output::Event(SwarmEvent::Completed)), "nobody fetched it");
     assert_eq!((lab.swarm.role(), lab.swarm.stats().left), (Role::Seed, 0));
     assert!(!outputs.iter().any(|output| matches!(output, Output::Connect { .. })));
 }
@@ -329,7 +329,8 @@ fn pieces_found_on_disk_are_offered_and_not_fetched_and_complete_nothing() {
 fn withdrawn_pieces_are_taken_back_and_never_fetched() {
     let mut lab = Lab::seed();
     let peer = lab.peer();
-    let handshake = extension::Handshake { m: [("lt_donthave".to_owned(), 9)].into(), ..Default::default() };
+    let handshake =
+        extension::ExtensionHandshake { m: [("lt_donthave".to_owned(), 9)].into(), ..Default::default() };
     lab.says(peer, Message::Extended { id: 0, payload: handshake.encode().into() });
     lab.says(peer, Message::Bitfield(Bytes::from_static(&[0xff, 0xff, 0xc0])));
     // One is beyond the end.
@@ -439,7 +440,8 @@ fn skipped_pieces_are_not_fetched_and_a_partial_seed_says_so() {
     let mut lab = Lab::new(&[]);
     let (peer, asked) = lab.generous_seed();
     assert_eq!(asked.len(), 4);
-    let handshake = extension::Handshake { m: [("upload_only".to_owned(), 4)].into(), ..Default::default() };
+    let handshake =
+        extension::ExtensionHandshake { m: [("upload_only".to_owned(), 4)].into(), ..Default::default() };
     lab.says(peer, Message::Extended { id: 0, payload: handshake.encode().into() });
     let mut priorities = vec![Priority::Skip; PIECES as usize];
     priorities[7] = Priority::High;
@@ -452,7 +454,7 @@ fn skipped_pieces_are_not_fetched_and_a_partial_seed_says_so() {
     assert_eq!(asked, [(7, 0), (7, BLOCK)]);
     asked.iter().for_each(|block| drop(lab.sends(peer, *block)));
     let outputs = lab.verified(7, true);
-    assert!(has_event(&outputs, |event| *event == Event::Completed));
+    assert!(has_event(&outputs, |event| *event == SwarmEvent::Completed));
     assert_eq!(lab.swarm.role(), Role::PartialSeed);
     let upload_only = Message::Extended { id: 4, payload: Bytes::from_static(&[1]) };
     assert!(said(peer, &outputs).contains(&&upload_only));
@@ -470,7 +472,7 @@ fn deadlines_come_first_and_sequential_goes_in_order() {
 fn the_port_a_peer_listens_on_is_dialled_after_it_left() {
     let mut lab = Lab::new(&[]);
     let peer = lab.peer();
-    let handshake = extension::Handshake { p: Some(7000), ..Default::default() };
+    let handshake = extension::ExtensionHandshake { p: Some(7000), ..Default::default() };
     lab.says(peer, Message::Extended { id: 0, payload: handshake.encode().into() });
     lab.wait(seconds(5));
     lab.input(Input::PeerDisconnected { peer });

@@ -246,7 +246,7 @@ fn wrong_data() {
     assert!(outputs.iter().any(|output| matches!(output, Output::VerifyPiece { .. })));
     let outputs = lab.verified(piece, false);
     assert_eq!(disconnected(peer, &outputs), Some(Misbehavior::WrongData { piece }.into()));
-    assert!(has_event(&outputs, |event| matches!(event, Event::Banned { .. })));
+    assert!(has_event(&outputs, |event| matches!(event, SwarmEvent::Banned { .. })));
     assert_eq!(lab.swarm.stats().wasted, u64::from(PIECE));
     // It is not let in again.
     let reserved = Reserved::NONE;
@@ -323,7 +323,7 @@ fn two_seeds_have_nothing_to_say_to_each_other() {
     let outputs = lab.says(peer, Message::HaveAll);
     assert_eq!(disconnected(peer, &outputs), Some(DisconnectReason::NothingToExchange));
     let peer = lab.peer();
-    let handshake = extension::Handshake { upload_only: true, ..Default::default() };
+    let handshake = extension::ExtensionHandshake { upload_only: true, ..Default::default() };
     let outputs = lab.says(peer, Message::Extended { id: 0, payload: handshake.encode().into() });
     assert_eq!(disconnected(peer, &outputs), Some(DisconnectReason::NothingToExchange));
 }

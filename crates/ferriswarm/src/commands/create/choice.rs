@@ -28,7 +28,7 @@ pub(crate) enum Verdict {
 
 impl Choice {
     /// `name` is that of the torrent, with which patterns may begin.
-    pub(crate) fn new(args: &args::Choice, name: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(args: &args::ChoiceArgs, name: &str) -> Result<Self, Failure> {
         Ok(Self {
             include: globs("--include", &args.include, name)?,
             exclude: globs("--exclude", &args.exclude, name)?,
@@ -131,7 +131,7 @@ mod tests {
     fn choice(include: &[&str], exclude: &[&str], no_hidden: bool) -> Choice {
         let owned = |globs: &[&str]| globs.iter().map(|glob| (*glob).to_owned()).collect();
         let (include, exclude) = (owned(include), owned(exclude));
-        let args = args::Choice { include, exclude, no_hidden, follow_symlinks: false };
+        let args = args::ChoiceArgs { include, exclude, no_hidden, follow_symlinks: false };
         Choice::new(&args, "top").unwrap()
     }
 

@@ -15,7 +15,7 @@ use super::summary::Summary;
 use crate::console::Console;
 use crate::ends::{self, End, Outcome};
 use crate::env::{Env, Interrupts};
-use crate::events::Event;
+use crate::events::JsonEvent;
 use crate::exit::{Exit, Failure};
 use crate::hook::Hooks;
 use crate::loading::{Load, Loads};
@@ -220,7 +220,7 @@ impl<'a> Batch<'a> {
         let (this, first) = (self.name_of(index), self.name_of(twin));
         let message = format!("{this} is the same torrent as {first}: it is one download");
         let info_hash = self.orders[index].hashes.map(|hashes| hashes.wire().to_string()).unwrap_or_default();
-        self.console.event(&Event::Note { info_hash: &info_hash, message: &message });
+        self.console.event(&JsonEvent::Note { info_hash: &info_hash, message: &message });
         self.console.line(&message);
         self.end(index, Outcome::SameAs(twin));
     }
@@ -333,7 +333,7 @@ impl<'a> Batch<'a> {
             room.folder.display(),
             units::size(room.free),
         );
-        self.console.event(&Event::Note { info_hash: watched.info_hash(), message: &message });
+        self.console.event(&JsonEvent::Note { info_hash: watched.info_hash(), message: &message });
         self.console.warn(&message);
     }
 
