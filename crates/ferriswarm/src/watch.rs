@@ -323,7 +323,7 @@ impl Watched {
             }
             Engine::StateChanged(State::Seeding) | Engine::Completed => self.look(console),
             // The end is told when its own event comes, after all that led to it.
-            Engine::StateChanged(_) if self.is_at_its_end() => {}
+            Engine::StateChanged(_) if self.is_at_its_end(&self.status()) => {}
             Engine::StateChanged(_) => self.look(console),
             _ => {}
         }
@@ -345,7 +345,7 @@ impl Watched {
         if is_new_state {
             self.tell_state(&status, console);
         }
-        if self.is_at_its_end() {
+        if self.is_at_its_end(&status) {
             self.done = End::Told;
             self.tell_done(&status, console);
         }
@@ -355,7 +355,7 @@ impl Watched {
     /// Four times a second. What led to the end is told before it: that comes with its event, and without one, when too much
     /// happened for them to be heard, at the second look.
     fn look_in_passing(&mut self, console: &Console) {
-        if self.is_at_its_end() && self.done == End::Unseen {
+        if self.done == End::Unseen && self.is_at_its_end(&self.status()) {
             self.done = End::Seen;
             return;
         }
@@ -363,9 +363,8 @@ impl Watched {
     }
 
     /// It is complete, which is not told yet.
-    fn is_at_its_end(&self) -> bool {
-        let status = self.status();
-        is_complete(&status) && matches!(status.state, State::Seeding) && self.done != End::Told
+    fn is_at_its_end(&self, status: &TorrentStatus) -> bool {
+        is_complete(status) && matches!(status.state, State::Seeding) && self.done != End::Told
     }
 
     /// That those who have it cannot be asked yet.
