@@ -331,6 +331,21 @@ fn a_full_disk_at_the_new_place_is_told_and_nothing_is_moved() {
     t.try_write(&storage, 3).unwrap();
 }
 
+/// A disk on which the operation number `at` fails, counted from when the switch is set; where that is fatal the process dies
+/// there, with nothing put in order. The switch, and the operations so far.
+fn fails_at(at: usize, is_fatal: bool) -> (Arc<AtomicBool>, Arc<AtomicUsize>, FaultPlan) {
+    let (armed, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (switch, counter) = (armed.clone(), count.clone());
+    let plan = FaultPlan::new(move |op, path, _| {
+        if !switch.load(Ordering::Relaxed) || counter.fetch_add(1, Ordering::Relaxed) + 1 != at {
+            return None;
+        }
+        assert!(!is_fatal, "died at {op:?} of {path:?}");
+        Some(Fault::Errno(5))
+    });
+    (armed, count, plan)
+}
+
 #[test]
 fn whatever_fails_all_of_it_is_at_one_place_and_nothing_is_lost() {
     let shm = other_file_system();
@@ -344,17 +359,7 @@ fn whatever_fails_all_of_it_is_at_one_place_and_nothing_is_lost() {
                 t.folder.path().join("new")
             };
             let old = t.root();
-            let armed = Arc::new(AtomicBool::new(false));
-            let count = Arc::new(AtomicUsize::new(0));
-            let (switch, counter) = (armed.clone(), count.clone());
-            let plan = FaultPlan::new(move |op, path, _| {
-                if !switch.load(Ordering::Relaxed) || counter.fetch_add(1, Ordering::Relaxed) + 1 != at {
-                    return None;
-                }
-                // The process dies here, with nothing put in order.
-                assert!(!is_fatal, "died at {op:?} of {path:?}");
-                Some(Fault::Errno(5))
-            });
+            let (armed, count, plan) = fails_at(at, is_fatal);
             let storage = t.start_with_faults(plan);
             t.write_all(&storage);
             storage.finish().unwrap();
@@ -500,16 +505,7 @@ fn a_name_that_cannot_be_had_is_refused_and_nothing_is_changed() {
 fn whatever_fails_a_file_has_one_of_its_two_names() {
     for (at, is_fatal) in (1..).flat_map(|at| [(at, false), (at, true)]) {
         let t = torrent();
-        let armed = Arc::new(AtomicBool::new(false));
-        let count = Arc::new(AtomicUsize::new(0));
-        let (switch, counter) = (armed.clone(), count.clone());
-        let plan = FaultPlan::new(move |op, path, _| {
-            if !switch.load(Ordering::Relaxed) || counter.fetch_add(1, Ordering::Relaxed) + 1 != at {
-                return None;
-            }
-            assert!(!is_fatal, "died at {op:?} of {path:?}");
-            Some(Fault::Errno(5))
-        });
+        let (armed, count, plan) = fails_at(at, is_fatal);
         let storage = t.start_with_faults(plan);
         t.write_all(&storage);
         storage.finish().unwrap();
