@@ -197,7 +197,7 @@ impl Services {
         }
     }
 
-    /// Why a torrent stops that nobody deletes.
+    /// Why a torrent stops that is not deleted.
     pub(crate) fn why_stopped(&self) -> StopReason {
         match self.shutdown.stop_accepting.is_cancelled() {
             true => StopReason::SessionEnded,

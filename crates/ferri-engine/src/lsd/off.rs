@@ -1,4 +1,4 @@
-//! Local discovery in a build without it: nothing is announced, and nobody is heard.
+//! Local discovery in a build without it: nothing is announced, and no announce is heard.
 #![expect(dead_code, reason = "what would use it never begins")]
 
 use std::net::SocketAddr;

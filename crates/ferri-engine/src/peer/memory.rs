@@ -46,14 +46,14 @@ impl Net {
         Self { room, listeners: Mutex::default() }
     }
 
-    /// Connections to this address come here from now on, whoever had it before.
+    /// Connections to this address come here from now on; a listener that had it before gets none.
     pub(crate) fn listen(&self, addr: SocketAddr) -> mpsc::UnboundedReceiver<Link> {
         let (sender, calls) = mpsc::unbounded_channel();
         self.listeners().insert(addr, Listener::Hears(sender));
         calls
     }
 
-    /// Whoever dials this address waits for ever.
+    /// A dial to this address waits for ever.
     pub(crate) fn silence(&self, addr: SocketAddr) {
         self.listeners().insert(addr, Listener::Silent);
     }

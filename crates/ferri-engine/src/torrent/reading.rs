@@ -22,7 +22,7 @@ const READERS_MAX: usize = 64;
 
 impl Task {
     pub(super) fn work(&mut self, work: Work, now: Instant) {
-        // Whoever asked may have stopped waiting.
+        // The caller may have stopped waiting.
         match work {
             Work::Read(stream, reply) => drop(reply.send(self.read(stream))),
             Work::Recheck(asker) => self.recheck_all(asker),

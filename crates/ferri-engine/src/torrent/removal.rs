@@ -24,7 +24,7 @@ impl Task {
     /// Stops, and then removes. Of several who ask for it the first one counts.
     pub(super) fn remove(&mut self, data: Data, asker: RemoveAsker, now: Instant) {
         if self.removal.is_some() {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             return drop(asker.send(Err(FilesError::Refused(Refused::Stopped))));
         }
         self.removal = Some((data, asker));

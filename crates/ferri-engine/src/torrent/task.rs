@@ -216,7 +216,7 @@ impl Task {
 
     fn command(&mut self, command: Command) {
         let now = clock::now();
-        // Whoever asked may have stopped waiting.
+        // The caller may have stopped waiting.
         match command {
             Command::Do(order, reply) => {
                 let change = order.change();
@@ -369,7 +369,7 @@ impl Task {
         self.view.stop_reason = Some(why);
         self.publish(clock::now());
         if let Some((asker, removed)) = removed {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = asker.send(removed.map_err(FilesError::Storage));
         }
     }

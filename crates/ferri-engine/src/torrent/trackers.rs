@@ -79,7 +79,7 @@ impl Torrent {
 impl Task {
     pub(super) fn edit_trackers(&mut self, edit: TrackerEdit, asker: EditAsker, now: Instant) {
         if self.ending.is_some() {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             return drop(asker.send(Err(Refused::Stopped)));
         }
         let (refused, is_changed) = self.crew.edit_trackers(edit, now);

@@ -49,7 +49,7 @@ impl fmt::Display for RefusedTracker {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrackerRefusal {
-    /// Nobody can be asked by it.
+    /// It names no tracker that can be asked.
     #[error(transparent)]
     Unusable(TrackerError),
     /// The build cannot ask it.

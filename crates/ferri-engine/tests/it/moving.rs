@@ -113,7 +113,7 @@ async fn a_seed_is_moved_while_it_serves_and_a_start_seeds_from_the_new_place() 
     fetched.peers = vec![session.listen_addr()];
     let fetched = leech.add(fetched).await.unwrap();
     within(fetched.watch().wait_for(|status| 20 <= status.pieces_done)).await.unwrap();
-    // Somebody reads meanwhile.
+    // A reader goes on meanwhile.
     let mut reader = within(torrent.reader(FileIndex(1))).await.unwrap();
     let mut first = vec![0; 5 * PIECE];
     within(reader.read_exact(&mut first)).await.unwrap();

@@ -47,7 +47,7 @@ impl Task {
     /// Looks at everything again, at once or after the look that is under way.
     pub(in crate::torrent) fn recheck_all(&mut self, asker: RecheckAsker) {
         if self.ending.is_some() {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             return drop(asker.send(Err(Refused::Stopped)));
         }
         match &mut self.checking {
@@ -134,7 +134,7 @@ impl Task {
         self.apply_budget(now);
         self.publish(now);
         for asker in askers {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = asker.send(Ok(result));
         }
     }
