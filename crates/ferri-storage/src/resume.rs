@@ -630,10 +630,12 @@ impl Rule {
                 known.size <= found.size && times.contains(&found.mtime)
             }),
             // Growth that was not synced may be lost; what was durable lay within what was synced.
-            // Lengths and times are not written together: a new length may be there with the time of before.
+            // Lengths and times are not written together: a new length may be there with the time of before. Who set that
+            // time again after the cut changed the inode later than we.
             Self::Reboot(from, to, before) => {
                 let is_back = before.get(&number).is_some_and(|before| before.mtime == found.mtime);
-                is_back || known.mtime == found.mtime || (*from..=*to).contains(&found.mtime)
+                let kept_its_time = known.mtime == found.mtime && found.ctime <= *to;
+                is_back || kept_its_time || (*from..=*to).contains(&found.mtime)
             }
         }
     }
