@@ -29,7 +29,7 @@ use crate::beneath::{Access, birth, identity};
 use crate::claims::{self, Elsewhere};
 use crate::disk::{self, OpenFile};
 use crate::error::{Conflict, StorageError};
-use crate::held::blocks;
+use crate::held::{blocks, divided};
 use crate::journal::{Origin, Owner, Stamp};
 use crate::ledger::parts_number;
 use crate::lock::hold;
@@ -40,6 +40,9 @@ use crate::resume::resolved;
 use crate::stamp::Likeness;
 use crate::storage::{Location, Storage, Target};
 use crate::verify::Verifier;
+
+/// The least that a disk writes whole or not at all.
+const SECTOR_LENGTH: u64 = 512;
 
 /// Read at once.
 const LOOK_LENGTH: usize = 1 << 20;
@@ -495,7 +498,8 @@ impl Storage {
         self.agree(target, opened, at, new)
     }
 
-    /// Makes sure that a file has nothing else in the place of these bytes: each block is the same, or only zeros.
+    /// Makes sure that a file has nothing else in the place of these bytes: each sector is the same, or only zeros. A power cut
+    /// leaves some sectors of a write and not others.
     ///
     /// # Errors
     /// [`StorageError::InTheWay`].
@@ -519,8 +523,8 @@ impl Storage {
             new(at + done as u64, &mut coming[..length])?;
             // Zeros at the end may be a hole, or what the file was grown by.
             let end = there[..read].iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-            let differs = blocks(at + done as u64, end).any(|block| {
-                let (there, coming) = (&there[block.clone()], &coming[block]);
+            let differs = divided(target.offset + done as u64, end, SECTOR_LENGTH).any(|sector| {
+                let (there, coming) = (&there[sector.clone()], &coming[sector]);
                 let is_begun =
                     || there.iter().zip(coming).all(|(there, coming)| *there == 0 || there == coming);
                 there != coming && !is_zero(there) && !(is_shared && is_begun())

@@ -180,12 +180,16 @@ impl Storage {
 
 /// The blocks of a piece in which `length` bytes from `at` on lie, each as a range of these bytes.
 pub(crate) fn blocks(at: u64, length: usize) -> impl Iterator<Item = Range<usize>> {
+    divided(at, length, u64::from(BLOCK_LENGTH))
+}
+
+/// Ranges of the `length` bytes from `at` on, divided where a multiple of `unit` (not 0) is.
+pub(crate) fn divided(at: u64, length: usize, unit: u64) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0usize;
     std::iter::from_fn(move || {
-        let inside = (at + start as u64) % u64::from(BLOCK_LENGTH);
-        let left = (u64::from(BLOCK_LENGTH) - inside) as usize;
-        let block = start..length.min(start.saturating_add(left));
-        start = block.end;
-        (!block.is_empty()).then_some(block)
+        let left = (unit - (at + start as u64) % unit) as usize;
+        let part = start..length.min(start.saturating_add(left));
+        start = part.end;
+        (!part.is_empty()).then_some(part)
     })
 }

@@ -161,6 +161,7 @@ impl Ledger {
         // Also for bytes of no piece: the files change.
         inner.open_session(&self.hooks);
         inner.flush(&self.hooks)?;
+        inner.sync_announced(&self.hooks)?;
         let mut records = Vec::new();
         for &(number, file) in files {
             let now = Stamp::of_open(file)?;
@@ -237,7 +238,10 @@ impl Ledger {
         records.push(Record::Stamp { file: number, stamp: after });
         inner.mark_dirty(number);
         inner.retouched.remove(&number);
-        inner.append_owner(records, (number, owner), &self.hooks)
+        match owner {
+            Some(owner) => inner.append_owner(records, number, Some(owner), &self.hooks),
+            None => inner.append(&records, &self.hooks),
+        }
     }
 
     /// What is known of a file's pieces no longer holds: its bytes are about to move, or it is not in its place.
@@ -457,7 +461,7 @@ impl Ledger {
         if inner.journal.as_ref().is_some_and(|journal| journal.in_session) && inner.flights.is_empty() {
             inner.append(&[Record::Closed], &self.hooks)?;
             if let Some(journal) = &mut inner.journal {
-                (journal.in_session, journal.session_synced) = (false, false);
+                (journal.in_session, journal.announced_synced) = (false, false);
             }
         }
         drop(inner);
@@ -609,6 +613,11 @@ impl Inner {
         self.journal.as_mut().map_or(Ok(()), |journal| journal.flush(&self.state, hooks))
     }
 
+    /// What the next write relies on after a power cut: that the session runs, and whose the files are.
+    fn sync_announced(&mut self, hooks: &Hooks) -> Result<(), StorageError> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.sync_announced(hooks))
+    }
+
     /// Rewrites a journal that has grown. That it fails is no harm: the long one is as good.
     fn compact_when_large(&mut self, at_least: u64, hooks: &Hooks) {
         let Some(journal) = &mut self.journal else { return };
@@ -642,8 +651,9 @@ pub(crate) struct Journal {
     backlog: Vec<u8>,
     /// Whether this process has said that it writes...
     in_session: bool,
-    /// ...and a power cut cannot make that unsaid: then files that differ from their stamps are a stranger's.
-    session_synced: bool,
+    /// ...and a power cut cannot make that unsaid, nor which files the session may make or has taken: else what it did to them
+    /// would look like a stranger's work.
+    announced_synced: bool,
     /// The file may not hold what was written to it: it is to be written anew before anything else.
     is_doubtful: bool,
 }
@@ -667,7 +677,7 @@ impl Journal {
             compact_at: length.saturating_mul(2),
             backlog: Vec::new(),
             in_session: false,
-            session_synced: false,
+            announced_synced: false,
             is_doubtful: false,
         }
     }
@@ -683,7 +693,7 @@ impl Journal {
         staged.put(hooks)?;
         self.is_doubtful = false;
         self.backlog.clear();
-        self.session_synced = self.in_session;
+        self.announced_synced = self.in_session;
         self.chain = encoder.chain;
         self.length = encoder.bytes.len() as u64;
         self.synced_length = self.length;
@@ -745,19 +755,19 @@ impl Journal {
                 Err(errno) => return Err(StorageError::writing(&self.path, errno)),
             }
         }
-        self.sync_session(hooks)
+        Ok(())
     }
 
-    /// Once in a session, before its first write.
-    fn sync_session(&mut self, hooks: &Hooks) -> Result<(), StorageError> {
-        if self.session_synced || !self.in_session {
+    /// Before the first write of a session, and before the first to files that were announced since.
+    fn sync_announced(&mut self, hooks: &Hooks) -> Result<(), StorageError> {
+        if self.announced_synced || !self.in_session {
             return Ok(());
         }
         let Some(file) = &self.file else { return Ok(()) };
         let synced = hooks.sync((Op::JournalSync, &self.path, Synced::Data), || rustix::fs::fdatasync(file));
         self.is_doubtful = synced.is_err();
         synced.map_err(|errno| StorageError::writing(&self.path, errno))?;
-        (self.session_synced, self.synced_length) = (true, self.length);
+        (self.announced_synced, self.synced_length) = (true, self.length);
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ impl Ledger {
         if inner.state.owners.get(&number).copied() == owner {
             return Ok(());
         }
-        inner.append(&[Record::Owner { file: number, owner }], &self.hooks)
+        inner.append_owner(Vec::new(), number, owner, &self.hooks)
     }
 
     /// Files that are there and not ours as far as is known.
@@ -208,22 +208,33 @@ impl Inner {
             let record = Record::Claim { first, count };
             self.state.apply(&record);
             journal.push(&record);
-            // Before a byte is written this has to be on the device, as the session itself.
-            journal.session_synced = false;
+            journal.announced_synced = false;
         }
     }
 
-    /// Appends what a file looks like now and whose it is.
+    /// Appends what a file looks like now and whose it is from here on.
     pub(super) fn append_owner(
         &mut self,
         mut records: Vec<Record>,
-        (file, owner): (u32, Option<Owner>),
+        file: u32,
+        owner: Option<Owner>,
         hooks: &Hooks,
     ) -> Result<(), StorageError> {
+        self.open_session(hooks);
+        let is_claimed = self.state.claims.contains(&file);
+        let becomes_ours = owner.is_some_and(|owner| match owner.origin {
+            // A claim says as much of a file that was not there.
+            Origin::Made => !is_claimed,
+            Origin::Found => true,
+            Origin::Theirs => false,
+        });
+        if let Some(journal) = self.journal.as_mut().filter(|_| becomes_ours) {
+            journal.announced_synced = false;
+        }
         if owner.is_some() {
             self.claims.remove(&file);
-            records.push(Record::Owner { file, owner });
         }
+        records.push(Record::Owner { file, owner });
         self.append(&records, hooks)
     }
 }

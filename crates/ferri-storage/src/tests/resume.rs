@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +12,7 @@ use crate::beneath::Access;
 use crate::journal::{Encoder, Record, State};
 use crate::resume::{Stamp, parse};
 use crate::storage::Location;
-use crate::{Op, Witness};
+use crate::{Change, Op, Witness};
 use ferri_metainfo::FileIndex;
 
 /// Pieces 0 to 2 are a, 3 is a and b, 4 to 6 are b.
@@ -460,6 +462,72 @@ fn a_length_may_survive_a_power_cut_without_its_time() {
         let (_, resumed) = t.start_with(Fixture::options(), &[true, false]);
         assert_eq!(have(&resumed), kept, "{:?}", resumed.why);
         assert_eq!(numbers(&resumed.recheck).is_empty(), !kept.is_empty());
+    }
+}
+
+/// A journal whose bytes of now are what a power cut leaves of it, whenever they are synced.
+struct SyncedJournal {
+    path: PathBuf,
+    length: Arc<AtomicUsize>,
+}
+
+impl SyncedJournal {
+    fn new(t: &Fixture) -> (Self, Witness) {
+        let journal = Self { path: t.state_file("journal"), length: Arc::default() };
+        let (path, length) = (journal.path.clone(), Arc::clone(&journal.length));
+        let witness = Witness::new([1; 16], move |change| {
+            if matches!(change, Change::Synced(synced, _) if synced == path) {
+                length.store(fs::metadata(&path).unwrap().len() as usize, Ordering::Relaxed);
+            }
+        });
+        (journal, witness)
+    }
+
+    fn forget_the_rest(self) {
+        let file = fs::File::options().write(true).open(self.path).unwrap();
+        file.set_len(self.length.load(Ordering::Relaxed) as u64).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_becomes_ours_in_a_session_is_known_to_be_so_before_it_gets_a_byte() {
+    let made = |t: &Fixture, storage: &Storage| {
+        t.write(storage, [0]);
+        storage.sync().unwrap();
+        storage.set_wanted(&[true, true]).unwrap();
+    };
+    let empty = |t: &Fixture, storage: &Storage| {
+        t.write(storage, [0]);
+        fs::write(t.file("b"), []).unwrap();
+        storage.set_wanted(&[true, true]).unwrap();
+    };
+    let found = |t: &Fixture, storage: &Storage| {
+        t.write(storage, [0]);
+        let start = 4 * PIECE - 3 * PIECE - 100;
+        fs::write(t.file("b"), [&vec![0; start][..], t.piece_bytes(4)].concat()).unwrap();
+        storage.set_wanted(&[true, true]).unwrap();
+    };
+    for become_ours in [&made as &dyn Fn(&Fixture, &Storage), &empty, &found] {
+        let t = two();
+        let options = |witness| StorageOptions { witness: Some(witness), ..Fixture::options() };
+        let (journal, witness) = SyncedJournal::new(&t);
+        let (storage, _) = t.start_with(options(witness), &[true, false]);
+        become_ours(&t, &storage);
+        t.write(&storage, [5]);
+        drop(storage);
+        // The power goes. Of the last piece not all sectors are there.
+        journal.forget_the_rest();
+        let file = fs::File::options().write(true).open(t.file("b")).unwrap();
+        let time = file.metadata().unwrap().modified().unwrap();
+        file.write_all_at(&[0; 1024], 2 * PIECE as u64 + 512).unwrap();
+        file.set_modified(time).unwrap();
+        let (storage, resumed) = t.start_with(options(Witness::new([2; 16], |_| {})), &[true, true]);
+        for &piece in &resumed.recheck {
+            storage.check_piece(piece, &mut Vec::new()).unwrap();
+        }
+        storage.guard().unwrap();
+        t.write_all(&storage);
+        assert_eq!(t.good(&storage), [0, 1, 2, 3, 4, 5, 6]);
     }
 }
 
