@@ -150,7 +150,7 @@ pub struct TorrentStatus {
     /// Where it stands among those whose files are to be checked; see [`Self::checks_ahead`].
     pub check_place: Option<CheckPlace>,
     /// Why nothing comes, while it is [`State::Downloading`] and nothing does.
-    pub wait: Option<Wait>,
+    pub wait: Option<Box<Wait>>,
     /// Where the file of a single-file torrent lies, while that is not where its name says: it is unfinished, another client
     /// named it, or the file system does not take the name.
     pub lies_at: Option<Arc<Path>>,
@@ -190,10 +190,10 @@ pub struct TorrentStatus {
     /// The session's revision at which it became so; see [`Session::changes_since`](crate::Session::changes_since).
     pub revision: u64,
     /// How the search for its info dictionary stands; `None` when its files are known.
-    pub resolving: Option<Resolving>,
+    pub resolving: Option<Box<Resolving>>,
     /// Its files are on their way to another place, which [`crate::Torrent::move_to`] and [`crate::Torrent::rename_file`] ask
     /// for; `None` otherwise.
-    pub moving: Option<MovingStatus>,
+    pub moving: Option<Box<MovingStatus>>,
 }
 
 /// How a move of a torrent's files stands.
@@ -239,11 +239,7 @@ impl TorrentStatus {
 
     /// Of a torrent of which only the hash is known, and perhaps what a link calls it.
     pub(crate) fn unknown(name: String, info_hashes: InfoHashes) -> Self {
-        Self {
-            state: State::Resolving,
-            resolving: Some(Resolving::default()),
-            ..Self::new(name, info_hashes)
-        }
+        Self { state: State::Resolving, resolving: Some(Box::default()), ..Self::new(name, info_hashes) }
     }
 
     /// Of a torrent of which nothing else is known yet.

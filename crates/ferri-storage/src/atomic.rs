@@ -253,9 +253,9 @@ pub(crate) fn write_all(
     Ok(())
 }
 
-/// All of a file, or its first `bytes_max` bytes, with one read for a small one.
-pub(crate) fn read_whole(file: &File, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let length = file.metadata()?.len().min(bytes_max);
+/// All of a file, or its first `bytes_max` bytes, with one read when it is not longer than `length`.
+pub(crate) fn read_whole(file: &File, length: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let length = length.min(bytes_max);
     // Without room for one byte more the end of the file would only be found by growing.
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     file.take(bytes_max).read_to_end(&mut bytes)?;

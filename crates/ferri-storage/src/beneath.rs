@@ -225,11 +225,10 @@ impl Root {
     /// A folder beneath the root, for [`Looks`]. `relative` is as the file system understands it.
     fn find_folder(&self, relative: &Path) -> Folder {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let found = match relative.as_os_str().is_empty() {
-            true => rustix::io::fcntl_dupfd_cloexec(&self.folder, 0),
-            false => self.resolve(relative, flags, Mode::empty()),
-        };
-        match found {
+        if relative.as_os_str().is_empty() {
+            return Folder::Root;
+        }
+        match self.resolve(relative, flags, Mode::empty()) {
             Ok(folder) => Folder::Open(folder),
             Err(Errno::NOENT) => Folder::Absent,
             Err(_) => Folder::Odd,
@@ -338,6 +337,8 @@ pub(crate) struct Looks<'r> {
 /// What lies where files are looked for.
 #[derive(Debug)]
 enum Folder {
+    /// The one beneath which is looked.
+    Root,
     Open(OwnedFd),
     Absent,
     /// A link or a file is in the way, or it may not be entered: each file says so itself.
@@ -408,6 +409,7 @@ impl Looks<'_> {
             self.folder = Some((folder.into_owned(), found));
         }
         Ok(match &self.folder {
+            Some((_, Folder::Root)) => Entered::Folder(self.root.folder.as_fd(), name),
             Some((_, Folder::Open(folder))) => Entered::Folder(folder.as_fd(), name),
             Some((_, Folder::Absent)) => Entered::Absent,
             Some((_, Folder::Odd)) | None => Entered::Odd,

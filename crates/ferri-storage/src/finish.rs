@@ -4,6 +4,7 @@
 //! is not done. What a file system does not have (modes, links) or only a file's owner may do is no failure: it is told once,
 //! and the download is done.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use ferri_metainfo::{File, FileIndex};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
-use crate::beneath::{Access, Looks, Root};
+use crate::beneath::{Access, Looks};
 use crate::error::StorageError;
 use crate::faults::Op;
 use crate::journal::Stamp;
@@ -111,9 +112,13 @@ impl Storage {
             return false;
         }
         let mut files = info.files().iter().filter(|file| wanted.get(file.index.0) && !file.attributes.pad);
-        let root = self.root(false).ok();
-        let mut looks = root.as_ref().map(Root::looks);
-        let mut stat = |file| looks.as_mut()?.stat(&self.local_path(file)?).ok()?;
+        // Opened for the first that needs it: most torrents have none.
+        let root = OnceCell::new();
+        let mut looks = None;
+        let mut stat = |file| {
+            let root = root.get_or_init(|| self.root(false).ok()).as_ref()?;
+            looks.get_or_insert_with(|| root.looks()).stat(&self.local_path(file)?).ok()?
+        };
         files.all(|file| {
             let attributes = file.attributes;
             if self.options().halt.is_raised() {

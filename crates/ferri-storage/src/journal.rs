@@ -22,8 +22,10 @@ use ferri_metainfo::{Bitfield, InfoHashV2, InfoHashes};
 use crate::crc32c::crc32c;
 
 mod moves;
+mod stamps;
 
 pub(crate) use self::moves::{Birth, MoveRecord, Moves, UnderWay};
+pub(crate) use self::stamps::Stamps;
 
 const MAGIC: &[u8; 8] = b"ferrijnl";
 /// Version 1 knew no `ctime`; it is read and not gone on with.
@@ -189,7 +191,7 @@ pub struct State {
     pub(crate) durable: Bitfield,
     pub(crate) unsure: Bitfield,
     /// By file; the parts file has the number after the last file.
-    pub(crate) stamps: BTreeMap<u32, Stamp>,
+    pub(crate) stamps: Stamps,
     /// Unsure pieces that are so because the session wrote them.
     pub(crate) written: BTreeSet<u32>,
     /// Writes that began and did not end, with their time (ns since 1970).
@@ -220,7 +222,7 @@ impl State {
         Self {
             durable: Bitfield::new(piece_count),
             unsure: Bitfield::new(piece_count),
-            stamps: BTreeMap::new(),
+            stamps: Stamps::new(file_count),
             written: BTreeSet::new(),
             intents: BTreeMap::new(),
             session: Began { boot: [0; 16], time: 0, last: 0 },
@@ -281,7 +283,7 @@ impl State {
             Record::Stamp { file, stamp } if file <= self.file_count => {
                 let old = match stamp {
                     Some(stamp) => self.stamps.insert(file, stamp),
-                    None => self.stamps.remove(&file),
+                    None => self.stamps.remove(file),
                 };
                 if old.map(|old| old.inode) != stamp.map(|stamp| stamp.inode) {
                     self.whole.remove(&file);
@@ -372,14 +374,14 @@ impl State {
 
     /// The fewest records that add up to this state.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let stamped = |(&file, &stamp)| Record::Stamp { file, stamp: Some(stamp) };
+        let stamped = |(file, stamp)| Record::Stamp { file, stamp: Some(stamp) };
         let mut records = Vec::new();
         if !self.name.is_empty() {
             records.push(Record::Name(self.name.clone()));
         }
         records.extend(self.moves.records().into_iter().map(Record::Move));
         if !self.closed {
-            records.extend(self.before.iter().map(stamped));
+            records.extend(self.before.iter().map(|(&file, &stamp)| stamped((file, stamp))));
         }
         records.push(Record::Session { boot: self.session.boot, time: self.session.time });
         records.extend(self.stamps.iter().map(stamped));
@@ -389,7 +391,7 @@ impl State {
         if !self.closed {
             let claims: Vec<u32> = self.claims.iter().copied().collect();
             records.extend(runs(&claims).map(|(first, count)| Record::Claim { first, count }));
-            let gone = self.before.keys().filter(|file| !self.stamps.contains_key(file));
+            let gone = self.before.keys().filter(|file| !self.stamps.contains(**file));
             records.extend(gone.map(|&file| Record::Stamp { file, stamp: None }));
         }
         records.extend(packed(&self.durable).map(|(first, bits)| Record::DurableBits { first, bits }));

@@ -133,7 +133,7 @@ impl Ledger {
             // Who wrote these died before it synced their times.
             let since = state.session.time.saturating_sub(WRITE_DELAY);
             let of_session = state.stamps.iter().filter(|(_, stamp)| since <= stamp.mtime);
-            inner.touched = of_session.map(|(&number, _)| number).collect();
+            inner.touched = of_session.map(|(number, _)| number).collect();
         }
         self.parted_count.store(state.parted.len(), Ordering::Release);
         inner.state = state;
@@ -165,7 +165,7 @@ impl Ledger {
         let mut records = Vec::new();
         for &(number, file) in files {
             let now = Stamp::of_open(file)?;
-            let known = inner.state.stamps.get(&number).copied();
+            let known = inner.state.stamps.get(number);
             let is_same = |known: Stamp| now.is_some_and(|now| now.compare(&known) == Likeness::Same);
             if !inner.flights.contains_key(&number) && known.is_some_and(|known| !is_same(known)) {
                 tracing::warn!(path = %file.path().display(), "changed by another program; its pieces are to be checked again");
@@ -229,7 +229,7 @@ impl Ledger {
         let after = Stamp::of_open(file)?;
         let mut inner = self.lock();
         let mut records = Vec::new();
-        let known = inner.state.stamps.get(&number).copied();
+        let known = inner.state.stamps.get(number);
         // In a file that was not there is nothing, whatever was known of its pieces.
         let is_as_known = before.zip(known).is_none_or(|(now, known)| now.compare(&known) == Likeness::Same);
         if before.is_none() || !is_as_known {
@@ -254,7 +254,7 @@ impl Ledger {
     /// Before a check reads a file that has no stamp yet: what is found holds for the file as it is now.
     pub(crate) fn stamp_before_check(&self, number: u32, file: &OpenFile) {
         let mut inner = self.lock();
-        if !inner.state.stamps.contains_key(&number)
+        if !inner.state.stamps.contains(number)
             && let Ok(Some(stamp)) = Stamp::of_open(file)
         {
             let _ = inner.append(&[Record::Stamp { file: number, stamp: Some(stamp) }], &self.hooks);
@@ -265,7 +265,7 @@ impl Ledger {
     pub(crate) fn stamp_all_before_check(&self, seen: &[(u32, Stamp)]) {
         let mut inner = self.lock();
         let known = &inner.state.stamps;
-        let unknown = seen.iter().filter(|(number, _)| !known.contains_key(number));
+        let unknown = seen.iter().filter(|(number, _)| !known.contains(*number));
         let records: Vec<_> =
             unknown.map(|&(file, stamp)| Record::Stamp { file, stamp: Some(stamp) }).collect();
         if !records.is_empty() {
@@ -274,18 +274,17 @@ impl Ledger {
     }
 
     pub(crate) fn has_stamp(&self, number: u32) -> bool {
-        self.lock().state.stamps.contains_key(&number)
+        self.lock().state.stamps.contains(number)
     }
 
     /// What a file looked like when we last wrote to it or looked at it.
     pub(crate) fn stamp(&self, number: u32) -> Option<Stamp> {
-        self.lock().state.stamps.get(&number).copied()
+        self.lock().state.stamps.get(number)
     }
 
     /// Whether anything is known to be in the download folder.
     pub(crate) fn has_stamps(&self) -> bool {
-        let parts = parts_number(&self.layout);
-        self.lock().state.stamps.range(..parts).next().is_some()
+        self.lock().state.stamps.files().next().is_some()
     }
 
     /// A check read these pieces from the disk, and their hashes matched or did not. `files` hold their bytes.
@@ -375,7 +374,7 @@ impl Ledger {
             return Ok(Looked::Busy);
         }
         let Some(now) = stat()? else { return Ok(Looked::Gone) };
-        let Some(known) = inner.state.stamps.get(&number).copied() else { return Ok(Looked::Unknown) };
+        let Some(known) = inner.state.stamps.get(number) else { return Ok(Looked::Unknown) };
         if now.compare(&known) == Likeness::Same || Some(now) == accepted {
             return Ok(Looked::Same(now));
         }

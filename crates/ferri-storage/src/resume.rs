@@ -21,10 +21,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use crate::atomic::{PRIVATE_FOLDER, create_folders, read_whole, rename};
@@ -143,7 +144,7 @@ impl Storage {
         });
         let is_ours = |file: u32| {
             let owner = owners.get(&file).filter(|owner| owner.origin != Origin::Theirs);
-            owner.map(|owner| owner.inode) == state.stamps.get(&file).map(|stamp| stamp.inode)
+            owner.map(|owner| owner.inode) == state.stamps.get(file).map(|stamp| stamp.inode)
                 && owner.is_some()
         };
         losing((layout, state), lost, was_there, is_ours)
@@ -159,12 +160,9 @@ impl Storage {
         let Some(parsed) = parsed else { return Ok(BTreeMap::new()) };
         let (state, mut owners) = (&parsed.state, BTreeMap::new());
         let rule = Rule::new(self, placement, parsed);
-        for (&file, &known) in &state.stamps {
+        for (file, known) in state.stamps.files() {
             self.options().halt.check()?;
-            let Some(Some(found)) = found.get(file as usize).filter(|_| file != parts_number(self.layout()))
-            else {
-                continue;
-            };
+            let Some(Some(found)) = found.get(file as usize) else { continue };
             let owner = state.owners.get(&file).copied();
             let likeness = found.compare(&known);
             let is_as_left = likeness != Likeness::Changed || rule.is_ours(file, found, &known);
@@ -309,7 +307,7 @@ impl Storage {
         let is_empty =
             |number| number != parts_number(self.layout()) && self.layout().file_len(FileIndex(number)) == 0;
         let looks = (0u32..).zip(found).map(|(number, found)| {
-            let known = parsed.state.stamps.get(&number);
+            let known = &parsed.state.stamps.get(number);
             let (look, reason) = match (found, known) {
                 (None, None) => (Look::Absent, None),
                 (None, Some(_)) => (Look::Absent, Some("is missing")),
@@ -398,13 +396,14 @@ impl Storage {
             state.moves.clone_from(&last.moves);
             let is_same = |file: &u32| {
                 let found = found.stamps.get(*file as usize).copied().flatten();
-                found.map(|found| found.inode) == last.stamps.get(file).map(|known| known.inode)
+                found.map(|found| found.inode) == last.stamps.get(*file).map(|known| known.inode)
             };
             state.whole = last.whole.iter().copied().filter(is_same).collect();
         }
         state.whole.extend(&found.whole);
-        state.stamps =
-            (0u32..).zip(&found.stamps).filter_map(|(number, stamp)| Some((number, (*stamp)?))).collect();
+        for (number, stamp) in (0u32..).zip(&found.stamps) {
+            stamp.map(|stamp| state.stamps.insert(number, stamp));
+        }
         let time = now();
         state.session = Began { boot: self.boot_id(), time, last: time };
         state.closed = true;
@@ -421,7 +420,7 @@ impl Storage {
         let stamps = &found.stamps;
         let Opened { path, identity, lock, parsed } = opened;
         let is_settled = |parsed: &Parsed| {
-            let known = |number| parsed.state.stamps.get(&number).copied();
+            let known = |number| parsed.state.stamps.get(number);
             let is_exact = (0u32..).zip(stamps).all(|(number, stamp)| *stamp == known(number));
             let is_whole =
                 !parsed.is_torn && parsed.state.intents.is_empty() && parsed.state.owners == found.owners;
@@ -501,7 +500,7 @@ impl Storage {
 fn findings(state: &State, resumed: &Resumed, found: &Seen) -> Vec<Record> {
     let mut records = Vec::new();
     for (number, &stamp) in (0u32..).zip(&found.stamps) {
-        if state.stamps.get(&number).copied() != stamp {
+        if state.stamps.get(number) != stamp {
             records.push(Record::Stamp { file: number, stamp });
         }
         let owner = found.owners.get(&number).copied();
@@ -558,7 +557,7 @@ impl Seen {
             let unseen: BTreeSet<u32> =
                 pieces.filter(is_here).filter(was_there).filter(|piece| recheck.contains(piece)).collect();
             if !unseen.is_empty() {
-                self.stamps[number as usize] = state.stamps.get(&number).copied();
+                self.stamps[number as usize] = state.stamps.get(number);
                 self.retouched.insert(number, Retouched { stamp, unseen });
             }
         }
@@ -682,17 +681,22 @@ fn differences(found: &Identity, own: &Identity) -> &'static str {
 }
 
 pub(crate) fn read_journal(path: &Path, hooks: &Hooks) -> Result<Option<Vec<u8>>, StorageError> {
-    // A pipe must not be opened: that would wait for the program that writes to it.
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
-        return Err(StorageError::NotAFile { path: path.into() });
-    }
-    let file = match hooks.call(Op::JournalOpen, path, || File::open(path).map_err(errno)) {
+    // A pipe is not waited for until a program writes to it.
+    let mut options = File::options();
+    options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let file = match hooks.call(Op::JournalOpen, path, || options.open(path).map_err(errno)) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
+        // A socket.
+        Err(Errno::NXIO) => return Err(StorageError::NotAFile { path: path.into() }),
         Err(errno) => return Err(StorageError::reading(path, errno)),
     };
+    let found = file.metadata().map_err(|source| StorageError::Read { path: path.into(), source })?;
+    if !found.is_file() {
+        return Err(StorageError::NotAFile { path: path.into() });
+    }
     hooks.call(Op::JournalRead, path, || Ok(())).map_err(|errno| StorageError::reading(path, errno))?;
-    let bytes = read_whole(&file, JOURNAL_LENGTH_MAX);
+    let bytes = read_whole(&file, found.len(), JOURNAL_LENGTH_MAX);
     Ok(Some(bytes.map_err(|source| StorageError::Read { path: path.into(), source })?))
 }
 

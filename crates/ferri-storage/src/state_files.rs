@@ -125,7 +125,9 @@ impl StateFiles {
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Errno> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = fs::File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    read_whole(&file.map_err(errno)?, bytes_max.saturating_add(1)).map_err(errno)
+    let file = file.map_err(errno)?;
+    let length = file.metadata().map_err(errno)?.len();
+    read_whole(&file, length, bytes_max.saturating_add(1)).map_err(errno)
 }
 
 /// What a sealed file is.

@@ -177,6 +177,13 @@ impl Storage {
         Ok(storage)
     }
 
+    /// The device that its files are on, or will be on. Waits for the disk when it was not asked for anything yet.
+    #[must_use]
+    pub fn device(&self) -> u64 {
+        let known = *self.known_root.lock().unwrap_or_else(PoisonError::into_inner);
+        known.map_or_else(|| self.place().device(), |(device, _)| device)
+    }
+
     /// What it stores.
     #[must_use]
     pub fn info(&self) -> &Arc<Info> {

@@ -146,7 +146,7 @@ fn options() -> OpenOptions {
 fn read(path: &Path) -> Result<Vec<u8>, Errno> {
     let file = options().read(true).open(path).map_err(errno)?;
     // More than this is not ours, and is not read.
-    read_whole(&file, (2 * SECTOR) as u64).map_err(errno)
+    read_whole(&file, (2 * SECTOR) as u64, (2 * SECTOR) as u64).map_err(errno)
 }
 
 /// The slot that was written last.

@@ -276,7 +276,7 @@ impl Seeker {
             return;
         }
         let status = self.status.get();
-        let resolving = status.resolving.unwrap_or_default();
+        let resolving = status.resolving.as_deref().copied().unwrap_or_default();
         let words = words(&status);
         let default = if console.is_json() { JSON_EVERY } else { PLAIN_EVERY };
         let is_late = self.told_at.is_none_or(|at| every.unwrap_or(default) <= at.elapsed());
@@ -371,7 +371,7 @@ pub(crate) fn stalled(why: &str, patience: Option<Duration>) -> Failure {
 
 /// What a search does, where there is little room.
 fn few_words(status: &TorrentStatus) -> &'static str {
-    match (status.resolving.unwrap_or_default().parts_total, status.peers) {
+    match (status.resolving.as_deref().copied().unwrap_or_default().parts_total, status.peers) {
         (0, 0) => "looking for peers",
         (0, _) => "asking peers",
         _ => "fetching",
@@ -380,7 +380,7 @@ fn few_words(status: &TorrentStatus) -> &'static str {
 
 /// What a search waits for.
 fn words(status: &TorrentStatus) -> String {
-    say(status.peers, &status.resolving.unwrap_or_default())
+    say(status.peers, &status.resolving.as_deref().copied().unwrap_or_default())
 }
 
 fn say(connected: usize, resolving: &Resolving) -> String {

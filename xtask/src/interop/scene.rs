@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -64,8 +63,13 @@ impl Scene<'_> {
     /// A program that is a line for the shell.
     pub(super) fn script(&self, name: &str, line: &str) -> Result<PathBuf> {
         let path = self.work.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{line}\n"))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        // Another process writes it: what we have open for writing, a program that another thread starts at that moment has
+        // open too, until it runs, and a file that is open for writing cannot be run ("Text file busy").
+        let mut writer = std::process::Command::new("sh");
+        writer
+            .args(["-c", r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod 755 "$2""#, "sh", line])
+            .arg(&path);
+        ensure!(writer.status()?.success(), "{} could not be written", path.display());
         Ok(path)
     }
 

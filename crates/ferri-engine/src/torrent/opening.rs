@@ -105,7 +105,7 @@ fn look(storage: Storage, checks: &Check) -> Result<Opened, StorageError> {
     if !(is_checked_first || is_finished && resumed.have.is_full()) {
         storage.guard()?;
     }
-    let device = storage.place().device();
+    let device = storage.device();
     Ok(Opened { storage: Arc::new(storage.into()), resumed, is_finished, device, totals })
 }
 

@@ -531,7 +531,7 @@ impl Task {
             state: self.view.state.clone(),
             stopped: self.view.stop_reason,
             check_place: self.checking.as_ref().and_then(|checking| checking.place()),
-            wait: self.wait(now),
+            wait: self.wait(now).map(Box::new),
             lies_at: self.disk.storage().files().and_then(Storage::only_file_elsewhere).map(Arc::from),
             wanted: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes },
             wanted_done: if self.seed_only { stats.have_bytes } else { stats.wanted_bytes - stats.left },
@@ -548,7 +548,7 @@ impl Task {
             ratio: ratio(all_time.uploaded, all_time.downloaded, stats.have_bytes),
             all_time,
             complete_since: self.view.completed_at,
-            moving: self.moving_status(),
+            moving: self.moving_status().map(Box::new),
             name: self.view.name(self.info.name().to_owned()),
             ..TorrentStatus::of(&self.info)
         };

@@ -324,8 +324,8 @@ async fn peers_that_lie_about_the_description_do_not_win() {
     magnet.peers = (0..3).map(|_| PeerAddress::Socket(liar(&payload))).collect();
     let torrent = session.add(AddTorrent::magnet_on_hold(magnet)).await.unwrap();
     let mut status = torrent.watch();
-    let lied = |resolving: ferri_engine::Resolving| 0 < resolving.corrupt;
-    within(status.wait_for(|status| status.resolving.is_some_and(lied))).await.unwrap();
+    let lied = |resolving: &ferri_engine::Resolving| 0 < resolving.corrupt;
+    within(status.wait_for(|status| status.resolving.as_deref().is_some_and(lied))).await.unwrap();
     seed.torrent.add_peers(vec![session.listen_addr()]).await.unwrap();
     let info = within(torrent.resolved()).await.unwrap();
     assert_eq!(info.bytes(), payload.metainfo(&[]).info_bytes());

@@ -91,7 +91,7 @@ impl Ledger {
         });
         // The times of their inodes are to be synced with the rest.
         inner.touched.extend(stamped);
-        inner.retouched.retain(|file, _| !state.stamps.contains_key(file));
+        inner.retouched.retain(|file, _| !state.stamps.contains(*file));
         inner.state = state;
         Ok(())
     }

@@ -29,13 +29,10 @@ impl Ledger {
     /// Files that are there and not ours as far as is known.
     pub(crate) fn strangers(&self) -> Vec<FileIndex> {
         let inner = self.lock();
-        let files = inner.state.stamps.range(..super::parts_number(&self.layout));
-        files
-            .filter(|(file, _)| {
-                inner.state.owners.get(file).is_none_or(|owner| owner.origin == Origin::Theirs)
-            })
-            .map(|(&file, _)| FileIndex(file))
-            .collect()
+        let is_stranger =
+            |file: &u32| inner.state.owners.get(file).is_none_or(|owner| owner.origin == Origin::Theirs);
+        let files = inner.state.stamps.files().map(|(file, _)| file).filter(is_stranger);
+        files.map(FileIndex).collect()
     }
 
     /// These files are not there, and may be made: said in the journal before the first of them can have a byte.
@@ -53,7 +50,7 @@ impl Ledger {
         let mut pieces = self.layout.file_pieces(file);
         let is_there = |piece| state.durable.get(piece) || state.unsure.get(piece);
         Standing {
-            stamp: state.stamps.get(&file.0).copied(),
+            stamp: state.stamps.get(file.0),
             owner: state.owners.get(&file.0).copied(),
             is_parted: state.parted.contains(&(file.0, piece.get())),
             was_whole: state.whole.contains(&file.0) || pieces.all(is_there),
@@ -89,10 +86,10 @@ impl Ledger {
         if inner.flights.contains_key(&number) {
             return Ok(Likeness::Same);
         }
-        let (Some(known), Some(now)) = (inner.state.stamps.get(&number), stat()?) else {
+        let (Some(known), Some(now)) = (inner.state.stamps.get(number), stat()?) else {
             return Ok(Likeness::Same);
         };
-        let likeness = now.compare(known);
+        let likeness = now.compare(&known);
         let was_complete = || {
             let is_right = |piece| inner.was_right(piece);
             inner.state.whole.contains(&number)

@@ -44,7 +44,7 @@ impl Ledger {
     /// A file whose bytes were found to be right looks like this. Of one that looks otherwise by now nothing is said.
     pub(crate) fn restamp(&self, number: u32, stamp: Stamp) -> Result<(), StorageError> {
         let mut inner = self.lock();
-        if inner.flights.contains_key(&number) || inner.state.stamps.get(&number) == Some(&stamp) {
+        if inner.flights.contains_key(&number) || inner.state.stamps.get(number) == Some(stamp) {
             return Ok(());
         }
         inner.retouched.remove(&number);
@@ -54,10 +54,10 @@ impl Ledger {
     /// We gave a file another mode or name: how it looked before and after.
     pub(crate) fn own_touch(&self, number: u32, before: Stamp, after: Stamp) -> Result<(), StorageError> {
         let mut inner = self.lock();
-        let known = inner.state.stamps.get(&number);
+        let known = inner.state.stamps.get(number);
         if before == after
             || inner.flights.contains_key(&number)
-            || known.is_none_or(|known| before.compare(known) != Likeness::Same)
+            || known.is_none_or(|known| before.compare(&known) != Likeness::Same)
         {
             return Ok(());
         }

@@ -94,7 +94,7 @@ impl Storage {
         let is_there = |file: FileIndex| {
             let renamed = found.state.moves.renamed.get(&file.0).cloned();
             let path = renamed.or_else(|| self.local_path(file))?;
-            let stamp = found.state.stamps.get(&file.0)?;
+            let stamp = found.state.stamps.get(file.0)?;
             Some(Stamp::of(&root.stat(&path).ok()??).inode == stamp.inode)
         };
         self.layout().files().any(|file| is_there(file) == Some(true))
@@ -160,7 +160,7 @@ impl Storage {
             return Ok(());
         }
         let full = to.full(new);
-        let known = found.state.stamps.get(&file.0);
+        let known = found.state.stamps.get(file.0);
         if known.is_some_and(|known| known.inode == Stamp::of(stat).inode) {
             from.make_folders(old.parent().unwrap_or_else(|| Path::new("")))
                 .map_err(|errno| StorageError::writing(&from.full(old), errno))?;

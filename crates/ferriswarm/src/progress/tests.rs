@@ -36,7 +36,7 @@ fn still(name: &str) -> TorrentStatus {
 
 fn waiting(wait: Wait) -> TorrentStatus {
     let peers = if matches!(wait, Wait::Alone(_)) { 0 } else { 3 };
-    TorrentStatus { wait: Some(wait), peers, ..still("debian-13.iso") }
+    TorrentStatus { wait: Some(Box::new(wait)), peers, ..still("debian-13.iso") }
 }
 
 fn seeding(name: &str) -> TorrentStatus {
@@ -85,7 +85,7 @@ fn each_width_shows_what_fits() {
 #[test]
 fn several_stand_below_each_other_with_their_sum() {
     let stalled = TorrentStatus {
-        wait: Some(Wait::Unseen { first: 7, pieces: 1 }),
+        wait: Some(Box::new(Wait::Unseen { first: 7, pieces: 1 })),
         ..still("a-long-name-that-goes-on-and-on.iso")
     };
     let all = [status("debian-13.iso"), seeding("ubuntu.iso"), stalled, checking("x")];
@@ -214,7 +214,8 @@ fn those_that_work_are_shown_before_those_that_are_done() {
 #[test]
 fn no_line_is_as_wide_as_the_terminal_and_the_percentage_is_the_last_to_go() {
     let long = "a name that is longer than most and has 日本 in it, which is twice as wide.iso";
-    let stalled = TorrentStatus { wait: Some(Wait::Unseen { first: 7, pieces: 99 }), ..still(long) };
+    let stalled =
+        TorrentStatus { wait: Some(Box::new(Wait::Unseen { first: 7, pieces: 99 })), ..still(long) };
     let search = View {
         name: long.to_owned(),
         done: None,

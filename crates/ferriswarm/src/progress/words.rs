@@ -82,7 +82,7 @@ fn doing(status: &TorrentStatus) -> Doing {
             Some(words) => says(["queued".to_owned(), words]),
             None => says(["checking", "checking what is there"]),
         },
-        State::Downloading => status.wait.map_or(Doing::Flows, waits),
+        State::Downloading => status.wait.as_deref().map_or(Doing::Flows, |wait| waits(*wait)),
         State::Seeding => Doing::Serves,
         State::Paused => says(["paused"]),
         State::Stopped => says(["stopped"]),

@@ -29,14 +29,14 @@ impl Search {
         (status.state, status.stopped) = (self.view.state.clone(), self.view.stop_reason);
         status.name = self.view.name(status.name);
         status.peers = stats.peers;
-        status.resolving = Some(Resolving {
+        status.resolving = Some(Box::new(Resolving {
             asked: stats.asked,
             without: stats.without + stats.rejecting,
             parts_had: stats.parts_had,
             parts_total: stats.parts,
             corrupt: stats.corrupt,
             sources: self.sources(now),
-        });
+        }));
         self.view.stale = false;
         self.crew.take_change();
         self.view.published_at = now;
