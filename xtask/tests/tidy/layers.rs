@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ferri-wire", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     ("ferri-tracker", &["ferri-bencode", "ferri-metainfo"]),
     ("ferri-dht", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
+    ("ferri-utp", &[]),
     ("ferri-swarm", &["ferri-metainfo", "ferri-wire"]),
     ("ferri-trace", &["ferri-metainfo", "ferri-tracker", "ferri-dht", "ferri-swarm"]),
     ("ferri-storage", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
@@ -43,6 +44,7 @@ const NO_IO: &[&str] = &[
     "ferri-wire",
     "ferri-tracker",
     "ferri-dht",
+    "ferri-utp",
     "ferri-swarm",
     "ferri-trace",
 ];
