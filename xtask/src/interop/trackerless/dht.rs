@@ -285,7 +285,8 @@ impl Dht {
         Ok(seeder)
     }
 
-    /// Downloads everything; the time to the first piece.
+    /// Downloads everything; the time to the first piece. A client of others whose first lookup comes before its node knows
+    /// others does not look again for minutes: it is started anew once.
     fn leech(
         &self,
         scene: &Scene<'_>,
@@ -293,7 +294,22 @@ impl Dht {
         (seed, kind): (Kind, Kind),
         source: &Path,
     ) -> Result<Duration> {
-        let place = self.place(scene, "leech")?;
+        let first = self.leech_once(scene, payload, (seed, kind), ("leech", source));
+        if first.is_ok() || kind == Kind::Ferriswarm {
+            return first;
+        }
+        self.leech_once(scene, payload, (seed, kind), ("leech-again", source))
+            .context("at its second start too")
+    }
+
+    fn leech_once(
+        &self,
+        scene: &Scene<'_>,
+        payload: &Payload,
+        (seed, kind): (Kind, Kind),
+        (name, source): (&str, &Path),
+    ) -> Result<Duration> {
+        let place = self.place(scene, name)?;
         let dir = place.home.join("download");
         fs::create_dir_all(&dir)?;
         let mut client = clients::make(kind, place)?;
