@@ -664,7 +664,10 @@ impl Journal {
     }
 
     /// Goes on with a journal of `length` intact bytes.
-    pub(crate) fn resume(path: PathBuf, identity: Identity, chain: u32, length: u64) -> Self {
+    pub(crate) fn resume(mut path: PathBuf, mut identity: Identity, chain: u32, length: u64) -> Self {
+        // Joined paths have room for as much again, and thousands of torrents keep theirs.
+        path.shrink_to_fit();
+        identity.root.shrink_to_fit();
         Self {
             path,
             identity,
