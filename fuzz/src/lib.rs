@@ -10,6 +10,7 @@ mod hash;
 mod journal;
 mod lsd;
 mod metadata;
+mod mse;
 mod schedule;
 mod script;
 pub mod seeds;
@@ -28,6 +29,7 @@ pub use hash::hash;
 pub use journal::journal;
 pub use lsd::lsd;
 pub use metadata::metadata_swarm;
+pub use mse::mse;
 pub use schedule::schedule;
 pub use swarm::swarm;
 pub use torrent::{bitfield, create, info, magnet, metainfo, names};
@@ -73,6 +75,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "metadata", run: metadata, memory_factor: 64 },
     Target { name: "metadata_swarm", run: metadata_swarm, memory_factor: 64 << 10 },
     Target { name: "metainfo", run: metainfo, memory_factor: 128 },
+    Target { name: "mse", run: mse, memory_factor: 64 },
     Target { name: "names", run: names, memory_factor: 1024 },
     Target { name: "pex", run: pex, memory_factor: 64 },
     Target { name: "schedule", run: schedule, memory_factor: 4096 },

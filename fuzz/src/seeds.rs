@@ -33,6 +33,7 @@ pub fn all() -> Vec<Seed> {
     torrent::all(&mut seeds);
     tracker(&mut seeds);
     lsd(&mut seeds);
+    mse(&mut seeds);
     machines::all(&mut seeds);
     traces::traces(&mut seeds);
     dht::all(&mut seeds);
@@ -144,6 +145,31 @@ fn extensions(seeds: &mut Vec<Seed>) {
     seed("half-an-entry", b"d5:added7:\x0a\0\0\x01\x1a\xe1\x0ae");
     seed("no-port", b"d5:added12:\x0a\0\0\x01\0\0\x0a\0\0\x02\0\x017:added.f2:\x01\x02e");
     seed("mapped", b"d6:added618:\0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04\x1a\xe1e");
+}
+
+/// Options, two times a byte of chance and the lengths of two paddings, a payload, a cut, changes.
+fn mse(seeds: &mut Vec<Seed>) {
+    let mut seed = |name, options: u8, lengths: [[u8; 4]; 2], changes: &[u8]| {
+        let [ours, theirs] = lengths;
+        let bytes = [&[options, 7][..], &ours, &[9], &theirs, b"\x05hello\x10", changes].concat();
+        add(seeds, "mse", name, bytes);
+    };
+    let short = [[0, 3, 0, 4], [0, 5, 0, 6]];
+    let long = [[2, 0, 2, 0]; 2];
+    seed("plaintext", 0b0101, short, b"");
+    seed("rc4", 0b1111, short, b"");
+    seed("rc4-whole-too", 0b10_1011, long, b"");
+    seed("not-wanted", 0b0001, short, b"");
+    seed("unknown-torrent", 0b1_0101, short, b"");
+    seed("weak-key-of-a-dialer", 0b0101, [[0; 4]; 2], b"\0\x02\0\0\xff");
+    seed("weak-key-of-a-listener", 0b0101, [[0; 4]; 2], b"\x01\x02\0\0\xff");
+    seed("padding-too-long", 0b10_0101, long, b"\0\x01\x02\x60\x01x");
+    seed("another-torrent", 0b10_0101, short, b"\x02\0\0\x14\x01");
+    seed("offer-changed", 0b10_0101, short, b"\x02\0\0\x33\x02");
+    seed("padding-changed", 0b10_0101, short, b"\x02\0\0\x34\xff");
+    seed("payload-cut", 0b10_1010, short, b"\x02\x03\0\x40");
+    seed("choice-changed", 0b10_0101, short, b"\x03\0\0\x0b\x03");
+    seed("more-behind-the-end", 0b10_1111, short, b"\x02\x01\xff\xff\x05world\x03\x01\xff\xff\x02ok");
 }
 
 fn lsd(seeds: &mut Vec<Seed>) {

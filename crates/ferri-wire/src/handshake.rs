@@ -138,11 +138,31 @@ impl Handshake {
     ///
     /// # Errors
     /// [`DecodeError::WrongProtocol`] with the first byte that is not of the protocol's name, without waiting for the
-    /// rest: a peer that sends something else (an encrypted connection, a web browser) can be told at once.
+    /// rest: a peer that sends something else can be told at once.
     pub fn decode_prefix(buf: &[u8]) -> Result<Option<(Self, usize)>, DecodeError> {
         match buf.first_chunk::<HANDSHAKE_LEN>() {
             Some(bytes) => Ok(Some((Self::decode(bytes)?, HANDSHAKE_LEN))),
             None => check_protocol(buf).map(|()| None),
+        }
+    }
+}
+
+/// How a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Greeting {
+    /// With the handshake of BEP 3.
+    Plain,
+    /// With the key exchange of [`crate::mse`], or something that we do not speak: a public key has no form.
+    Exchange,
+}
+
+impl Greeting {
+    /// What these are the first bytes of. `None` while both are possible: a public key, too, may begin with a part of the
+    /// protocol's name.
+    pub fn of(first: &[u8]) -> Option<Self> {
+        match check_protocol(first) {
+            Err(_) => Some(Self::Exchange),
+            Ok(()) => (PROTOCOL.len() <= first.len()).then_some(Self::Plain),
         }
     }
 }
@@ -195,6 +215,22 @@ mod tests {
         let mut bytes = ours().encode();
         bytes[19] = b'L';
         assert_eq!(Handshake::decode(&bytes), Err(DecodeError::WrongProtocol { offset: 19 }));
+    }
+
+    #[test]
+    fn a_greeting_is_a_handshake_if_all_of_the_protocols_name_is_there() {
+        let plain = ours().encode();
+        for end in 0..plain.len() {
+            assert_eq!(Greeting::of(&plain[..end]), (20 <= end).then_some(Greeting::Plain), "{end}");
+        }
+        for wrong in 0..20 {
+            let mut key = plain;
+            key[wrong] ^= 1;
+            for end in 0..key.len() {
+                let expected = (wrong < end).then_some(Greeting::Exchange);
+                assert_eq!(Greeting::of(&key[..end]), expected, "{wrong} {end}");
+            }
+        }
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! A connection starts with a [`Handshake`] each way ([BEP 3]), after which both sides send [`Message`]s, each behind
 //! a four-byte length. Peers that both set the bit for it also speak the extension protocol ([BEP 10]): a
 //! bencoded [`extension::ExtensionHandshake`] that gives names to further messages. Beside connections, peers of one network find
-//! each other by [`lsd`] ([BEP 14]).
+//! each other by [`lsd`] ([BEP 14]). In front of all of it a connection may have the key exchange of [`mse`], after which
+//! the stream can be encrypted.
 //!
 //! What the peer claims is not believed here and not checked against a torrent either: indexes are bare `u32`s, because
 //! this layer knows no torrent. What is checked is form: each message has exactly the length its type allows, and a
-//! length is looked at before anything is kept for it. Encryption is not here.
+//! length is looked at before anything is kept for it.
 //!
 //! [BEP 3]: https://www.bittorrent.org/beps/bep_0003.html
 //! [BEP 10]: https://www.bittorrent.org/beps/bep_0010.html
@@ -20,6 +21,7 @@ mod handshake;
 mod hashes;
 pub mod lsd;
 mod message;
+pub mod mse;
 mod peer_id;
 #[cfg(feature = "serde")]
 mod serial;
@@ -30,7 +32,7 @@ pub use codec::{
     encoded_len, frame_len, piece_header,
 };
 pub use fast::{ALLOWED_FAST_MAX, allowed_fast_set};
-pub use handshake::{HANDSHAKE_LEN, Handshake, Reserved};
+pub use handshake::{Greeting, HANDSHAKE_LEN, Handshake, Reserved};
 pub use hashes::HashRange;
 pub use message::Message;
 pub use peer_id::PeerId;
