@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ferri-tracker", &["ferri-bencode", "ferri-metainfo"]),
     ("ferri-dht", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
     ("ferri-utp", &[]),
+    ("ferri-filter", &[]),
     ("ferri-swarm", &["ferri-metainfo", "ferri-wire"]),
     ("ferri-trace", &["ferri-metainfo", "ferri-tracker", "ferri-dht", "ferri-swarm"]),
     ("ferri-storage", &["ferri-bencode", "ferri-hash", "ferri-metainfo"]),
@@ -45,6 +46,7 @@ const NO_IO: &[&str] = &[
     "ferri-tracker",
     "ferri-dht",
     "ferri-utp",
+    "ferri-filter",
     "ferri-swarm",
     "ferri-trace",
 ];
