@@ -7,6 +7,7 @@
 mod bencode;
 mod dht;
 mod hash;
+mod ip_filter;
 mod journal;
 mod lsd;
 mod metadata;
@@ -26,6 +27,7 @@ mod wire;
 pub use bencode::bencode;
 pub use dht::{dht_node, dht_state, krpc};
 pub use hash::hash;
+pub use ip_filter::ip_filter;
 pub use journal::journal;
 pub use lsd::lsd;
 pub use metadata::metadata_swarm;
@@ -68,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     // A byte of script makes some KiB of messages.
     Target { name: "hash", run: hash, memory_factor: 4096 },
     Target { name: "info", run: info, memory_factor: 128 },
+    Target { name: "ip_filter", run: ip_filter, memory_factor: 256 },
     Target { name: "journal", run: journal, memory_factor: 4096 },
     Target { name: "krpc", run: krpc, memory_factor: 1024 },
     Target { name: "lsd", run: lsd, memory_factor: 64 },

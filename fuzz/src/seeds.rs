@@ -32,6 +32,7 @@ pub fn all() -> Vec<Seed> {
     extensions(&mut seeds);
     torrent::all(&mut seeds);
     tracker(&mut seeds);
+    ip_filter(&mut seeds);
     lsd(&mut seeds);
     mse(&mut seeds);
     machines::all(&mut seeds);
@@ -170,6 +171,14 @@ fn mse(seeds: &mut Vec<Seed>) {
     seed("payload-cut", 0b10_1010, short, b"\x02\x03\0\x40");
     seed("choice-changed", 0b10_0101, short, b"\x03\0\0\x0b\x03");
     seed("more-behind-the-end", 0b10_1111, short, b"\x02\x01\xff\xff\x05world\x03\x01\xff\xff\x02ok");
+}
+
+fn ip_filter(seeds: &mut Vec<Seed>) {
+    let mut seed = |name, text: &str| add(seeds, "ip_filter", name, text.as_bytes());
+    seed("p2p", "# a list\nSome Organisation, Inc:1.2.3.4-1.2.3.255\nb:2001:db8::1-2001:db8::f\n");
+    seed("dat", "001.002.003.004 - 001.002.003.255 , 100 , words\r\n9.9.9.9-9.9.9.10,128,allowed\r\n");
+    seed("cidr", "10.0.0.0/8\n2001:db8::/32\n::ffff:1.2.3.0/120\n::/0 # all\n4.4.4.4\n");
+    seed("page", "<!DOCTYPE html>\n<p>nothing here\n1.2.3.4\n");
 }
 
 fn lsd(seeds: &mut Vec<Seed>) {

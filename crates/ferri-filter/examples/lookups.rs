@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use ferri_filter::Builder;
+use ferri_filter::{Builder, List};
 
 const RANGES: u32 = 500_000;
 const QUESTIONS: u32 = 4_000_000;
@@ -28,7 +28,7 @@ fn main() {
         }
         let start = Instant::now();
         let mut builder = Builder::default();
-        let mut list = builder.list();
+        let mut list = List::new(&mut builder);
         list.feed(text.as_bytes());
         list.finish().expect("a list");
         let filter = builder.build();

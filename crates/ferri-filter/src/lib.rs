@@ -7,12 +7,14 @@
 //! An address of IPv4 that is written as one of IPv6 (`::ffff:1.2.3.4`, RFC 4291 section 2.5.5.2) is the IPv4 address, in
 //! lists and in questions: sockets that serve both families show it so.
 
+mod builder;
 mod filter;
 mod line;
 mod list;
 mod ranges;
 
-pub use filter::{Builder, Filter};
+pub use builder::Builder;
+pub use filter::Filter;
 pub use list::{BadLine, List, ListError, Report};
 
 #[cfg(test)]

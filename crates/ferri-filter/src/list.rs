@@ -1,6 +1,6 @@
 //! One list, read as it comes.
 
-use crate::filter::Builder;
+use crate::builder::{Builder, RANGES_MAX};
 use crate::line::{self, Line};
 
 /// A longer line makes no sense: descriptions have some hundred bytes.
@@ -8,9 +8,6 @@ const LINE_MAX: usize = 4_096;
 
 /// So many lines that make no sense are named.
 const NAMED_MAX: usize = 5;
-
-/// Ranges of all lists of a filter: four times what the largest shared lists have.
-pub(crate) const RANGES_MAX: usize = 2_000_000;
 
 /// A list that is being read. Its format is told from each line, so that a list may mix them:
 /// - **p2p** (PeerGuardian): `words:1.2.3.4-1.2.3.255`;
@@ -72,7 +69,8 @@ pub enum ListError {
 }
 
 impl<'b> List<'b> {
-    pub(crate) fn new(builder: &'b mut Builder) -> Self {
+    /// Begins a list. What it says counts once it is [finished](Self::finish).
+    pub fn new(builder: &'b mut Builder) -> Self {
         let before = builder.counts();
         let report = Report::default();
         let begun = Vec::new();

@@ -1,12 +1,14 @@
+//! Lists as people share them, and questions to what was made of them.
+
 #![allow(clippy::unwrap_used)]
 
 use std::net::IpAddr;
 
-use crate::{Builder, Filter, ListError, Report};
+use crate::{Builder, Filter, List, ListError, Report};
 
 fn read(text: &[u8]) -> (Filter, Result<Report, ListError>) {
     let mut builder = Builder::default();
-    let mut list = builder.list();
+    let mut list = List::new(&mut builder);
     list.feed(text);
     let report = list.finish();
     (builder.build(), report)
@@ -102,13 +104,13 @@ fn what_is_no_list_changes_nothing() {
     let page = b"<!DOCTYPE html>\n<html>\n<p>404: not found at 1.2.3.4\n</html>\n";
     let mut builder = Builder::default();
     for (text, is_list) in [(&b"1.1.1.1"[..], true), (page, false), (b"", false), (b"# none today\n", true)] {
-        let mut list = builder.list();
+        let mut list = List::new(&mut builder);
         list.feed(text);
         assert_eq!(list.finish().is_ok(), is_list, "{}", String::from_utf8_lossy(text));
     }
     let half: Vec<u8> =
         (0..9).flat_map(|n| format!("7.7.7.{n}\nnonsense\nnonsense\n").into_bytes()).collect();
-    let mut list = builder.list();
+    let mut list = List::new(&mut builder);
     list.feed(&half);
     let error = list.finish().unwrap_err();
     assert_eq!(
@@ -127,7 +129,7 @@ fn a_list_may_come_in_any_portions() {
     for cut in 0..text.len() {
         for step in [1, 2, 7] {
             let mut builder = Builder::default();
-            let mut list = builder.list();
+            let mut list = List::new(&mut builder);
             list.feed(&text[..cut]);
             text[cut..].chunks(step).for_each(|part| list.feed(part));
             assert_eq!(list.finish().unwrap(), expected, "{cut} {step}");
@@ -205,7 +207,7 @@ fn half_a_million_ranges_take_what_is_promised() {
 #[test]
 fn there_is_an_end_to_what_is_held() {
     let mut builder = Builder::default();
-    let mut list = builder.list();
+    let mut list = List::new(&mut builder);
     let text: String = (0..100_000u32).map(|n| format!("{}\n", std::net::Ipv4Addr::from(n * 2))).collect();
     (0..21).for_each(|_| list.feed(text.as_bytes()));
     assert_eq!(list.finish(), Err(ListError::TooMany));
