@@ -279,8 +279,10 @@ impl Connection {
         self.tell_window(now);
         self.user.left = true;
         self.times.closed = Some(now);
-        if matches!(self.state, State::Connecting | State::Broken(_)) {
-            self.state = State::Gone;
+        match self.state {
+            State::Connecting if self.send.is_empty() => self.state = State::Gone,
+            State::Broken(_) => self.state = State::Gone,
+            _ => {}
         }
         self.check_end(now);
     }

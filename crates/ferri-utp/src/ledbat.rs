@@ -24,7 +24,7 @@ use crate::time::{MILLISECOND, SECOND, Time};
 /// BEP 29: how long our packets may make others wait.
 const TARGET: u64 = 100 * MILLISECOND;
 /// In the smallest of buffers. Below this a queue cannot be told from noise.
-const TARGET_MIN: u64 = 10 * MILLISECOND;
+const TARGET_MIN: u64 = 5 * MILLISECOND;
 /// How long a small buffer is remembered.
 const SMALL_BUFFER: u64 = 60 * SECOND;
 /// A queue so long that was seen without a loss tells that the buffer is large.
@@ -33,6 +33,13 @@ const LONG_QUEUE: u64 = 20 * MILLISECOND;
 const LARGE_BUFFER: u64 = 60 * SECOND;
 /// Packets that the window grows by in a round trip when there is no queue.
 const GAIN: f64 = 2.0;
+/// The same when others use the link: they get what they gave up back before we have taken it.
+const GAIN_CONTESTED: f64 = 0.25;
+/// A queue that is longer than the target by so much, and stays so for so many round trips although we shrink, is not ours.
+const CONTESTED: f64 = 1.25;
+const CONTESTED_ROUNDS: u64 = 4;
+/// How long that is remembered.
+const CONTEST: u64 = 30 * SECOND;
 /// Packets to begin with (RFC 3390).
 const INITIAL_PACKETS: f64 = 4.0;
 /// The window is never smaller: with one packet a delayed acknowledgement would stop us each time.
@@ -42,8 +49,14 @@ const CONGESTED: f64 = 0.5;
 const DAMAGED: f64 = 0.7;
 /// More than this part of the packets being lost is congestion, whatever the delays say.
 const DAMAGE_MAX: f64 = 0.05;
-/// A pause lasts two round trips, and what comes between pauses is so many times as long as it cost.
-const PAUSE_SHARE: u64 = 20;
+/// A pause begins when the clock is at a multiple of this, so that all connections of a machine pause at once: most of
+/// them share the bottleneck, and it is their own queue that has to drain.
+const PAUSE_EVERY: u64 = 15 * SECOND;
+/// What is left of the window after a pause. Connections that share a queue do not change each other's part of it while it
+/// is as long as all of them want; the part that they give up is divided anew.
+const AFTER_PAUSE: f64 = 0.75;
+/// How many round trips a pause lasts.
+const PAUSE_ROUNDS: u64 = 2;
 
 /// The congestion window, in bytes of the stream.
 #[derive(Debug)]
@@ -58,13 +71,14 @@ pub(crate) struct Ledbat {
     buffer: Buffer,
     round: Round,
     pause: Pause,
+    contest: Contest,
 }
 
 /// What is known of the buffer in front of the bottleneck.
 #[derive(Clone, Copy, Debug, Default)]
 struct Buffer {
-    /// When a long queue was seen last.
-    long_at: Option<Time>,
+    /// The longest queue of the last minute, and when it was seen.
+    longest: Option<(u64, Time)>,
     /// How long the queue was in which a packet was lost, and when.
     full: Option<(u64, Time)>,
 }
@@ -81,13 +95,20 @@ struct Round {
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     /// When the next one is due.
-    next_at: Option<Time>,
-    /// The one under way: when it began, and when it ends.
-    current: Option<(Time, Time)>,
-    /// The way back to the window before, which belongs to what the pause costs: when the pause began.
-    recovering: Option<Time>,
+    next_at: Time,
+    /// When the one under way ends.
+    ends_at: Option<Time>,
     /// The shortest queue since the last one.
     shortest_queue: u64,
+}
+
+/// Whether others use the link.
+#[derive(Clone, Copy, Debug, Default)]
+struct Contest {
+    /// Since when the queue is too long.
+    long_since: Option<Time>,
+    /// When others were noticed last.
+    noticed: Option<Time>,
 }
 
 /// A packet arrived.
@@ -116,7 +137,8 @@ impl Ledbat {
             before: None,
             buffer: Buffer::default(),
             round: Round::default(),
-            pause: Pause { next_at: None, current: None, recovering: None, shortest_queue: u64::MAX },
+            pause: Pause { next_at: Time::default(), ends_at: None, shortest_queue: u64::MAX },
+            contest: Contest::default(),
         }
     }
 
@@ -139,19 +161,18 @@ impl Ledbat {
         let full = f64::from(arrived.full);
         let Some(queue) = arrived.queue else {
             // A peer that measures nothing is sent to as a TCP would.
-            return self.grow(arrived, 0.0, full);
+            return self.grow(arrived, 0.0, full, now);
         };
-        if LONG_QUEUE <= queue {
-            self.buffer.long_at = Some(now);
-        }
+        self.buffer.note(queue, now);
         self.pause.shortest_queue = self.pause.shortest_queue.min(queue);
         if self.is_paused(now) {
             return;
         }
         let target = self.target(now);
         let fill = queue as f64 / target as f64;
+        self.contest.note(fill, arrived.rtt, now);
         if fill <= 1.0 {
-            self.grow(arrived, fill, full);
+            self.grow(arrived, fill, full, now);
         } else {
             self.threshold = self.threshold.min(self.window);
             self.window -= f64::from(arrived.bytes) * (fill - 1.0).min(0.5);
@@ -161,7 +182,7 @@ impl Ledbat {
     }
 
     /// `fill` is how long the queue is, as a part of the target.
-    fn grow(&mut self, arrived: Arrived, fill: f64, full: f64) {
+    fn grow(&mut self, arrived: Arrived, fill: f64, full: f64, now: Time) {
         // What was not used proved nothing.
         let slack = if self.is_slow_start() { self.window / 2.0 } else { 2.0 * full };
         if f64::from(arrived.in_flight) + slack < self.window {
@@ -176,7 +197,8 @@ impl Ledbat {
                     (self.window + bytes * (1.0 - fill / 0.75)).min(self.threshold.max(self.window));
             }
         } else {
-            self.window += GAIN * (1.0 - fill) * full * bytes / self.window;
+            let gain = if self.contest.is_on(now) { GAIN_CONTESTED } else { GAIN };
+            self.window += gain * (1.0 - fill) * full * bytes / self.window;
         }
     }
 
@@ -203,13 +225,15 @@ impl Ledbat {
         let queue = queue.unwrap_or(0);
         let is_short = queue < self.target(now) / 4;
         let is_thin = self.round.loss() < DAMAGE_MAX;
-        let is_large = self.buffer.long_at.is_some_and(|at| now.since(at) < LARGE_BUFFER);
-        if is_short && is_thin && (is_large || self.threshold == f64::INFINITY) {
+        let longest = self.buffer.longest(now);
+        let has_room = LONG_QUEUE <= longest && queue < longest / 2;
+        let is_beginning = is_short && self.threshold == f64::INFINITY;
+        if is_thin && (has_room || is_beginning) {
             // Slow start goes on after single losses: a queue that overflows loses many at once.
             self.threshold = self.threshold.max(self.window);
             self.window *= DAMAGED;
         } else {
-            if (TARGET_MIN..TARGET).contains(&queue) {
+            if (TARGET_MIN..TARGET).contains(&queue) && longest <= queue + queue / 4 {
                 self.buffer.full = Some((queue, now));
             }
             self.window *= if is_short && is_thin { DAMAGED } else { CONGESTED };
@@ -243,41 +267,57 @@ impl Ledbat {
         }
     }
 
+    /// Begins a pause when one is due.
     fn plan_pause(&mut self, arrived: Arrived, target: u64, now: Time) {
-        if let Some(began) = self.pause.recovering {
-            if !self.is_slow_start() {
-                self.pause.recovering = None;
-                self.pause.next_at = Some(now.plus(PAUSE_SHARE * now.since(began)));
-            }
+        if now < self.pause.next_at || self.is_slow_start() {
             return;
         }
-        if self.is_slow_start() {
-            return;
+        let is_first = self.pause.next_at == Time::default();
+        self.pause.next_at = Time((now.0 / PAUSE_EVERY + 1) * PAUSE_EVERY);
+        let shortest = std::mem::replace(&mut self.pause.shortest_queue, u64::MAX);
+        // A queue that was short all by itself has shown how short the way is.
+        if !is_first && target / 8 <= shortest {
+            self.pause.ends_at = Some(now.plus(PAUSE_ROUNDS * arrived.rtt));
+            self.threshold = AFTER_PAUSE * self.window;
+            self.window = MIN_PACKETS * f64::from(arrived.full);
         }
-        let next_at = *self.pause.next_at.get_or_insert_with(|| now.plus(2 * arrived.rtt));
-        if now < next_at {
-            return;
-        }
-        if self.pause.shortest_queue < target / 8 {
-            // The queue was short all by itself.
-            self.pause.shortest_queue = u64::MAX;
-            self.pause.next_at = Some(now.plus(10 * SECOND));
-            return;
-        }
-        self.pause.current = Some((now, now.plus(2 * arrived.rtt)));
-        self.threshold = self.window;
-        self.window = MIN_PACKETS * f64::from(arrived.full);
     }
 
     fn is_paused(&mut self, now: Time) -> bool {
-        let Some((began, ends)) = self.pause.current else { return false };
-        if now < ends {
-            return true;
+        if self.pause.ends_at.is_some_and(|ends_at| ends_at <= now) {
+            self.pause.ends_at = None;
         }
-        self.pause.current = None;
-        self.pause.recovering = Some(began);
-        self.pause.shortest_queue = u64::MAX;
-        false
+        self.pause.ends_at.is_some()
+    }
+}
+
+impl Buffer {
+    fn note(&mut self, queue: u64, now: Time) {
+        if self.longest(now) <= queue {
+            self.longest = Some((queue, now));
+        }
+    }
+
+    fn longest(&self, now: Time) -> u64 {
+        self.longest.filter(|(_, at)| now.since(*at) < LARGE_BUFFER).map_or(0, |(queue, _)| queue)
+    }
+}
+
+impl Contest {
+    /// `fill` is how long the queue is, as a part of the target.
+    fn note(&mut self, fill: f64, rtt: u64, now: Time) {
+        if fill < CONTESTED {
+            self.long_since = None;
+            return;
+        }
+        let since = *self.long_since.get_or_insert(now);
+        if CONTESTED_ROUNDS * rtt <= now.since(since) {
+            self.noticed = Some(now);
+        }
+    }
+
+    fn is_on(&self, now: Time) -> bool {
+        self.noticed.is_some_and(|at| now.since(at) < CONTEST)
     }
 }
 

@@ -5,7 +5,7 @@
 //! is polite: it measures how long its packets wait in queues, and makes room before other traffic feels it.
 //!
 //! [`Multiplexer`] is the machine. Datagrams and the passing of time go in, datagrams and news come out; it owns no
-//! socket and no clock, and what it needs of chance comes from a seed.
+//! socket and no clock, and what it needs of chance comes from a seed. `examples/handshake.rs` is a shell around it.
 //!
 //! # How it works
 //!

@@ -167,6 +167,11 @@ impl SendBuffer {
         self.limit.saturating_sub(self.bytes.len())
     }
 
+    /// Whether there is nothing that the peer lacks, the end left out.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Nothing will be written any more.
     pub(crate) fn finish(&mut self) {
         if self.end == End::Open {

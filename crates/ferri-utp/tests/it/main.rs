@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod congestion;
+mod endings;
+mod measure;
 mod network;
 mod properties;
 mod stream;
+mod tcp;
+mod transfers;

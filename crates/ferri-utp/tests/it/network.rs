@@ -107,6 +107,8 @@ impl Link {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Arrival {
     Datagram(Vec<u8>),
+    /// A packet of the TCP flow, or its acknowledgement.
+    Tcp(u64),
 }
 
 /// A host: its connections, and its address.
@@ -133,6 +135,8 @@ pub(crate) struct Network {
     under_way: BinaryHeap<Reverse<(u64, u64, usize, Arrival)>>,
     count: u64,
     buffer: Vec<u8>,
+    /// What came of the TCP flow, for the host of that number.
+    pub(crate) tcp: Vec<(usize, u64)>,
 }
 
 impl Network {
@@ -164,6 +168,7 @@ impl Network {
             under_way: BinaryHeap::new(),
             count: 0,
             buffer: Vec::new(),
+            tcp: Vec::new(),
         }
     }
 
@@ -247,6 +252,7 @@ impl Network {
                     let from = self.hosts[1 - to].addr;
                     self.hosts[to].utp.handle(Input::Datagram { from, bytes: &bytes }, now);
                 }
+                Arrival::Tcp(number) => self.tcp.push((to, number)),
             }
         }
         for host in &mut self.hosts {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ferri_utp::{CloseReason, ConnectionKey, Output};
 
-use crate::network::{Chance, Network};
+use crate::network::Network;
 
 /// What one side of a connection does.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,12 @@ pub(crate) struct Plan {
     /// Bytes that are read at once, and how often nothing is read at all.
     pub(crate) read: u64,
     pub(crate) lazy: f64,
+}
+
+impl Plan {
+    pub(crate) fn bytes(bytes: u64) -> Self {
+        Self { bytes, write: 16 << 10, read: 64 << 10, lazy: 0.0 }
+    }
 }
 
 /// One side of a connection.
@@ -106,7 +112,7 @@ impl Side {
 
 /// The byte that a host writes at this place.
 fn byte(host: usize, at: u64) -> u8 {
-    (Chance(at >> 3).next() >> (8 * (at & 7))) as u8 ^ host as u8
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8 ^ host as u8
 }
 
 /// A connection from host 0 to host 1, both sides.
@@ -121,16 +127,15 @@ pub(crate) fn pair(plans: [Plan; 2], network: &mut Network) -> [Side; 2] {
 
 /// Lets both sides act until both are closed, or `limit` is reached.
 pub(crate) fn run(sides: &mut [Side; 2], network: &mut Network, limit: Duration) {
-    while sides.iter().any(|side| side.closed.is_none()) {
+    loop {
         hear(std::slice::from_mut(sides), network);
+        if limit <= network.elapsed() || sides.iter().all(|side| side.closed.is_some()) {
+            return;
+        }
         let acted = sides.iter_mut().map(|side| side.act(network)).fold(false, |any, acted| any | acted);
         // A lazy reader comes back after a while without having been told of anything new.
         let pause = network.elapsed() + Duration::from_millis(20);
-        let limit_now = if acted { limit.min(pause) } else { limit };
-        if !network.step(limit_now) && limit <= network.elapsed() {
-            hear(std::slice::from_mut(sides), network);
-            return;
-        }
+        network.step(if acted { limit.min(pause) } else { limit });
     }
 }
 
