@@ -22,6 +22,7 @@ mod tracker;
 mod tracker_files;
 mod tracker_request;
 mod tracker_server;
+mod utp;
 mod wire;
 
 pub use bencode::bencode;
@@ -40,6 +41,7 @@ pub use tracker::{tracker_announce, tracker_packet, tracker_scrape, tracker_udp,
 pub use tracker_files::{tracker_lists, tracker_snapshot};
 pub use tracker_request::tracker_request;
 pub use tracker_server::tracker_server;
+pub use utp::{utp_packet, utp_stream};
 pub use wire::{extension, handshake, metadata, pex, wire};
 
 /// One function to be fed.
@@ -95,5 +97,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "tracker_snapshot", run: tracker_snapshot, memory_factor: 256 },
     Target { name: "tracker_udp", run: tracker_udp, memory_factor: 64 },
     Target { name: "tracker_url", run: tracker_url, memory_factor: 64 },
+    Target { name: "utp_packet", run: utp_packet, memory_factor: 64 },
+    // A few bytes of script make packets that wait.
+    Target { name: "utp_stream", run: utp_stream, memory_factor: 4096 },
     Target { name: "wire", run: wire, memory_factor: 64 },
 ];

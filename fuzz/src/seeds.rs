@@ -7,6 +7,7 @@ mod dht;
 mod machines;
 mod torrent;
 mod traces;
+mod utp;
 
 use bytes::BytesMut;
 use ferri_tracker::udp::{Request, Response};
@@ -38,6 +39,7 @@ pub fn all() -> Vec<Seed> {
     machines::all(&mut seeds);
     traces::traces(&mut seeds);
     dht::all(&mut seeds);
+    utp::all(&mut seeds);
     seeds
 }
 

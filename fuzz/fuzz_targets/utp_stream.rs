@@ -1,0 +1,5 @@
+//! Feeds a fuzzer's bytes to `ferri_fuzz::utp_stream`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ferri_fuzz::utp_stream(data));
