@@ -37,11 +37,13 @@ pub mod dht;
 mod egress;
 mod error;
 mod events;
+mod exchange_turns;
 mod external;
 mod feature;
 mod feed;
 mod fetch;
 mod fetch_error;
+mod greetings;
 mod handshake;
 mod hosts;
 mod http;
@@ -95,8 +97,8 @@ pub use scrape::Scraper;
 pub use session::{Restored, Session};
 pub use session_options::{LimitsError, SessionLimits, SessionOptions};
 pub use status::{
-    AllTime, ErrorReason, Event, FileStatus, MovingStatus, PeerStatus, Resolving, Said, Sources, State,
-    StopReason, Stopwatch, TorrentStatus, TrackerStatus, Wait,
+    AllTime, ErrorReason, Event, FileStatus, MovingStatus, PeerEncryption, PeerStatus, Resolving, Said,
+    Sources, State, StopReason, Stopwatch, TorrentStatus, TrackerStatus, Wait,
 };
 pub use torrent::{
     FileReader, FilesError, PieceMap, ReadError, Rechecked, Refused, Torrent, TorrentSettings, known_torrent,
@@ -107,6 +109,9 @@ pub use why_off::WhyOff;
 
 /// What [`Scraper`] answers.
 pub use ferri_tracker::Scrape;
+
+/// Whether connections are encrypted.
+pub use ferri_wire::mse::Encryption;
 
 /// Why a tracker or a peer is of no use, and how a tracker stands: each says itself in words.
 pub use ferri_swarm::{DisconnectReason, Misbehavior};

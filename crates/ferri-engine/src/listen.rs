@@ -5,13 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ferri_metainfo::InfoHash;
 use ferri_swarm::Network;
-use ferri_wire::Handshake;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::handshake::{self, Arrival};
+use crate::handshake::{self, Arrival, Reception};
 use crate::peer::link::Link;
 
 /// Strangers in the handshake at once. The oldest is cut off when another comes.
@@ -25,11 +23,8 @@ pub(crate) trait Host: Send + 'static {
     fn arrive(self, arrival: Arrival) -> impl Future<Output = ()> + Send;
 }
 
-/// Accepts until it is dropped. `find` says who goes by an info hash, and what is said to its peers.
-pub(crate) async fn run<H: Host>(
-    listener: Arc<TcpListener>,
-    find: impl Fn(&InfoHash) -> Option<(H, Handshake)> + Clone + Send + Sync + 'static,
-) {
+/// Accepts until it is dropped.
+pub(crate) async fn run<R: Reception<Torrent: Host>>(listener: Arc<TcpListener>, reception: R) {
     let mut strangers = Strangers::default();
     loop {
         tokio::select! {
@@ -49,7 +44,7 @@ pub(crate) async fn run<H: Host>(
             accepted = listener.accept() => match accepted {
                 Ok((stream, addr)) => {
                     let addr = canonical(addr);
-                    strangers.admit(Network::of(addr.ip()), welcome(stream, addr, find.clone()));
+                    strangers.admit(Network::of(addr.ip()), welcome(stream, addr, reception.clone()));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: connections that end make room.
@@ -69,17 +64,13 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-async fn welcome<H: Host>(
-    stream: TcpStream,
-    addr: SocketAddr,
-    find: impl Fn(&InfoHash) -> Option<(H, Handshake)>,
-) {
+async fn welcome<R: Reception<Torrent: Host>>(stream: TcpStream, addr: SocketAddr, reception: R) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%addr, %error, "no peer came of an incoming connection");
         return;
     }
     let mut link = Link::tcp(stream, addr);
-    match handshake::accept(&mut link, find).await {
+    match handshake::accept(&mut link, &reception).await {
         Ok((host, handshake)) => host.arrive(Arrival::Accepted { link, handshake }).await,
         Err(error) => tracing::debug!(%addr, %error, "no peer came of an incoming connection"),
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ferri_metainfo::{InfoHash, InfoHashes};
+use ferri_wire::mse::{TorrentDigest, torrent_digest};
 
 use crate::Error;
 
@@ -19,6 +20,8 @@ struct Places<H> {
     by_name: BTreeMap<InfoHash, Place<H>>,
     /// The other names of hybrids: what each is known by in `by_name`.
     aliases: BTreeMap<InfoHash, InfoHash>,
+    /// All names, by that which a key exchange says instead of them.
+    by_digest: BTreeMap<TorrentDigest, InfoHash>,
     is_closed: bool,
     next_number: u64,
 }
@@ -47,8 +50,13 @@ trait Forget: std::fmt::Debug + Send + Sync {
 
 impl<H> Default for Registry<H> {
     fn default() -> Self {
-        let places =
-            Places { by_name: BTreeMap::new(), aliases: BTreeMap::new(), is_closed: false, next_number: 0 };
+        let places = Places {
+            by_name: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            by_digest: BTreeMap::new(),
+            is_closed: false,
+            next_number: 0,
+        };
         Self { places: Mutex::new(places) }
     }
 }
@@ -58,6 +66,11 @@ impl<H: Clone> Registry<H> {
     pub(crate) fn get(&self, name: InfoHash) -> Option<H> {
         let places = self.lock();
         places.by_name.get(&places.main_name(name)).map(|place| place.host.clone())
+    }
+
+    /// The name, be it a second one, that a key exchange says this instead of.
+    pub(crate) fn name_of(&self, digest: &TorrentDigest) -> Option<InfoHash> {
+        self.lock().by_digest.get(digest).copied()
     }
 
     /// Everything, in the order of the names.
@@ -159,6 +172,7 @@ impl<H> Places<H> {
         if let Some(alias) = alias {
             self.aliases.insert(alias, name);
         }
+        self.by_digest.extend(hashes.names().map(|name| (torrent_digest(&name), name)));
         self.by_name.insert(name, Place { host, alias, number });
     }
 
@@ -168,6 +182,9 @@ impl<H> Places<H> {
         let gone = self.by_name.remove(&name)?;
         if let Some(alias) = gone.alias {
             self.aliases.remove(&alias);
+        }
+        for name in [Some(name), gone.alias].into_iter().flatten() {
+            self.by_digest.remove(&torrent_digest(&name));
         }
         Some(gone)
     }
@@ -257,6 +274,21 @@ mod tests {
             drop(first);
             assert_eq!((registry.get(hash(1)), registry.get(hash(2))), (None, None));
         }
+    }
+
+    #[test]
+    fn each_name_is_found_by_its_digest_while_it_is_taken() {
+        let registry = Arc::new(Registry::default());
+        let named = |n| registry.name_of(&torrent_digest(&hash(n)));
+        let mut first = registry.enter(&v1(1), "first").unwrap();
+        let second = registry.enter(&v1(2), "second").unwrap();
+        assert_eq!((named(1), named(2), named(3)), (Some(hash(1)), Some(hash(2)), None));
+        registry.rename(&mut first, &hybrid(1, 2), |_| true).unwrap();
+        drop(second);
+        assert_eq!((named(1), named(2)), (Some(hash(1)), Some(hash(2))));
+        drop(first);
+        assert_eq!((named(1), named(2)), (None, None));
+        assert!(registry.lock().by_digest.is_empty());
     }
 
     #[test]

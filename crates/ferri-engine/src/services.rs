@@ -16,7 +16,9 @@ use tracing::Span;
 use crate::crowd::Crowds;
 use crate::dht::Dht;
 use crate::egress::Egress;
+use crate::exchange_turns::ExchangeTurns;
 use crate::feed::Feed;
+use crate::greetings::Greetings;
 use crate::http::Http;
 use crate::keeper::Keeper;
 use crate::lsd::Lsd;
@@ -87,13 +89,29 @@ pub(crate) struct Rates {
     pub(crate) up: Arc<Limiter>,
 }
 
-/// Connections, dials and memory of all torrents together.
+/// Connections, dials and memory of all torrents together, and what was learned of them.
 #[derive(Debug)]
 pub(crate) struct Capacity {
     /// What was set last, rates and checks included.
     pub(crate) limits: Mutex<SessionLimits>,
     pub(crate) shares: Arc<Shares>,
     pub(crate) crowds: Arc<Crowds>,
+    /// How peers are greeted, and which of them want it otherwise.
+    pub(crate) greetings: Arc<Greetings>,
+    /// What strangers may have us compute.
+    pub(crate) exchanges: ExchangeTurns,
+}
+
+impl Capacity {
+    pub(crate) fn new(options: &SessionOptions) -> Self {
+        Self {
+            limits: options.limits.clone().into(),
+            shares: Arc::new(Shares::new(&options.limits)),
+            crowds: Arc::new(Crowds::new(options.limits.peers_max)),
+            greetings: Arc::new(Greetings::new(options.encryption)),
+            exchanges: ExchangeTurns::new(),
+        }
+    }
 }
 
 /// How trackers are asked, and whose turn it is.

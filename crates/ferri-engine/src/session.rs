@@ -12,7 +12,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
-use crate::crowd::Crowds;
 use crate::dht::{self, Dht};
 use crate::egress::Egress;
 use crate::events::SessionEvents;
@@ -26,7 +25,6 @@ use crate::options::Stored;
 use crate::pace::Turns;
 use crate::rate::Limiter;
 use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdown, TrackerClients};
-use crate::share::Shares;
 use crate::status::State;
 use crate::store::{Kept, Listed, Record, Store, StoreError, Writer};
 use crate::torrent::{self, Earlier, FilesError, Refused, Torrent};
@@ -155,11 +153,7 @@ impl Session {
                 down: Arc::new(Limiter::new(options.limits.down)),
                 up: Arc::new(Limiter::new(options.limits.up)),
             },
-            capacity: Capacity {
-                shares: Arc::new(Shares::new(&options.limits)),
-                crowds: Arc::new(Crowds::new(options.limits.peers_max)),
-                limits: options.limits.clone().into(),
-            },
+            capacity: Capacity::new(&options),
             trackers: TrackerClients {
                 http: Arc::new(Http::new(egress.clone())),
                 udp: Arc::new(UdpTrackers::new(egress.clone(), sockets.clone())),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ferri_metainfo::limits::BLOCK_LENGTH;
+use ferri_wire::mse::Encryption;
 
 use crate::feature::Feature;
 use crate::store::Store;
@@ -17,6 +18,8 @@ pub struct SessionOptions {
     pub listen_port: Option<u16>,
     /// The address to listen on and to connect from; `None` is every address, both families.
     pub bind: Option<IpAddr>,
+    /// Whether connections to peers are encrypted (MSE), in both directions.
+    pub encryption: Encryption,
     /// What all torrents may use together. It can be changed while the session runs.
     pub limits: SessionLimits,
     /// Where journals and other state live. Created when missing.
@@ -55,6 +58,7 @@ impl SessionOptions {
         Self {
             listen_port: None,
             bind: None,
+            encryption: Encryption::default(),
             limits: SessionLimits::default(),
             state_dir: state_dir.into(),
             store: None,

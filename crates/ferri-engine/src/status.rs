@@ -396,11 +396,34 @@ pub struct TrackerStatus {
     pub next_announce: Option<Duration>,
 }
 
+/// How much of what passes between a peer and us is encrypted (MSE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerEncryption {
+    /// Nothing.
+    None,
+    /// The handshake, and nothing after it.
+    Handshake,
+    /// Everything, with RC4.
+    Rc4,
+}
+
+impl fmt::Display for PeerEncryption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "plain",
+            Self::Handshake => "encrypted handshake",
+            Self::Rc4 => "RC4",
+        })
+    }
+}
+
 /// One connected peer.
 #[derive(Debug, Clone)]
 pub struct PeerStatus {
     /// Where it is.
     pub addr: SocketAddr,
+    /// How much of the connection is encrypted.
+    pub encryption: PeerEncryption,
     /// What it calls itself, from its extension handshake or peer id: sanitise before printing.
     pub client: String,
     /// Bytes per second from it.

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use ferri_metainfo::InfoHash;
 use ferri_swarm::Source;
 use ferri_wire::Handshake;
+use ferri_wire::mse::{Encryption, TorrentDigest};
 use tokio::net::TcpListener;
 
+use crate::exchange_turns::ExchangeTurns;
 use crate::external::Voter;
 use crate::feature::{Feature, NotBuilt};
+use crate::handshake::Reception;
 use crate::hosts::Hosts;
 use crate::network::{Facts, LsdStatus};
 use crate::port_mapping::{PortMappingStatus, Transport};
@@ -51,22 +54,38 @@ pub(crate) fn start_keeper(services: &Arc<Services>, hosts: &Arc<Hosts>) {
 }
 
 fn start_listener(services: &Arc<Services>, hosts: &Arc<Hosts>, listener: TcpListener) {
-    let find = finder(services, hosts);
+    let front = Front { services: services.clone(), hosts: hosts.clone() };
     let listener = Arc::new(listener);
-    services.keep("the listener", move || listen::run(listener.clone(), find.clone()));
+    services.keep("the listener", move || listen::run(listener.clone(), front.clone()));
 }
 
-/// Says who goes by an info hash, and what is said to its peers.
-pub(crate) fn finder(
-    services: &Arc<Services>,
-    hosts: &Arc<Hosts>,
-) -> impl Fn(&InfoHash) -> Option<(Torrent, Handshake)> + Clone + Send + Sync + 'static {
-    let (known, ours) = (hosts.clone(), services.clone());
-    move |name| {
-        let host = known.get(*name)?;
-        // A hybrid has two names; whoever calls it by the second hears that one.
+/// What the session is to peers that dial it.
+#[derive(Debug, Clone)]
+pub(crate) struct Front {
+    pub(crate) services: Arc<Services>,
+    pub(crate) hosts: Arc<Hosts>,
+}
+
+impl Reception for Front {
+    type Torrent = Torrent;
+
+    fn find(&self, name: &InfoHash) -> Option<(Torrent, Handshake)> {
+        let (host, ours) = (self.hosts.get(*name)?, &self.services);
+        // A hybrid has two names; a peer that calls it by the second hears that one.
         let handshake = if host.is_private() { ours.private_handshake(*name) } else { ours.handshake(*name) };
         Some((host, handshake))
+    }
+
+    fn name_of(&self, digest: &TorrentDigest) -> Option<InfoHash> {
+        self.hosts.name_of(digest)
+    }
+
+    fn encryption(&self) -> Encryption {
+        self.services.capacity.greetings.encryption()
+    }
+
+    fn turns(&self) -> &ExchangeTurns {
+        &self.services.capacity.exchanges
     }
 }
 

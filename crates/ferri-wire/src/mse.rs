@@ -21,7 +21,7 @@ mod rc4;
 pub use dh::PUBLIC_KEY_LEN;
 pub use dialer::Dialer;
 pub use listener::{Listener, Step};
-pub use parts::{CHANCE_LEN, Chance, Ciphers, Established, MseError, PAD_MAX, torrent_digest};
+pub use parts::{CHANCE_LEN, Chance, Ciphers, Established, MseError, PAD_MAX, TorrentDigest, torrent_digest};
 pub use policy::{Encryption, Method};
 pub use rc4::Rc4;
 

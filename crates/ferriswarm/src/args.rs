@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub(crate) use create::{About, ChoiceArgs, CreateArgs};
 #[cfg(feature = "tracker-server")]
@@ -201,6 +201,11 @@ pub(crate) struct Network {
     #[arg(long, value_name = "IP")]
     pub(crate) bind: Option<IpAddr>,
 
+    /// Whether connections to peers are encrypted. Trackers, the DHT and the local network see what you look for all the
+    /// same
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "allow")]
+    pub(crate) encryption: Encrypting,
+
     /// One more tracker; repeatable
     #[arg(long, value_name = "URL", value_parser = parse_tracker, value_hint = ValueHint::Url)]
     pub(crate) tracker: Vec<String>,
@@ -256,6 +261,19 @@ pub(crate) struct Network {
     /// Folder for what must survive a restart [default: ~/.local/state/ferriswarm]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// When connections to peers are encrypted (Message Stream Encryption).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Encrypting {
+    /// Never: peers that insist on it are not reached
+    Disable,
+    /// When a peer wants it; reaches most peers, and soonest
+    Allow,
+    /// Whenever a peer can; plain otherwise
+    Prefer,
+    /// Always, with RC4, in both directions: peers without it are not reached
+    Require,
 }
 
 /// How commands that need no peers reach the servers that they are sent to.

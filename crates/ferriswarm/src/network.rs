@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ferri_engine::{AddTorrent, Feature, SessionOptions};
+use ferri_engine::{AddTorrent, Encryption, Feature, SessionOptions};
 use ferri_metainfo::magnet::Magnet;
 
-use crate::args::Network;
+use crate::args::{Encrypting, Network};
 use crate::console::Console;
 use crate::env::{Env, Interrupts};
 use crate::exit::Failure;
@@ -27,6 +27,12 @@ pub(crate) fn session_options(env: &Env, network: &Network) -> Result<SessionOpt
     let mut options = SessionOptions::new(state_dir(env, network)?);
     options.listen_port = network.port;
     options.bind = network.bind;
+    options.encryption = match network.encryption {
+        Encrypting::Disable => Encryption::Disable,
+        Encrypting::Allow => Encryption::Allow,
+        Encrypting::Prefer => Encryption::Prefer,
+        Encrypting::Require => Encryption::Require,
+    };
     options.limits.memory = network.memory;
     options.limits.down = network.down.and_then(|rate| rate.0);
     options.limits.up = network.up.and_then(|rate| rate.0);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ferri_metainfo::Block;
 use ferri_storage::StorageError;
-use ferri_swarm::{Direction, DisconnectReason, Input, PeerKey};
+use ferri_swarm::{Direction, DisconnectReason, Input, PeerKey, PeerStats};
 use ferri_wire::{Handshake, Message};
 use tracing::Instrument;
 
@@ -15,12 +15,14 @@ use crate::handshake::{self, Arrival};
 use crate::peer::link::Link;
 use crate::peer::{Connection, Report};
 use crate::rate::Limits;
+use crate::status::{PeerEncryption, PeerStatus};
 
 /// The crew's side of a connection.
 #[derive(Debug)]
 pub(super) struct Peer {
     addr: SocketAddr,
     direction: Direction,
+    encryption: PeerEncryption,
     outbox: Outbox,
     /// It counts among the connections of the session.
     _pass: Pass,
@@ -43,6 +45,26 @@ impl<M: Machine> Crew<M> {
 
     pub(super) fn is_incoming(&self, peer: PeerKey) -> bool {
         self.peers.get(&peer).is_some_and(|peer| peer.direction == Direction::Incoming)
+    }
+
+    /// A connection as a user sees it.
+    pub(crate) fn peer_status(&self, peer: PeerStats) -> PeerStatus {
+        PeerStatus {
+            addr: peer.addr,
+            // The machine may hear a moment later that a connection is gone.
+            encryption: self.peers.get(&peer.peer).map_or(PeerEncryption::None, |peer| peer.encryption),
+            client: peer.client,
+            down_rate: peer.down_rate,
+            up_rate: peer.up_rate,
+            downloaded: peer.downloaded,
+            uploaded: peer.uploaded,
+            progress: f64::from(peer.progress),
+            am_choking: peer.flags.am_choking,
+            peer_choking: peer.flags.peer_choking,
+            peer_interested: peer.flags.peer_interested,
+            am_interested: peer.flags.am_interested,
+            snubbed: peer.flags.snubbed,
+        }
     }
 
     pub(super) fn dial(&self, addr: SocketAddr) {
@@ -69,7 +91,8 @@ impl<M: Machine> Crew<M> {
     /// Gives a connection a task and tells the machine of it.
     fn connected(&mut self, link: Link, direction: Direction, handshake: Handshake, now: Instant) {
         let (key, addr) = (self.services.identity.next_peer(), link.addr());
-        tracing::debug!(%addr, link = %link.kind(), ?direction, "connected");
+        let encryption = link.encryption();
+        tracing::debug!(%addr, link = %link.kind(), %encryption, ?direction, "connected");
         let (outbox, ends) = Outbox::new();
         let (limits, services) = (&self.base.limits, &self.services);
         let connection = Connection {
@@ -87,7 +110,7 @@ impl<M: Machine> Crew<M> {
         let span = tracing::error_span!(parent: &self.base.span, "peer", %addr);
         services.tasks.spawn(connection.run_watched().instrument(span));
         let (pass, crowd) = services.capacity.crowds.enter(addr.ip());
-        self.peers.insert(key, Peer { addr, direction, outbox, _pass: pass });
+        self.peers.insert(key, Peer { addr, direction, encryption, outbox, _pass: pass });
         self.handle(Input::PeerConnected { peer: key, addr, direction, handshake, crowd }, now);
     }
 

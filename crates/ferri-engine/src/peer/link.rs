@@ -1,18 +1,21 @@
 //! A connection as its task sees it: bytes in, bytes out, and who is at the other end, whatever carries them.
 //!
-//! What differs between ways of carrying bytes stays in here. There is no dynamic dispatch, and plain TCP costs nothing
-//! beyond its calls of the system: reads fill the reader's buffers, writes take the writer's.
+//! What differs between ways of carrying bytes stays in here, and so does encryption. There is no dynamic dispatch, and
+//! plain TCP costs nothing beyond its calls of the system: reads fill the reader's buffers, writes take the writer's. What
+//! is encrypted is changed in the same buffers.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 
 use bytes::{Buf, BytesMut};
+use ferri_wire::mse::{Ciphers, Established};
 use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 
 #[cfg(test)]
 use super::memory;
+use crate::status::PeerEncryption;
 
 /// Bytes that can be looked at before they are read: more than any greeting has.
 const AHEAD_MAX: usize = 256;
@@ -22,7 +25,10 @@ const AHEAD_MAX: usize = 256;
 pub(crate) struct Link {
     way: Way,
     addr: SocketAddr,
-    /// What came and was only looked at: the first to be read.
+    encryption: PeerEncryption,
+    /// There exactly if the stream is encrypted.
+    ciphers: Option<Box<Ciphers>>,
+    /// What came and was only looked at, or came with the key exchange: the first to be read. It is decrypted.
     ahead: BytesMut,
 }
 
@@ -36,7 +42,7 @@ enum Way {
 /// What carries the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LinkKind {
-    /// TCP, in plain.
+    /// TCP.
     Tcp,
     /// The memory of a test.
     #[cfg(test)]
@@ -56,12 +62,32 @@ impl fmt::Display for LinkKind {
 impl Link {
     /// Over TCP, in plain, to the peer at `addr`.
     pub(crate) fn tcp(stream: TcpStream, addr: SocketAddr) -> Self {
-        Self { way: Way::Tcp(stream), addr, ahead: BytesMut::new() }
+        Self::plain(Way::Tcp(stream), addr)
     }
 
     #[cfg(test)]
     pub(super) fn memory(end: memory::End, addr: SocketAddr) -> Self {
-        Self { way: Way::Memory(end), addr, ahead: BytesMut::new() }
+        Self::plain(Way::Memory(end), addr)
+    }
+
+    fn plain(way: Way, addr: SocketAddr) -> Self {
+        Self { way, addr, encryption: PeerEncryption::None, ciphers: None, ahead: BytesMut::new() }
+    }
+
+    /// The same connection behind a key exchange of which all bytes were read.
+    pub(crate) fn establish(&mut self, established: Established) {
+        debug_assert!(self.ahead.is_empty(), "what came was given to the exchange");
+        self.encryption = match established.ciphers {
+            Some(_) => PeerEncryption::Rc4,
+            None => PeerEncryption::Handshake,
+        };
+        self.ciphers = established.ciphers;
+        self.ahead = BytesMut::from(&*established.received);
+    }
+
+    /// How much of the connection is encrypted.
+    pub(crate) fn encryption(&self) -> PeerEncryption {
+        self.encryption
     }
 
     /// The other end.
@@ -87,8 +113,10 @@ impl Link {
 
     /// Makes bytes fit to leave. Each byte passes here once, in the order in which it is written afterwards.
     pub(crate) fn seal(&mut self, bytes: &mut [u8]) {
+        if let Some(ciphers) = &mut self.ciphers {
+            ciphers.seals.apply(bytes);
+        }
         match (&mut self.way, bytes) {
-            // They leave in plain.
             (Way::Tcp(_), _) => {}
             #[cfg(test)]
             (Way::Memory(end), bytes) => end.seal(bytes),
@@ -100,11 +128,14 @@ impl Link {
     /// # Errors
     /// `WouldBlock` when nothing is; otherwise the connection is over.
     pub(crate) fn try_read(&mut self, slices: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        if self.ahead.is_empty() {
-            self.way.try_read(slices)
-        } else {
-            Ok(read_ahead(&mut self.ahead, slices))
+        if !self.ahead.is_empty() {
+            return Ok(read_ahead(&mut self.ahead, slices));
         }
+        let read = self.way.try_read(slices)?;
+        if let Some(ciphers) = &mut self.ciphers {
+            open(ciphers, slices, read);
+        }
+        Ok(read)
     }
 
     /// Writes what there is room for, of bytes that were sealed.
@@ -116,12 +147,13 @@ impl Link {
     }
 
     /// Waits until at least `count` bytes have come that were not read, and shows them with what else is there. They stay.
-    /// May be dropped while it waits.
+    /// May be dropped while it waits. Only at the beginning of a connection, before all encryption.
     ///
     /// # Errors
     /// The connection is over.
     pub(crate) async fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         debug_assert!(count <= AHEAD_MAX, "nothing that begins a connection is that long");
+        debug_assert!(self.ciphers.is_none(), "what is looked at is as it came");
         while self.ahead.len() < count {
             self.way.ready(Interest::READABLE).await?;
             let mut fresh = [0; AHEAD_MAX];
@@ -187,6 +219,16 @@ impl Way {
             #[cfg(test)]
             Self::Memory(end) => end.try_write(slices),
         }
+    }
+}
+
+/// Decrypts what was read into the slices.
+fn open(ciphers: &mut Ciphers, slices: &mut [IoSliceMut<'_>], read: usize) {
+    let mut left = read;
+    for slice in slices {
+        let count = slice.len().min(left);
+        ciphers.opens.apply(&mut slice[..count]);
+        left -= count;
     }
 }
 

@@ -475,21 +475,3 @@ impl Torrent {
         self.inner.task_slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// A connection as a user sees it.
-fn peer_status(peer: ferri_swarm::PeerStats) -> PeerStatus {
-    PeerStatus {
-        addr: peer.addr,
-        client: peer.client,
-        down_rate: peer.down_rate,
-        up_rate: peer.up_rate,
-        downloaded: peer.downloaded,
-        uploaded: peer.uploaded,
-        progress: f64::from(peer.progress),
-        am_choking: peer.flags.am_choking,
-        peer_choking: peer.flags.peer_choking,
-        peer_interested: peer.flags.peer_interested,
-        am_interested: peer.flags.am_interested,
-        snubbed: peer.flags.snubbed,
-    }
-}

@@ -23,7 +23,7 @@ use super::moving::Moves;
 use super::readers::Readers;
 use super::refused::{FilesError, Refused};
 use super::work::RemoveAsker;
-use super::{TaskSlot, Torrent, peer_status, wishes};
+use super::{TaskSlot, Torrent, wishes};
 use crate::clock;
 use crate::crew::{self, Allowed, Crew, Happened, Permit, Upload};
 use crate::events::EventLog;
@@ -226,7 +226,10 @@ impl Task {
             Command::Have(reply) => {
                 drop(reply.send((self.crew.machine().have().clone(), self.files.wanted().clone())));
             }
-            Command::Peers(reply) => drop(reply.send(self.crew.machine().peers().map(peer_status).collect())),
+            Command::Peers(reply) => {
+                let peers = self.crew.machine().peers();
+                drop(reply.send(peers.map(|peer| self.crew.peer_status(peer)).collect()));
+            }
             Command::Work(work) => self.work(work, now),
             Command::Look(look) => self.show_to(look),
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),

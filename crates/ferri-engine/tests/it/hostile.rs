@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use ferri_engine::{AddTorrent, Check, Event, Session};
+use ferri_engine::{AddTorrent, Check, Encryption, Event, Session, SessionOptions};
 use ferri_metainfo::Bitfield;
+use ferri_wire::mse::PUBLIC_KEY_LEN;
 use ferri_wire::{Message, Reserved, encode};
 
 use crate::support::{Payload, Seed, options, resident_bytes, shake, within};
@@ -81,18 +82,56 @@ async fn a_piece_beyond_the_torrent_ends_the_connection() {
     flood(encoded(&Message::Have { piece: u32::MAX }, 1), 1).await;
 }
 
+/// A public key has no form, so another protocol may be one until the padding behind it is too long.
 #[tokio::test]
-async fn another_protocol_is_hung_up_on_at_once() {
+async fn another_protocol_is_hung_up_on_at_once_or_when_it_can_be_no_key_exchange() {
     let payload = Payload::single(100_000, 32768);
+    for (encryption, request) in [
+        (Encryption::Disable, b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        (Encryption::Allow, b"GET / HTTP/1.1\r\n".repeat(40)),
+    ] {
+        let seed = Seed::start_with(&payload, &[], |options, _| options.encryption = encryption).await;
+        let addr = seed.session.listen_addr();
+        let waited = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(addr).unwrap();
+            stream.write_all(&request).unwrap();
+            let since = Instant::now();
+            assert_hung_up(&mut stream);
+            since.elapsed()
+        });
+        // Without a reason to, it would be after ten.
+        assert!(waited.await.unwrap() < Duration::from_secs(8), "{encryption:?}");
+    }
+}
+
+#[tokio::test]
+async fn half_done_key_exchanges_do_not_keep_an_honest_peer_out() {
+    let payload = Payload::single(1_000_000, 32768);
     let seed = Seed::start(&payload, &[]).await;
     let addr = seed.session.listen_addr();
-    tokio::task::spawn_blocking(move || {
-        let mut stream = TcpStream::connect(addr).unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        assert_hung_up(&mut stream);
+    let strangers: Vec<TcpStream> = tokio::task::spawn_blocking(move || {
+        let begin = |_| {
+            let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5)).ok()?;
+            stream.write_all(&[0xee; PUBLIC_KEY_LEN]).ok()?;
+            Some(stream)
+        };
+        (0..400).filter_map(begin).collect()
     })
     .await
     .unwrap();
+    assert!(300 < strangers.len());
+    for encryption in [Encryption::Disable, Encryption::Require] {
+        let dir = tempfile::tempdir().unwrap();
+        let session = Session::start(SessionOptions { encryption, ..options(&dir) }).await.unwrap();
+        let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+        add.peers = vec![addr];
+        let since = Instant::now();
+        let torrent = session.add(add).await.unwrap();
+        within(torrent.wait_done()).await;
+        payload.assert_at(dir.path());
+        // The strangers have ten seconds, so it did not wait for them.
+        assert!(since.elapsed() < Duration::from_secs(8), "{encryption:?}: {:?}", since.elapsed());
+    }
 }
 
 #[tokio::test]

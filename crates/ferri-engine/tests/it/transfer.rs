@@ -1,6 +1,6 @@
 //! From one session to another: whole torrents, parts of them, through trackers and without.
 
-use ferri_engine::{AddTorrent, FilePriority, Session, State};
+use ferri_engine::{AddTorrent, Encryption, FilePriority, PeerEncryption, Session, SessionOptions, State};
 use ferri_tracker_server::{Options, TrackerServer};
 
 use crate::support::{Payload, Seed, options, within};
@@ -38,6 +38,31 @@ async fn several_files_come_over_a_udp_tracker() {
 #[tokio::test]
 async fn pieces_smaller_than_a_block_come_too() {
     through_tracker(&Payload::several(&[("a", 5_000), ("b/c", 12_345)], 100), TrackerServer::http_url).await;
+}
+
+#[tokio::test]
+async fn an_encrypted_download_comes_whole_and_both_sides_say_that_it_is_encrypted() {
+    let payload = Payload::single(3_000_123, 32768);
+    for (encryption, expected) in
+        [(Encryption::Require, PeerEncryption::Rc4), (Encryption::Allow, PeerEncryption::None)]
+    {
+        let seed = Seed::start(&payload, &[]).await;
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = SessionOptions { encryption, ..options(&dir) };
+        options.limits.down = Some(2_000_000);
+        let session = Session::start(options).await.unwrap();
+        let mut add = AddTorrent::new(payload.metainfo(&[]), dir.path());
+        add.peers = vec![seed.session.listen_addr()];
+        let torrent = session.add(add).await.unwrap();
+        within(torrent.watch().wait_for(|status| 5 < status.pieces_done)).await.unwrap();
+        for torrent in [&torrent, &seed.torrent] {
+            let peers = torrent.peers().await;
+            let found: Vec<_> = peers.iter().map(|peer| peer.encryption).collect();
+            assert_eq!(found, [expected]);
+        }
+        within(torrent.wait_done()).await;
+        payload.assert_at(dir.path());
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 //! The side that was dialled, and that finds out for which torrent.
 
-use ferri_hash::Sha1Digest;
 use ferri_metainfo::InfoHash;
 
 use super::dh::{KeyPair, Number, PUBLIC_KEY_LEN};
 use super::parts::{
-    Chance, Ciphers, Established, MseError, VERIFICATION, find_mark, masked, padding_len, request_mark,
+    Chance, Ciphers, Established, MseError, TorrentDigest, VERIFICATION, find_mark, masked, padding_len,
+    request_mark,
 };
 use super::policy::{Encryption, Method};
 
@@ -26,7 +26,7 @@ pub enum Step {
     /// More bytes are needed.
     More,
     /// It must be told which torrent has this [`super::torrent_digest`], by [`Listener::torrent`].
-    Torrent(Sha1Digest),
+    Torrent(TorrentDigest),
     /// It is over, when its last output is sent.
     Established(Established),
 }

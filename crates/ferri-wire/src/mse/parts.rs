@@ -95,9 +95,12 @@ fn rc4(name: &[u8; 4], secret: &Number, torrent: &InfoHash) -> Rc4 {
     Rc4::new(&digest(&[name, secret, torrent.as_bytes()]))
 }
 
+/// What stands for an info hash in an exchange.
+pub type TorrentDigest = Sha1Digest;
+
 /// By this a dialer names a torrent: a listener that does not know the info hash learns nothing from it.
 #[must_use]
-pub fn torrent_digest(torrent: &InfoHash) -> Sha1Digest {
+pub fn torrent_digest(torrent: &InfoHash) -> TorrentDigest {
     digest(&[b"req2", torrent.as_bytes()])
 }
 
@@ -107,7 +110,7 @@ pub(super) fn request_mark(secret: &Number) -> Sha1Digest {
 }
 
 /// Hides the digest of a torrent behind the secret; a second time, shows it again.
-pub(super) fn masked(torrent: Sha1Digest, secret: &Number) -> Sha1Digest {
+pub(super) fn masked(torrent: TorrentDigest, secret: &Number) -> TorrentDigest {
     let mask = digest(&[b"req3", secret]);
     std::array::from_fn(|i| torrent[i] ^ mask[i])
 }

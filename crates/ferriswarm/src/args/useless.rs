@@ -35,8 +35,9 @@ struct Rule {
 
 /// All that say how to find peers and how to talk with them. What an earlier run kept is looked for in the state folder,
 /// so that its flag is none of them.
-const NETWORK: [&str; 13] = [
+const NETWORK: [&str; 14] = [
     "port",
+    "encryption",
     "no_trackers",
     "peer",
     "down",

@@ -11,10 +11,10 @@ use crate::Error;
 use crate::clock;
 use crate::status::{State, StopReason};
 use crate::store::StoreError;
+use crate::torrent::TaskSlot;
 use crate::torrent::command::{Command, Order};
 use crate::torrent::refused::{FilesError, Refused};
 use crate::torrent::work::{MoveAsker, Work};
-use crate::torrent::{TaskSlot, peer_status};
 
 /// Moves and renames that wait until the files are there.
 const NOTED_MAX: usize = 64;
@@ -48,7 +48,8 @@ impl Search {
                 }
             },
             Command::Peers(reply) => {
-                drop(reply.send(self.crew.machine().peers().map(peer_status).collect()));
+                let peers = self.crew.machine().peers();
+                drop(reply.send(peers.map(|peer| self.crew.peer_status(peer)).collect()));
             }
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),
             Command::Work(work) if self.ending.is_some() => work.refuse(Refused::Stopped),

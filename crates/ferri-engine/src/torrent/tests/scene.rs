@@ -13,7 +13,6 @@ use ferri_storage::{BlockPool, MemoryStore, PieceStore, Pool, StorageError};
 use ferri_wire::{Handshake, PeerId};
 use tokio_util::task::TaskTracker;
 
-use crate::crowd::Crowds;
 use crate::egress::Egress;
 use crate::handshake::{Arrival, accept};
 use crate::hosts::Hosts;
@@ -24,7 +23,6 @@ use crate::pace::Turns;
 use crate::peer::memory::{self, Net};
 use crate::rate::Limiter;
 use crate::services::{Capacity, DiskServices, Identity, Rates, Services, Shutdown, TrackerClients};
-use crate::share::Shares;
 use crate::status::{State, TorrentStatus};
 use crate::torrent::Torrent;
 use crate::tracker_udp::UdpTrackers;
@@ -247,13 +245,13 @@ pub(super) fn addr(last: u8) -> SocketAddr {
 /// Takes connections as a session's listener does.
 fn listen(net: &Arc<Net>, addr: SocketAddr, services: &Arc<Services>, hosts: &Arc<Hosts>) {
     let mut calls = net.listen(addr);
-    let find = wiring::finder(services, hosts);
+    let front = wiring::Front { services: services.clone(), hosts: hosts.clone() };
     let ours = services.clone();
     services.spawn_until_stop(async move {
         while let Some(mut link) = calls.recv().await {
-            let find = find.clone();
+            let front = front.clone();
             ours.spawn_until_stop(async move {
-                if let Ok((torrent, handshake)) = accept(&mut link, find).await {
+                if let Ok((torrent, handshake)) = accept(&mut link, &front).await {
                     torrent.arrive(Arrival::Accepted { link, handshake }).await;
                 }
             });
@@ -272,11 +270,7 @@ fn services(net: &Arc<Net>, addr: SocketAddr, seed: u64) -> Arc<Services> {
         identity: Identity::seeded(addr, PeerId::new("FS", [0; 4], name), seed),
         disk: DiskServices::new(Pool::inline(), BlockPool::new(4), None),
         limits: Rates { down: Arc::new(Limiter::new(None)), up: Arc::new(Limiter::new(None)) },
-        capacity: Capacity {
-            shares: Arc::new(Shares::new(&options.limits)),
-            crowds: Arc::new(Crowds::new(options.limits.peers_max)),
-            limits: options.limits.clone().into(),
-        },
+        capacity: Capacity::new(&options),
         trackers: TrackerClients {
             http: Arc::new(Http::new(egress.clone())),
             udp: Arc::new(UdpTrackers::new(egress.clone(), Sockets::none())),
