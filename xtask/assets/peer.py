@@ -6,6 +6,7 @@
 
 TORRENT is a file or a magnet link. RATE is bytes a second sent. In the environment:
     ENCRYPTION=off                  plain connections only
+    ENCRYPTION=rc4, =handshake      encrypted ones only; the second with everything behind the handshake in plain
     PRESET=high_performance_seed    libtorrent's own settings of that name
     DHT=IP:PORT                     the DHT, with this router; empty or absent: none
     PEX=on, LSD=on                  peer exchange, local discovery; else neither
@@ -56,8 +57,9 @@ def run(mode, torrent, folder, ip, port, rate):
         "min_reconnect_time": 1,
         "max_failcount": 50,
     })
-    if os.environ.get("ENCRYPTION") == "off":
-        session.apply_settings({"in_enc_policy": 2, "out_enc_policy": 2})
+    # Policies: 0 demands encryption, 2 forbids it. Levels: 1 plaintext, 2 RC4.
+    policy, level = {"off": (2, 3), "rc4": (0, 2), "handshake": (0, 1)}.get(os.environ.get("ENCRYPTION"), (1, 3))
+    session.apply_settings({"in_enc_policy": policy, "out_enc_policy": policy, "allowed_enc_level": level})
     if torrent.startswith("magnet:"):
         options = lt.parse_magnet_uri(torrent)
     else:

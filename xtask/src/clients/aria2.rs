@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{CONTROL_PORT, Client, Discovery, PEER_PORT, Place};
+use super::{CONTROL_PORT, Client, Discovery, Encryption, PEER_PORT, Place};
 use crate::http;
 use crate::lab::Process;
 
@@ -29,12 +29,21 @@ impl Aria2 {
             .arg(format!("--check-integrity={check}"))
             .args(["--enable-rpc=true", "--rpc-listen-all=true", "--seed-ratio=0.0"])
             .args(self.discovery())
+            .args(self.encryption())
             .args(["--no-conf=true", "--file-allocation=none"])
             .args(["--bt-max-peers=0", "--summary-interval=0", "--allow-overwrite=true"])
             .args(["--console-log-level=notice", "--show-console-readout=false"])
             .arg(torrent);
         self.process = Some(Process::start(&mut command, &self.place.log())?);
         Ok(())
+    }
+
+    fn encryption(&self) -> &'static [&'static str] {
+        match self.place.encryption {
+            Encryption::Default | Encryption::Off => &[],
+            Encryption::Rc4 => &["--bt-require-crypto=true", "--bt-min-crypto-level=arc4"],
+            Encryption::Handshake => &["--bt-require-crypto=true", "--bt-min-crypto-level=plain"],
+        }
     }
 
     /// What of discovery is on and off.

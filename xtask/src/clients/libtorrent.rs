@@ -71,6 +71,15 @@ impl Libtorrent {
         self.place.peer_address()
     }
 
+    fn encryption(&self) -> &'static str {
+        match self.place.encryption {
+            Encryption::Default => "default",
+            Encryption::Off => "off",
+            Encryption::Rc4 => "rc4",
+            Encryption::Handshake => "handshake",
+        }
+    }
+
     fn output(&self) -> PathBuf {
         self.place.home.join("state.jsonl")
     }
@@ -85,7 +94,7 @@ impl Libtorrent {
             .args([torrent, dir])
             .arg(self.place.host.peer_ip().to_string())
             .args([PEER_PORT.to_string(), self.place.upload_limit.unwrap_or(self.rate).to_string()])
-            .env("ENCRYPTION", if self.place.encryption == Encryption::Off { "off" } else { "default" })
+            .env("ENCRYPTION", self.encryption())
             .env("PRESET", self.preset)
             .env("DHT", discovery.dht.map(|router| router.to_string()).unwrap_or_default())
             .env("PEX", if discovery.pex { "on" } else { "off" })

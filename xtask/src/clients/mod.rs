@@ -85,6 +85,15 @@ impl Kind {
         Self::Transmission,
     ];
 
+    /// What a program can demand of its peers. Transmission and qBittorrent demand RC4 or nothing.
+    pub(crate) fn demands(self) -> &'static [Encryption] {
+        match self {
+            Self::Libtorrent | Self::Aria2 | Self::Rtorrent => &[Encryption::Rc4, Encryption::Handshake],
+            Self::Transmission | Self::Qbittorrent => &[Encryption::Rc4],
+            _ => &[],
+        }
+    }
+
     /// The name on the command line and in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -264,6 +273,22 @@ pub(crate) enum Encryption {
     Default,
     /// To do without, so that measurements compare transfers and not ciphers.
     Off,
+    /// To speak with no peer that does not encrypt everything.
+    Rc4,
+    /// To speak with no peer that does not encrypt the handshake; what follows is in plain.
+    Handshake,
+}
+
+impl Encryption {
+    /// As reports, and the log of our program, have it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Default => "encryption as its makers set it",
+            Self::Off => "plain",
+            Self::Rc4 => "RC4",
+            Self::Handshake => "encrypted handshake",
+        }
+    }
 }
 
 impl Place {

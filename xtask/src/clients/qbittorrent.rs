@@ -36,8 +36,12 @@ impl Qbittorrent {
                 "Session\\Interface={DEVICE}\nSession\\InterfaceName={DEVICE}\nSession\\InterfaceAddress={ip}\n"
             ),
         };
-        // 0 prefers encrypted connections, 2 does without.
-        let encryption = if self.place.encryption == Encryption::Default { 0 } else { 2 };
+        // It has no word for plaintext behind an encrypted handshake.
+        let encryption = match self.place.encryption {
+            Encryption::Default => 0,
+            Encryption::Rc4 | Encryption::Handshake => 1,
+            Encryption::Off => 2,
+        };
         format!(
             "[LegalNotice]\nAccepted=true\n\
              [BitTorrent]\nSession\\AddTrackersEnabled=false\nSession\\DHTEnabled={dht}\n{interface}\

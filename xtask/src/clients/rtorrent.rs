@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
-use super::{CONTROL_PORT, Client, PEER_PORT, Place};
+use super::{CONTROL_PORT, Client, Encryption, PEER_PORT, Place};
 use crate::http;
 use crate::lab::Process;
 
@@ -34,6 +34,7 @@ impl Rtorrent {
              dht.mode.set = {mode}\n\
              dht.port.set = {PEER_PORT}\n\
              protocol.pex.set = {pex}\n\
+             {encryption}\
              trackers.use_udp.set = yes\n\
              trackers.numwant.set = 100\n\
              pieces.hash.on_completion.set = no\n\
@@ -49,6 +50,15 @@ impl Rtorrent {
             dir = dir.display(),
             address = self.place.host.peer_ip(),
             mode = if discovery.dht.is_some() { "on" } else { "disable" },
+            encryption = match self.place.encryption {
+                Encryption::Default | Encryption::Off => "",
+                Encryption::Rc4 => {
+                    "protocol.encryption.set = allow_incoming,try_outgoing,require,require_RC4\n"
+                }
+                Encryption::Handshake => {
+                    "protocol.encryption.set = allow_incoming,try_outgoing,require,prefer_plaintext\n"
+                }
+            },
             pex = if discovery.pex { "yes" } else { "no" },
             // The DHT is there once the settings are read.
             node = discovery.dht.map_or_else(String::new, |router| {

@@ -38,8 +38,12 @@ impl Transmission {
     /// # Errors
     /// When it does not start.
     pub(crate) fn launch(&mut self) -> Result<()> {
-        // 0 prefers plain connections, 1 (the default) encrypted ones.
-        let encryption = u8::from(self.place.encryption == Encryption::Default);
+        // It has no word for plaintext behind an encrypted handshake.
+        let encryption = match self.place.encryption {
+            Encryption::Off => 0,
+            Encryption::Default => 1,
+            Encryption::Rc4 | Encryption::Handshake => 2,
+        };
         let (ip, discovery) = (self.place.host.peer_ip(), self.place.discovery);
         let mut settings = json!({
             "cache-size-mb": 4,

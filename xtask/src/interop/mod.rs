@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::clients::{self, Client, Kind, Place, Tools};
+use crate::clients::{self, Client, Encryption, Kind, Place, Tools};
 use crate::lab::{Host, Lab};
 use crate::report::{Tally, say};
 use payload::{Payload, Shape};
@@ -37,6 +37,9 @@ use tracker::{Protocol, Tracker};
 const PAYLOAD_LENGTH: u64 = 64 << 20;
 
 const PIECE_LENGTH: u64 = 256 << 10;
+
+/// Bytes of the small one.
+const SMALL_LENGTH: u64 = 2 << 20;
 
 /// A transfer of `PAYLOAD_LENGTH` between two clients on one machine, with their start; slow ones take 20 s.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(150);
@@ -65,6 +68,9 @@ pub(crate) struct Options {
 enum Case {
     /// One seeds, the other downloads.
     Pair { seed: Kind, leech: Kind, shape: Shape, tracker: tracker::Kind, protocol: Protocol },
+    /// One seeds, the other downloads, and the one that is not ours speaks with no peer that does not encrypt. The one that
+    /// downloads dials.
+    Encrypted { seed: Kind, leech: Kind, demand: Encryption },
     /// One that has only a magnet link finds the seeder by our tracker, and by nothing else. Some say `left=0` while they
     /// do not know the size.
     Magnet { leech: Kind, protocol: Protocol },
@@ -88,6 +94,9 @@ impl Case {
                 };
                 format!("{seed} to {leech}, {}, {tracker} over {}", shape.name(), protocol.name())
             }
+            Self::Encrypted { seed, leech, demand } => {
+                format!("{seed} to {leech}, where one demands: {}", demand.name())
+            }
             Self::Magnet { leech, protocol } => {
                 format!("magnet link, our tracker alone over {}: to {leech}", protocol.name())
             }
@@ -108,6 +117,8 @@ struct Bench {
     options: Options,
     single: Payload,
     multi: Payload,
+    /// One that is there in no time.
+    small: Payload,
 }
 
 /// Runs the cases; inside a lab only.
@@ -125,11 +136,17 @@ pub(crate) fn run(options: Options) -> Result<Tally> {
     let work = &options.work;
     let _ = fs::remove_dir_all(work);
     fs::create_dir_all(work).with_context(|| format!("creating {}", work.display()))?;
-    let make = |shape| {
-        Payload::make(work, shape, PAYLOAD_LENGTH, PIECE_LENGTH, options.hub, &options.tools)
+    let make = |dir: &Path, shape, length| {
+        Payload::make(dir, shape, length, PIECE_LENGTH, options.hub, &options.tools)
             .with_context(|| format!("making the {} payload", shape.name()))
     };
-    let bench = Bench { lab: Lab::new()?, single: make(Shape::Single)?, multi: make(Shape::Multi)?, options };
+    let bench = Bench {
+        lab: Lab::new()?,
+        single: make(work, Shape::Single, PAYLOAD_LENGTH)?,
+        multi: make(work, Shape::Multi, PAYLOAD_LENGTH)?,
+        small: make(&work.join("payload/small"), Shape::Single, SMALL_LENGTH)?,
+        options: options.clone(),
+    };
     let queue = Mutex::new(cases);
     let tally = Mutex::new(Tally::default());
     thread::scope(|scope| {
@@ -163,6 +180,12 @@ fn cases(hub: Kind) -> Vec<Case> {
             let udp = leech != Kind::Aria2 && n % 2 == 1;
             let protocol = if udp { Protocol::Udp } else { Protocol::Http };
             cases.push(Case::Magnet { leech, protocol });
+        }
+        for &kind in &foreign {
+            for &demand in kind.demands() {
+                cases.push(Case::Encrypted { seed: kind, leech: hub, demand });
+                cases.push(Case::Encrypted { seed: hub, leech: kind, demand });
+            }
         }
     }
     for (n, &kind) in foreign.iter().enumerate() {
@@ -213,6 +236,7 @@ fn run_one(bench: &Bench, case: &Case) -> Tally {
         Case::Pair { seed, leech, shape, tracker, protocol } => {
             pair(bench, &work, (*seed, *leech), *shape, *tracker, *protocol)
         }
+        Case::Encrypted { seed, leech, demand } => encrypted(bench, &work, (*seed, *leech), *demand),
         Case::Magnet { leech, protocol } => magnet(bench, &work, *leech, *protocol),
         Case::Mixed { seed, leechers } => mixed(bench, &work, *seed, leechers),
         Case::Create { shape } => create(bench, &work, *shape),
@@ -254,6 +278,43 @@ fn pair(
     let log = seeder.process().map(|process| process.log_tail()).unwrap_or_default();
     seeder.stop();
     outcome.with_context(|| format!("the seeder wrote\n{log}"))
+}
+
+/// Ours is as it is by itself, and must find out what the other one wants.
+fn encrypted(bench: &Bench, work: &Path, (seed, leech): (Kind, Kind), demand: Encryption) -> Result<()> {
+    let (payload, tools) = (&bench.small, &bench.options.tools);
+    let tracker = tracker::Kind::Ours;
+    let tracker = Tracker::start(tracker, bench.lab.host()?, &work.join("tracker"), &payload.torrent, tools)?;
+    let torrent = work.join("payload.torrent");
+    payload.with_tracker(&tracker.url(Protocol::Http), &torrent)?;
+    let make = |kind, home: &Path| -> Result<Box<dyn Client>> {
+        let place = bench.place(home)?;
+        Ok(match kind {
+            Kind::Ferriswarm => {
+                fs::create_dir_all(home)?;
+                Box::new(clients::Ferriswarm::new(place).with_options(&["-v"]))
+            }
+            _ => clients::make(kind, Place { encryption: demand, ..place })?,
+        })
+    };
+    let (seed_home, leech_home) = (work.join("seed"), work.join("leech"));
+    let mut seeder = make(seed, &seed_home)?;
+    seeder.start_seed(&torrent, &payload.dir).context("starting the seeder")?;
+    seeder.wait_done(TRANSFER_LIMIT).context("the seeder")?;
+    tracker.wait_for(1, 0).context("the seeder's announce")?;
+    let dir = leech_home.join("download");
+    fs::create_dir_all(&dir)?;
+    let mut client = make(leech, &leech_home)?;
+    client.start_leech(&torrent, &dir).context("starting the leecher")?;
+    let download = Download { kind: leech, client, dir };
+    download.finish(payload)?;
+    seeder.stop();
+    let ours = if seed == Kind::Ferriswarm { seed_home } else { leech_home };
+    let log = fs::read_to_string(ours.join("log"))?;
+    let connected: Vec<&str> = log.lines().filter(|line| line.contains(" connected ")).collect();
+    let demanded = format!("encryption={}", demand.name());
+    ensure!(connected.iter().any(|line| line.contains(&demanded)), "no connection has {demanded}:\n{log}");
+    Ok(())
 }
 
 fn magnet(bench: &Bench, work: &Path, leech: Kind, protocol: Protocol) -> Result<()> {
