@@ -48,9 +48,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", answer.escape_ascii());
     println!("{:?}", utp.status(key));
 
-    // Both sides say that they have no more to say.
+    // Both sides say that they have no more to say; ours answers for some seconds more.
     utp.close(key, Instant::now());
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(20);
     while !utp.is_empty() && Instant::now() < until {
         send(&mut utp, &socket)?;
         wait(&mut utp, &socket)?;

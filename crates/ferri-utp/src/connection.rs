@@ -25,11 +25,11 @@ use crate::time::{MILLISECOND, SECOND, Time};
 const ACK_DELAY: u64 = 20 * MILLISECOND;
 /// So many packets are acknowledged at once.
 const ACK_PACKETS: u32 = 2;
-/// How long a connection that has ended still answers, so that the peer's last packets do not find it gone.
-const LINGER: u64 = 4 * SECOND;
+/// How long a connection that has ended still answers, so that the peer's last packets do not find it gone: longer than
+/// the longest pause before a packet is sent again.
+const LINGER: u64 = 16 * SECOND;
 /// How long the peer may take to end its stream after ours, when our reader left.
 const PEER_END_MAX: u64 = 10 * SECOND;
-
 /// After so long without sending anything the congestion window is that of the beginning.
 const IDLE_RESET: u64 = SECOND;
 
@@ -240,6 +240,8 @@ impl Connection {
     pub(crate) fn consume(&mut self, count: usize, now: Time) {
         self.receive.consume(count);
         self.user.knows_readable = self.receive.readable() != 0;
+        // The end may have come before the read; the user is told of it by itself.
+        self.news.readable |= 0 < count && self.is_read_up();
         if let State::Broken(reason) = self.state
             && self.receive.readable() == 0
         {
@@ -342,8 +344,14 @@ impl Connection {
     fn linger(&mut self, now: Time) {
         self.state = State::Lingering;
         self.times.closed = Some(now);
-        self.send.rest();
+        self.rest();
         self.news.closed = Some(CloseReason::Finished);
+    }
+
+    /// Gives memory back that a quiet connection does not need.
+    fn rest(&mut self) {
+        self.send.rest();
+        self.receive.rest();
     }
 
     /// Looks whether both directions have ended.

@@ -9,7 +9,9 @@
 //!   the RFC's linear decrease a window that is far too large stays so for a long time.
 //! - **It makes a pause now and then** (LEDBAT++) if it never saw a short queue since the last one: in a pause the queue
 //!   drains, and all connections see how short the way is. Otherwise a newcomer takes the queue of the others for a part
-//!   of the way and adds its own to it.
+//!   of the way and adds its own to it. All connections of a machine pause at once, and come back a little smaller.
+//! - **It grows slowly for a while after others filled the queue**: TCP halves its window when the queue overflows, and
+//!   needs a while to grow again. What it gave up is not ours to take.
 //! - **It tells congestion from damage.** A packet that is lost while the queue is short, on a path that lately had a
 //!   long one without losing anything, was not lost to a full queue. Then the window shrinks a little and is soon back.
 //!   If a packet is lost in a queue shorter than the target, the buffer is small, and half of that queue is the target

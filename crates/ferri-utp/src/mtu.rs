@@ -95,9 +95,12 @@ impl PathMtu {
     /// A probe of this length was lost.
     pub(crate) fn lost(&mut self, length: u16, now: Time) {
         self.under_way = false;
-        self.losses += 1;
-        if LOSSES_MAX <= self.losses {
-            self.is_too_long(length, now);
+        // The system may have said so before.
+        if length <= self.ceiling {
+            self.losses += 1;
+            if LOSSES_MAX <= self.losses {
+                self.is_too_long(length, now);
+            }
         }
     }
 

@@ -55,6 +55,9 @@ pub enum ConnectError {
 /// [`poll_output`](Self::poll_output) tells, and hand in [`Input::Timeout`] at the time of
 /// [`poll_timeout`](Self::poll_timeout). Hand in a whole batch of datagrams before the rest: then one acknowledgement
 /// answers all of them, and packets leave in long runs.
+///
+/// A connection that breaks stays until its user has read what came before, or closes it: read after each
+/// [`Output::Readable`] until there is nothing more.
 #[derive(Debug)]
 pub struct Multiplexer {
     options: Options,

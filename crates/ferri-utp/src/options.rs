@@ -12,7 +12,7 @@ pub struct Options {
     /// Whether peers may begin connections.
     pub accept: bool,
     /// Bytes that a connection keeps for its reader, out-of-order packets included. It is the window that the peer is
-    /// told, so a stream gets at most this much in a round trip.
+    /// told, so a stream gets at most this much in a round trip. One packet that is longer is taken nevertheless.
     pub receive_buffer: usize,
     /// Bytes that a connection keeps until the peer has acknowledged them.
     pub send_buffer: usize,

@@ -218,6 +218,12 @@ impl SendBuffer {
             || (ack.is_before(self.first) && self.first.since(ack) <= STALE_MAX)
     }
 
+    /// Whether a reset that names `ack` answers something that we sent and that is not acknowledged. A SYN has the number
+    /// before the first packet, and a packet without data that of the next one.
+    pub(crate) fn is_answer(&self, ack: Seq) -> bool {
+        usize::from(ack.plus(1).since(self.first)) <= self.packets.len() + 1
+    }
+
     /// Gives memory back that a quiet connection does not need.
     pub(crate) fn rest(&mut self) {
         if self.bytes.is_empty() && self.packets.is_empty() {
@@ -414,7 +420,7 @@ impl SendBuffer {
         losses
     }
 
-    /// Sends the last packet again, so that the answer tells which ones are missing. `false` if there is none under way.
+    /// The last packet is to be sent again, so that the answer tells which ones are missing.
     pub(crate) fn lose_last(&mut self) -> Losses {
         let mut losses = Losses::default();
         if let Some(packet) = self.packets.iter_mut().rfind(|packet| packet.fate == Fate::UnderWay) {

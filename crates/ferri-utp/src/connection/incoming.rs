@@ -29,9 +29,7 @@ impl Connection {
 
     /// A reset names what it answers. So a stranger has to guess that as well.
     fn handle_reset(&mut self, packet: &Packet<'_>) {
-        // Our SYN has the number before the first one; a packet without data has the next one.
-        let ack = packet.header.ack;
-        if self.send.is_plausible(ack) || ack == self.send.next_seq() {
+        if self.send.is_answer(packet.header.ack) {
             // A peer that said and has everything need not wait until we know that.
             let is_done = self.receive.has_ended() && self.send.is_all_but_done();
             self.end(if is_done { CloseReason::Finished } else { CloseReason::Reset });

@@ -133,9 +133,4 @@ impl Connection {
             self.mtu.black_hole(now);
         }
     }
-
-    fn rest(&mut self) {
-        self.send.rest();
-        self.receive.rest();
-    }
 }

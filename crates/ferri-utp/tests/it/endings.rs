@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ferri_utp::packet::{Header, Kind, Packet};
 use ferri_utp::{CloseReason, ConnectError, Input, Multiplexer, Options, Output, Seq};
 
-use crate::network::{Chance, Link, Network};
+use crate::network::{Link, Network};
 use crate::stream::{Plan, hear, pair, run};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -113,22 +113,41 @@ fn what_came_before_a_reset_can_be_read() {
 
 #[test]
 fn a_reset_of_a_stranger_does_nothing() {
+    let now = Instant::now();
+    let mut utp = Multiplexer::new(Options::default(), [5; 32], now);
+    let key = utp.connect(stranger(1), now).unwrap();
+    let mut buffer = Vec::new();
+    utp.poll_transmit(&mut buffer, now).unwrap();
+    let syn = Packet::decode(&buffer).unwrap().header;
+    let mut hear = |kind, seq, ack| {
+        let packet = bytes(&header(kind, syn.connection_id, seq, ack));
+        utp.handle(Input::Datagram { from: stranger(1), bytes: &packet }, now);
+        utp.poll_output()
+    };
+    assert_eq!(hear(Kind::State, Seq(9), syn.seq), Some(Output::Connected { key }));
+    // The id is known, the numbers of what we sent last are not.
+    let known = [syn.seq, syn.seq.plus(1)];
+    for ack in (0..=u16::MAX).map(Seq).filter(|ack| !known.contains(ack)) {
+        assert_eq!(hear(Kind::Reset, Seq(0), ack), None);
+    }
+    let closed = Output::Closed { key, reason: CloseReason::Reset };
+    assert_eq!(hear(Kind::Reset, Seq(0), known[1]), Some(closed));
+}
+
+#[test]
+fn an_end_that_came_before_the_read_is_told_after_it() {
     let mut network = network(Link::default());
     let mut pairs = [pair([Plan::bytes(10), Plan::bytes(0)], &mut network)];
     pass(&mut network, SECOND);
     hear(&mut pairs, &mut network);
     pairs[0][0].act(&mut network);
     pass(&mut network, SECOND);
-    let (from, now) = (network.hosts[0].addr, network.now());
-    let mut rng = Chance(3);
-    let mut ended = 0;
-    // The id is known, the numbers are not: a handful of 65,536 is right.
-    for id in 0..=u16::MAX {
-        let header = header(Kind::Reset, id, Seq(0), Seq(rng.next() as u16));
-        network.hosts[1].utp.handle(Input::Datagram { from, bytes: &bytes(&header) }, now);
-        ended += u32::from(network.hosts[1].utp.is_empty());
-    }
-    assert_eq!(ended, 0);
+    let (key, now) = (pairs[0][1].key.unwrap(), network.now());
+    let host = &mut network.hosts[1];
+    assert_eq!(host.utp.read(key, &mut [0; 10], now), Some(10));
+    assert_eq!(host.utp.poll_output(), Some(Output::Readable { key }));
+    assert_eq!(host.utp.read(key, &mut [0; 10], now), Some(0));
+    assert_eq!((host.utp.poll_output(), host.utp.read(key, &mut [0; 10], now)), (None, Some(0)));
 }
 
 fn header(kind: Kind, connection_id: u16, seq: Seq, ack: Seq) -> Header {

@@ -57,6 +57,9 @@ fn plan(chance: &mut Chance) -> Plan {
     Plan { bytes, write: 1 + chance.below(20_000), read: 1 + chance.below(20_000), lazy }
 }
 
+/// Seeds that once failed. 8786: the last acknowledgements are lost, and the one that has ended is gone too soon.
+const FAILED_ONCE: &[u64] = &[8_786];
+
 /// Runs one network; `Err` says what went wrong.
 fn transfer(seed: u64) -> Result<(), String> {
     let mut chance = Chance(seed);
@@ -87,7 +90,8 @@ fn transfer(seed: u64) -> Result<(), String> {
 #[test]
 fn bytes_out_are_bytes_in_on_any_network() {
     let seeds = std::env::var("FERRI_UTP_SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
-    let failed: Vec<String> = (0..seeds).filter_map(|seed| transfer(seed).err()).collect();
+    let failed: Vec<String> =
+        (0..seeds).chain(FAILED_ONCE.iter().copied()).filter_map(|seed| transfer(seed).err()).collect();
     assert!(
         failed.is_empty(),
         "{} of {seeds} failed\n{}",
