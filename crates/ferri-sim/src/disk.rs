@@ -2,13 +2,15 @@
 //!
 //! [`run`] lets a real `ferri_storage::Storage` download a random torrent on real files and writes down every change it
 //! makes. At many points of that record the power goes: a model of the disk says what may be left of it, in three
-//! [`Order`]s, and a new `Storage` starts on each of these images. It must start, claim only what hashes, and have
-//! everything that a sync had promised. From one of the images the download then goes on, into the next crash.
+//! [`Order`]s, and a new `Storage` starts on each of these images. It must start, claim only what hashes, have
+//! everything that a sync had promised, and know of every file that lies there. From one of the images the download then
+//! goes on, into the next crash. Meanwhile its files are moved to other folders, renamed and copied, which also fails.
 //!
 //! Time is an argument here too: the five seconds between syncs are counted, not waited.
 
 mod image;
 mod model;
+mod moves;
 mod record;
 mod session;
 mod torrent;
@@ -16,13 +18,14 @@ mod torrent;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use ferri_storage::Synced;
 
 use self::image::Bench;
 pub use self::model::Order;
 use self::model::{Disk, Image};
-use self::record::Event;
+use self::record::{Event, Listed};
 use self::session::{Machine, check};
 use self::torrent::Torrent;
 use crate::scenario::Dice;
@@ -41,6 +44,12 @@ pub enum Sabotage {
     NoJournalSync,
     /// No folder is synced.
     NoFolderSync,
+    /// The folders to which files are moved are not synced.
+    NoTargetSync,
+    /// Where files are moved to is not synced before they are.
+    NoAnnouncement,
+    /// What is copied to another file system is not synced.
+    NoCopySync,
 }
 
 /// What came of a run.
@@ -52,6 +61,8 @@ pub struct CrashReport {
     pub points: usize,
     /// Disks that were started from.
     pub images: usize,
+    /// Those that a move left, in the middle or before the session's list knew of it.
+    pub moved: usize,
     /// Changes of the disk.
     pub changes: usize,
     /// The most verified bytes that one crash cost.
@@ -64,10 +75,10 @@ pub struct CrashReport {
 
 impl fmt::Display for CrashReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, points, images, changes, lost_max, rechecked, breaches } = self;
+        let Self { seed, points, images, moved, changes, lost_max, rechecked, breaches } = self;
         writeln!(
             f,
-            "seed {seed}: {points} crashes in {changes} changes, {images} disks, {rechecked} pieces hashed again, at most {lost_max} verified bytes lost"
+            "seed {seed}: {points} crashes in {changes} changes, {images} disks, {moved} of a move, {rechecked} pieces hashed again, at most {lost_max} verified bytes lost"
         )?;
         breaches.iter().take(10).try_for_each(|breach| writeln!(f, "  {breach}"))
     }
@@ -91,6 +102,7 @@ pub fn run_with(seed: u64, points: usize, sabotage: Option<Sabotage>) -> io::Res
     let machine = Machine::random(Torrent::random(&mut dice), bench.disk(), &mut dice);
     let mut report = CrashReport { seed, ..CrashReport::default() };
     let mut start = Start::default();
+    start.known.listed.root = machine.folders()[0].clone();
     for session in 0..SESSIONS {
         bench.restore(&start.image)?;
         let record = machine.download(&bench, session as u64, &start, &mut dice);
@@ -123,6 +135,12 @@ struct Known {
     /// Pieces that were written since the last promise.
     verified: BTreeSet<u32>,
     wanted: Vec<bool>,
+    /// Where the session's list says that the files are.
+    listed: Listed,
+    /// Where they are, if the list may not know it.
+    lies: Option<PathBuf>,
+    /// They are on their way.
+    is_moving: bool,
 }
 
 impl Known {
@@ -143,8 +161,21 @@ impl Known {
                 }
             }),
             Event::Wanted(wanted) => self.wanted.clone_from(wanted),
+            Event::Moving(to) => self.is_moving = to.is_some(),
+            Event::Lies(root) => self.lies = Some(root.clone()),
+            Event::Listed(listed) => {
+                self.listed.clone_from(listed);
+                self.lies = None;
+            }
             _ => {}
         }
+    }
+
+    /// What a start may be told of where the files are.
+    fn places(&self) -> Vec<Listed> {
+        let new = self.lies.iter().filter(|root| **root != self.listed.root);
+        let new = new.map(|root| Listed { root: root.clone(), ..self.listed.clone() });
+        std::iter::once(self.listed.clone()).chain(new).collect()
     }
 }
 
@@ -172,16 +203,24 @@ fn crashes(
         report.points += 1;
         for order in Order::ALL {
             let image = disk.crash(order, dice);
-            bench.restore(&image)?;
             report.images += 1;
-            let found = check(machine, session, &known, dice);
-            report.lost_max = report.lost_max.max(found.lost);
-            report.rechecked += found.rechecked;
-            let told =
-                |breach| format!("session {session}, change {at} of {}, {order:?}: {breach}", events.len());
-            report.breaches.extend(found.breaches.into_iter().map(told));
+            let places = known.places();
+            report.moved += usize::from(known.is_moving || 1 < places.len());
+            for listed in places {
+                bench.restore(&image)?;
+                let found = check(machine, session, (&known, &listed), dice);
+                report.lost_max = report.lost_max.max(found.lost);
+                report.rechecked += found.rechecked;
+                let told = |breach| {
+                    let root = listed.root.display();
+                    format!("session {session}, change {at} of {}, {order:?}, {root}: {breach}", events.len())
+                };
+                report.breaches.extend(found.breaches.into_iter().map(told));
+            }
             if number == next && dice.below(2) == 0 || result.known.wanted.is_empty() {
-                result = Start { image, known: Known { verified: BTreeSet::new(), ..known.clone() } };
+                let known =
+                    Known { verified: BTreeSet::new(), lies: None, is_moving: false, ..known.clone() };
+                result = Start { image, known };
             }
         }
     }
@@ -202,7 +241,13 @@ fn sabotaged(events: Vec<Event>, sabotage: Option<Sabotage>) -> Vec<Event> {
     let Some(sabotage) = sabotage else { return events };
     let mut held = Vec::new();
     let mut result = Vec::new();
+    let mut moving = None;
     for event in events {
+        if let Event::Moving(to) = &event {
+            moving.clone_from(to);
+        }
+        let is_there =
+            |path: &PathBuf| moving.as_ref().is_some_and(|to| path.starts_with(to) || to.starts_with(path));
         let of = match &event {
             Event::Syncing(path) | Event::Synced(path, Synced::Data | Synced::File) => Some(path),
             _ => None,
@@ -222,6 +267,12 @@ fn sabotaged(events: Vec<Event>, sabotage: Option<Sabotage>) -> Vec<Event> {
             Sabotage::NoDataSync if is_payload && matches!(event, Event::Synced(..)) => {}
             Sabotage::NoJournalSync if is_journal && matches!(event, Event::Synced(..)) => {}
             Sabotage::NoFolderSync if is_folder => {}
+            Sabotage::NoTargetSync
+                if is_folder && matches!(&event, Event::Synced(path, _) if is_there(path)) => {}
+            Sabotage::NoAnnouncement
+                if is_journal && moving.is_some() && matches!(event, Event::Synced(_, Synced::Data)) => {}
+            Sabotage::NoCopySync
+                if is_payload && moving.is_some() && matches!(event, Event::Synced(_, Synced::File)) => {}
             _ => result.push(event),
         }
     }

@@ -222,7 +222,9 @@ pub(crate) fn create_folders(path: &Path, mode: u32, hooks: &Hooks) -> Result<()
         Ok(()) | Err(StorageError::Denied { .. }) => Ok(()),
         Err(error) => {
             // So that the next try syncs it.
-            let _ = fs::remove_dir(path);
+            if fs::remove_dir(path).is_ok() {
+                hooks.tell(Change::Removed(path));
+            }
             Err(error)
         }
     }

@@ -24,7 +24,7 @@ use crate::crc32c::crc32c;
 mod moves;
 mod stamps;
 
-pub(crate) use self::moves::{Birth, MoveRecord, Moves, UnderWay};
+pub(crate) use self::moves::{Birth, Former, MoveRecord, Moves, UnderWay};
 pub(crate) use self::stamps::Stamps;
 
 const MAGIC: &[u8; 8] = b"ferrijnl";

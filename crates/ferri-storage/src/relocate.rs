@@ -38,6 +38,7 @@ use crate::neighbors;
 use crate::places::Alias;
 use crate::register::{self, Claim};
 use crate::resume::resolved;
+use crate::stamp::Likeness;
 use crate::storage::{Storage, Transit};
 use crate::witness::{Change, Synced};
 
@@ -153,7 +154,7 @@ impl Storage {
     /// names.
     #[must_use]
     pub fn is_unconfirmed(&self) -> bool {
-        self.ledger.moves().done.is_some()
+        !self.ledger.moves().done.is_empty()
     }
 
     /// Waits until files that are being moved are at one place, as after [`StorageError::BeingMoved`].
@@ -161,9 +162,10 @@ impl Storage {
         drop(self.lock_sync());
     }
 
-    /// A caller knows where the files are and remembers it: a start need not find out.
-    pub fn confirm_move(&self) {
-        self.ledger.end_move();
+    /// A caller remembers that the files are in `folder`, the download folder after a move, and all names: a start need not
+    /// find out. Has no effect when they have left that folder meanwhile, or are about to.
+    pub fn confirm_move(&self, folder: &Path) {
+        self.ledger.confirm_move(&resolved(folder));
     }
 
     fn relocate(&self, goal: &Goal, progress: &(dyn Fn(MoveProgress) + Sync)) -> Result<Moved, StorageError> {
@@ -193,6 +195,7 @@ impl Storage {
             {
                 plan.copy_all();
                 self.plan_room(&plan)?;
+                self.stay();
                 self.carry_out(&plan, progress)
             }
             result => result,
@@ -213,6 +216,13 @@ impl Storage {
     fn leave_transit(&self) {
         let mut placement = self.placement_lock().write().unwrap_or_else(PoisonError::into_inner);
         placement.transit = Transit::None;
+        placement.moves += 1;
+    }
+
+    /// Files may be opened again where they are.
+    fn stay(&self) {
+        let mut placement = self.placement_lock().write().unwrap_or_else(PoisonError::into_inner);
+        placement.transit = Transit::Copied;
         placement.moves += 1;
     }
 
@@ -377,12 +387,14 @@ impl Storage {
         Ok(records)
     }
 
-    /// Everything back to where it was.
+    /// Everything back to where it was, on the disk too before the journal says so.
     fn undo(&self, plan: &Plan<'_>, undo: Undo) {
         let mut is_undone = true;
+        let mut changed = Vec::new();
         if let (Ok(from), Ok(to)) = (self.root(false), Root::open(&plan.goal.root, Rights::Write)) {
             for step in undo.renamed.iter().rev().map(|at| &plan.steps[*at]) {
                 let (old, new) = (plan.from(step.file), plan.to(step.file));
+                changed.extend([from.full(&old), to.full(&new)]);
                 match self.hooks().call(Op::Rename, &to.full(&new), || to.rename_into(&new, &from, &old)) {
                     Ok(()) => {
                         self.hooks().tell(Change::Renamed { from: &to.full(&new), to: &from.full(&old) });
@@ -395,18 +407,35 @@ impl Storage {
                 }
             }
             for (path, copy) in undo.copies.iter().rev() {
-                self.remove_birth(&to, path, *copy);
+                changed.push(to.full(path));
+                is_undone &= self.remove_birth(&to, path, *copy);
             }
             for folder in undo.folders.iter().rev() {
-                let _ = to.remove_folder(folder);
+                if to.remove_folder(folder).is_ok() {
+                    self.hooks().tell(Change::Removed(&to.full(folder)));
+                }
             }
         }
         for folder in undo.roots.iter().rev() {
-            let _ = std::fs::remove_dir(folder);
+            if std::fs::remove_dir(folder).is_ok() {
+                self.hooks().tell(Change::Removed(folder));
+            }
         }
-        if is_undone {
-            self.ledger.end_move();
+        if is_undone && self.sync_around(&changed).is_ok() {
+            self.ledger.give_up_move();
         }
+    }
+
+    /// Makes it last that files are gone from these places, or are there again. Of a folder that is gone the one around it
+    /// says so.
+    fn sync_around(&self, paths: &[PathBuf]) -> Result<(), StorageError> {
+        let folders: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+        let there =
+            folders.into_iter().filter_map(|folder| folder.ancestors().find(|folder| folder.is_dir()));
+        there
+            .collect::<BTreeSet<&Path>>()
+            .into_iter()
+            .try_for_each(|folder| sync_folder(folder, self.hooks()))
     }
 
     /// A file was renamed there and back, which changed its inode and nothing else.
@@ -469,14 +498,19 @@ impl Storage {
         self.rehold(plan);
         let mut moved = Moved { files: plan.steps.len(), ..Moved::default() };
         let Ok(old) = old else { return moved };
-        for step in &plan.steps {
+        let mut removed = Vec::new();
+        for step in plan.steps.iter().filter(|step| step.way == Way::Copy) {
             let path = plan.from(step.file);
-            if step.way == Way::Copy {
-                moved.copied += step.stamp.size;
-                let left = Birth { inode: step.stamp.inode, born: step.born };
-                if !self.remove_birth(&old, &path, left) {
-                    moved.stay(old.full(&path));
-                }
+            moved.copied += step.stamp.size;
+            if self.is_changed(&old, &path, step) {
+                self.ledger.leave_to_user(step.file.0, path.clone());
+                moved.stay(old.full(&path));
+                continue;
+            }
+            let left = Birth { inode: step.stamp.inode, born: step.born };
+            match self.remove_birth(&old, &path, left) {
+                true => removed.push(old.full(&path)),
+                false => moved.stay(old.full(&path)),
             }
         }
         for file in &plan.behind {
@@ -491,8 +525,27 @@ impl Storage {
             }
         }
         let paths: Vec<PathBuf> = plan.steps.iter().map(|step| plan.from(step.file)).collect();
-        remove_empty_folders(&old, paths.iter().map(PathBuf::as_path));
+        self.remove_empty_folders(&old, paths.iter().map(PathBuf::as_path));
+        if let Err(error) = self.sync_around(&removed) {
+            tracing::debug!(%error, "files that were copied and removed may be there again after a power cut");
+        }
         moved
+    }
+
+    /// Whether another program wrote to a file after it was copied. One that is not there was not written to.
+    fn is_changed(&self, root: &Root, path: &Path, step: &Step) -> bool {
+        let found = root.stat(path).ok().flatten().map(|found| Stamp::of(&found));
+        found.is_some_and(|found| found.compare(&step.stamp) == Likeness::Changed)
+    }
+
+    /// Removes folders around these paths that are empty, the deepest first, and not the download folder.
+    fn remove_empty_folders<'p>(&self, root: &Root, paths: impl Iterator<Item = &'p Path>) {
+        let folders: BTreeSet<&Path> = paths.flat_map(|path| path.ancestors().skip(1)).collect();
+        for folder in folders.iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
+            if root.remove_folder(folder).is_ok() {
+                self.hooks().tell(Change::Removed(&root.full(folder)));
+            }
+        }
     }
 
     /// Links of the torrent that the last touches put.
@@ -592,13 +645,5 @@ impl Drop for Reserved<'_> {
         if let Some(claim) = register::claimed(self.storage.id()) {
             let _ = self.storage.tell_others(&claim);
         }
-    }
-}
-
-/// Removes folders around these paths that are empty, the deepest first, and not the download folder.
-fn remove_empty_folders<'p>(root: &Root, paths: impl Iterator<Item = &'p Path>) {
-    let folders: BTreeSet<&Path> = paths.flat_map(|path| path.ancestors().skip(1)).collect();
-    for folder in folders.iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
-        let _ = root.remove_folder(folder);
     }
 }

@@ -38,21 +38,21 @@ pub enum Change<'a> {
         /// Bytes.
         length: u64,
     },
-    /// A file was cut or grown.
+    /// A file was cut or grown, or got another time.
     Resized {
         /// The file.
         path: &'a Path,
         /// Its new length in bytes.
         length: u64,
     },
-    /// A file got another name in the same folder; what had that name is gone.
+    /// A file got another name, in the same folder or in another one; what had that name is gone.
     Renamed {
         /// Its old path.
         from: &'a Path,
         /// Its new path.
         to: &'a Path,
     },
-    /// A file lost its name.
+    /// A file lost its name, or an empty folder is gone.
     Removed(&'a Path),
     /// A sync of a file or folder begins. What is changed from here on need not be covered by it.
     Syncing(&'a Path),

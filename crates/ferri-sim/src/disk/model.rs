@@ -3,10 +3,12 @@
 //! The rules are those of POSIX, not of one file system: `fdatasync` saves the bytes and the length of a file, `fsync`
 //! its times too, `fsync` of a folder the entries of that folder and nothing else. Whatever was not saved may be there
 //! after a crash or not, each sector and each entry for itself, in any [`Order`]. This is more than ext4, XFS and
-//! btrfs allow themselves together. A rename is whole or not at all, and the entries of one folder change in their
-//! order; these all of them promise.
+//! btrfs allow themselves together. A rename is whole or not at all, also from one folder to another, where a sync of
+//! the new one saves it; the entries of one folder change in their order, and no file is lost with its folder. These all
+//! of them promise.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -133,7 +135,13 @@ impl Disk {
                     self.save(path, *what, began);
                 }
             }
-            Event::Verified(_) | Event::Promised(_) | Event::Moved(_) | Event::Wanted(_) => {}
+            Event::Verified(_)
+            | Event::Promised(_)
+            | Event::Moved(_)
+            | Event::Wanted(_)
+            | Event::Moving(_)
+            | Event::Lies(_)
+            | Event::Listed(_) => {}
         }
     }
 
@@ -168,9 +176,24 @@ impl Disk {
     }
 
     fn save_entries(&mut self, began: u64, is_covered: impl Fn(&Entry) -> bool) {
+        // A name that goes from one folder to another is saved with all that happened in both before.
+        let mut both = BTreeSet::new();
+        let mut is_saved = vec![false; self.entries.len()];
+        for ((time, entry), is_saved) in self.entries.iter().zip(&mut is_saved).rev() {
+            let is_before = [entry.folder(), entry.left()].iter().flatten().any(|at| both.contains(at));
+            *is_saved = is_before || (*time < began && is_covered(entry));
+            if *is_saved && entry.left().is_some() {
+                both.extend([entry.folder(), entry.left()].into_iter().flatten());
+            }
+            // So is a folder that is gone with all that left it.
+            if let (true, Entry::Remove(path)) = (*is_saved, entry) {
+                both.insert(path.as_path());
+            }
+        }
+        let mut is_saved = is_saved.into_iter();
         for (time, entry) in std::mem::take(&mut self.entries) {
-            if time < began && is_covered(&entry) {
-                entry.apply(&mut self.names);
+            if is_saved.next() == Some(true) {
+                entry.apply(&mut self.names, &self.root);
             } else {
                 self.entries.push((time, entry));
             }
@@ -182,7 +205,7 @@ impl Disk {
         let mut names = self.names.clone();
         let keep = self.surviving_entries(order, dice);
         for ((_, entry), _) in self.entries.iter().zip(keep).filter(|(_, keep)| *keep) {
-            entry.apply(&mut names);
+            entry.apply(&mut names, &self.root);
         }
         // What is in a folder that is not there is not there. Parents come before their children.
         let mut folders = BTreeSet::from([self.root.clone()]);
@@ -222,8 +245,10 @@ impl Disk {
                 let mut ended = BTreeSet::new();
                 let mut survives = Vec::new();
                 for (_, entry) in &self.entries {
-                    if dice.below(3) == 0 {
-                        ended.insert(entry.folder());
+                    let folders = [entry.folder(), entry.left().or(entry.folder())];
+                    // What is lost in one of two folders is lost in both.
+                    if dice.below(3) == 0 || folders.iter().any(|folder| ended.contains(folder)) {
+                        ended.extend(folders);
                     }
                     survives.push(!ended.contains(&entry.folder()));
                 }
@@ -240,15 +265,34 @@ impl Entry {
         }
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
+    /// The folder that a name left for another one.
+    fn left(&self) -> Option<&Path> {
         match self {
-            Self::Add(path, node) => names.insert(path.clone(), node.clone()),
-            Self::Remove(path) => names.remove(path),
-            Self::Rename(from, to, node) => {
-                names.remove(from);
-                names.insert(to.clone(), node.clone())
+            Self::Rename(from, to, _) if from.parent() != to.parent() => from.parent(),
+            _ => None,
+        }
+    }
+
+    /// No file is lost with its folder: none goes to one that is not there, and one that is not empty stays.
+    fn apply(&self, names: &mut BTreeMap<PathBuf, Node>, root: &Path) {
+        match self {
+            Self::Add(path, node) => {
+                names.insert(path.clone(), node.clone());
             }
-        };
+            Self::Remove(path) => {
+                let next = names.range::<Path, _>((Bound::Excluded(path.as_path()), Bound::Unbounded)).next();
+                if next.is_none_or(|(next, _)| !next.starts_with(path)) {
+                    names.remove(path);
+                }
+            }
+            Self::Rename(from, to, node) => {
+                let mut around = to.ancestors().skip(1).take_while(|folder| *folder != root);
+                if around.all(|folder| names.contains_key(folder)) {
+                    names.remove(from);
+                    names.insert(to.clone(), node.clone());
+                }
+            }
+        }
     }
 }
 

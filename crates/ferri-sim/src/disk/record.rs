@@ -1,11 +1,13 @@
 //! What happened to a disk, in order: told by a `ferri_storage::Witness`, and by the workload in between.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use ferri_metainfo::FileIndex;
 use ferri_storage::{Change, Synced, Witness};
 
 /// One entry of the record. Files are told apart by their inode numbers, which outlive a crash (see `image`).
@@ -27,6 +29,19 @@ pub(super) enum Event {
     Moved(Vec<u32>),
     /// The selection, as the next start would be told.
     Wanted(Vec<bool>),
+    /// Files are being moved to this folder, from here on and until `None`.
+    Moving(Option<PathBuf>),
+    /// The files lie beneath this folder: a start that names it has them, as has one that names the listed one.
+    Lies(PathBuf),
+    /// Where the session's list says that the files are, as the next start would be told.
+    Listed(Listed),
+}
+
+/// What a session keeps of where the files of its torrent are, beside the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) root: PathBuf,
+    pub(super) names: BTreeMap<FileIndex, PathBuf>,
 }
 
 /// A change of a file's bytes.

@@ -1,7 +1,9 @@
 //! A machine that downloads, and the start after its crash.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +11,8 @@ use ferri_metainfo::names::LocalPaths;
 use ferri_storage::{FileCache, Place, Resumed, Storage, StorageError, StorageOptions, Witness};
 
 use super::image::Bench;
-use super::record::{Event, Recorder, silent};
+use super::moves::Trouble;
+use super::record::{Event, Listed, Recorder, silent};
 use super::torrent::Torrent;
 use super::{Known, Start};
 use crate::scenario::Dice;
@@ -20,8 +23,10 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// The same machine in all sessions of a run.
 #[derive(Debug)]
 pub(super) struct Machine {
-    torrent: Torrent,
+    pub(super) torrent: Torrent,
     disk: PathBuf,
+    /// What goes wrong with a move.
+    pub(super) trouble: Trouble,
     preallocate: bool,
     /// Below this length a journal is not compacted.
     compact_length: u64,
@@ -30,11 +35,11 @@ pub(super) struct Machine {
 }
 
 /// A session in progress.
-struct Session<'a> {
-    machine: &'a Machine,
+pub(super) struct Session<'a> {
+    pub(super) machine: &'a Machine,
     /// `None` only between a kill and the next start.
     storage: Option<Storage>,
-    recorder: &'a Recorder,
+    pub(super) recorder: &'a Recorder,
     boot: u64,
     /// Pieces that are on disk as far as is known.
     have: BTreeSet<u32>,
@@ -43,6 +48,7 @@ struct Session<'a> {
     oldest: Option<Duration>,
     now: Duration,
     wanted: Vec<bool>,
+    pub(super) listed: Listed,
 }
 
 /// What a start found.
@@ -58,22 +64,33 @@ impl Machine {
         Self {
             torrent,
             disk,
+            trouble: Trouble::default(),
             preallocate: dice.below(3) == 0,
             compact_length: [200, 2_000, 1 << 20][dice.below(3) as usize],
             sync_bytes: [100 << 10, 1 << 20, u64::MAX][dice.below(3) as usize],
         }
     }
 
-    fn open(&self, witness: Witness, wanted: &[bool]) -> Result<(Storage, Resumed), StorageError> {
+    /// Download folders, none of which is there at first. The first one is that of a new download; one lies in it.
+    pub(super) fn folders(&self) -> [PathBuf; 4] {
+        ["user/downloads", "user/downloads/t", "user/new", "other/deep/er"].map(|name| self.disk.join(name))
+    }
+
+    fn open(
+        &self,
+        witness: Witness,
+        listed: &Listed,
+        wanted: &[bool],
+    ) -> Result<(Storage, Resumed), StorageError> {
         let paths = LocalPaths::new(&self.torrent.info)
             .map_err(|_| StorageError::Invalid("a name of our own has no place"))?;
-        // Neither folder is there at first.
-        let place =
-            Place { root: self.disk.join("user/downloads"), state_dir: Some(self.disk.join("home/state")) };
+        let place = Place { root: listed.root.clone(), state_dir: Some(self.disk.join("home/state")) };
         let options = StorageOptions {
             preallocate: self.preallocate,
             files: FileCache::new(3),
             compact_length: self.compact_length,
+            renamed: listed.names.clone(),
+            faults: Some(self.trouble.plan()),
             witness: Some(witness),
             ..StorageOptions::default()
         };
@@ -98,7 +115,8 @@ impl Machine {
             start.known.wanted.clone()
         };
         recorder.push(Event::Wanted(wanted.clone()));
-        let (storage, resumed) = self.open(recorder.witness(boot), &wanted)?;
+        let listed = start.known.listed.clone();
+        let (storage, resumed) = self.open(recorder.witness(boot), &listed, &wanted)?;
         let mut session = Session {
             machine: self,
             storage: Some(storage),
@@ -109,6 +127,7 @@ impl Machine {
             oldest: None,
             now: Duration::ZERO,
             wanted,
+            listed,
         };
         session.take_up(&resumed, dice)?;
         for _ in 0..dice.between(4, 40) {
@@ -124,6 +143,7 @@ impl Session<'_> {
     fn take_up(&mut self, resumed: &Resumed, dice: &mut Dice) -> Result<(), StorageError> {
         self.have = resumed.have.iter_ones().collect();
         self.recorder.push(Event::Promised(self.have.iter().copied().collect()));
+        self.keep_place(dice);
         for &piece in &resumed.recheck {
             if dice.below(5) != 0 && self.storage().check_piece(piece, &mut Vec::new())? {
                 self.verified(piece.get());
@@ -132,11 +152,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn storage(&self) -> &Storage {
+    pub(super) fn storage(&self) -> &Storage {
         self.storage.as_ref().expect("started again at once")
     }
 
-    fn verified(&mut self, piece: u32) {
+    pub(super) fn verified(&mut self, piece: u32) {
         self.have.insert(piece);
         self.unsynced.insert(piece);
         self.oldest.get_or_insert(self.now);
@@ -145,13 +165,15 @@ impl Session<'_> {
 
     fn step(&mut self, dice: &mut Dice) -> Result<(), StorageError> {
         self.now += Duration::from_millis(dice.below(2_500));
-        match dice.below(40) {
+        match dice.below(44) {
             0 => self.select(dice)?,
             1 => self.close()?,
             2 => self.kill(dice)?,
             3 => self.storage().finish()?,
             4..=7 => self.spill(dice)?,
             8..=19 => self.write_at_once(dice)?,
+            40..=42 => self.relocate(dice)?,
+            43 => self.rename(dice)?,
             _ => {
                 if let Some(piece) = self.missing(dice) {
                     self.storage().write_piece(
@@ -171,7 +193,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn missing(&self, dice: &mut Dice) -> Option<u32> {
+    pub(super) fn missing(&self, dice: &mut Dice) -> Option<u32> {
         let count = self.machine.torrent.info.layout().piece_count();
         let missing: Vec<u32> = (0..count).filter(|piece| !self.have.contains(piece)).collect();
         missing.get(dice.below(missing.len() as u64) as usize).copied()
@@ -220,7 +242,7 @@ impl Session<'_> {
         Err(StorageError::Invalid("a spilled piece does not match"))
     }
 
-    fn sync(&mut self) -> Result<(), StorageError> {
+    pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         self.storage().sync()?;
         self.promise();
         Ok(())
@@ -232,20 +254,21 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn promise(&mut self) {
+    pub(super) fn promise(&mut self) {
         self.recorder.push(Event::Promised(std::mem::take(&mut self.unsynced).into_iter().collect()));
         self.oldest = None;
     }
 
     /// The process dies and is started again; the machine runs on. Half of the time it dies twice, the second time
     /// before it has done anything.
-    fn kill(&mut self, dice: &mut Dice) -> Result<(), StorageError> {
+    pub(super) fn kill(&mut self, dice: &mut Dice) -> Result<(), StorageError> {
+        let open = |it: &Self| it.machine.open(it.recorder.witness(it.boot), &it.listed, &it.wanted);
         if dice.below(2) == 0 {
             drop(self.storage.take());
-            self.storage = Some(self.machine.open(self.recorder.witness(self.boot), &self.wanted)?.0);
+            self.storage = Some(open(self)?.0);
         }
         drop(self.storage.take());
-        let (storage, resumed) = self.machine.open(self.recorder.witness(self.boot), &self.wanted)?;
+        let (storage, resumed) = open(self)?;
         self.storage = Some(storage);
         self.unsynced.clear();
         self.oldest = None;
@@ -273,7 +296,7 @@ impl Session<'_> {
 }
 
 /// Starts on the disk as it is, after a crash in boot `boot`.
-pub(super) fn check(machine: &Machine, boot: u64, known: &Known, dice: &mut Dice) -> Found {
+pub(super) fn check(machine: &Machine, boot: u64, known: (&Known, &Listed), dice: &mut Dice) -> Found {
     let mut found = Found::default();
     if let Err(error) = look(machine, boot, known, dice, &mut found) {
         found.breaches.push(format!("the start failed: {error}"));
@@ -284,12 +307,13 @@ pub(super) fn check(machine: &Machine, boot: u64, known: &Known, dice: &mut Dice
 fn look(
     machine: &Machine,
     boot: u64,
-    known: &Known,
+    (known, listed): (&Known, &Listed),
     dice: &mut Dice,
     found: &mut Found,
 ) -> Result<(), StorageError> {
     let torrent = &machine.torrent;
-    let (storage, resumed) = machine.open(silent(boot + 1), &known.wanted)?;
+    let (storage, resumed) = machine.open(silent(boot + 1), listed, &known.wanted)?;
+    found.breaches.extend(strangers(machine, &storage));
     let mut have: BTreeSet<u32> = resumed.have.iter_ones().collect();
     for &piece in &have {
         let mut bytes = vec![0; torrent.bytes(piece).len()];
@@ -314,10 +338,41 @@ fn look(
             storage.write_piece(torrent.piece(piece), &torrent.blocks(piece))?;
         }
         storage.close()?;
+        let listed = Listed { root: storage.place().root.clone(), names: storage.renamed() };
         drop(storage);
-        let (_, resumed) = machine.open(silent(boot + 1), &known.wanted)?;
+        let (storage, resumed) = machine.open(silent(boot + 1), &listed, &known.wanted)?;
+        found.breaches.extend(strangers(machine, &storage));
         if !resumed.have.is_full() {
             found.breaches.push(format!("the download could not be finished: {:?}", resumed.why));
+        }
+    }
+    Ok(())
+}
+
+/// Files in download folders that are not where the storage has one.
+fn strangers(machine: &Machine, storage: &Storage) -> Vec<String> {
+    let (root, places) = (storage.place().root.clone(), storage.places().clone());
+    let files = machine.torrent.info.layout().files();
+    let known: BTreeSet<PathBuf> = files.filter_map(|file| Some(root.join(places.path(file)?))).collect();
+    let mut strangers = Vec::new();
+    for top in ["user", "other"] {
+        // It may not be there.
+        let _ = walk(&machine.disk.join(top), &mut |path| {
+            if !known.contains(path) {
+                strangers.push(format!("{} is no file of the torrent in {}", path.display(), root.display()));
+            }
+        });
+    }
+    strangers
+}
+
+fn walk(folder: &Path, each: &mut dyn FnMut(&Path)) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            walk(&entry.path(), each)?;
+        } else {
+            each(&entry.path());
         }
     }
     Ok(())

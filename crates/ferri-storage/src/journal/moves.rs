@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::take;
 
+/// So many folders in which the files were are remembered; a caller whose list takes no word moves no more often.
+const FORMER_MAX: usize = 64;
+
 /// Bytes of a path that are kept; Linux ends paths at 4096.
 const PATH_MAX: usize = 8 << 10;
 
@@ -31,11 +34,11 @@ pub(crate) enum MoveRecord {
     Path { file: u32, from: PathBuf, to: PathBuf },
     /// This file is copied to where it goes, since that is on another file system. The copy is ours.
     Copy { file: u32, copy: Birth },
-    /// Nothing is to be said of a move any more: it did not happen, or everyone knows.
+    /// Nothing is to be said of moves any more: there was none, or everyone knows.
     End,
-    /// The files were in this folder, and are in the journal's.
+    /// The files were in this folder, and are in the journal's; nothing is under way.
     From { root: PathBuf },
-    /// This is still there, beneath the folder that the files were in, and is to be removed.
+    /// This is still there, beneath the folder that was named last, and is to be removed.
     Left { file: u32, path: PathBuf, left: Birth },
     /// The user calls a file so; `None`: as it is called itself.
     Renamed { file: u32, path: Option<PathBuf> },
@@ -46,8 +49,8 @@ pub(crate) enum MoveRecord {
 pub(crate) struct Moves {
     /// One that began and did not end.
     pub(crate) under_way: Option<UnderWay>,
-    /// One that is done.
-    pub(crate) done: Option<Done>,
+    /// Folders in which the files were before, the last one last, of which a caller may still name one.
+    pub(crate) done: Vec<Former>,
     /// Where files lie that the user renamed, relative to the download folder.
     pub(crate) renamed: BTreeMap<u32, PathBuf>,
 }
@@ -63,10 +66,10 @@ pub(crate) struct UnderWay {
     pub(crate) copies: BTreeMap<u32, Birth>,
 }
 
-/// A move that is done and that a caller may not know of.
+/// A folder in which the files were.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Done {
-    /// Where the files were.
+pub(crate) struct Former {
+    /// The folder.
     pub(crate) root: PathBuf,
     /// Those that were copied, and may still lie there.
     pub(crate) left: BTreeMap<u32, (PathBuf, Birth)>,
@@ -88,14 +91,14 @@ impl Moves {
                 let Some(under_way) = &mut self.under_way else { return false };
                 under_way.copies.insert(*file, *copy);
             }
-            MoveRecord::End => (self.under_way, self.done) = (None, None),
+            MoveRecord::End => (self.under_way, self.done) = (None, Vec::new()),
             MoveRecord::From { root } => {
                 self.under_way = None;
-                self.done = Some(Done { root: root.clone(), left: BTreeMap::new() });
+                self.leave(root);
             }
             MoveRecord::Left { file, path, left } if *file < files => {
-                let Some(done) = &mut self.done else { return false };
-                done.left.insert(*file, (path.clone(), *left));
+                let Some(former) = self.done.last_mut() else { return false };
+                former.left.insert(*file, (path.clone(), *left));
             }
             MoveRecord::Renamed { file, path } if *file < files => {
                 match path {
@@ -108,14 +111,33 @@ impl Moves {
         true
     }
 
+    /// The files were in this folder last.
+    fn leave(&mut self, root: &Path) {
+        let known = self.done.iter().position(|former| former.root == root);
+        let former = known.map(|at| self.done.remove(at));
+        self.done.push(former.unwrap_or_else(|| Former { root: root.to_path_buf(), left: BTreeMap::new() }));
+        if FORMER_MAX < self.done.len() {
+            // The first one is the one that a list names which has taken no word since.
+            self.done.remove(1);
+        }
+    }
+
+    /// What says that the move under way did not happen, and unsays none that did.
+    pub(crate) fn given_up(&self) -> MoveRecord {
+        match self.done.last() {
+            Some(former) => MoveRecord::From { root: former.root.clone() },
+            None => MoveRecord::End,
+        }
+    }
+
     /// The fewest records that add up to this.
     pub(super) fn records(&self) -> Vec<MoveRecord> {
         let mut records = Vec::new();
         let renamed = self.renamed.iter();
         records.extend(renamed.map(|(&file, path)| MoveRecord::Renamed { file, path: Some(path.clone()) }));
-        if let Some(done) = &self.done {
-            records.push(MoveRecord::From { root: done.root.clone() });
-            let left = done.left.iter();
+        for former in &self.done {
+            records.push(MoveRecord::From { root: former.root.clone() });
+            let left = former.left.iter();
             records.extend(left.map(|(&file, (path, left))| MoveRecord::Left {
                 file,
                 path: path.clone(),

@@ -1,12 +1,12 @@
 //! What the ledger knows of moves: a move is what the journal says of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ferri_metainfo::Bitfield;
 
 use super::{Dirty, Ledger};
 use crate::error::StorageError;
-use crate::journal::{MoveRecord, Moves, Record};
+use crate::journal::{Birth, MoveRecord, Moves, Record};
 
 impl Ledger {
     /// What is known of moves.
@@ -29,11 +29,33 @@ impl Ledger {
         self.commit(&Dirty::default())
     }
 
-    /// There is nothing more to be said of a move. That this is not written is no harm: a start finds out.
-    pub(crate) fn end_move(&self) {
+    /// The move under way did not happen. That this is not written is no harm: a start finds out.
+    pub(crate) fn give_up_move(&self) {
         let mut inner = self.lock();
-        if inner.state.moves.under_way.is_some() || inner.state.moves.done.is_some() {
+        if inner.state.moves.under_way.is_some() {
+            let record = Record::Move(inner.state.moves.given_up());
+            let _ = inner.append(&[record], &self.hooks);
+        }
+    }
+
+    /// A caller knows that the files are in this folder. Of one that they have left since, and of a move that has begun since,
+    /// that says nothing.
+    pub(crate) fn confirm_move(&self, root: &Path) {
+        let mut inner = self.lock();
+        let is_there = inner.journal.as_ref().is_none_or(|journal| journal.identity.root == root);
+        let moves = &inner.state.moves;
+        if is_there && moves.under_way.is_none() && !moves.done.is_empty() {
             let _ = inner.append(&[Record::Move(MoveRecord::End)], &self.hooks);
+        }
+    }
+
+    /// A file that was copied is not to be removed where it was: it is its user's.
+    pub(crate) fn leave_to_user(&self, file: u32, path: PathBuf) {
+        let mut inner = self.lock();
+        if !inner.state.moves.done.is_empty() {
+            // No file has this number.
+            let left = Birth { inode: 0, born: 0 };
+            let _ = inner.append(&[Record::Move(MoveRecord::Left { file, path, left })], &self.hooks);
         }
     }
 

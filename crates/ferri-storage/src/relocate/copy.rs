@@ -96,11 +96,11 @@ impl Storage {
         self.copy_bytes(step, &source, &copy, meter)?;
         self.hooks().call(Op::Allocate, copy.path(), || Ok(())).map_err(failed)?;
         rustix::fs::ftruncate(&copy, step.stamp.size).map_err(failed)?;
-        self.hooks().tell(Change::Resized { path: copy.path(), length: step.stamp.size });
         let before = stat(&source)?;
         // A file system with one mode for all files, or none that sets times, holds the bytes all the same.
         let _ = rustix::fs::fchmod(&copy, Mode::from_raw_mode(before.st_mode & 0o777));
         let _ = rustix::fs::futimens(&copy, &times(&before));
+        self.hooks().tell(Change::Resized { path: copy.path(), length: step.stamp.size });
         disk::sync_all(&copy, self.hooks()).map_err(failed)?;
         // A copy of what another program was writing to is worth nothing.
         if Stamp::of(&before) != step.stamp {

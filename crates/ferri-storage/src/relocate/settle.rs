@@ -8,12 +8,10 @@ use std::sync::PoisonError;
 use ferri_metainfo::FileIndex;
 use rustix::fs::{FileType, Stat};
 
-use super::remove_empty_folders;
-use crate::atomic::sync_folder;
-use crate::beneath::{Rights, Root};
+use crate::beneath::{Rights, Root, identity};
 use crate::error::StorageError;
 use crate::faults::Op;
-use crate::journal::{Identity, Moves, Parsed, Stamp, UnderWay};
+use crate::journal::{Former, Identity, Moves, Parsed, Stamp, UnderWay};
 use crate::places::{Alias, Places};
 use crate::storage::Storage;
 use crate::witness::Change;
@@ -30,37 +28,63 @@ impl Storage {
         if found.state.moves == Moves::default() || found.identity != own {
             return Ok(Vec::new());
         }
+        let is_former = found.state.moves.done.iter().any(|former| former.root == identity.root);
+        if !is_former && found.identity.root != identity.root {
+            return Ok(Vec::new());
+        }
         let mut told = Vec::new();
-        if found.identity.root == identity.root
-            && let Some(under_way) = found.state.moves.under_way.take()
-        {
+        if let Some(under_way) = found.state.moves.under_way.take() {
+            self.set_root(found.identity.root.clone());
             self.undo_interrupted(&under_way, found)?;
+            self.set_root(identity.root.clone());
             told.push(format!("a move to {} was interrupted and was undone", under_way.root.display()));
             // It has to be said before anything else is.
             found.is_current = false;
             self.look_for_places(&found.state.moves.renamed)?;
         }
-        if let Some(done) = found.state.moves.done.clone() {
-            if done.root == identity.root && found.identity.root != identity.root {
-                if self.lies_at(&done.root, found) && !self.lies_at(&found.identity.root, found) {
-                    // The last word of the journal was lost with the power.
-                    found.identity.root.clone_from(&identity.root);
-                    (found.state.moves.done, found.is_current) = (None, false);
-                } else {
-                    identity.root.clone_from(&found.identity.root);
-                    self.set_root(identity.root.clone());
-                    told.push(format!("the files were moved to {}", identity.root.display()));
-                }
-            } else if done.root != found.identity.root && found.identity.root == identity.root {
-                // The caller knows.
-                (found.state.moves.done, found.is_current) = (None, false);
+        if !found.state.moves.done.is_empty() {
+            if found.identity.root != identity.root {
+                self.take_back_last(found);
             }
+            let is_known = found.identity.root == identity.root;
+            if !is_known {
+                identity.root.clone_from(&found.identity.root);
+                self.set_root(identity.root.clone());
+                told.push(format!("the files were moved to {}", identity.root.display()));
+            }
+            // What is left may look as if it were the torrent's.
+            self.remove_left(found)?;
             self.look_for_places(&found.state.moves.renamed)?;
-            self.remove_left(&done.root, &done.left);
+            let is_elsewhere = |former: &Former| former.root != found.identity.root;
+            if is_known && found.state.moves.done.iter().any(is_elsewhere) {
+                // The caller knows.
+                (found.state.moves.done, found.is_current) = (Vec::new(), false);
+            }
         } else if found.identity.root == identity.root && self.differs(&found.state.moves.renamed) {
             self.look_for_places(&found.state.moves.renamed)?;
         }
         Ok(told)
+    }
+
+    /// The last word of the journal may be one that was not to hold: it could not be seen whether it was written, and the
+    /// files went back. Then none of them is where it says.
+    fn take_back_last(&self, found: &mut Parsed) {
+        let Some(last) = found.state.moves.done.last().cloned() else { return };
+        if self.lies_at(&found.identity.root, found) || !self.lies_at(&last.root, found) {
+            return;
+        }
+        found.state.moves.done.pop();
+        found.identity.root.clone_from(&last.root);
+        found.is_current = false;
+        for (&file, (_, left)) in &last.left {
+            // Size and time are those of the copy, so they tell whether this one is as it was.
+            if let Some(known) = found.state.stamps.get(file) {
+                found.state.stamps.insert(file, Stamp { inode: left.inode, ctime: 0, ..known });
+            }
+            if let Some(owner) = found.state.owners.get_mut(&file) {
+                (owner.inode, owner.born) = (left.inode, left.born);
+            }
+        }
     }
 
     fn differs(&self, renamed: &BTreeMap<u32, PathBuf>) -> bool {
@@ -88,16 +112,31 @@ impl Storage {
         Ok(())
     }
 
-    /// Whether a file of the journal lies beneath this folder.
+    /// Whether a file of the journal lies beneath this folder, or what it was copied from.
     fn lies_at(&self, folder: &Path, found: &Parsed) -> bool {
         let Ok(root) = Root::open(folder, Rights::Read) else { return false };
-        let is_there = |file: FileIndex| {
-            let renamed = found.state.moves.renamed.get(&file.0).cloned();
-            let path = renamed.or_else(|| self.local_path(file))?;
-            let stamp = found.state.stamps.get(file.0)?;
-            Some(Stamp::of(&root.stat(&path).ok()??).inode == stamp.inode)
+        let former = found.state.moves.done.iter().find(|former| former.root == folder);
+        let is_left = |file: FileIndex| {
+            let (path, left) = former?.left.get(&file.0)?;
+            Some(Stamp::of(&root.stat(path).ok()??).inode == left.inode)
         };
-        self.layout().files().any(|file| is_there(file) == Some(true))
+        let is_there = |file| is_left(file).unwrap_or_else(|| self.lies(&root, file, found));
+        self.layout().files().any(is_there)
+    }
+
+    /// Whether a file lies there as the journal knows it.
+    fn lies(&self, root: &Root, file: FileIndex, found: &Parsed) -> bool {
+        let Some(stamp) = found.state.stamps.get(file.0) else { return false };
+        let moves = &found.state.moves;
+        let named = match moves.renamed.get(&file.0) {
+            Some(path) => vec![path.clone()],
+            None => {
+                let left = moves.done.iter().filter_map(|former| Some(former.left.get(&file.0)?.0.clone()));
+                left.chain(self.local_path(file)).chain(self.named_path(file)).collect()
+            }
+        };
+        let is_it = |path: &PathBuf| root.stat(path).ok().flatten().map(|it| Stamp::of(&it).inode);
+        named.iter().any(|path| is_it(path) == Some(stamp.inode))
     }
 
     /// Files that are at the new place go back to the old one, and copies are removed.
@@ -132,18 +171,10 @@ impl Storage {
             }
             around.push((old, new));
         }
-        remove_empty_folders(&to, targets.iter().map(PathBuf::as_path));
-        let mut folders: Vec<PathBuf> = Vec::new();
-        for (old, new) in &around {
-            let (old, new) = (from.full(old), to.full(new));
-            folders.extend([old.parent(), new.parent()].into_iter().flatten().map(Path::to_path_buf));
-        }
-        folders.sort();
-        folders.dedup();
-        for folder in folders.iter().filter(|folder| folder.exists()) {
-            sync_folder(folder, self.hooks())?;
-        }
-        Ok(())
+        self.remove_empty_folders(&to, targets.iter().map(PathBuf::as_path));
+        let around: Vec<PathBuf> =
+            around.iter().flat_map(|(old, new)| [from.full(old), to.full(new)]).collect();
+        self.sync_around(&around)
     }
 
     /// One that may have been renamed, or created to be a copy.
@@ -160,17 +191,27 @@ impl Storage {
             return Ok(());
         }
         let full = to.full(new);
-        let known = found.state.stamps.get(file.0);
-        if known.is_some_and(|known| known.inode == Stamp::of(stat).inode) {
-            from.make_folders(old.parent().unwrap_or_else(|| Path::new("")))
-                .map_err(|errno| StorageError::writing(&from.full(old), errno))?;
+        let inode = Stamp::of(stat).inode;
+        let known = found.state.stamps.get(file.0).map(|known| known.inode);
+        let is_it =
+            known == Some(inode) || found.state.owners.get(&file.0).is_some_and(|owner| owner.inode == inode);
+        let lies_there = from.stat(old).ok().flatten();
+        // Renamed by a second name, where a file system knows no other way.
+        // One name may also be understood as two.
+        let has_both =
+            1 < stat.st_nlink && lies_there.is_some_and(|there| identity(&there) == identity(stat));
+        if is_it && !has_both {
+            let folder = old.parent().unwrap_or_else(|| Path::new(""));
+            let made =
+                from.make_folders(folder).map_err(|errno| StorageError::writing(&from.full(old), errno))?;
+            made.iter().for_each(|folder| self.hooks().tell(Change::FolderCreated(&from.full(folder))));
             let renamed = self.hooks().call(Op::Rename, &full, || to.rename_into(new, from, old));
             renamed.map_err(|errno| match errno {
                 rustix::io::Errno::EXIST => StorageError::Occupied { path: from.full(old) },
                 errno => StorageError::writing(&full, errno),
             })?;
             self.hooks().tell(Change::Renamed { from: &full, to: &from.full(old) });
-        } else if stat.st_size == 0 && matches!(from.stat(old), Ok(Some(_))) {
+        } else if has_both || (stat.st_size == 0 && lies_there.is_some()) {
             // It was made a moment before the process died, and nothing was put into it.
             let removed = self.hooks().call(Op::Remove, &full, || to.remove_file(new));
             if removed.is_ok() {
@@ -180,15 +221,33 @@ impl Storage {
         Ok(())
     }
 
-    /// Removes what was copied and is still there, and folders that are empty since.
-    fn remove_left(&self, folder: &Path, left: &BTreeMap<u32, (PathBuf, crate::journal::Birth)>) {
-        let Ok(root) = Root::open(folder, Rights::Write) else { return };
-        for (path, file) in left.values() {
-            self.remove_birth(&root, path, *file);
+    /// Removes what was copied and is still there, and folders that are empty since. What is not where it was copied to stays.
+    fn remove_left(&self, found: &Parsed) -> Result<(), StorageError> {
+        let moves = &found.state.moves;
+        let new = Root::open(&found.identity.root, Rights::Read);
+        for former in &moves.done {
+            let is_elsewhere = former.root != found.identity.root;
+            if !is_elsewhere && former.left.is_empty() {
+                continue;
+            }
+            let Ok(root) = Root::open(&former.root, Rights::Write) else { continue };
+            let mut around = Vec::new();
+            for (&file, (path, left)) in &former.left {
+                // Files may have come back to this folder since; numbers of inodes do, too.
+                let is_left = is_elsewhere || moves.renamed.get(&file).is_some_and(|new| new != path);
+                let is_copied = new.as_ref().is_ok_and(|new| self.lies(new, FileIndex(file), found));
+                if is_left && is_copied && self.remove_birth(&root, path, *left) {
+                    around.push(root.full(path));
+                }
+            }
+            let names = |file| [self.named_path(file), self.local_path(file)];
+            let mut paths: Vec<PathBuf> = former.left.values().map(|(path, _)| path.clone()).collect();
+            if is_elsewhere {
+                paths.extend(self.layout().files().flat_map(names).flatten());
+            }
+            self.remove_empty_folders(&root, paths.iter().map(PathBuf::as_path));
+            self.sync_around(&around)?;
         }
-        let around = |file| [self.named_path(file), self.local_path(file)];
-        let mut paths: Vec<PathBuf> = self.layout().files().flat_map(around).flatten().collect();
-        paths.extend(left.values().map(|(path, _)| path.clone()));
-        remove_empty_folders(&root, paths.iter().map(PathBuf::as_path));
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod held;
 mod hostile;
 mod many;
 mod mounts;
+mod moves;
 mod parts;
 mod places;
 mod pool;

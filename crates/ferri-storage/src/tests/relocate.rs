@@ -87,7 +87,7 @@ fn files_go_to_another_folder_and_a_start_there_has_them_without_a_look() {
         assert_eq!(t.read(&storage, 1).unwrap(), t.piece_bytes(1));
         t.try_write(&storage, 2).unwrap();
         storage.finish().unwrap();
-        storage.confirm_move();
+        storage.confirm_move(&to);
         storage.close().unwrap();
         drop(storage);
         let (storage, resumed) = start_in(&t, &to, Fixture::options()).unwrap();
@@ -135,7 +135,7 @@ fn who_still_names_the_old_folder_is_told_where_the_files_are_until_the_move_is_
         let to = t.folder.path().join("new");
         move_to(&storage, &to).unwrap();
         if is_confirmed {
-            storage.confirm_move();
+            storage.confirm_move(&to);
         }
         drop(storage);
         let (storage, resumed) = t.start();

@@ -112,10 +112,10 @@ impl Torrent {
     pub(in crate::torrent) fn keep_place(&self, storage: &Arc<Store>) {
         let Some(files) = storage.files().filter(|files| files.is_unconfirmed()) else { return };
         let (folder, renamed) = (files.place().root.clone(), files.renamed());
-        let storage = storage.clone();
+        let (storage, kept) = (storage.clone(), folder.clone());
         let reply = move |result: Result<(), StoreError>| {
             if let (Ok(()), Some(files)) = (result, storage.files()) {
-                files.confirm_move();
+                files.confirm_move(&kept);
             }
         };
         let change = move |record: &mut Record| {

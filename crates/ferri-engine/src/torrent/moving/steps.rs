@@ -104,7 +104,7 @@ impl Task {
         let moving = tokio::task::spawn_blocking(move || {
             let moved = work(&storage);
             if let (false, true, Some(files)) = (is_kept, moved.is_ok(), storage.files()) {
-                files.confirm_move();
+                files.confirm_move(&files.place().root);
             }
             moved
         });
@@ -165,9 +165,11 @@ impl Task {
     ) {
         let storage = self.disk.storage().clone();
         let is_kept = self.torrent.record().is_some();
+        // The next move may be under way, or done, when the answer comes.
+        let folder = storage.files().map(|files| files.place().root.clone()).unwrap_or_default();
         let reply = move |result: Result<(), StoreError>| {
             if let (Ok(()), true, Some(files)) = (&result, is_kept, storage.files()) {
-                files.confirm_move();
+                files.confirm_move(&folder);
             }
             answer(result.map_err(|error| FilesError::Refused(Refused::NotKept(error))));
         };
