@@ -14,6 +14,7 @@ mod moves;
 mod record;
 mod session;
 mod torrent;
+mod trouble;
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -18,7 +18,7 @@ mod touched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ferri_metainfo::{Bitfield, FileIndex, Layout, PieceIndex};
@@ -56,6 +56,8 @@ pub(crate) struct Ledger {
     hooks: Hooks,
     /// How many runs of bytes are in the parts file. Written with `inner` locked.
     parted_count: AtomicUsize,
+    /// What was removed after a move may be there again after a power cut, so the journal goes on to name it.
+    may_come_back: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -113,7 +115,8 @@ impl Ledger {
             claims: BTreeSet::new(),
             is_claim_due: false,
         };
-        Self { layout, compact_length, hooks, parted_count: AtomicUsize::new(0), inner: Mutex::new(inner) }
+        let (parted_count, may_come_back) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { layout, compact_length, hooks, parted_count, may_come_back, inner: Mutex::new(inner) }
     }
 
     /// A file may be made before the first write is announced, and a slow disk takes its time for that. The session began

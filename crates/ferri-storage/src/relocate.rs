@@ -376,7 +376,9 @@ impl Storage {
             }
         }
         records.push(Record::Move(MoveRecord::From { root: resolved(&self.place().root) }));
-        for step in plan.steps.iter().filter(|step| step.way == Way::Copy) {
+        // Of a name it says where the file goes back to if the word turns out not to hold.
+        let is_told = |step: &&Step| step.way == Way::Copy || plan.goal.renamed.is_some();
+        for step in plan.steps.iter().filter(is_told) {
             let (path, left) = (plan.from(step.file), Birth { inode: step.stamp.inode, born: step.born });
             records.push(Record::Move(MoveRecord::Left { file: step.file.0, path, left }));
         }
@@ -528,6 +530,7 @@ impl Storage {
         self.remove_empty_folders(&old, paths.iter().map(PathBuf::as_path));
         if let Err(error) = self.sync_around(&removed) {
             tracing::debug!(%error, "files that were copied and removed may be there again after a power cut");
+            self.ledger.expect_back();
         }
         moved
     }

@@ -245,7 +245,7 @@ impl Disk {
                 let mut ended = BTreeSet::new();
                 let mut survives = Vec::new();
                 for (_, entry) in &self.entries {
-                    let folders = [entry.folder(), entry.left().or(entry.folder())];
+                    let folders = [entry.folder(), entry.left().or_else(|| entry.folder())];
                     // What is lost in one of two folders is lost in both.
                     if dice.below(3) == 0 || folders.iter().any(|folder| ended.contains(folder)) {
                         ended.extend(folders);

@@ -1,59 +1,14 @@
-//! A session that moves its files to other folders and renames them, and what goes wrong meanwhile.
+//! A session that moves its files to other folders and renames them, while other things happen.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 
 use ferri_metainfo::FileIndex;
-use ferri_storage::{Fault, FaultPlan, Op, StorageError};
+use ferri_storage::StorageError;
 
 use super::record::{Event, Listed};
 use super::session::Session;
 use crate::scenario::Dice;
-
-/// `EIO`.
-const BROKEN: Fault = Fault::Errno(5);
-
-/// `EXDEV`.
-const OTHER_FILE_SYSTEM: Fault = Fault::Errno(18);
-
-/// Makes chosen operations of a disk fail.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Trouble(Arc<Switches>);
-
-#[derive(Debug, Default)]
-struct Switches {
-    /// Payload cannot be renamed, as if each folder were a file system of its own.
-    is_apart: AtomicBool,
-    /// Operations until one fails; 0: none does.
-    left: AtomicU64,
-    /// All fail from there on.
-    is_lasting: AtomicBool,
-}
-
-impl Trouble {
-    pub(super) fn plan(&self) -> FaultPlan {
-        let switches = self.0.clone();
-        FaultPlan::new(move |op, path, _| {
-            let is_payload = !path.to_string_lossy().contains("/home/");
-            if op == Op::Rename && is_payload && switches.is_apart.load(Ordering::Relaxed) {
-                return Some(OTHER_FILE_SYSTEM);
-            }
-            let left = switches.left.load(Ordering::Relaxed);
-            if 1 < left || (left == 1 && !switches.is_lasting.load(Ordering::Relaxed)) {
-                switches.left.store(left - 1, Ordering::Relaxed);
-            }
-            (left == 1).then_some(BROKEN)
-        })
-    }
-
-    fn set(&self, is_apart: bool, left: u64, is_lasting: bool) {
-        self.0.is_apart.store(is_apart, Ordering::Relaxed);
-        self.0.is_lasting.store(is_lasting, Ordering::Relaxed);
-        self.0.left.store(left, Ordering::Relaxed);
-    }
-}
 
 impl Session<'_> {
     /// All files go to another folder: renamed, or copied as to another file system. Sometimes something fails, and
@@ -99,21 +54,22 @@ impl Session<'_> {
     fn with_trouble(
         &mut self,
         dice: &mut Dice,
-        to: &PathBuf,
+        to: &Path,
         work: impl FnOnce(&mut Self, &mut Dice) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
-        // What a failing sync leaves in doubt is not the question here.
+        // What was written before is not in question.
         self.sync()?;
         let is_lasting = dice.below(3) == 0;
         let left = if dice.below(3) == 0 { dice.between(1, 60) } else { 0 };
         self.machine.trouble.set(dice.below(2) == 0, left, is_lasting);
-        self.recorder.push(Event::Moving(Some(to.clone())));
+        self.recorder.push(Event::Moving(Some(to.to_path_buf())));
         let moved = work(self, dice);
         if moved.is_ok() {
             self.recorder.push(Event::Lies(self.storage().place().root.clone()));
         }
         self.recorder.push(Event::Moving(None));
         self.machine.trouble.set(false, 0, false);
+        self.look_at_doubtful()?;
         match moved {
             Ok(()) => self.keep_place(dice),
             // A disk that takes nothing any more also keeps what was done from being undone: a start does that.

@@ -11,9 +11,9 @@ use ferri_metainfo::names::LocalPaths;
 use ferri_storage::{FileCache, Place, Resumed, Storage, StorageError, StorageOptions, Witness};
 
 use super::image::Bench;
-use super::moves::Trouble;
 use super::record::{Event, Listed, Recorder, silent};
 use super::torrent::Torrent;
+use super::trouble::Trouble;
 use super::{Known, Start};
 use crate::scenario::Dice;
 
@@ -146,6 +146,18 @@ impl Session<'_> {
         self.keep_place(dice);
         for &piece in &resumed.recheck {
             if dice.below(5) != 0 && self.storage().check_piece(piece, &mut Vec::new())? {
+                self.verified(piece.get());
+            }
+        }
+        Ok(())
+    }
+
+    /// Pieces that a sync which failed left in doubt are looked at, as in the engine.
+    pub(super) fn look_at_doubtful(&mut self) -> Result<(), StorageError> {
+        for piece in self.storage().doubtful() {
+            self.have.remove(&piece.get());
+            self.unsynced.remove(&piece.get());
+            if self.storage().check_piece(piece, &mut Vec::new())? {
                 self.verified(piece.get());
             }
         }

@@ -1,6 +1,7 @@
 //! What the ledger knows of moves: a move is what the journal says of it.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use ferri_metainfo::Bitfield;
 
@@ -44,9 +45,15 @@ impl Ledger {
         let mut inner = self.lock();
         let is_there = inner.journal.as_ref().is_none_or(|journal| journal.identity.root == root);
         let moves = &inner.state.moves;
-        if is_there && moves.under_way.is_none() && !moves.done.is_empty() {
+        let is_last = !self.may_come_back.load(Ordering::Acquire);
+        if is_last && is_there && moves.under_way.is_none() && !moves.done.is_empty() {
             let _ = inner.append(&[Record::Move(MoveRecord::End)], &self.hooks);
         }
+    }
+
+    /// The removal of what was copied could not be synced: the next start sees to it, whatever is confirmed.
+    pub(crate) fn expect_back(&self) {
+        self.may_come_back.store(true, Ordering::Release);
     }
 
     /// A file that was copied is not to be removed where it was: it is its user's.

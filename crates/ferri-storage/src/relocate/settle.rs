@@ -11,7 +11,7 @@ use rustix::fs::{FileType, Stat};
 use crate::beneath::{Rights, Root, identity};
 use crate::error::StorageError;
 use crate::faults::Op;
-use crate::journal::{Former, Identity, Moves, Parsed, Stamp, UnderWay};
+use crate::journal::{Birth, Former, Identity, Moves, Owner, Parsed, Stamp, Stamps, UnderWay};
 use crate::places::{Alias, Places};
 use crate::storage::Storage;
 use crate::witness::Change;
@@ -52,11 +52,12 @@ impl Storage {
                 self.set_root(identity.root.clone());
                 told.push(format!("the files were moved to {}", identity.root.display()));
             }
+            self.take_back_names(found);
             // What is left may look as if it were the torrent's.
-            self.remove_left(found)?;
+            let is_gone = self.remove_left(found);
             self.look_for_places(&found.state.moves.renamed)?;
             let is_elsewhere = |former: &Former| former.root != found.identity.root;
-            if is_known && found.state.moves.done.iter().any(is_elsewhere) {
+            if is_known && is_gone && found.state.moves.done.iter().any(is_elsewhere) {
                 // The caller knows.
                 (found.state.moves.done, found.is_current) = (Vec::new(), false);
             }
@@ -77,13 +78,31 @@ impl Storage {
         found.identity.root.clone_from(&last.root);
         found.is_current = false;
         for (&file, (_, left)) in &last.left {
-            // Size and time are those of the copy, so they tell whether this one is as it was.
-            if let Some(known) = found.state.stamps.get(file) {
-                found.state.stamps.insert(file, Stamp { inode: left.inode, ctime: 0, ..known });
+            return_to(&mut found.state.stamps, &mut found.state.owners, (file, *left));
+        }
+    }
+
+    /// The same of files that were to get other names in their folder.
+    fn take_back_names(&self, found: &mut Parsed) {
+        let Ok(root) = Root::open(&found.identity.root, Rights::Read) else { return };
+        let inode = |path: &Path| root.stat(path).ok().flatten().map(|it| Stamp::of(&it).inode);
+        let moves = &mut found.state.moves;
+        let Some(former) = moves.done.iter_mut().find(|former| former.root == found.identity.root) else {
+            return;
+        };
+        for (&file, (path, left)) in &former.left {
+            let own = self.named_path(FileIndex(file));
+            let new = moves.renamed.get(&file).cloned().or_else(|| own.clone());
+            let lies_there = new.is_some_and(|new| inode(&new).is_some());
+            if lies_there || left.inode == 0 || inode(path) != Some(left.inode) {
+                continue;
             }
-            if let Some(owner) = found.state.owners.get_mut(&file) {
-                (owner.inode, owner.born) = (left.inode, left.born);
-            }
+            match own.as_ref() == Some(path) {
+                true => moves.renamed.remove(&file),
+                false => moves.renamed.insert(file, path.clone()),
+            };
+            return_to(&mut found.state.stamps, &mut found.state.owners, (file, *left));
+            found.is_current = false;
         }
     }
 
@@ -222,8 +241,10 @@ impl Storage {
     }
 
     /// Removes what was copied and is still there, and folders that are empty since. What is not where it was copied to stays.
-    fn remove_left(&self, found: &Parsed) -> Result<(), StorageError> {
+    /// `false`: a power cut may bring it back.
+    fn remove_left(&self, found: &Parsed) -> bool {
         let moves = &found.state.moves;
+        let mut is_gone = true;
         let new = Root::open(&found.identity.root, Rights::Read);
         for former in &moves.done {
             let is_elsewhere = former.root != found.identity.root;
@@ -246,8 +267,21 @@ impl Storage {
                 paths.extend(self.layout().files().flat_map(names).flatten());
             }
             self.remove_empty_folders(&root, paths.iter().map(PathBuf::as_path));
-            self.sync_around(&around)?;
+            if self.sync_around(&around).is_err() {
+                self.ledger.expect_back();
+                is_gone = false;
+            }
         }
-        Ok(())
+        is_gone
+    }
+}
+
+/// What a file was copied from is the file again. Size and time are those of the copy, so they tell whether it is as it was.
+fn return_to(stamps: &mut Stamps, owners: &mut BTreeMap<u32, Owner>, (file, left): (u32, Birth)) {
+    if let Some(known) = stamps.get(file) {
+        stamps.insert(file, Stamp { inode: left.inode, ctime: 0, ..known });
+    }
+    if let Some(owner) = owners.get_mut(&file) {
+        (owner.inode, owner.born) = (left.inode, left.born);
     }
 }

@@ -179,6 +179,67 @@ fn a_disk_that_takes_nothing_more_loses_nothing() {
 }
 
 #[test]
+fn a_state_folder_that_takes_nothing_more_leaves_a_file_one_of_its_names() {
+    for (is_apart, first) in
+        [(false, None), (true, None), (false, Some("t/before")), (true, Some("t/before"))]
+    {
+        for at in 1.. {
+            let t = torrent();
+            let state = t.state();
+            let faults = faults(is_apart, move |now, _, path| at <= now && path.starts_with(&state));
+            let storage = t.start_with_faults(faults.plan);
+            done(&t, &storage);
+            if let Some(first) = first {
+                storage.rename_file(FileIndex(1), Path::new(first)).unwrap();
+                storage.confirm_move(&t.root());
+            }
+            let old = first.unwrap_or("t/sub/b");
+            faults.armed.store(true, Ordering::Relaxed);
+            // Back to its own name, or to another one.
+            let new = if first.is_some() { "t/sub/b" } else { "t/x/b" };
+            let is_renamed = storage.rename_file(FileIndex(1), Path::new(new)).is_ok();
+            drop(storage);
+            let (storage, _) = t.start();
+            assert_eq!(t.good(&storage).len(), 4, "{is_apart} {first:?} {at}");
+            let path = storage.places().path(FileIndex(1)).unwrap();
+            assert!(path == Path::new(old) || path == Path::new(new), "{path:?}");
+            assert!(t.root().join(old).exists() != t.root().join(new).exists(), "{is_apart} {first:?} {at}");
+            if is_renamed && faults.count.load(Ordering::Relaxed) < at {
+                assert!(10 < at);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_removed_for_good_is_named_until_a_start_removes_it() {
+    let t = torrent();
+    // The last sync of a folder, after all that was copied was removed.
+    let is_removed = AtomicBool::new(false);
+    let faults = faults(true, move |_, op, path| {
+        let is_removed = is_removed.fetch_or(op == Op::Remove, Ordering::Relaxed);
+        is_removed && op == Op::FolderSync && path.ends_with("downloads")
+    });
+    let storage = t.start_with_faults(faults.plan);
+    done(&t, &storage);
+    // A second name keeps the inode, as a disk does whose power goes before it removed the file.
+    let (before, kept) = (t.file("c"), t.folder.path().join("kept"));
+    fs::hard_link(&before, &kept).unwrap();
+    let to = t.folder.path().join("new");
+    faults.armed.store(true, Ordering::Relaxed);
+    move_to(&storage, &to).unwrap();
+    faults.armed.store(false, Ordering::Relaxed);
+    storage.confirm_move(&to);
+    storage.close().unwrap();
+    drop(storage);
+    fs::create_dir_all(before.parent().unwrap()).unwrap();
+    fs::rename(&kept, &before).unwrap();
+    has_all(&t, &to, &to);
+    assert_eq!(is_whole_in_one_of(&t, &[&t.root(), &to]), to);
+}
+
+#[test]
 fn what_only_looks_like_one_file_system_is_copied_and_read_meanwhile() {
     let t = torrent();
     let faults = faults(true, |_, _, _| false);
