@@ -286,7 +286,7 @@ impl Dht {
     }
 
     /// Downloads everything; the time to the first piece. A client of others whose first lookup comes before its node knows
-    /// others does not look again for minutes: it is started anew once.
+    /// others does not look again for minutes: one that gets no first piece is started anew once.
     fn leech(
         &self,
         scene: &Scene<'_>,
@@ -294,21 +294,24 @@ impl Dht {
         (seed, kind): (Kind, Kind),
         source: &Path,
     ) -> Result<Duration> {
-        let first = self.leech_once(scene, payload, (seed, kind), ("leech", source));
-        if first.is_ok() || kind == Kind::Ferriswarm {
-            return first;
-        }
-        self.leech_once(scene, payload, (seed, kind), ("leech-again", source))
-            .context("at its second start too")
+        let begin = |name| self.begin(scene, (seed, kind), (name, source));
+        let (mut client, dir, first) = match begin("leech") {
+            Err(_) if kind != Kind::Ferriswarm => begin("leech-again").context("at its second start too")?,
+            begun => begun?,
+        };
+        client.wait_done(PATIENCE)?;
+        client.stop();
+        payload.compare(&dir, kind != Kind::Ferriswarm).context("what was written")?;
+        Ok(first)
     }
 
-    fn leech_once(
+    /// A downloader that has its first piece, where it downloads to, and the time that the piece took.
+    fn begin(
         &self,
         scene: &Scene<'_>,
-        payload: &Payload,
         (seed, kind): (Kind, Kind),
         (name, source): (&str, &Path),
-    ) -> Result<Duration> {
+    ) -> Result<(Box<dyn Client>, PathBuf, Duration)> {
         let place = self.place(scene, name)?;
         let dir = place.home.join("download");
         fs::create_dir_all(&dir)?;
@@ -316,10 +319,7 @@ impl Dht {
         let start = Instant::now();
         client.start_leech(source, &dir).context("starting the downloader")?;
         let first = first_piece(client.as_mut(), start, first_piece_limit(seed, kind))?;
-        client.wait_done(PATIENCE)?;
-        client.stop();
-        payload.compare(&dir, kind != Kind::Ferriswarm).context("what was written")?;
-        Ok(first)
+        Ok((client, dir, first))
     }
 
     /// `torrent` makes of the link what the link was made of, and `magnet` the link again.
