@@ -57,9 +57,9 @@ pub(crate) enum HandshakeError {
     Decode(#[from] DecodeError),
     #[error("{0}")]
     Mse(#[from] MseError),
-    #[error("the peer does not encrypt, and --encryption require is set")]
+    #[error("the peer does not encrypt, and encryption is required here")]
     PlainRefused,
-    #[error("the peer encrypts or speaks another protocol, and --encryption disable is set")]
+    #[error("the peer encrypts or speaks another protocol, and encryption is switched off here")]
     EncryptedRefused,
     #[error("the peer answered for another torrent")]
     WrongTorrent,

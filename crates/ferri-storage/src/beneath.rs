@@ -224,10 +224,10 @@ impl Root {
 
     /// A folder beneath the root, for [`Looks`]. `relative` is as the file system understands it.
     fn find_folder(&self, relative: &Path) -> Folder {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if relative.as_os_str().is_empty() {
             return Folder::Root;
         }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match self.resolve(relative, flags, Mode::empty()) {
             Ok(folder) => Folder::Open(folder),
             Err(Errno::NOENT) => Folder::Absent,

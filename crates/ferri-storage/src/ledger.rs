@@ -9,7 +9,8 @@
 //! `ctime`, which no program can set; what we do to the inode ourselves (mode, name) is stamped too. What this cannot see
 //! is a change made during our own write of the same file.
 //!
-//! **Cost.** Two small appends and two `fstat` a piece; nothing is synced here but by [`Ledger::commit`].
+//! **Cost.** Two small appends and two `fstat` a piece. The journal is synced by [`Ledger::commit`], and before the first
+//! write to files that the session makes or takes, once for all of them.
 
 mod moves;
 mod places;

@@ -151,14 +151,14 @@ impl Multiplexer {
             let Some(entry) = self.slots[slot as usize].entry.as_deref_mut() else { continue };
             let run = entry.connection.transmit(buffer, &mut self.bits, &self.options, now);
             entry.is_ready = run.is_some();
-            let to = entry.id.addr;
-            if run.is_some() {
-                self.ready.push_back(slot);
-            }
             self.timers.set(slot, entry.connection.next_timeout(&self.options, now));
-            if let Some(run) = run {
-                return Some(Transmit { to, segment: run.segment, dont_fragment: run.dont_fragment });
-            }
+            let Some(run) = run else { continue };
+            self.ready.push_back(slot);
+            return Some(Transmit {
+                to: entry.id.addr,
+                segment: run.segment,
+                dont_fragment: run.dont_fragment,
+            });
         }
         None
     }

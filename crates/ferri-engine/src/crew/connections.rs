@@ -47,8 +47,12 @@ impl<M: Machine> Crew<M> {
         self.peers.get(&peer).is_some_and(|peer| peer.direction == Direction::Incoming)
     }
 
-    /// A connection as a user sees it.
-    pub(crate) fn peer_status(&self, peer: PeerStats) -> PeerStatus {
+    /// The connections as a user sees them.
+    pub(crate) fn peer_statuses(&self) -> Vec<PeerStatus> {
+        self.machine().connections().into_iter().map(|peer| self.peer_status(peer)).collect()
+    }
+
+    fn peer_status(&self, peer: PeerStats) -> PeerStatus {
         PeerStatus {
             addr: peer.addr,
             // The machine may hear a moment later that a connection is gone.

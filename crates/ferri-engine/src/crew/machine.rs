@@ -1,6 +1,6 @@
 //! What a crew works for: one of the two machines of a torrent.
 
-use ferri_swarm::{Input, MetadataSwarm, Output, Role, Swarm};
+use ferri_swarm::{Input, MetadataSwarm, Output, PeerStats, Role, Swarm};
 
 use crate::share::Use;
 use crate::trackers::{Announced, Totals};
@@ -13,6 +13,9 @@ pub(crate) trait Machine: Announced + ferri_trace::Machine<Input = Input, Output
 
     /// The torrent's pieces; 0 while they are not known.
     fn piece_count(&self) -> u32;
+
+    /// The connections.
+    fn connections(&self) -> Vec<PeerStats>;
 }
 
 impl Machine for Swarm {
@@ -29,6 +32,10 @@ impl Machine for Swarm {
     fn piece_count(&self) -> u32 {
         self.have().len()
     }
+
+    fn connections(&self) -> Vec<PeerStats> {
+        self.peers().collect()
+    }
 }
 
 impl Machine for MetadataSwarm {
@@ -39,6 +46,10 @@ impl Machine for MetadataSwarm {
 
     fn piece_count(&self) -> u32 {
         0
+    }
+
+    fn connections(&self) -> Vec<PeerStats> {
+        self.peers().collect()
     }
 }
 

@@ -226,10 +226,7 @@ impl Task {
             Command::Have(reply) => {
                 drop(reply.send((self.crew.machine().have().clone(), self.files.wanted().clone())));
             }
-            Command::Peers(reply) => {
-                let peers = self.crew.machine().peers();
-                drop(reply.send(peers.map(|peer| self.crew.peer_status(peer)).collect()));
-            }
+            Command::Peers(reply) => drop(reply.send(self.crew.peer_statuses())),
             Command::Work(work) => self.work(work, now),
             Command::Look(look) => self.show_to(look),
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),

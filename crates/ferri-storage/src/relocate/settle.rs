@@ -85,7 +85,6 @@ impl Storage {
     /// The same of files that were to get other names in their folder.
     fn take_back_names(&self, found: &mut Parsed) {
         let Ok(root) = Root::open(&found.identity.root, Rights::Read) else { return };
-        let inode = |path: &Path| root.stat(path).ok().flatten().map(|it| Stamp::of(&it).inode);
         let moves = &mut found.state.moves;
         let Some(former) = moves.done.iter_mut().find(|former| former.root == found.identity.root) else {
             return;
@@ -93,8 +92,8 @@ impl Storage {
         for (&file, (path, left)) in &former.left {
             let own = self.named_path(FileIndex(file));
             let new = moves.renamed.get(&file).cloned().or_else(|| own.clone());
-            let lies_there = new.is_some_and(|new| inode(&new).is_some());
-            if lies_there || left.inode == 0 || inode(path) != Some(left.inode) {
+            let lies_there = new.is_some_and(|new| inode_at(&root, &new).is_some());
+            if lies_there || left.inode == 0 || inode_at(&root, path) != Some(left.inode) {
                 continue;
             }
             match own.as_ref() == Some(path) {
@@ -137,7 +136,7 @@ impl Storage {
         let former = found.state.moves.done.iter().find(|former| former.root == folder);
         let is_left = |file: FileIndex| {
             let (path, left) = former?.left.get(&file.0)?;
-            Some(Stamp::of(&root.stat(path).ok()??).inode == left.inode)
+            Some(inode_at(&root, path)? == left.inode)
         };
         let is_there = |file| is_left(file).unwrap_or_else(|| self.lies(&root, file, found));
         self.layout().files().any(is_there)
@@ -154,8 +153,7 @@ impl Storage {
                 left.chain(self.local_path(file)).chain(self.named_path(file)).collect()
             }
         };
-        let is_it = |path: &PathBuf| root.stat(path).ok().flatten().map(|it| Stamp::of(&it).inode);
-        named.iter().any(|path| is_it(path) == Some(stamp.inode))
+        named.iter().any(|path| inode_at(root, path) == Some(stamp.inode))
     }
 
     /// Files that are at the new place go back to the old one, and copies are removed.
@@ -215,8 +213,8 @@ impl Storage {
         let is_it =
             known == Some(inode) || found.state.owners.get(&file.0).is_some_and(|owner| owner.inode == inode);
         let lies_there = from.stat(old).ok().flatten();
-        // Renamed by a second name, where a file system knows no other way.
-        // One name may also be understood as two.
+        // Where a file system knows no other way, it was renamed by a second name. One name that is understood as two has but
+        // one link.
         let has_both =
             1 < stat.st_nlink && lies_there.is_some_and(|there| identity(&there) == identity(stat));
         if is_it && !has_both {
@@ -256,8 +254,8 @@ impl Storage {
             for (&file, (path, left)) in &former.left {
                 // Files may have come back to this folder since; numbers of inodes do, too.
                 let is_left = is_elsewhere || moves.renamed.get(&file).is_some_and(|new| new != path);
-                let is_copied = new.as_ref().is_ok_and(|new| self.lies(new, FileIndex(file), found));
-                if is_left && is_copied && self.remove_birth(&root, path, *left) {
+                let is_copied = || new.as_ref().is_ok_and(|new| self.lies(new, FileIndex(file), found));
+                if is_left && is_copied() && self.remove_birth(&root, path, *left) {
                     around.push(root.full(path));
                 }
             }
@@ -274,6 +272,11 @@ impl Storage {
         }
         is_gone
     }
+}
+
+/// The inode of what has this name, if anything has.
+fn inode_at(root: &Root, path: &Path) -> Option<u64> {
+    root.stat(path).ok().flatten().map(|found| Stamp::of(&found).inode)
 }
 
 /// What a file was copied from is the file again. Size and time are those of the copy, so they tell whether it is as it was.

@@ -89,6 +89,17 @@ fn faults(is_apart: bool, fails: impl Fn(usize, Op, &Path) -> bool + Send + Sync
     Faults { armed, count, plan }
 }
 
+/// A complete download, and a folder on what behaves as another file system.
+fn apart() -> (Fixture, Storage, PathBuf) {
+    let t = torrent();
+    let faults = faults(true, |_, _, _| false);
+    let storage = t.start_with_faults(faults.plan);
+    done(&t, &storage);
+    faults.armed.store(true, Ordering::Relaxed);
+    let to = t.folder.path().join("new");
+    (t, storage, to)
+}
+
 #[test]
 fn moves_that_follow_one_another_are_all_known_until_they_are_confirmed() {
     let t = torrent();
@@ -241,12 +252,7 @@ fn what_could_not_be_removed_for_good_is_named_until_a_start_removes_it() {
 
 #[test]
 fn what_only_looks_like_one_file_system_is_copied_and_read_meanwhile() {
-    let t = torrent();
-    let faults = faults(true, |_, _, _| false);
-    let storage = t.start_with_faults(faults.plan);
-    done(&t, &storage);
-    faults.armed.store(true, Ordering::Relaxed);
-    let to = t.folder.path().join("new");
+    let (t, storage, to) = apart();
     let read = AtomicUsize::new(0);
     let moved = storage.move_to(&to, &|_| {
         assert_eq!(t.read(&storage, 1).unwrap(), t.piece_bytes(1));
@@ -259,12 +265,7 @@ fn what_only_looks_like_one_file_system_is_copied_and_read_meanwhile() {
 
 #[test]
 fn a_file_that_its_user_changes_after_it_was_copied_is_not_removed() {
-    let t = torrent();
-    let faults = faults(true, |_, _, _| false);
-    let storage = t.start_with_faults(faults.plan);
-    done(&t, &storage);
-    faults.armed.store(true, Ordering::Relaxed);
-    let to = t.folder.path().join("new");
+    let (t, storage, to) = apart();
     let moved = storage.move_to(&to, &|progress| {
         if progress.done == progress.total {
             fs::write(t.file("a"), "mine").unwrap();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ferri_utp::packet::{Header, Kind, Packet};
-use ferri_utp::{CloseReason, ConnectError, Input, Multiplexer, Options, Output, Seq};
+use ferri_utp::{CloseReason, ConnectError, ConnectionKey, Input, Multiplexer, Options, Output, Seq};
 
 use crate::network::{Link, Network};
 use crate::stream::{Plan, hear, pair, run};
@@ -111,14 +111,20 @@ fn what_came_before_a_reset_can_be_read() {
     assert!(network.hosts.iter().all(|host| host.utp.is_empty()));
 }
 
-#[test]
-fn a_reset_of_a_stranger_does_nothing() {
-    let now = Instant::now();
+/// A machine that has dialled the first stranger, and its SYN.
+fn dialling(now: Instant) -> (Multiplexer, ConnectionKey, Header) {
     let mut utp = Multiplexer::new(Options::default(), [5; 32], now);
     let key = utp.connect(stranger(1), now).unwrap();
     let mut buffer = Vec::new();
     utp.poll_transmit(&mut buffer, now).unwrap();
     let syn = Packet::decode(&buffer).unwrap().header;
+    (utp, key, syn)
+}
+
+#[test]
+fn a_reset_of_a_stranger_does_nothing() {
+    let now = Instant::now();
+    let (mut utp, key, syn) = dialling(now);
     let mut hear = |kind, seq, ack| {
         let packet = bytes(&header(kind, syn.connection_id, seq, ack));
         utp.handle(Input::Datagram { from: stranger(1), bytes: &packet }, now);
@@ -201,11 +207,7 @@ fn resets_are_few_and_are_not_answered() {
 #[test]
 fn a_peer_that_does_not_know_the_connection_ends_it() {
     let now = Instant::now();
-    let mut utp = Multiplexer::new(Options::default(), [5; 32], now);
-    let key = utp.connect(stranger(1), now).unwrap();
-    let mut buffer = Vec::new();
-    utp.poll_transmit(&mut buffer, now).unwrap();
-    let syn = Packet::decode(&buffer).unwrap().header;
+    let (mut utp, key, syn) = dialling(now);
     // As libutp does it: the id that it got, and the number that it answers.
     for ack in [syn.seq.plus(100), syn.seq] {
         assert_eq!(utp.poll_output(), None);

@@ -67,7 +67,7 @@ impl Task {
         let pieces = Pieces::new(
             pieces,
             self.info.layout(),
-            storage.files().map_or(0, |files| files.place().device()),
+            storage.files().map_or(0, |files| files.device()),
             number,
         );
         let mut checking = Checking::new(pieces, self.files.wishes(), false);

@@ -121,7 +121,7 @@ impl Task {
 
     /// The files are at another place: what was in the way may not be there.
     pub(in crate::torrent) fn check_elsewhere(&mut self) {
-        let device = self.disk.storage().files().map_or(0, |files| files.place().device());
+        let device = self.disk.storage().files().map_or(0, |files| files.device());
         if let Some(checking) = &mut self.checking {
             checking.pieces.device = device;
         }

@@ -47,10 +47,7 @@ impl Search {
                     self.asking.push(reply);
                 }
             },
-            Command::Peers(reply) => {
-                let peers = self.crew.machine().peers();
-                drop(reply.send(peers.map(|peer| self.crew.peer_status(peer)).collect()));
-            }
+            Command::Peers(reply) => drop(reply.send(self.crew.peer_statuses())),
             Command::Trackers(reply) => drop(reply.send(self.crew.tracker_statuses(now))),
             Command::Work(work) if self.ending.is_some() => work.refuse(Refused::Stopped),
             Command::Work(Work::EditTrackers(edit, asker)) => {
