@@ -22,7 +22,8 @@ impl Filter {
         }
     }
 
-    /// Ranges, after those that overlap or follow one another were made one.
+    /// Ranges as they are searched: those that overlap or follow one another are one, and one of IPv6 that begins or ends within
+    /// a network is up to three.
     #[must_use]
     pub fn range_count(&self) -> usize {
         self.v4.len() + self.v6.len()

@@ -113,13 +113,7 @@ impl Dialer {
                     }
                     let mut received = self.came.split_off(length);
                     ciphers.opens.apply(&mut self.came);
-                    let ciphers = match method {
-                        Method::Plaintext => None,
-                        Method::Rc4 => {
-                            ciphers.opens.apply(&mut received);
-                            Some(ciphers)
-                        }
-                    };
+                    let ciphers = ciphers.go_on(method, &mut received);
                     return Ok(Some(Established { ciphers, received }));
                 }
                 Stage::Over => panic!("the exchange is over"),

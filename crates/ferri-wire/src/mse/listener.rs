@@ -1,5 +1,6 @@
 //! The side that was dialled, and that finds out for which torrent.
 
+use ferri_hash::Sha1Digest;
 use ferri_metainfo::InfoHash;
 
 use super::dh::{KeyPair, Number, PUBLIC_KEY_LEN};
@@ -34,8 +35,8 @@ pub enum Step {
 /// What is waited for.
 #[derive(Debug)]
 enum Stage {
-    /// A hash of the shared secret behind a padding.
-    Mark,
+    /// This hash of the shared secret, behind a padding.
+    Mark { mark: Sha1Digest },
     /// Which torrent is meant.
     Digest,
     /// The answer of the caller.
@@ -60,7 +61,8 @@ impl Listener {
         let keys = KeyPair::new(chance.exponent);
         let secret = keys.shared(theirs).ok_or(MseError::WeakKey)?;
         let output = [&keys.public(), chance.noise()].concat();
-        Ok(Self { wish, chance, secret, came: Vec::new(), output, stage: Stage::Mark })
+        let stage = Stage::Mark { mark: request_mark(&secret) };
+        Ok(Self { wish, chance, secret, came: Vec::new(), output, stage })
     }
 
     /// What must be sent next, in order; empty when nothing must.
@@ -97,8 +99,8 @@ impl Listener {
     fn advance(&mut self) -> Result<Step, MseError> {
         loop {
             self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
-                Stage::Mark => match find_mark(&self.came, &request_mark(&self.secret))? {
-                    None => return Ok(self.wait(Stage::Mark)),
+                Stage::Mark { mark } => match find_mark(&self.came, &mark)? {
+                    None => return Ok(self.wait(Stage::Mark { mark })),
                     Some(end) => {
                         self.came.drain(..end);
                         Stage::Digest
@@ -170,13 +172,6 @@ impl Listener {
         let mut received = std::mem::take(&mut self.came);
         let (initial, rest) = received.split_at_mut(length);
         ciphers.opens.apply(initial);
-        let ciphers = match method {
-            Method::Plaintext => None,
-            Method::Rc4 => {
-                ciphers.opens.apply(rest);
-                Some(ciphers)
-            }
-        };
-        Established { ciphers, received }
+        Established { ciphers: ciphers.go_on(method, rest), received }
     }
 }

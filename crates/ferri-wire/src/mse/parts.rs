@@ -6,6 +6,7 @@ use ferri_hash::{Sha1, Sha1Digest};
 use ferri_metainfo::InfoHash;
 
 use super::dh::{EXPONENT_LEN, Number};
+use super::policy::Method;
 use super::rc4::Rc4;
 
 /// A padding has at most so many bytes (MSE, "Packet Format").
@@ -88,6 +89,17 @@ impl Ciphers {
     pub(super) fn of_listener(secret: &Number, torrent: &InfoHash) -> Self {
         let Self { opens, seals } = Self::of_dialer(secret, torrent);
         Self { opens: seals, seals: opens }
+    }
+
+    /// The exchange is over: what remains of the ciphers, and the beginning of what follows it decrypted, if that is encrypted.
+    pub(super) fn go_on(mut self: Box<Self>, method: Method, rest: &mut [u8]) -> Option<Box<Self>> {
+        match method {
+            Method::Plaintext => None,
+            Method::Rc4 => {
+                self.opens.apply(rest);
+                Some(self)
+            }
+        }
     }
 }
 
