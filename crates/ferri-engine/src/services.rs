@@ -2,6 +2,7 @@
 //! a torrent; who is to hear of something is told by a callback (`session.rs`).
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -74,11 +75,12 @@ pub(crate) struct DiskServices {
     pub(crate) store: Option<Writer>,
     /// Torrents are locked in the state folder on its behalf.
     pub(crate) lock_owner: LockOwner,
+    pub(crate) state_dir: Arc<Path>,
 }
 
 impl DiskServices {
-    pub(crate) fn new(pool: Pool, blocks: BlockPool, store: Option<Writer>) -> Self {
-        Self { pool, blocks, store, lock_owner: LockOwner::new() }
+    pub(crate) fn new(pool: Pool, blocks: BlockPool, store: Option<Writer>, state_dir: &Path) -> Self {
+        Self { pool, blocks, store, lock_owner: LockOwner::new(), state_dir: state_dir.into() }
     }
 }
 

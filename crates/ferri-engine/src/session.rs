@@ -148,7 +148,7 @@ impl Session {
         let node = dht::open(&options, ways, trace.clone()).await;
         let services = Arc::new(Services {
             identity: Identity::new(listen_addr, PeerId::new("FS", version(), rand::random())),
-            disk: DiskServices::new(pool, BlockPool::new(SPARE_BLOCKS), store),
+            disk: DiskServices::new(pool, BlockPool::new(SPARE_BLOCKS), store, &options.state_dir),
             limits: Rates {
                 down: Arc::new(Limiter::new(options.limits.down)),
                 up: Arc::new(Limiter::new(options.limits.up)),

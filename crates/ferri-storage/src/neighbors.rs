@@ -188,10 +188,12 @@ impl Storage {
         };
         let stat = rustix::fs::fstat(opened).map_err(|errno| StorageError::reading(opened.path(), errno))?;
         let found = known.found.get(&stamp.inode).into_iter().flatten();
+        let place = self.place();
         for neighbor in found.filter(|other| other.owns(stamp, born, device_of(&stat))) {
             let theirs = FileIndex(neighbor.file);
             let taken = || self.taken(opened.path(), neighbor.told());
-            match register::runs(&neighbor.torrent.identity.info_hash, (theirs, self.info(), file)) {
+            let info_hash = &neighbor.torrent.identity.info_hash;
+            match register::runs(info_hash, place.state_dir.as_deref(), (theirs, self.info(), file)) {
                 Runs::WithSameData => {}
                 // What is whole is the same to both, and nothing of it will be changed.
                 Runs::No if self.holds_all(file, stamp.size)? => {}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ferri_metainfo::FileIndex;
 
@@ -20,8 +21,8 @@ pub struct Place {
     /// The download folder, created if missing when something is written. It may be a link; nothing beneath it is followed.
     pub root: PathBuf,
     /// Where `torrents/<info hash>/{journal,parts}` and `torrents/lock` are kept. `None`: nothing is remembered, and a torrent with
-    /// unwanted files cannot be downloaded; enough to verify.
-    pub state_dir: Option<PathBuf>,
+    /// unwanted files cannot be downloaded; enough to verify. Shared by the torrents of a session.
+    pub state_dir: Option<Arc<Path>>,
 }
 
 impl Place {

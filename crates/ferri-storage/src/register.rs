@@ -101,6 +101,8 @@ struct Register {
 #[derive(Debug)]
 struct Running {
     info: Arc<Info>,
+    /// Where its state is kept.
+    state_dir: Option<Arc<Path>>,
     /// Where its claim is.
     base: Option<PathBuf>,
 }
@@ -122,10 +124,10 @@ static REGISTER: Mutex<Register> = Mutex::new(Register {
     running: BTreeMap::new(),
 });
 
-/// Enters a torrent that may write.
-pub(crate) fn begin(id: u64, info: &Arc<Info>) {
+/// Enters a torrent that may write, and whose state is kept in `state_dir`.
+pub(crate) fn begin(id: u64, info: &Arc<Info>, state_dir: Option<Arc<Path>>) {
     let mut register = lock();
-    if register.torrents.insert(id, Running { info: info.clone(), base: None }).is_none() {
+    if register.torrents.insert(id, Running { info: info.clone(), state_dir, base: None }).is_none() {
         register.running.entry(*info.info_hashes().wire().as_bytes()).or_default().push(id);
     }
 }
@@ -248,7 +250,7 @@ pub(crate) fn succeed(id: u64, other: u64, places: &Arc<RwLock<Places>>) {
     if let Some(base) = base {
         take_out(&mut register.claims, &base, |claim| claim.id == id);
     }
-    let Some(Running { info, base: Some(base) }) = register.torrents.remove(&other) else { return };
+    let Some(Running { info, base: Some(base), .. }) = register.torrents.remove(&other) else { return };
     take_out(&mut register.running, info.info_hashes().wire().as_bytes(), |running| *running == other);
     let claims = register.claims.get_mut(&base).into_iter().flatten();
     for claim in claims.filter(|claim| claim.id == other) {
@@ -285,15 +287,22 @@ pub(crate) fn keep(id: u64, wanted: &Bitfield) -> Option<Claim> {
     (!given_up.is_empty()).then(|| claim.clone())
 }
 
-/// What a torrent writes to a file, if it runs in this process, would be the same as what this one does.
-pub(crate) fn runs(info_hash: &[u8; 20], (file, info, mine): (FileIndex, &Info, FileIndex)) -> Runs {
+/// Whether a torrent runs in this process with its state in `state_dir`, and what it writes to a file is the same as what
+/// this one does.
+pub(crate) fn runs(
+    info_hash: &[u8; 20],
+    state_dir: Option<&Path>,
+    (file, info, mine): (FileIndex, &Info, FileIndex),
+) -> Runs {
     let register = lock();
-    let running = register.running.get(info_hash).and_then(|running| running.first());
-    let Some(other) = running.and_then(|id| register.torrents.get(id)) else { return Runs::No };
+    let running = register.running.get(info_hash).into_iter().flatten();
+    let mut running = running.filter_map(|id| register.torrents.get(id));
+    // Another session may have the same torrent with another state, and other files.
+    let Some(other) = running.find(|other| other.state_dir.as_deref() == state_dir) else { return Runs::No };
     if is_same_data((&other.info, file), (info, mine)) { Runs::WithSameData } else { Runs::WithOtherData }
 }
 
-/// Whether a torrent runs in this process.
+/// Whether a torrent runs in this process with the state that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Runs {
     No,
@@ -307,7 +316,7 @@ pub(crate) fn leave(id: u64) {
     for place in register.entered.remove(&id).unwrap_or_default() {
         register.remove(place, id);
     }
-    let Some(Running { info, base }) = register.torrents.remove(&id) else { return };
+    let Some(Running { info, base, .. }) = register.torrents.remove(&id) else { return };
     let register = &mut *register;
     take_out(&mut register.running, info.info_hashes().wire().as_bytes(), |other| *other == id);
     if let Some(base) = base {

@@ -609,7 +609,7 @@ impl Storage {
             files,
         };
         let path_of = |file| goal.root.join(claim.path(file).unwrap_or_default());
-        register::begin(id, self.info());
+        register::begin(id, self.info(), self.place().state_dir.clone());
         let reserved = Reserved { storage: self, id, is_kept: false };
         if claim.files.none() {
             return Ok(reserved);

@@ -112,7 +112,7 @@ impl Storage {
         let wanted = placement.wanted.clone();
         drop(placement);
         if !self.options().read_only {
-            register::begin(self.id(), self.info());
+            register::begin(self.id(), self.info(), self.place().state_dir.clone());
             self.claim_places(&absent, &wanted)?;
         }
         let whole = parsed.map(|parsed| self.losing(&parsed.state, &resumed, &owners)).unwrap_or_default();

@@ -40,7 +40,7 @@ pub(super) fn open(
     renamed: BTreeMap<FileIndex, PathBuf>,
 ) -> Opening {
     let (payload, output) = (add.payload.clone(), add.output.clone());
-    let state_dir = services.options.state_dir.clone();
+    let state_dir = services.disk.state_dir.clone();
     let checks = add.check.clone();
     let (places, elsewhere) = match add.stored.take() {
         Some(Stored::At(places)) => (Some(places), None),

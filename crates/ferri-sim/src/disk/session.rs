@@ -84,7 +84,7 @@ impl Machine {
     ) -> Result<(Storage, Resumed), StorageError> {
         let paths = LocalPaths::new(&self.torrent.info)
             .map_err(|_| StorageError::Invalid("a name of our own has no place"))?;
-        let place = Place { root: listed.root.clone(), state_dir: Some(self.disk.join("home/state")) };
+        let place = Place { root: listed.root.clone(), state_dir: Some(self.disk.join("home/state").into()) };
         let options = StorageOptions {
             preallocate: self.preallocate,
             files: FileCache::new(3),

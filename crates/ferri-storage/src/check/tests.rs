@@ -43,7 +43,7 @@ impl Payload {
     }
 
     fn start(&self, state: Option<&Path>, faults: Option<FaultPlan>) -> (Storage, Resumed) {
-        let place = Place { root: self.folder.path().to_owned(), state_dir: state.map(Path::to_owned) };
+        let place = Place { root: self.folder.path().to_owned(), state_dir: state.map(Into::into) };
         let options = StorageOptions { files: FileCache::new(8), faults, ..StorageOptions::default() };
         let paths = LocalPaths::new(&self.info).unwrap();
         let storage = Storage::new(self.info.clone(), paths, place, options, &[]).unwrap();

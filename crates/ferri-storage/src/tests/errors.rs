@@ -333,7 +333,7 @@ fn a_file_system_mounted_beneath_the_download_folder_is_asked_for_room_itself() 
 /// What a first write says when `root` is the download folder.
 fn refusal(root: &Path) -> StorageError {
     let t = three();
-    let place = Place { root: root.to_owned(), state_dir: Some(t.state()) };
+    let place = Place { root: root.to_owned(), state_dir: Some(t.state().into()) };
     let paths = LocalPaths::new(&t.info).unwrap();
     let storage = Storage::new(Arc::clone(&t.info), paths, place, Fixture::options(), &[]);
     storage.and_then(|storage| t.try_write(&storage, 0)).unwrap_err()

@@ -158,7 +158,7 @@ fn namesakes() -> (Fixture, Fixture) {
 /// A start of the torrent in the folder of the other one.
 fn beside(t: &Fixture, host: &Fixture, state: PathBuf, options: StorageOptions) -> (Storage, Resumed) {
     let paths = LocalPaths::new(&t.info).unwrap();
-    let place = Place { root: host.root(), state_dir: Some(state) };
+    let place = Place { root: host.root(), state_dir: Some(state.into()) };
     let storage = Storage::new(t.info.clone(), paths, place, options, &[]).unwrap();
     let resumed = storage.resume().unwrap();
     (storage, resumed)

@@ -253,7 +253,7 @@ fn two_that_would_write_the_same_agree_on_a_held_file_while_one_is_in_the_middle
     let (first, _) = begin(&t);
     first.guard().unwrap();
     let paths = LocalPaths::new(&other.info).unwrap();
-    let place = Place { root: t.root(), state_dir: Some(other.state()) };
+    let place = Place { root: t.root(), state_dir: Some(other.state().into()) };
     let second = Storage::new(Arc::clone(&other.info), paths, place, Fixture::options(), &[]).unwrap();
     second.resume().unwrap();
     second.guard().unwrap();

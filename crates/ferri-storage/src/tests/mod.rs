@@ -97,7 +97,7 @@ impl Fixture {
     }
 
     pub(crate) fn place(&self) -> Place {
-        Place { root: self.root(), state_dir: Some(self.state()) }
+        Place { root: self.root(), state_dir: Some(self.state().into()) }
     }
 
     pub(crate) fn options() -> StorageOptions {

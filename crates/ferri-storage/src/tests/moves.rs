@@ -34,7 +34,7 @@ fn move_to(storage: &Storage, folder: &Path) -> Result<Moved, StorageError> {
 /// A start with this download folder.
 fn start_in(t: &Fixture, root: &Path) -> (Storage, Resumed) {
     let paths = LocalPaths::new(&t.info).unwrap();
-    let place = Place { root: root.into(), state_dir: Some(t.state()) };
+    let place = Place { root: root.into(), state_dir: Some(t.state().into()) };
     let storage = Storage::new(Arc::clone(&t.info), paths, place, Fixture::options(), &[]).unwrap();
     let resumed = storage.resume().unwrap();
     (storage, resumed)
@@ -608,7 +608,7 @@ fn be_killed(told: &str) {
     // No two of a process are one torrent.
     let info = Arc::new(Info::parse(&fs::read(folder.join("info")).unwrap()).unwrap());
     let t = Fixture { info, ..torrent() };
-    let place = Place { root: folder.join("downloads"), state_dir: Some(folder.join("state")) };
+    let place = Place { root: folder.join("downloads"), state_dir: Some(folder.join("state").into()) };
     let options = StorageOptions { faults: Some(faults.plan), ..Fixture::options() };
     let paths = LocalPaths::new(&t.info).unwrap();
     let storage = Storage::new(Arc::clone(&t.info), paths, place, options, &[]).unwrap();

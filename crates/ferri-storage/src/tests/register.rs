@@ -132,7 +132,7 @@ fn a_file_under_two_names_is_one() {
     fs::hard_link(t.file("a"), t.file("b")).unwrap();
     let options = StorageOptions { overwrite: true, ..Fixture::options() };
     let paths = LocalPaths::new(&other.info).unwrap();
-    let place = Place { root: t.root(), state_dir: Some(other.state()) };
+    let place = Place { root: t.root(), state_dir: Some(other.state().into()) };
     let second = Storage::new(Arc::clone(&other.info), paths, place, options, &[]).unwrap();
     second.resume().unwrap();
     for _ in 0..2 {
@@ -308,6 +308,17 @@ fn nothing_is_taken_from_a_torrent_that_runs_here_or_elsewhere() {
     is_taken(beside(&t, &other, overwriting()), (&other, &t), &t.file("a"));
     drop(lock);
     beside(&t, &other, overwriting()).unwrap();
+}
+
+#[test]
+fn a_torrent_that_runs_with_another_state_is_not_the_one_that_left_a_file() {
+    let (t, other) = left_behind(|at| at as u8 | 1);
+    let data = t.data.clone();
+    let elsewhere = Fixture { info: t.info.clone(), ..Fixture::with_data(&[("a", 3 * P, "")], data) };
+    let (running, _) = elsewhere.start();
+    is_taken(beside(&t, &other, Fixture::options()), (&other, &t), &t.file("a"));
+    other.write_all(&beside(&t, &other, overwriting()).unwrap());
+    elsewhere.write_all(&running);
 }
 
 #[test]

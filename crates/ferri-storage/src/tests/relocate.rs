@@ -38,7 +38,7 @@ fn move_to(storage: &Storage, folder: &Path) -> Result<Moved, StorageError> {
 /// A start with this download folder.
 fn start_in(t: &Fixture, root: &Path, options: StorageOptions) -> Result<(Storage, Resumed), StorageError> {
     let paths = LocalPaths::new(&t.info).unwrap();
-    let place = Place { root: root.into(), state_dir: Some(t.state()) };
+    let place = Place { root: root.into(), state_dir: Some(t.state().into()) };
     let storage = Storage::new(Arc::clone(&t.info), paths, place, options, &[])?;
     let resumed = storage.resume()?;
     Ok((storage, resumed))

@@ -44,7 +44,7 @@ impl Fixture {
             (*switch.lock().unwrap() == Some(op)).then_some(Fault::Errno(EIO))
         });
         let options = StorageOptions { faults: Some(plan), ..StorageOptions::default() };
-        let (root, state_dir) = (folder.path().join("downloads"), Some(folder.path().join("state")));
+        let (root, state_dir) = (folder.path().join("downloads"), Some(folder.path().join("state").into()));
         let (paths, place) = (LocalPaths::new(&info).unwrap(), Place { root, state_dir });
         let layout = info.layout().clone();
         let storage = Arc::new(Store::from(Storage::new(info, paths, place, options, &[]).unwrap()));

@@ -137,7 +137,7 @@ pub(super) enum Begin {
 /// Looks for what an earlier run left of a magnet link's torrent. Where that is nothing, the torrent is locked from here on: a
 /// second process with the same state folder would otherwise hear of the first one only when the info dictionary is there.
 pub(super) async fn look(services: &Services, magnet: &Magnet) -> Result<Begin, Error> {
-    let (state_dir, wanted) = (services.options.state_dir.clone(), magnet.info_hashes);
+    let (state_dir, wanted) = (services.disk.state_dir.clone(), magnet.info_hashes);
     let owner = services.disk.lock_owner;
     let look = move || {
         let note = match cache::read(&state_dir, &wanted) {
@@ -412,7 +412,7 @@ impl Search {
 
     /// Leaves the info dictionary for the next run, while this one goes on.
     fn keep(&self, bytes: Bytes) {
-        let (state_dir, wanted) = (self.services.options.state_dir.clone(), self.magnet.info_hashes);
+        let (state_dir, wanted) = (self.services.disk.state_dir.clone(), self.magnet.info_hashes);
         let events = self.view.events.clone();
         let write = move || {
             if let Err(error) = cache::write(&state_dir, &wanted, &bytes) {

@@ -268,7 +268,7 @@ fn services(net: &Arc<Net>, addr: SocketAddr, seed: u64) -> Arc<Services> {
     name[11] = addr.port() as u8 ^ u8::try_from(addr.to_string().len()).unwrap();
     Arc::new(Services {
         identity: Identity::seeded(addr, PeerId::new("FS", [0; 4], name), seed),
-        disk: DiskServices::new(Pool::inline(), BlockPool::new(4), None),
+        disk: DiskServices::new(Pool::inline(), BlockPool::new(4), None, &options.state_dir),
         limits: Rates { down: Arc::new(Limiter::new(None)), up: Arc::new(Limiter::new(None)) },
         capacity: Capacity::new(&options),
         trackers: TrackerClients {
